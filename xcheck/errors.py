@@ -1,0 +1,99 @@
+"""What can go wrong, as one tree.
+
+```
+XcheckError
+├── BadInput               the user's mistake; exit code 2, one message, no traceback
+│   ├── PairError          the pair definition itself: does not import, lacks a part, contradicts itself
+│   ├── BatchError         the data: wrong keys, not arrays, too few batches
+│   ├── UserCodeError      a build, loss, optimizer, prepare or step of the pair raised
+│   ├── MatchError         a weight map that names nothing, or a layout that does not fit
+│   ├── SetupError  a framework, backend or device that is not there
+│   └── FileError          a result or a trace on disk that cannot be read
+├── InequivalenceError     the port is not the same computation (also an AssertionError)
+└── InternalError          a bug of xcheck itself
+```
+
+A message has up to five parts, in this order: what went wrong, where, the numbers, the likely cause, the
+next thing to do. A part that is not known is left out, never guessed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .result import Result
+
+
+class XcheckError(Exception):
+    """Base of everything xcheck raises on purpose."""
+
+
+class BadInput(XcheckError):
+    """A mistake in what the user gave.
+
+    Args:
+        what: one sentence, what went wrong.
+        where: the place in the user's terms (pair, side, step, parameter, file and line).
+        numbers: what was given against what was needed.
+        cause: the likely reason.
+        todo: the next command or edit.
+
+    Attributes:
+        result: what had been computed before, for the caller to write down; None if nothing was.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        numbers: str | None = None,
+        cause: str | None = None,
+        todo: str | None = None,
+    ) -> None:
+        self.what = what
+        self.parts = {"where": where, "numbers": numbers, "cause": cause, "next": todo}
+        self.result: Result | None = None
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        for label, text in self.parts.items():
+            if text:
+                head, *rest = text.splitlines()
+                lines.append(f"  {label + ':':<9}{head}")
+                lines += [f"  {'':<9}{line}" for line in rest]
+        return "\n".join(lines)
+
+
+class PairError(BadInput):
+    """The pair definition cannot be used."""
+
+
+class BatchError(BadInput):
+    """The batches cannot be used."""
+
+
+class UserCodeError(BadInput):
+    """Code of the pair raised."""
+
+
+class MatchError(BadInput):
+    """The weight map cannot be used."""
+
+
+class SetupError(BadInput):
+    """Something the run needs is not on this machine."""
+
+
+class FileError(BadInput):
+    """A file written by xcheck cannot be read back."""
+
+
+class InequivalenceError(XcheckError, AssertionError):
+    """The two sides are not the same computation; the message is the report."""
+
+
+class InternalError(XcheckError):
+    """A bug of xcheck."""

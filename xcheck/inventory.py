@@ -1,0 +1,108 @@
+"""The parameters and buffers of a side, and which of their paths are one storage."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path under which a side knows a parameter or a buffer. A shared one has several entries.
+
+    Attributes:
+        path: in the side's own words, unique within the side.
+        shape, dtype: of the value; dtype as NumPy names it.
+        trainable: whether training is meant to change it.
+        buffer: kept with the model but not trained by gradients, such as BatchNorm statistics.
+        owner: path of the layer it belongs to.
+        kind: class name of that layer.
+        role: its name in that layer.
+        identity: equal for paths that lead to the same parameter object.
+        storage: equal for paths whose values are, or overlap in, the same memory.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    trainable: bool
+    buffer: bool
+    owner: str
+    kind: str
+    role: str
+    identity: Hashable
+    storage: Hashable
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        product = 1
+        for n in self.shape:
+            product *= n
+        return product
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All entries of a side, in the side's own order.
+
+    Raises:
+        ValueError: two entries have one path.
+    """
+
+    entries: tuple[Entry, ...]
+
+    def __post_init__(self) -> None:
+        paths = [entry.path for entry in self.entries]
+        if len(set(paths)) != len(paths):
+            raise ValueError(f"paths are not unique: {sorted({p for p in paths if paths.count(p) > 1})}")
+
+    def find(self, path: str) -> Entry | None:
+        """The entry at a path; None if there is none."""
+        return next((entry for entry in self.entries if entry.path == path), None)
+
+    def canonical(self) -> tuple[Entry, ...]:
+        """One entry per parameter object: the first path under which it is known."""
+        first: dict[Hashable, Entry] = {}
+        for entry in self.entries:
+            first.setdefault(entry.identity, entry)
+        return tuple(first.values())
+
+    def canonical_path(self, path: str) -> str:
+        """The first path of the object that `path` leads to.
+
+        Raises:
+            KeyError: there is no such path.
+        """
+        entry = self.find(path)
+        if entry is None:
+            raise KeyError(path)
+        return next(e.path for e in self.entries if e.identity == entry.identity)
+
+    def parameters(self) -> tuple[Entry, ...]:
+        """The canonical entries that are parameters."""
+        return tuple(entry for entry in self.canonical() if not entry.buffer)
+
+    def buffers(self) -> tuple[Entry, ...]:
+        """The canonical entries that are buffers."""
+        return tuple(entry for entry in self.canonical() if entry.buffer)
+
+    def tie_groups(self) -> tuple[tuple[str, ...], ...]:
+        """The paths of each storage, single ones included, in order."""
+        groups: dict[Hashable, list[str]] = {}
+        for entry in self.entries:
+            groups.setdefault(entry.storage, []).append(entry.path)
+        return tuple(tuple(group) for group in groups.values())
+
+    def same_storage(self, paths: Iterable[str]) -> bool:
+        """Whether all the paths are one storage.
+
+        Raises:
+            KeyError: one of them does not exist.
+        """
+        wanted = list(paths)
+        storages = {entry.storage for entry in self.entries if entry.path in wanted}
+        missing = set(wanted) - {entry.path for entry in self.entries}
+        if missing:
+            raise KeyError(sorted(missing)[0])
+        return len(storages) <= 1

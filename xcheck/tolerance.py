@@ -1,0 +1,68 @@
+"""How far two runs of the same computation may be apart: the noise model.
+
+A quantity q (an output, a loss term, a gradient, an update, a slot, a buffer) computed by both sides as T and K
+is measured by three rulers, each relative to the scale of q (see `compare.py`): the Frobenius norm, the worst
+row and the worst element. For each ruler M the difference M(T, K) is allowed to be
+
+    kappa * max(eps * sqrt(n), eps * h, p)
+
+where
+
+- eps is the unit roundoff spacing of the precision (2^-52 for float64);
+- n is the number of terms of the longest sum that can end in q. A sum of n terms in any order is off by about
+  sqrt(n) roundings (Higham and Mary 2019, "A new approach to probabilistic rounding error analysis", SIAM
+  J. Sci. Comput. 41(5): error <= lambda * sqrt(n) * u with probability at least 1 - 2 exp(-lambda^2 / 2) per
+  element, up to terms in u);
+- h is how much larger the numbers are that q was read off from: an update is the difference of two weights,
+  each known to eps of its own size, so h = |W| / |dW|; for everything else h = 1;
+- p is the measured condition: the largest M(T, T') over reference twins T' started from weights and inputs
+  perturbed by one relative rounding error each. It carries what the formula knows of neither n nor h: the
+  amplification of a rounding error by the computation itself (an Adam step of a tiny gradient, a softmax in
+  saturation, a cancellation). A perturbed weight in every layer stands for the rounding made in that layer.
+
+kappa, derived and not tuned: both sides err, hence 2 lambda; and lambda is chosen so that a run which compares
+N = 2^30 elements fails by chance with probability below delta = 1e-6: lambda = sqrt(2 ln(2 N / delta)).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+ELEMENTS_PER_RUN = 2**30
+"""Elements compared in a very large run; N in the derivation of `KAPPA`."""
+
+CHANCE_OF_FALSE_ALARM = 1e-6
+"""Allowed over all elements of such a run; delta in the derivation of `KAPPA`."""
+
+KAPPA = 2 * math.sqrt(2 * math.log(2 * ELEMENTS_PER_RUN / CHANCE_OF_FALSE_ALARM))
+"""Allowance per unit of noise, about 17; see the head of this file."""
+
+TWINS = 2
+"""Perturbed reference runs per step. One sees a direction of the noise, a second guards against a lucky one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What rounding is expected to do to one quantity under one ruler.
+
+    Attributes:
+        terms: n, the length of the longest sum behind the quantity.
+        cancellation: h, see the head of this file.
+        condition: p, measured; 0 where no twin was run.
+    """
+
+    terms: int
+    cancellation: float = 1.0
+    condition: float = 0.0
+
+    def allowed(self, eps: float) -> float:
+        """The largest difference that rounding can explain, in units of the ruler."""
+        return KAPPA * max(eps * math.sqrt(max(self.terms, 1)), eps * self.cancellation, self.condition)
+
+
+def epsilon(precision: str) -> float:
+    """Spacing of the floating-point numbers at 1 in a precision, such as 2^-52 for "float64"."""
+    return float(np.finfo(np.dtype(precision)).eps)
