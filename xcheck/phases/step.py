@@ -1,0 +1,274 @@
+"""The phases of one training step: records of both sides -> checks. No framework is asked anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from ..compare import masked, rms
+from ..errors import BatchError
+from ..judge import Frame, Item, Twins, compare_items
+from ..lockstep import StepPair
+from ..matching import Match, MatchPlan, SideName
+from ..result import Check, Verdict
+from ..tolerance import epsilon
+from ..trace import Array, Arrays, StepRecord
+
+
+def terms_of(step: StepPair) -> int:
+    """n of the noise model: the longest sum that can end in a quantity of this step.
+
+    A forward sum runs over the inputs of a layer, at most as many as its largest weight has elements; the gradient
+    of a weight sums over the examples and positions of the batch.
+    """
+    record = step.reference.record
+    sizes = [array.size for array in record.before.parameters.values()]
+    sizes += [array.size for array in record.outputs.values()]
+    return max([step.reference.batch.terms(), *sizes])
+
+
+def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
+    """The outputs, in inference mode before the step and in training mode during it.
+
+    Raises:
+        BatchError: a comparison mask names no output, or does not cover one.
+    """
+    frame = Frame("forward", precision, step.number, plan.reference, terms_of(step))
+    checks: list[Check] = []
+    for mode, get in (("inference", _inference), ("training", _outputs)):
+        items = list(_output_items(plan, step, get, mode))
+        checks += compare_items(frame, items)
+    if not checks:
+        nothing = Item("outputs", None, None, None, None)
+        checks.append(frame.check(nothing, Verdict.INCONCLUSIVE, "no output of either side was seen"))
+    return checks
+
+
+def _inference(record: StepRecord) -> Arrays:
+    return record.inference
+
+
+def _outputs(record: StepRecord) -> Arrays:
+    return record.outputs
+
+
+def _output_items(plan: MatchPlan, step: StepPair, get: Callable[[StepRecord], Arrays], mode: str) -> Iterator[Item]:
+    reference, other = get(step.reference.record), get(step.follower)
+    twins = [get(twin) for twin in step.reference.twins]
+    if len(reference) == len(other) == 1:  # one output each: no name is needed to tell them apart
+        names = [(next(iter(reference)), next(iter(other)))]
+    else:
+        names = [(name, name) for name in dict.fromkeys([*reference, *other])]
+    masks = step.reference.batch.compare or {}
+    unknown = set(masks) - {name for pair in names for name in pair}
+    if unknown and names:
+        raise BatchError(
+            "A comparison mask names no output.",
+            where=f"Batch.compare[{sorted(unknown)[0]!r}]",
+            numbers=f"outputs: {', '.join(n for n, _ in names)}",
+        )
+    for mine, theirs in names:
+        mask = masks.get(mine, masks.get(theirs))
+        left, right = (_masked(values.get(name), mask, name) for values, name in ((reference, mine), (other, theirs)))
+        responses = tuple(_masked(twin.get(mine), mask, mine) for twin in twins)
+        sides = (mine, theirs) if plan.reference == "torch" else (theirs, mine)
+        yield Item(f"{mine} ({mode})", *sides, left, right, responses)
+
+
+def _masked(array: Array | None, mask: Array | None, name: str) -> Array | None:
+    if array is None:
+        return None
+    try:
+        return masked(array, mask)
+    except ValueError as error:
+        raise BatchError(
+            "A comparison mask does not fit its output.", where=f"Batch.compare[{name!r}]", numbers=str(error)
+        ) from error
+
+
+def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
+    """The data loss and the penalties apart, their sum, and every term that both sides name.
+
+    A term that one side alone names is left to the sums; its absence is no difference.
+    """
+    frame = Frame("loss", precision, step.number, plan.reference, terms_of(step))
+    record, other = step.reference.record.losses, _renamed_losses(plan, step.follower.losses)
+    zero = np.zeros(())
+    names = ["data", "penalty", *sorted(n for n in record if "/" in n and n in other), "total"]
+    items: list[Item] = []
+    for name in names:
+        if name not in record and name not in other:
+            continue
+        # A side without penalties has a penalty of zero; one whose data loss was not seen has none to compare.
+        absent = zero if name == "penalty" and record and other else None
+        twins = tuple(twin.losses.get(name, absent) for twin in step.reference.twins)
+        items.append(Item(name, name, name, record.get(name, absent), other.get(name, absent), twins))
+    if not items:
+        return [frame.check(Item("loss", None, None, None, None), Verdict.INCONCLUSIVE, "neither side reported a loss")]
+    # A term that is a rounding error of the total is zero for every purpose.
+    largest = max((float(np.abs(i.reference)) for i in items if i.reference is not None), default=0.0)
+    return compare_items(frame, items, floor=epsilon(precision) * largest)
+
+
+def _renamed_losses(plan: MatchPlan, losses: Arrays) -> dict[str, Array]:
+    """Penalties that go by a parameter's path get the reference's path."""
+    paths = {m.path(plan.follower): m.path(plan.reference) for m in plan.parameters}
+    renamed: dict[str, Array] = {}
+    for name, value in losses.items():
+        kind, _, path = name.partition("/")
+        renamed[f"{kind}/{paths.get(path, path)}" if path else name] = value
+    return renamed
+
+
+def _per_parameter(
+    plan: MatchPlan,
+    matches: Sequence[Match],
+    step: StepPair,
+    get: Callable[[StepRecord, str], Array | None],
+) -> Iterator[tuple[Match, Array | None, Array | None, Twins]]:
+    for match in matches:
+        mine, theirs = match.path(plan.reference), match.path(plan.follower)
+        other = get(step.follower, theirs)
+        if other is not None and other.ndim:
+            other = match.to(plan.reference, other)
+        twins = tuple(get(twin, mine) for twin in step.reference.twins)
+        yield match, get(step.reference.record, mine), other, twins
+
+
+def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
+    """The gradient of the total loss with respect to each trainable parameter, before clipping."""
+    frame = Frame("gradient", precision, step.number, plan.reference, terms_of(step))
+    trained = _trained(plan, step)
+
+    def gradient(record: StepRecord, path: str) -> Array | None:
+        return record.gradients.get(path)
+
+    found = _per_parameter(plan, trained, step, gradient)
+    return compare_items(
+        frame, [Item(m.path(plan.reference), m.torch, m.keras, t, k, twins) for m, t, k, twins in found]
+    )
+
+
+def _trained(plan: MatchPlan, step: StepPair) -> list[Match]:
+    """Parameters that either side trains: a framework lists no gradient, not even None, of a frozen one."""
+    record, other = step.reference.record.gradients, step.follower.gradients
+    return [m for m in plan.parameters if m.path(plan.reference) in record or m.path(plan.follower) in other]
+
+
+def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
+    """What the step added to each parameter, and what the optimizer now remembers of it."""
+    frame = Frame("update", precision, step.number, plan.reference, terms_of(step))
+    steps: dict[int, dict[str, Array]] = {}
+
+    def update(record: StepRecord, path: str) -> Array | None:
+        return steps.setdefault(id(record), record.updates()).get(path)
+
+    items: list[Item] = []
+    for match, t, k, twins in _per_parameter(plan, plan.parameters, step, update):
+        weight = step.reference.record.before.parameters[match.path(plan.reference)]
+        moved = rms(t) if t is not None else 0.0
+        # The update is read off as a difference of two weights, each known to eps of its own size.
+        cancellation = rms(weight) / moved if moved else 1.0
+        items.append(Item(match.path(plan.reference), match.torch, match.keras, t, k, twins, max(cancellation, 1.0)))
+    return compare_items(frame, items) + _slot_checks(plan, step, frame)
+
+
+def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame) -> list[Check]:
+    checks: list[Check] = []
+    trained = _trained(plan, step)
+    states = (step.reference.record.after.slots, step.follower.after.slots)
+    roles = sorted({role for slots in states for by_role in slots.values() for role in by_role})
+    for role in roles:
+
+        def slot(record: StepRecord, path: str, role: str = role) -> Array | None:
+            return record.after.slots.get(path, {}).get(role)
+
+        items: list[Item] = []
+        for match, t, k, twins in _per_parameter(plan, trained, step, slot):
+            if t is None and k is None:
+                continue
+            items.append(Item(f"{match.path(plan.reference)} [{role}]", match.torch, match.keras, t, k, twins))
+        checks += compare_items(frame, items)
+    return checks
+
+
+def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
+    """The buffers after the step, and those without a counterpart that the step changed."""
+    frame = Frame("state", precision, step.number, plan.reference, terms_of(step))
+
+    def buffer(record: StepRecord, path: str) -> Array | None:
+        return record.after.buffers.get(path)
+
+    items = [
+        Item(m.path(plan.reference), m.torch, m.keras, t, k, twins)
+        for m, t, k, twins in _per_parameter(plan, plan.buffers, step, buffer)
+    ]
+    checks = compare_items(frame, items)
+    for side, path in plan.unmatched_buffers:
+        record = step.reference.record if side == plan.reference else step.follower
+        if _is_counter(record, path):
+            continue
+        if not np.array_equal(record.before.buffers[path], record.after.buffers[path], equal_nan=True):
+            sides = (path, None) if side == "torch" else (None, path)
+            lost = Item(path, *sides, None, None)
+            checks.append(
+                frame.check(
+                    lost,
+                    Verdict.INCONCLUSIVE,
+                    f"training changes it, and the {_other(side)} side has no counterpart",
+                )
+            )
+    return checks
+
+
+def _is_counter(record: StepRecord, path: str) -> bool:
+    """PyTorch's BatchNorm counts its batches; nothing but a cumulative average reads the count."""
+    return path.rpartition(".")[2] == "num_batches_tracked" and record.before.buffers[path].dtype.kind == "i"
+
+
+def _other(side: SideName) -> SideName:
+    return "keras" if side == "torch" else "torch"
+
+
+STEP_PHASES: dict[str, Callable[[MatchPlan, StepPair, str], list[Check]]] = {
+    "forward": forward_checks,
+    "loss": loss_checks,
+    "gradient": gradient_checks,
+    "update": update_checks,
+    "state": state_checks,
+}
+"""The phases of a step, in the order of its dataflow."""
+
+
+def silent_gradients(plan: MatchPlan, checks: Sequence[Check], zero: set[str], precision: str) -> list[Check]:
+    """Parameters whose gradient was exactly zero on both sides in every step: nothing of them was compared.
+
+    Args:
+        plan: of the run.
+        checks: of the run so far.
+        zero: reference paths whose gradient was all zero in every step.
+        precision: of the run.
+    """
+    frame = Frame("gradient", precision, None, plan.reference)
+    compared = {c.name for c in checks if c.phase == "gradient" and c.error is not None}
+    return [
+        frame.check(
+            Item(m.path(plan.reference), m.torch, m.keras, None, None),
+            Verdict.INCONCLUSIVE,
+            "exactly zero on both sides in every step: nothing was compared; use batches that reach it, or waive it",
+        )
+        for m in plan.parameters
+        if m.path(plan.reference) in zero & compared
+    ]
+
+
+def zero_gradients(plan: MatchPlan, step: StepPair) -> set[str]:
+    """Reference paths of the parameters whose gradient is exactly zero on both sides in this step."""
+    record, other = step.reference.record.gradients, step.follower.gradients
+    zero: set[str] = set()
+    for m in plan.parameters:
+        both = (record.get(m.path(plan.reference)), other.get(m.path(plan.follower)))
+        if all(g is not None and not g.any() for g in both):
+            zero.add(m.path(plan.reference))
+    return zero
