@@ -1,0 +1,186 @@
+"""What a running side can do: the protocol that the pipeline is written against.
+
+A runner speaks its own framework's names and layouts and returns NumPy. It knows nothing of the other side.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+import zlib
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..errors import UserCodeError, XcheckError
+from ..inventory import Inventory
+from ..matching import SideName
+from ..pair import Batch, Prepare
+from ..trace import Array, Arrays, State, StepRecord
+
+
+class Runner(Protocol):
+    """One side, built and ready to train."""
+
+    side: SideName
+
+    def inventory(self) -> Inventory:
+        """The parameters and buffers, with their ties."""
+        ...
+
+    def read(self) -> State:
+        """The current state, copied."""
+        ...
+
+    def write(self, state: State) -> None:
+        """Set what the given state holds and leave the rest."""
+        ...
+
+    def snapshot(self) -> Any:
+        """Everything `restore` needs to repeat what comes next, in the side's own form."""
+        ...
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to a snapshot."""
+        ...
+
+    def step(self, number: int, batch: Batch, *, observe: bool = True) -> StepRecord:
+        """Train on one batch.
+
+        Args:
+            number: of the step, from 1; also seeds what is random in it.
+            batch: in the neutral layout.
+            observe: record gradients and outputs; False leaves the user's step untouched and records losses
+                and states alone.
+
+        Raises:
+            UserCodeError: code of the pair raised.
+        """
+        ...
+
+    def environment(self) -> Mapping[str, Any]:
+        """Versions, devices and flags."""
+        ...
+
+    def notes(self) -> list[str]:
+        """What a reader should know about how the side was run."""
+        ...
+
+    def unmapped_slots(self) -> list[str]:
+        """Optimizer slots that have no known role."""
+        ...
+
+    def close(self) -> None:
+        """Undo global settings and free what is held."""
+        ...
+
+
+class Prepared(NamedTuple):
+    """A batch as one side eats it."""
+
+    inputs: Any
+    targets: Any = None
+    sample_weight: Any = None
+
+
+def prepared(prepare: Prepare | None, batch: Batch, side: SideName) -> Prepared:
+    """Apply a side's `prepare`; without one, the neutral layout is what it eats.
+
+    Raises:
+        UserCodeError: `prepare` raised, or did not return (inputs, targets).
+    """
+    if prepare is None:
+        return Prepared(batch.inputs, batch.targets)
+    with calling(f"{side} prepare", numbers=describe(batch.inputs)):
+        made = prepare(batch)
+    if not isinstance(made, tuple) or len(made) not in (2, 3):  # pyright: ignore[reportUnknownArgumentType]
+        raise UserCodeError(
+            f"The {side} side's prepare returned something else than (inputs, targets).",
+            numbers=f"got {describe(made)}",
+            todo="return (inputs, targets), or (inputs, targets, sample_weight) for Keras",
+        )
+    return Prepared(*made)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def describe(value: Any) -> str:
+    """Shapes and dtypes of arrays in a container, in one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k!r}: {describe(v)}" for k, v in value.items()) + "}"  # pyright: ignore
+    if isinstance(value, tuple | list):
+        return "(" + ", ".join(describe(v) for v in value) + ")"  # pyright: ignore
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{str(value.dtype).removeprefix('torch.')}{tuple(value.shape)}"
+    return type(value).__name__  # pyright: ignore[reportUnknownArgumentType]
+
+
+@contextmanager
+def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -> Generator[None]:
+    """Turn whatever the user's code raises into one message that says which part raised, where, and why.
+
+    Raises:
+        UserCodeError: the block raised.
+    """
+    try:
+        yield
+    except XcheckError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f for f in frames if not _is_library(f.filename)]
+        at = own[-1] if own else frames[-1]
+        text = _COLOUR.sub("", str(error)).strip() or "no message"
+        raise UserCodeError(
+            f"The pair's {what} raised {type(error).__name__}.",
+            where=f"{_short(at.filename)}:{at.lineno}, in {at.name}" + (f": {at.line}" if at.line else ""),
+            numbers=numbers,
+            cause="\n".join([line for line in text.splitlines() if line.strip()][:12]),
+            todo=todo or "correct the pair file; run it alone in Python for the full traceback",
+        ) from error
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_HERE = str(Path(__file__).parent.parent)
+
+
+def _is_library(filename: str) -> bool:
+    return "site-packages" in filename or filename.startswith((_HERE, "<")) or "/lib/python" in filename
+
+
+def _short(filename: str) -> str:
+    path = Path(filename)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else filename
+
+
+def projection(name: str, shape: tuple[int, ...]) -> Array:
+    """Fixed random coefficients that turn an output into a scalar: sum(output * coefficients).
+
+    Used as the loss where a pair gives none. Of unit variance over sqrt(size), so that the loss is about as large
+    as the outputs; the same for both sides, since they depend on name and shape alone.
+
+    Args:
+        name: of the output.
+        shape: of the output.
+    """
+    rng = np.random.default_rng([zlib.crc32(name.encode()), *shape])
+    return rng.standard_normal(shape) / np.sqrt(max(np.prod(shape), 1))
+
+
+def losses_record(data: Mapping[str, Array], penalty: Mapping[str, Array], total: Array | None) -> Arrays:
+    """Loss terms under the names of `StepRecord.losses`.
+
+    Args:
+        data, penalty: term name -> scalar; "" for an unnamed one.
+        total: what was differentiated; None to take the sum.
+    """
+    record: dict[str, Array] = {}
+    for kind, terms in (("data", data), ("penalty", penalty)):
+        if terms:
+            record[kind] = np.sum([np.asarray(v, np.float64) for v in terms.values()], axis=0)
+        record |= {f"{kind}/{name}": np.asarray(v) for name, v in terms.items() if name}
+    record["total"] = np.asarray(
+        total if total is not None else sum(record[k] for k in ("data", "penalty") if k in record)
+    )
+    return record

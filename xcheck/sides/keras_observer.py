@@ -1,0 +1,135 @@
+"""Watching the user's own Keras training step from its seams.
+
+Keras has no hooks. What a training step does passes through three places, whatever the model overrides: the loss
+(`compute_loss`, which receives the outputs), the compiled loss inside it, and the optimizer's `apply`, which
+receives the gradients. For the length of one step each of them is wrapped; the wrappers hand on exactly what they
+got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from ..trace import Array
+from .base import losses_record, projection
+from .keras_variables import canonical, to_numpy
+
+
+@dataclass
+class Seen:
+    """What the wrappers of one step saw, as backend tensors until the step is over.
+
+    Attributes:
+        outputs: by name.
+        gradients: id of the variable -> gradient, or None.
+        penalties: by the path of the variable, or "add_loss_<i>".
+        data: the compiled loss, without penalties.
+        total: what was differentiated.
+    """
+
+    outputs: dict[str, Any] = field(default_factory=dict[str, Any])
+    gradients: dict[int, Any] = field(default_factory=dict[int, Any])
+    penalties: dict[str, Any] = field(default_factory=dict[str, Any])
+    data: Any = None
+    total: Any = None
+
+    def losses(self) -> dict[str, Array]:
+        """The loss terms, as for `StepRecord.losses`; empty if no loss was seen."""
+        if self.total is None:
+            return {}
+        data = {} if self.data is None else {"": to_numpy(self.data)}
+        penalties = {name: to_numpy(term) for name, term in self.penalties.items()}
+        return dict(losses_record(data, penalties, to_numpy(self.total)))
+
+
+@contextmanager
+def observed(
+    model: Any,
+    seen: Seen,
+    pick: Callable[[Any], Any],
+    named: Callable[[Any], dict[str, Any]],
+    projected: bool,
+) -> Generator[None]:
+    """Watch the model's training step while the block runs.
+
+    Args:
+        model: compiled.
+        seen: filled in.
+        pick: the side's `outputs`, applied before the loss sees what the model returned.
+        named: tensors by name of what was picked.
+        projected: the pair has no loss; take the fixed projection of the outputs.
+    """
+    optimizer = model.optimizer
+    compute_loss, compiled_loss, apply = model.compute_loss, model._compile_loss, optimizer.apply
+
+    def watched_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
+        picked = pick(y_pred)
+        seen.outputs |= named(picked)
+        if projected:
+            seen.data = _projected_loss(seen.outputs)
+            total = seen.data
+            for term in model.losses:
+                total = total + keras.ops.sum(term)
+        else:
+            total = compute_loss(x, y, picked, *args, **kwargs)
+        seen.total = total
+        seen.penalties = _penalties(model)
+        return total
+
+    def watched_apply(grads: Any, trainable_variables: Any = None) -> Any:
+        grads = list(grads)
+        variables = None if trainable_variables is None else list(trainable_variables)
+        known = optimizer._trainable_variables if variables is None else variables
+        seen.gradients |= {id(v): g for v, g in zip(known, grads, strict=True)}
+        return apply(grads, variables)
+
+    class WatchedLoss:
+        """Stands in for the compiled loss, keeps what it returns, and is otherwise the compiled loss."""
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            seen.data = compiled_loss(*args, **kwargs)
+            return seen.data
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(compiled_loss, name)
+
+    # object.__setattr__ keeps Keras from tracking the wrappers as state of the model.
+    object.__setattr__(model, "compute_loss", watched_loss)
+    object.__setattr__(optimizer, "apply", watched_apply)
+    if compiled_loss is not None:
+        object.__setattr__(model, "_compile_loss", WatchedLoss())
+    try:
+        yield
+    finally:
+        object.__delattr__(model, "compute_loss")
+        object.__delattr__(optimizer, "apply")
+        object.__setattr__(model, "_compile_loss", compiled_loss)
+
+
+def _projected_loss(named: Mapping[str, Any]) -> Any:
+    terms: list[Any] = [
+        keras.ops.sum(t * keras.ops.convert_to_tensor(projection(_alone(name, named), tuple(t.shape)), t.dtype))
+        for name, t in named.items()
+        if keras.backend.is_float_dtype(t.dtype)
+    ]
+    return sum(terms[1:], terms[0])
+
+
+def _alone(name: str, named: Mapping[str, Any]) -> str:
+    """A lone output goes by one name in both frameworks."""
+    return name if len(named) > 1 else "output"
+
+
+def _penalties(model: Any) -> dict[str, Any]:
+    """Penalty terms as Keras lists them: those of `add_loss` first, then one per regularized variable."""
+    regularized = [v for v in model.trainable_weights if v.regularizer is not None]
+    terms = list(model.losses)
+    added, per_variable = terms[: len(terms) - len(regularized)], terms[len(terms) - len(regularized) :]
+    held = canonical(model)
+    found = {f"add_loss_{i}": keras.ops.sum(term) for i, term in enumerate(added)}
+    return found | {held[id(v)].path: term for v, term in zip(regularized, per_variable, strict=True)}

@@ -1,0 +1,335 @@
+"""The Keras side, running: the user's own compiled training step."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import defaultdict
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.backend.common import global_state
+
+from ..errors import PairError, SetupError, UserCodeError
+from ..inventory import Inventory
+from ..matching import SideName
+from ..pair import Batch, KerasSide
+from ..trace import Array, State, StepRecord
+from .base import Prepared, calling, describe, prepared
+from .keras_observer import Seen, observed
+from .keras_precision import float64_throughout
+from .keras_variables import canonical, inventory, slots, to_numpy, unmapped_slots, written_lr
+from .tree import named_tensors
+
+_NAME_COUNTERS = "object_name_uids"
+
+
+class KerasRunner:
+    """A built and compiled Keras model.
+
+    Args:
+        declared: the side.
+        precision: "float64" or "float32"; the float type of every variable, input and constant.
+        device: "cpu" or "cuda".
+        seed: for what `build` draws.
+
+    Raises:
+        PairError: `build` gave no model, or there is no loss or optimizer to train with.
+        UserCodeError: `build` or `optimizer` raised.
+        SetupError: there is no such device.
+    """
+
+    side: SideName = "keras"
+
+    def __init__(self, declared: KerasSide, *, precision: str, device: str, seed: int) -> None:
+        self.declared = declared
+        self.precision = precision
+        self.seed = seed
+        self._device = _device(device)
+        self._notes: list[str] = []
+        self._projected = False
+        self._names: dict[str, int] = defaultdict(int)
+        with self._scope():
+            self.model = self._build()
+            self._compile()
+
+    @contextmanager
+    def _scope(self) -> Generator[None]:
+        """The user's code runs in the precision and on the device of the run."""
+        with (
+            keras.device(self._device),
+            _floats(self.precision),
+            _naming(self._names),
+            warnings.catch_warnings(),
+        ):
+            # A model with everything frozen is a legitimate pair; that nothing trains is reported by the check.
+            warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
+            yield
+
+    def _build(self) -> keras.Model:
+        build = self.declared.build
+        if isinstance(build, keras.Model):
+            model: Any = build
+        else:
+            keras.utils.set_random_seed(self.seed)
+            with calling("keras build"):
+                model = build()
+        if not isinstance(model, keras.Model):
+            raise PairError(
+                "KerasSide.build gave no keras.Model.",
+                numbers=f"got {describe(model)}",
+                where="KerasSide.build",
+            )
+        wrong = sorted({str(v.dtype) for v in model.variables if "float" in str(v.dtype)} - {self.precision})
+        if wrong:
+            raise PairError(
+                f"The Keras model holds {' and '.join(wrong)} variables in a {self.precision} run.",
+                where="KerasSide.build",
+                cause="the model was built before the run set its float type, or a layer names its dtype",
+                todo="pass a function that builds the model, and let its layers follow keras.config.floatx()",
+            )
+        return model
+
+    def _compile(self) -> None:
+        declared, model = self.declared, self.model
+        if declared.loss is None and declared.optimizer is None and model.compiled:
+            model.run_eagerly = True
+            return
+        if declared.optimizer is None:
+            optimizer: Any = keras.optimizers.SGD(learning_rate=0.01)
+        else:
+            with calling("keras optimizer"):
+                optimizer = declared.optimizer()
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise PairError(
+                "KerasSide.optimizer gave no keras.optimizers.Optimizer.",
+                numbers=f"got {describe(optimizer)}",
+            )
+        self._projected = declared.loss is None
+        options = {"jit_compile": False, **declared.compile_options, "run_eagerly": True}
+        with calling("keras compile"):
+            model.compile(optimizer=optimizer, loss=keras.tree.map_structure(_in_floatx, declared.loss), **options)
+
+    def _ensure_built(self, ready: Prepared) -> None:
+        """Create the variables that a subclassed model makes at its first call, and the optimizer's slots."""
+        if not self.model.built or not self.model.variables:
+            self._call(ready.inputs, training=False)
+        optimizer = self.model.optimizer
+        if optimizer is not None and not optimizer.built and self.model.trainable_variables:
+            with calling("keras optimizer build"):
+                optimizer.build(self.model.trainable_variables)
+
+    def prime(self, batch: Batch) -> None:
+        """Build what needs a first batch to be built; changes no state.
+
+        Raises:
+            UserCodeError: the model cannot be called with this batch.
+        """
+        with self._scope():
+            self._ensure_built(self._ready(batch))
+
+    def inventory(self) -> Inventory:
+        return inventory(self.model)
+
+    def read(self) -> State:
+        parameters: dict[str, Array] = {}
+        buffers: dict[str, Array] = {}
+        held = canonical(self.model)
+        for place in held.values():
+            (buffers if place.buffer else parameters)[place.path] = to_numpy(place.variable)
+        slots_of: dict[str, dict[str, Array]] = {}
+        for slot in slots(self.model.optimizer):
+            array = to_numpy(slot.variable)
+            if slot.times_lr:
+                array = array * (slot.times_lr / written_lr(self.model.optimizer))
+            slots_of.setdefault(held[id(slot.parameter)].path, {})[slot.role] = array
+        return State(parameters, buffers, slots_of, self._updates())
+
+    def _updates(self) -> int:
+        optimizer = self.model.optimizer
+        return int(to_numpy(optimizer.iterations)) if optimizer is not None else 0
+
+    def unmapped_slots(self) -> list[str]:
+        return unmapped_slots(self.model.optimizer)
+
+    def write(self, state: State) -> None:
+        held = canonical(self.model)
+        variables = {place.path: place.variable for place in held.values()}
+        optimizer = self.model.optimizer
+        with self._scope():
+            for path, array in {**state.parameters, **state.buffers}.items():
+                variables[path].assign(np.asarray(array))
+            if not state.slots or optimizer is None:
+                return
+            optimizer._iterations.assign(state.updates)
+            for slot in slots(optimizer):
+                array = state.slots.get(held[id(slot.parameter)].path, {}).get(slot.role)
+                if array is not None:
+                    slot.variable.assign(array * (slot.times_lr * written_lr(optimizer)) if slot.times_lr else array)
+
+    def snapshot(self) -> Any:
+        optimizer = self.model.optimizer
+        held = [*self.model.variables, *(optimizer.variables if optimizer is not None else [])]
+        return [(v, to_numpy(v)) for v in held]
+
+    def restore(self, snapshot: Any) -> None:
+        with self._scope():
+            for variable, array in snapshot:
+                variable.assign(array)
+
+    def step(self, number: int, batch: Batch, *, observe: bool = True) -> StepRecord:
+        with self._scope():
+            ready = self._ready(batch)
+            self._ensure_built(ready)
+            before = self.read()
+            inference = self._infer(ready) if observe else {}
+            keras.utils.set_random_seed(self.seed * 1_000_003 % 2**31 + number)
+            seen = Seen()
+            watch = observed(self.model, seen, self._picked, self._named_outputs, self._projected)
+            told = calling("keras training step", numbers=describe(tuple(ready)))
+            with told, watch if observe or self._projected else nullcontext():
+                logs = self.model.train_on_batch(*ready, return_dict=True)
+            losses = seen.losses() or {"total": np.asarray(logs["loss"])}
+            outputs = {name: to_numpy(t) for name, t in seen.outputs.items()}
+            gradients = self._gradients(seen) if observe else {}
+            return StepRecord(number, before, self.read(), inference, outputs, losses, gradients)
+
+    def _ready(self, batch: Batch) -> Prepared:
+        made = prepared(self.declared.prepare, batch, self.side)
+        return Prepared(*(keras.tree.map_structure(self._cast, part) for part in made))
+
+    def _cast(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            return value.astype(self.precision)
+        return value
+
+    def _call(self, inputs: Any, training: bool) -> Any:
+        with calling(
+            "keras model, called with this batch,",
+            numbers=describe(inputs),
+            todo="check KerasSide.prepare and the keys of the batch",
+        ):
+            x = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
+            return self.model(x, training=training) if self.model._call_has_training_arg else self.model(x)
+
+    def _picked(self, raw: Any) -> Any:
+        if self.declared.outputs is None:
+            return raw
+        with calling("keras outputs", numbers=describe(raw)):
+            return self.declared.outputs(raw)
+
+    def _named_outputs(self, picked: Any) -> dict[str, Any]:
+        try:
+            return named_tensors(picked, keras.ops.is_tensor)
+        except TypeError as error:
+            raise UserCodeError(
+                "The keras model returned something that cannot be compared.",
+                numbers=str(error),
+                todo="give KerasSide(outputs=...) a function that picks the tensors",
+            ) from error
+
+    def _infer(self, ready: Prepared) -> dict[str, Array]:
+        named = self._named_outputs(self._picked(self._call(ready.inputs, training=False)))
+        return {name: to_numpy(t) for name, t in named.items()}
+
+    def _gradients(self, seen: Seen) -> dict[str, Array | None]:
+        found: dict[str, Array | None] = {}
+        for key, place in canonical(self.model).items():
+            if place.variable.trainable and not place.buffer:
+                gradient = seen.gradients.get(key)
+                found[place.path] = None if gradient is None else to_numpy(gradient)
+        return found
+
+    def environment(self) -> Mapping[str, Any]:
+        facts: dict[str, Any] = {
+            "keras": keras.__version__,
+            "backend": keras.config.backend(),
+            "device": self._device,
+            "optimizer": type(self.model.optimizer).__name__,
+        }
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf
+
+            facts |= {
+                "tensorflow": tf.__version__,
+                "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
+                "threads_intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
+            }
+        return facts
+
+    def notes(self) -> list[str]:
+        return list(self._notes)
+
+    def close(self) -> None:
+        """Nothing is held outside of the scopes."""
+
+
+def _floats(precision: str) -> Any:
+    return float64_throughout() if precision == "float64" else _floatx(precision)
+
+
+@contextmanager
+def _floatx(precision: str) -> Generator[None]:
+    before = keras.config.floatx()
+    keras.config.set_floatx(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before)
+
+
+@contextmanager
+def _naming(counters: dict[str, int]) -> Generator[None]:
+    """Automatic layer names count up over the whole process; a count of its own gives a model the same paths on
+    every build."""
+    before = global_state.get_global_attribute(_NAME_COUNTERS)
+    global_state.set_global_attribute(_NAME_COUNTERS, counters)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(_NAME_COUNTERS, before)
+
+
+def _in_floatx(loss: Any) -> Any:
+    """A loss made before the run set its float type computes in the old one; this is a copy that does not."""
+    if isinstance(loss, keras.losses.Loss):
+        loss = copy.copy(loss)
+        loss._dtype_policy = keras.dtype_policies.get(keras.config.floatx())
+        loss._dtype = loss._dtype_policy.compute_dtype
+    return loss
+
+
+def sees_gpu() -> bool:
+    """Whether the Keras backend can run on a GPU here."""
+    backend = keras.config.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    return False
+
+
+def _device(device: str) -> str:
+    if device == "cpu":
+        return "cpu:0"
+    if not sees_gpu():
+        raise SetupError(
+            "Keras sees no GPU.",
+            numbers=f"--device cuda, keras {keras.__version__} on {keras.config.backend()}",
+            todo="run with --device auto or --device cpu",
+        )
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)  # PyTorch lives on the same card
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        tf.config.experimental.enable_op_determinism()
+    return "gpu:0"

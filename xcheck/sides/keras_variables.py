@@ -1,0 +1,141 @@
+"""The variables of a Keras model and the memory of its optimizer, by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..inventory import Entry, Inventory
+from ..slots import keras_slot
+from ..trace import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place that holds a variable. A variable is created by one layer and may be held by others.
+
+    Attributes:
+        path: unique; the variable's own path, or for an alias its holder's path and the variable's name.
+        variable: the `keras.Variable`.
+        owner, kind: path and class name of the layer that holds it.
+        buffer: created as not trainable; a frozen kernel is still a parameter.
+        alias: held elsewhere before.
+    """
+
+    path: str
+    variable: Any
+    owner: str
+    kind: str
+    buffer: bool
+    alias: bool
+
+
+def places(model: keras.Model) -> list[Place]:
+    """Every place in the model that holds a variable, layer by layer.
+
+    The states of random generators are left out: they are no weights, and no two frameworks draw alike.
+    """
+    found: list[Place] = []
+    first: dict[int, str] = {}
+    used: dict[str, int] = {}
+    layers = {id(layer): layer for layer in model._flatten_layers()}
+    for layer in layers.values():
+        held = [(v, False) for v in layer._trainable_variables] + [(v, True) for v in layer._non_trainable_variables]
+        for variable, buffer in held:
+            if "seed_generator" in variable.path:
+                continue
+            owner = layer.path or layer.name
+            alias = id(variable) in first
+            path = f"{owner}/{variable.name}" if alias else variable.path
+            if alias and path == first[id(variable)]:
+                continue
+            used[path] = used.get(path, 0) + 1
+            if used[path] > 1:  # two layers of one name: Keras gives both variables one path
+                path = f"{path}#{used[path]}"
+            first.setdefault(id(variable), path)
+            found.append(Place(path, variable, owner, type(layer).__name__, buffer, alias))
+    return found
+
+
+def canonical(model: keras.Model) -> dict[int, Place]:
+    """id of a variable -> the first place that holds it."""
+    return {id(p.variable): p for p in places(model) if not p.alias}
+
+
+def inventory(model: keras.Model) -> Inventory:
+    """The inventory of a Keras model; identity of the variable is identity of the storage."""
+    return Inventory(
+        tuple(
+            Entry(
+                path=p.path,
+                shape=tuple(p.variable.shape),
+                dtype=str(p.variable.dtype),
+                trainable=bool(p.variable.trainable),
+                buffer=p.buffer,
+                owner=p.owner,
+                kind=p.kind,
+                role=p.variable.name,
+                identity=id(p.variable),
+                storage=id(p.variable),
+            )
+            for p in places(model)
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSlot:
+    """A slot of the optimizer: its role, its variable, the parameter it belongs to, and its unit.
+
+    Attributes:
+        times_lr: see `slots.Slot`.
+    """
+
+    role: str
+    variable: Any
+    parameter: Any
+    times_lr: int
+
+
+def slots(optimizer: Any) -> Iterator[HeldSlot]:
+    """The slots of an optimizer that have a known role; none before it is built."""
+    if optimizer is None or not optimizer.built:
+        return
+    trained = list(optimizer._trainable_variables)
+    classes = tuple(c.__name__ for c in type(optimizer).__mro__)
+    for attribute, held in vars(optimizer).items():
+        slot = keras_slot(classes, attribute)
+        if slot is not None and isinstance(held, list) and len(held) == len(trained):
+            for parameter, variable in zip(trained, held, strict=True):
+                if variable is not None:
+                    yield HeldSlot(slot.role, variable, parameter, slot.times_lr)
+    product = getattr(optimizer, "_u_product", None)  # Nadam: one number for all parameters
+    if product is not None:
+        for parameter in trained:
+            yield HeldSlot("momentum_product", product, parameter, 0)
+
+
+def unmapped_slots(optimizer: Any) -> list[str]:
+    """Paths of what an optimizer keeps besides its slots of known roles, its counter and its learning rate."""
+    if optimizer is None or not optimizer.built:
+        return []
+    known = {id(slot.variable) for slot in slots(optimizer)}
+    known |= {id(optimizer._iterations), id(optimizer._learning_rate)}
+    return [f"{type(optimizer).__name__}: {v.path}" for v in optimizer.variables if id(v) not in known]
+
+
+def written_lr(optimizer: Any) -> float:
+    """The learning rate of the last update, which scaled the momentum it left behind."""
+    rate = optimizer._learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return float(to_numpy(rate(max(int(to_numpy(optimizer.iterations)) - 1, 0))))
+    return float(to_numpy(rate() if callable(rate) else rate))
+
+
+def to_numpy(value: Any) -> Array:
+    """A copy that later steps cannot change; sparse gradients become dense."""
+    return np.array(keras.ops.convert_to_numpy(value))

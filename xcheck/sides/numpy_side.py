@@ -1,0 +1,149 @@
+"""A side without a framework: a linear model written out in NumPy.
+
+The pipeline is tested with it, and it shows what a side must provide: y = x W + b with mean squared error and SGD
+with momentum, in either framework's names and layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..inventory import Entry, Inventory
+from ..matching import SideName
+from ..pair import Batch, Prepare
+from ..trace import Array, State, StepRecord
+from .base import losses_record, prepared
+
+Fault = Callable[[StepRecord], StepRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class NumpySide:
+    """Declares a linear model as one side of a pair.
+
+    Args:
+        side: whose names and layout it uses: "torch" has linear.weight (out, in), "keras" dense/kernel (in, out).
+        inputs, outputs: sizes.
+        learning_rate, momentum: of SGD.
+        copies: how many times the weight exists; with `tied`, as that many paths of one storage.
+        tied: whether the copies are one storage.
+        prepare: as on the other sides.
+        fault: rewrites each record, to plant a difference in exactly one place.
+    """
+
+    side: SideName
+    inputs: int = 3
+    outputs: int = 2
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    copies: int = 1
+    tied: bool = True
+    prepare: Prepare | None = None
+    fault: Fault | None = None
+    extra: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+
+
+class NumpyRunner:
+    """A `NumpySide`, running."""
+
+    def __init__(self, declared: NumpySide, *, precision: str, device: str, seed: int) -> None:
+        self.declared = declared
+        self.side: SideName = declared.side
+        self.precision = precision
+        rng = np.random.default_rng(seed + (self.side == "keras"))
+        weight = rng.standard_normal((declared.inputs, declared.outputs)).astype(precision)
+        bias = rng.standard_normal(declared.outputs).astype(precision)
+        self._weight, self._bias = (
+            ("linear.weight", "linear.bias") if self.side == "torch" else ("dense/kernel", "dense/bias")
+        )
+        self._parameters: dict[str, Array] = {self._weight: self._own(weight), self._bias: bias}
+        if not declared.tied:
+            for i in range(1, declared.copies):
+                self._parameters[self._copy(i)] = self._own(weight)
+        for path, shape in declared.extra.items():
+            self._parameters[path] = rng.standard_normal(shape).astype(precision)
+        self._momenta: dict[str, Array] = {}
+        self._updates = 0
+
+    def _own(self, matrix: Array) -> Array:
+        return matrix.T.copy() if self.side == "torch" else matrix.copy()
+
+    def _copy(self, i: int) -> str:
+        owner, separator, role = self._weight.partition("." if self.side == "torch" else "/")
+        return f"{owner}_{i}{separator}{role}"
+
+    def inventory(self) -> Inventory:
+        paths = {path: path for path in self._parameters}
+        if self.declared.tied:
+            paths |= {self._copy(i): self._weight for i in range(1, self.declared.copies)}
+        separator = "." if self.side == "torch" else "/"
+        return Inventory(
+            tuple(
+                Entry(
+                    path=path,
+                    shape=self._parameters[storage].shape,
+                    dtype=str(self._parameters[storage].dtype),
+                    trainable=True,
+                    buffer=False,
+                    owner=path.rpartition(separator)[0],
+                    kind="Linear" if self.side == "torch" else "Dense",
+                    role=path.rpartition(separator)[2],
+                    identity=storage,
+                    storage=storage,
+                )
+                for path, storage in paths.items()
+            )
+        )
+
+    def read(self) -> State:
+        slots = {path: {"momentum": value.copy()} for path, value in self._momenta.items()}
+        return State({p: v.copy() for p, v in self._parameters.items()}, {}, slots, self._updates)
+
+    def write(self, state: State) -> None:
+        self._parameters |= {path: np.array(value) for path, value in state.parameters.items()}
+        self._momenta |= {p: np.array(s["momentum"]) for p, s in state.slots.items() if "momentum" in s}
+
+    def snapshot(self) -> Any:
+        return dict(self._parameters), dict(self._momenta), self._updates
+
+    def restore(self, snapshot: Any) -> None:
+        parameters, momenta, self._updates = snapshot
+        self._parameters, self._momenta = dict(parameters), dict(momenta)
+
+    def step(self, number: int, batch: Batch, *, observe: bool = True) -> StepRecord:
+        ready = prepared(self.declared.prepare, batch, self.side)
+        x, y = (np.asarray(part, self.precision) for part in (ready.inputs, ready.targets))
+        before = self.read()
+        kernel = self._parameters[self._weight]
+        kernel = kernel.T if self.side == "torch" else kernel
+        out = x @ kernel + self._parameters[self._bias]
+        gap = (out - y) * (2 / y.size)
+        gradients: dict[str, Array | None] = {p: np.zeros_like(v) for p, v in self._parameters.items()}
+        gradients |= {self._weight: self._own(x.T @ gap), self._bias: gap.sum(axis=0)}
+        for path, gradient in gradients.items():
+            if gradient is not None:
+                past = self._momenta.get(path, np.zeros_like(gradient))
+                self._momenta[path] = self.declared.momentum * past + gradient
+                self._parameters[path] = self._parameters[path] - self.declared.learning_rate * self._momenta[path]
+        self._updates += 1
+        losses = losses_record({"": np.asarray(np.mean((out - y) ** 2))}, {}, None)
+        record = StepRecord(number, before, self.read(), {"output": out}, {"output": out}, losses, gradients)
+        if self.declared.fault is not None:
+            record = self.declared.fault(record)
+        return record if observe else replace(record, inference={}, outputs={}, gradients={})
+
+    def environment(self) -> Mapping[str, Any]:
+        return {"numpy": np.__version__}
+
+    def notes(self) -> list[str]:
+        return []
+
+    def unmapped_slots(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        """Holds nothing."""

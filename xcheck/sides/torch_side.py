@@ -1,0 +1,358 @@
+"""The PyTorch side, running."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import PairError, SetupError, UserCodeError
+from ..inventory import Inventory
+from ..matching import SideName
+from ..pair import Batch, TorchSide
+from ..slots import TORCH as SLOTS
+from ..trace import Array, State, StepRecord
+from .base import Prepared, calling, describe, losses_record, prepared, projection
+from .torch_observer import Observer
+from .torch_variables import inventory, to_numpy
+from .tree import named_tensors
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+class TorchRunner:
+    """A built PyTorch model with its optimizer.
+
+    Args:
+        declared: the side.
+        precision: "float64" or "float32"; the dtype of every parameter, input and constant.
+        device: "cpu" or "cuda".
+        seed: for what `build` draws.
+
+    Raises:
+        PairError: `build` gave no module.
+        UserCodeError: `build` or `optimizer` raised.
+        SetupError: there is no such device.
+    """
+
+    side: SideName = "torch"
+
+    def __init__(self, declared: TorchSide, *, precision: str, device: str, seed: int) -> None:
+        self.declared = declared
+        self.dtype = DTYPES[precision]
+        self.device = torch.device(device)
+        if device == "cuda" and not torch.cuda.is_available():
+            raise SetupError(
+                "PyTorch sees no GPU.",
+                numbers=f"--device cuda, torch {torch.__version__}",
+                todo="run with --device auto or --device cpu",
+            )
+        self.seed = seed
+        self._flags = _set_flags(self.device)
+        self._notes: list[str] = []
+        self._updates = 0
+        self._lr: dict[int, float] = {}
+        try:
+            torch.manual_seed(seed)
+            with self._scope():
+                self.model = self._build()
+                self.optimizer = self._build_optimizer()
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self) -> torch.nn.Module:
+        build = self.declared.build
+        if isinstance(build, torch.nn.Module):
+            model = copy.deepcopy(build)  # the caller's model keeps its dtype and its weights
+        else:
+            with calling("torch build"):
+                model = build()
+        if not isinstance(model, torch.nn.Module):
+            raise PairError(
+                "TorchSide.build gave no torch.nn.Module.",
+                numbers=f"got {describe(model)}",
+                where="TorchSide.build",
+            )
+        before = inventory(model).tie_groups()
+        model = model.to(device=self.device, dtype=self.dtype)
+        if inventory(model).tie_groups() != before:
+            self._notes.append(
+                f"casting the PyTorch model to {self.dtype} separated parameters that were views of one storage"
+            )
+        return model
+
+    def _build_optimizer(self) -> torch.optim.Optimizer | None:
+        parameters = list(self.model.parameters())
+        if not any(p.requires_grad for p in parameters):
+            return None
+        if self.declared.optimizer is None:
+            optimizer: Any = torch.optim.SGD(parameters, lr=0.01)
+        else:
+            with calling("torch optimizer"):
+                optimizer = self.declared.optimizer(parameters)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", numbers=f"got {describe(optimizer)}")
+        optimizer.register_step_post_hook(self._after_update)
+        return optimizer
+
+    def _after_update(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self._updates += 1
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                self._lr[id(p)] = float(group["lr"])
+
+    @contextmanager
+    def _scope(self) -> Generator[None]:
+        """The user's code creates tensors in the precision and on the device of the run."""
+        dtype = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)
+        try:
+            with self.device:
+                yield
+        finally:
+            torch.set_default_dtype(dtype)
+
+    def inventory(self) -> Inventory:
+        return inventory(self.model)
+
+    def _parameters(self) -> dict[str, torch.nn.Parameter]:
+        return dict(self.model.named_parameters())  # de-duplicated: the first path of each
+
+    def read(self) -> State:
+        slots: dict[str, dict[str, Array]] = {}
+        for path, p in self._parameters().items():
+            kept = self.optimizer.state.get(p, {}) if self.optimizer else {}
+            for key, value in kept.items():
+                slot = SLOTS.get(key)
+                if slot is not None and isinstance(value, torch.Tensor):
+                    array = to_numpy(value)
+                    if slot.times_lr:
+                        array = array * (slot.times_lr / self._lr[id(p)])
+                    slots.setdefault(path, {})[slot.role] = array
+        return State(
+            {path: to_numpy(p) for path, p in self._parameters().items()},
+            {path: to_numpy(b) for path, b in self.model.named_buffers()},
+            slots,
+            self._updates,
+        )
+
+    def write(self, state: State) -> None:
+        parameters, buffers = self._parameters(), dict(self.model.named_buffers())
+        with torch.no_grad():
+            for path, array in state.parameters.items():
+                parameters[path].copy_(torch.from_numpy(np.array(array)))
+            for path, array in state.buffers.items():
+                buffers[path].copy_(torch.from_numpy(np.array(array)))
+            for path, roles in state.slots.items():
+                self._write_slots(parameters[path], roles, state.updates)
+
+    def _write_slots(self, p: torch.nn.Parameter, roles: Mapping[str, Array], updates: int) -> None:
+        kept = self.optimizer.state.get(p, {}) if self.optimizer else {}
+        for key, value in kept.items():
+            slot = SLOTS.get(key)
+            if slot is not None and slot.role in roles and isinstance(value, torch.Tensor):
+                array = np.array(roles[slot.role])
+                if slot.times_lr:
+                    array = array * slot.times_lr * self._lr[id(p)]
+                value.copy_(torch.from_numpy(array))
+            elif key == "step":
+                kept[key] = torch.full_like(value, updates) if isinstance(value, torch.Tensor) else updates
+
+    def snapshot(self) -> Any:
+        optimizer = copy.deepcopy(self.optimizer.state_dict()) if self.optimizer else None
+        return self.read(), optimizer, self._updates, dict(self._lr)
+
+    def restore(self, snapshot: Any) -> None:
+        state, optimizer, self._updates, lr = snapshot
+        self._lr = dict(lr)
+        self.write(State(state.parameters, state.buffers))
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(copy.deepcopy(optimizer))
+
+    def unmapped_slots(self) -> list[str]:
+        found: set[str] = set()
+        for kept in (self.optimizer.state if self.optimizer else {}).values():
+            found |= {
+                key for key, value in kept.items() if isinstance(value, torch.Tensor) and key not in (*SLOTS, "step")
+            }
+        return sorted(f"{type(self.optimizer).__name__}.state[...][{key!r}]" for key in found)
+
+    def step(self, number: int, batch: Batch, *, observe: bool = True) -> StepRecord:
+        ready = self._ready(batch)
+        before = self.read()
+        inference = self._infer(ready) if observe else {}
+        torch.manual_seed(self.seed * 1_000_003 + number)
+        observer = Observer(self.model, self._named_outputs) if observe else None
+        with self._scope():
+            try:
+                losses = self._custom_step(ready) if self.declared.step else self._standard_step(ready)
+            finally:
+                if observer:
+                    observer.remove()
+        gradients: dict[str, Array | None] = {}
+        if observer:
+            paths = {path: p for path, p in self._parameters().items() if p.requires_grad}
+            gradients = {path: observer.gradients.get(id(p)) for path, p in paths.items()}
+        return StepRecord(
+            number, before, self.read(), inference, observer.outputs if observer else {}, losses, gradients
+        )
+
+    def _ready(self, batch: Batch) -> Prepared:
+        made = prepared(self.declared.prepare, batch, self.side)
+        return Prepared(self._tensors(made.inputs), self._tensors(made.targets), self._tensors(made.sample_weight))
+
+    def _tensors(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: self._tensors(item) for key, item in value.items()}
+        if isinstance(value, tuple | list):
+            return tuple(self._tensors(item) for item in value)
+        if isinstance(value, np.ndarray):
+            tensor = torch.from_numpy(np.array(value))
+            return tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)
+        return value
+
+    def _call(self, inputs: Any) -> Any:
+        given = describe(inputs)
+        with calling(
+            "torch model, called with this batch,",
+            numbers=given,
+            todo="check TorchSide.prepare and the keys of the batch",
+        ):
+            if isinstance(inputs, Mapping):
+                return self.model(**inputs)
+            return self.model(*inputs) if isinstance(inputs, tuple) else self.model(inputs)
+
+    def _picked(self, raw: Any) -> Any:
+        if self.declared.outputs is None:
+            return raw
+        with calling("torch outputs", numbers=describe(raw)):
+            return self.declared.outputs(raw)
+
+    def _named_outputs(self, raw: Any) -> dict[str, torch.Tensor]:
+        try:
+            return named_tensors(self._picked(raw), torch.is_tensor)
+        except TypeError as error:
+            raise UserCodeError(
+                "The torch model returned something that cannot be compared.",
+                numbers=str(error),
+                todo="give TorchSide(outputs=...) a function that picks the tensors",
+            ) from error
+
+    def _infer(self, ready: Prepared) -> dict[str, Array]:
+        training = {m: m.training for m in self.model.modules()}
+        self.model.eval()
+        with self._scope(), torch.no_grad():
+            named = self._named_outputs(self._call(ready.inputs))
+        for module, mode in training.items():
+            module.training = mode
+        return {name: to_numpy(t) for name, t in named.items()}
+
+    def _standard_step(self, ready: Prepared) -> dict[str, Array]:
+        self.model.train()
+        if self.optimizer is not None:
+            self.optimizer.zero_grad()
+        raw = self._call(ready.inputs)
+        data = self._data_loss(raw, ready)
+        penalty: dict[str, torch.Tensor] = {}
+        if self.declared.penalty is not None:
+            with calling("torch penalty"):
+                penalty = _scalars(self.declared.penalty(self.model), "penalty")
+        total = torch.stack([*data.values(), *penalty.values()]).sum()
+        if total.requires_grad:
+            total.backward()
+        if self.optimizer is not None:
+            with calling("torch optimizer step"):
+                self.optimizer.step()
+        if self.declared.after_step is not None:
+            with calling("torch after_step"):
+                self.declared.after_step(self.model)
+        return dict(losses_record(_arrays(data), _arrays(penalty), to_numpy(total)))
+
+    def _data_loss(self, raw: Any, ready: Prepared) -> dict[str, torch.Tensor]:
+        if self.declared.loss is None:
+            named = self._named_outputs(raw)
+            terms = [
+                (t * torch.from_numpy(projection(name if len(named) > 1 else "output", tuple(t.shape))).to(t)).sum()
+                for name, t in named.items()
+                if t.is_floating_point()
+            ]
+            return {"": torch.stack(terms).sum()}
+        picked = self._picked(raw)
+        with calling("torch loss", numbers=f"outputs {describe(picked)}, targets {describe(ready.targets)}"):
+            value = self.declared.loss(picked, ready.targets)
+        return _scalars(value, "loss")
+
+    def _custom_step(self, ready: Prepared) -> dict[str, Array]:
+        self.model.train()
+        with calling("torch step"):
+            value = self.declared.step(self.model, self.optimizer, ready)  # pyright: ignore[reportOptionalCall]
+        if value is None:
+            return {}
+        return dict(losses_record(_arrays(_scalars(value, "step")), {}, None))
+
+    def environment(self) -> Mapping[str, Any]:
+        cuda = torch.cuda.get_device_name() if self.device.type == "cuda" else None
+        return {
+            "torch": torch.__version__,
+            "device": self.device.type,
+            "gpu": cuda,
+            "threads": torch.get_num_threads(),
+            "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+            "tf32_cudnn": torch.backends.cudnn.allow_tf32,
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "optimizer": type(self.optimizer).__name__,
+        }
+
+    def notes(self) -> list[str]:
+        return list(self._notes)
+
+    def close(self) -> None:
+        tf32_matmul, tf32_cudnn, deterministic, warn_only, benchmark = self._flags
+        torch.backends.cuda.matmul.allow_tf32 = tf32_matmul
+        torch.backends.cudnn.allow_tf32 = tf32_cudnn
+        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+def sees_gpu() -> bool:
+    """Whether PyTorch can run on a GPU here."""
+    return torch.cuda.is_available()
+
+
+def _scalars(value: Any, what: str) -> dict[str, torch.Tensor]:
+    terms: Mapping[str, Any] = value if isinstance(value, Mapping) else {"": value}
+    for name, term in terms.items():
+        if not isinstance(term, torch.Tensor) or term.numel() != 1:
+            raise UserCodeError(
+                f"The torch {what} is not a scalar.",
+                where=f"term {name!r}" if name else None,
+                numbers=f"got {describe(term)}",
+                cause="a reduction is missing: reduction='none', or a per-example loss that is not averaged",
+                todo="return a scalar tensor, for example loss.mean(), or a dict of scalars",
+            )
+    return {name: term.reshape(()) for name, term in terms.items()}
+
+
+def _arrays(terms: Mapping[str, torch.Tensor]) -> dict[str, Array]:
+    return {name: to_numpy(term) for name, term in terms.items()}
+
+
+def _set_flags(device: torch.device) -> tuple[Any, ...]:
+    before = (
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+    )
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return before

@@ -1,0 +1,66 @@
+"""The parameters and buffers of a PyTorch model, by path and by the memory they lie in."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..inventory import Entry, Inventory
+from ..trace import Array
+
+
+def inventory(model: torch.nn.Module) -> Inventory:
+    """The inventory of a PyTorch model; parameters that overlap in memory are one storage."""
+    entries: list[Entry] = []
+    kept = {id(b) for _, b in model.named_buffers()}
+    tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    regions = _Regions()
+    for path, tensor in tensors:
+        owner, _, role = path.rpartition(".")
+        buffer = id(tensor) in kept and not isinstance(tensor, torch.nn.Parameter)
+        entries.append(
+            Entry(
+                path=path,
+                shape=tuple(tensor.shape),
+                dtype=str(tensor.dtype).removeprefix("torch."),
+                trainable=tensor.requires_grad,
+                buffer=buffer,
+                owner=owner,
+                kind=type(model.get_submodule(owner)).__name__,
+                role=role,
+                identity=id(tensor),
+                storage=regions.of(tensor),
+            )
+        )
+    return Inventory(tuple(entries))
+
+
+class _Regions:
+    """Which tensors overlap in memory.
+
+    Two views of one storage that do not overlap (the weights of a fused LSTM, the slices of a flat buffer) are
+    not tied; a transpose, a slice that overlaps, or the very same tensor are.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[int, int, int, int]] = []
+
+    def of(self, tensor: torch.Tensor) -> int:
+        base = tensor.untyped_storage().data_ptr()
+        start = int(tensor.storage_offset()) * tensor.element_size()
+        extent = sum((n - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+        end = start + extent * tensor.element_size() if tensor.numel() else start
+        for other_base, other_start, other_end, group in self._seen:
+            if base == other_base and start < other_end and other_start < end:
+                self._seen.append((base, start, end, group))
+                return group
+        self._seen.append((base, start, end, len(self._seen)))
+        return len(self._seen) - 1
+
+
+def to_numpy(tensor: torch.Tensor) -> Array:
+    """A copy that later steps cannot change."""
+    detached = tensor.detach().cpu()
+    if detached.dtype in (torch.bfloat16, torch.float16):
+        detached = detached.float()
+    return np.array(detached.numpy())
