@@ -1,0 +1,129 @@
+"""Golden traces: record the reference once, check the other side where the reference's framework is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+
+from .check import (
+    AVAILABLE,
+    Device,
+    Progress,
+    Reference,
+    begin,
+    choose_backend,
+    choose_device,
+    open_side,
+    other,
+    pipeline,
+    silent,
+    validate,
+)
+from .errors import BatchError, FileError
+from .inventory import Entry, Inventory
+from .lockstep import ReferenceStep, batches_of, reference_steps
+from .pair import Pair
+from .result import Result
+from .trace import Trace
+
+
+def record(
+    pair: Pair,
+    *,
+    steps: int = 5,
+    seed: int = 0,
+    precision: str = "float64",
+    device: Device = "auto",
+    progress: Progress = silent,
+) -> Trace:
+    """Train the pair's reference alone and keep what it did, with what rounding errors do to it.
+
+    Args:
+        pair, steps, seed, precision, device, progress: as for `check`.
+
+    Raises:
+        BadInput: something the user gave cannot be used.
+    """
+    findings = begin(pair, seed, steps, AVAILABLE)
+    validate(steps, (precision,))
+    chosen = choose_device(pair, device, pair.reference)
+    with open_side(findings, pair.reference, precision, chosen, progress) as runner:
+        inventory = _numbered(runner.inventory())
+        made = list(reference_steps(runner, batches_of(pair, seed, steps), precision=precision, seed=seed))
+        header = {
+            "pair": pair.name,
+            "side": pair.reference,
+            "precision": precision,
+            "seed": seed,
+            "environment": findings.environment,
+            "inventory": [asdict(entry) for entry in inventory.entries],
+            "batches": [step.batch.digest() for step in made],
+            "unmapped_slots": runner.unmapped_slots(),
+        }
+    return Trace(header, tuple(step.record for step in made), tuple(step.twins for step in made))
+
+
+def verify(
+    pair: Pair,
+    trace: Trace,
+    *,
+    device: Device = "auto",
+    keras_backend: str | None = None,
+    phases: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> Result:
+    """Check the other side of a pair against a recorded trace of its reference.
+
+    Args:
+        pair: what to check; its reference is not built, and its framework need not be installed.
+        trace: made by `record`.
+        device, keras_backend, phases, progress: as for `check`.
+
+    Raises:
+        BadInput: the trace is of another pair, or the pair's batches are not those of the trace.
+    """
+    header = trace.header
+    findings = begin(pair, int(header["seed"]), len(trace.steps), phases)
+    findings.environment[pair.reference] = {"recorded": True, **header["environment"].get(pair.reference, {})}
+    with findings.reporting():
+        if (header["pair"], header["side"]) != (pair.name, pair.reference):
+            raise FileError(
+                "This trace is of something else.",
+                numbers=f"it is the {header['side']} side of {header['pair']!r}; "
+                f"needed is the {pair.reference} side of {pair.name!r}",
+            )
+        choose_backend(pair, keras_backend)
+        follows, precision = other(pair.reference), str(header["precision"])
+        chosen = choose_device(pair, device, follows)
+        with open_side(findings, follows, precision, chosen, progress) as follower:
+            entries = (replace(Entry(**entry), shape=tuple(entry["shape"])) for entry in header["inventory"])
+            reference = Reference(
+                Inventory(tuple(entries)),
+                trace.steps[0].before,
+                _recorded(pair, trace),
+                lambda: list(header["unmapped_slots"]),
+            )
+            pipeline(findings, reference, follower, precision, progress)
+    return findings.result()
+
+
+def _recorded(pair: Pair, trace: Trace) -> Iterator[ReferenceStep]:
+    batches = batches_of(pair, int(trace.header["seed"]), len(trace.steps))
+    digests: Sequence[str] = trace.header["batches"]
+    for batch, made, twins, digest in zip(batches, trace.steps, trace.twins, digests, strict=True):
+        if batch.digest() != digest:
+            raise BatchError(
+                "This pair does not give the batches that the trace was made from.",
+                where=f"step {made.step}",
+                cause="the data, or a library that reads or shuffles it, is another on this machine",
+                todo="record the trace again, or let `batches` depend on its seed alone",
+            )
+        yield ReferenceStep(batch, made, twins)
+
+
+def _numbered(inventory: Inventory) -> Inventory:
+    """Identities that mean the same after the process is gone."""
+    identities = {e.identity: i for i, e in enumerate(inventory.canonical())}
+    storages = {s: i for i, s in enumerate(dict.fromkeys(e.storage for e in inventory.entries))}
+    numbered = (replace(e, identity=identities[e.identity], storage=storages[e.storage]) for e in inventory.entries)
+    return Inventory(tuple(numbered))
