@@ -1,0 +1,125 @@
+"""The report as JUnit XML, for a CI that reads test results.
+
+One test suite per result, one test case per phase and precision. DIFFERENT is a failure. INCONCLUSIVE is an
+error and never a skip, since a CI shows skips as green. NUMERIC passes, as it does on the command line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from ..result import Check, Result, Verdict
+from . import views
+from .terminal import as_text
+from .words import number, one_line, ratio
+
+SHOWN = 20
+"""Failing checks in the text of one test case."""
+_TAGS = {Verdict.DIFFERENT: "failure", Verdict.INCONCLUSIVE: "error"}
+_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 forbids even as a reference: https://www.w3.org/TR/xml/#charsets."""
+
+
+def write_junit(results: Sequence[Result], path: Path) -> Path:
+    """Write results as JUnit XML.
+
+    Args:
+        results: one test suite each, in this order.
+        path: the file; its folder is made, an old file is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    root = ET.Element("testsuites", name="xcheck")
+    for result in results:
+        root.append(_suite(result))
+    _count(root)
+    ET.indent(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ET.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    return path
+
+
+def _suite(result: Result) -> ET.Element:
+    suite = ET.Element("testsuite", name=_legal(result.pair))
+    table = {"verdict": result.verdict.value, "seed": str(result.seed), "steps": str(result.steps)}
+    said = views.expectation(result)
+    if said is not None:
+        table["expected"] = said
+    properties = ET.SubElement(suite, "properties")
+    for name, value in table.items():
+        ET.SubElement(properties, "property", name=name, value=_legal(value))
+    rows = views.phase_rows(result)
+    for row in rows:
+        _phase(suite, result, row)
+    verdicts = [row.verdict or Verdict.INCONCLUSIVE for row in rows]
+    told = bool(rows) and Verdict.worst(verdicts) is Verdict.worst([*verdicts, result.verdict])
+    if result.failure is not None or not told:
+        _run(suite, result)
+    _count(suite)
+    suite.set("time", f"{result.timings.get('total', sum(result.timings.values())):.3f}")
+    return suite
+
+
+def _phase(suite: ET.Element, result: Result, row: views.PhaseRow) -> None:
+    case = _case(suite, result, views.phase_label(row, several=True))
+    if row.verdict is None:
+        _bad(case, Verdict.INCONCLUSIVE, "something was expected of this phase, and it did not run", "")
+        return
+    checks = [c for c in result.checks if (c.phase, c.precision) == (row.phase, row.precision)]
+    checks = [c for c in views.worst_first(checks) if c.verdict is not Verdict.EQUIVALENT]
+    lines = [_line(check) for check in checks[:SHOWN]]
+    if len(checks) > SHOWN:
+        lines.append(f"+{len(checks) - SHOWN} more in result.json")
+    if row.verdict in _TAGS:
+        more = f" (and {len(checks) - 1} more)" if len(checks) > 1 else ""
+        _bad(case, row.verdict, lines[0] + more, "\n".join(lines))
+    elif lines:
+        ET.SubElement(case, "system-out").text = _legal("\n".join(lines))
+
+
+def _run(suite: ET.Element, result: Result) -> None:
+    """A case for what no phase shows: no check, an early end, or a verdict worse than that of the checks."""
+    verdict = result.verdict if result.verdict in _TAGS else Verdict.INCONCLUSIVE
+    _bad(_case(suite, result, "run"), verdict, views.headline(result), as_text(result, width=120))
+
+
+def _case(suite: ET.Element, result: Result, name: str) -> ET.Element:
+    return ET.SubElement(suite, "testcase", classname=_legal(f"xcheck.{result.pair}"), name=_legal(name))
+
+
+def _bad(case: ET.Element, verdict: Verdict, message: str, text: str) -> None:
+    bad = ET.SubElement(case, _TAGS[verdict], type=verdict.value, message=_legal(one_line(message)))
+    bad.text = _legal(text)
+
+
+def _line(check: Check) -> str:
+    """`DIFFERENT conv.weight (keras conv/kernel) at step 1: 5.7e-05 against 3.1e-13 allowed, 1.8e+08x`."""
+    item = one_line(check.name or check.torch or check.keras or "?")
+    item += f" (keras {one_line(check.keras)})" if check.keras and check.keras != check.name else ""
+    step = f" at step {check.step}" if check.step else ""
+    said = one_line(check.detail)
+    if check.error is not None:
+        factor = ratio(check)
+        numbers = f"{number(check.error)} against {number(check.allowed)} allowed"
+        numbers += "" if factor == "-" else f", {factor}"
+        said = f"{numbers}; {said}" if said else numbers
+    return f"{check.verdict.value} {item}{step}: {said or 'no numbers'}"
+
+
+def _count(element: ET.Element) -> None:
+    element.set("tests", str(len(list(element.iter("testcase")))))
+    element.set("failures", str(len(list(element.iter("failure")))))
+    element.set("errors", str(len(list(element.iter("error")))))
+    element.set("skipped", "0")
+
+
+def _legal(text: str) -> str:
+    """The text with what XML cannot hold replaced by U+FFFD."""
+    return _ILLEGAL.sub("\ufffd", text)
