@@ -1,0 +1,5 @@
+"""`python -m xcheck`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,313 @@
+"""The command line: arguments -> check -> report -> exit code."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .check import Device, Progress, check
+from .errors import BadInput, PairError
+from .golden import record, verify
+from .loading import load_pair, models_folder, named_pairs
+from .pair import Expectation, KerasSide, Pair, TorchSide
+from .report.html import write_html
+from .report.junit import write_junit
+from .report.terminal import print_result
+from .result import Result, Verdict
+from .scaffold import write_scaffold
+from .trace import Trace
+
+EXIT_CODES = {Verdict.EQUIVALENT: 0, Verdict.NUMERIC: 0, Verdict.DIFFERENT: 1, Verdict.INCONCLUSIVE: 3}
+BAD_INPUT = 2
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Says whether a Keras port of a PyTorch training setup is the same computation.",
+    epilog="Exit codes: 0 equivalent, 1 different, 2 bad usage or bad input, 3 inconclusive. "
+    "A pair file is Python code and runs with your rights.",
+)
+
+PairArgument = Annotated[str, typer.Argument(help="Name of a folder under models/, or file.py, or file.py:ATTRIBUTE.")]
+StepsOption = Annotated[int, typer.Option(help="Training steps, each from the reference's state.")]
+SeedOption = Annotated[int, typer.Option(help="Of initial weights, batches and perturbations.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+BackendOption = Annotated[str | None, typer.Option(help="tensorflow, jax or torch.")]
+PhasesOption = Annotated[str | None, typer.Option(help="Comma-separated; all by default.")]
+OutOption = Annotated[Path | None, typer.Option(help="Folder for result.json and report.html.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for the file's pair(...); repeatable.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="NUMERIC fails too.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print the first line alone.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", help="Print every failing check.")]
+ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair's declared expectation held.")]
+
+
+@app.command()
+def run(
+    pair: PairArgument,
+    steps: StepsOption = 5,
+    seed: SeedOption = 0,
+    precision: Annotated[str, typer.Option(help="Comma-separated: float64.")] = "float64",
+    device: DeviceOption = "auto",
+    keras_backend: BackendOption = None,
+    phases: PhasesOption = None,
+    out: OutOption = None,
+    settings: SetOption = None,
+    strict: StrictOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    expect: ExpectOption = False,
+) -> None:
+    """Check a pair: is the port the same computation?"""
+
+    def work(loaded: Pair, progress: Progress) -> Result:
+        return check(
+            loaded,
+            steps=steps,
+            seed=seed,
+            precision=precision.split(","),
+            device=_device(device),
+            keras_backend=keras_backend,
+            phases=phases.split(",") if phases else None,
+            progress=progress,
+        )
+
+    loaded = load_pair(pair, _settings(settings))
+    result = _with_progress(loaded, work, keras_backend, out, quiet)
+    _finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect)
+
+
+@app.command(name="list")
+def list_pairs() -> None:
+    """List the pairs under models/."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("pair", "expected", "what it is"):
+        table.add_column(column, overflow="fold")
+    for name in named_pairs():
+        loaded = load_pair(name)
+        expected = loaded.expect.verdict.value if isinstance(loaded.expect, Expectation) else "EQUIVALENT"
+        table.add_row(name, expected, _first_line(models_folder() / name / "pair.py"))
+    Console().print(table)
+
+
+def _first_line(path: Path) -> str:
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(help="Of the port; also the name of the file.")]) -> None:
+    """Write a pair file for your own port, to be filled in."""
+    path = write_scaffold(name)
+    print(f"Wrote {path}.\nFill in the two build functions, then: xcheck run {path}")
+
+
+@app.command(name="record")
+def record_trace(
+    pair: PairArgument,
+    out: Annotated[Path, typer.Option(help="The trace to write.")],
+    side: Annotated[str, typer.Option(help="The pair's reference.")] = "torch",
+    steps: StepsOption = 5,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    settings: SetOption = None,
+) -> None:
+    """Record a golden trace of the reference, for `verify` where its framework is not installed."""
+    loaded = load_pair(pair, _settings(settings))
+    _expect_side(loaded, side, loaded.reference)
+    path = record(loaded, steps=steps, seed=seed, device=_device(device)).save(out)
+    print(f"Wrote {path}: {steps} steps of the {side} side of {loaded.name}.")
+    print(f"Check with: xcheck verify {pair} --against {path}")
+
+
+@app.command(name="verify")
+def verify_trace(
+    pair: PairArgument,
+    against: Annotated[Path, typer.Option(help="A trace made by `xcheck record`.")],
+    side: Annotated[str, typer.Option(help="The side to run.")] = "keras",
+    device: DeviceOption = "auto",
+    keras_backend: BackendOption = None,
+    phases: PhasesOption = None,
+    out: OutOption = None,
+    settings: SetOption = None,
+    strict: StrictOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Check one side against a golden trace; the other framework need not be installed."""
+    loaded = load_pair(pair, _settings(settings))
+    _expect_side(loaded, side, "keras" if loaded.reference == "torch" else "torch")
+    trace = Trace.load(against)
+
+    def work(loaded: Pair, progress: Progress) -> Result:
+        chosen = phases.split(",") if phases else None
+        return verify(
+            loaded, trace, device=_device(device), keras_backend=keras_backend, phases=chosen, progress=progress
+        )
+
+    result = _with_progress(loaded, work, keras_backend, out, quiet)
+    _finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=False)
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(help="result.json files.")],
+    html: Annotated[Path | None, typer.Option(help="Write one HTML page.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+) -> None:
+    """Render results that are on disk."""
+    loaded = [Result.from_json(path) for path in results]
+    if html is None and junit is None:
+        for result in loaded:
+            print_result(result, Console())
+    for path, write in ((html, write_html), (junit, write_junit)):
+        if path is not None:
+            print(f"Wrote {write(loaded, path)}")
+
+
+def _device(device: str) -> Device:
+    if device not in ("auto", "cpu", "cuda"):
+        raise PairError("There is no such device.", numbers=f"--device {device}; devices: auto, cpu, cuda")
+    return device
+
+
+def _expect_side(pair: Pair, given: str, wanted: str) -> None:
+    if given != wanted:
+        raise PairError(
+            f"The {given} side cannot be used here.",
+            numbers=f"--side {given}; the reference of {pair.name!r} is {pair.reference}",
+            todo=f"use --side {wanted}, or set Pair(reference=...)",
+        )
+
+
+def _settings(given: list[str] | None) -> Mapping[str, Any]:
+    settings: dict[str, Any] = {}
+    for item in given or ():
+        key, separator, text = item.partition("=")
+        if not separator or not key.isidentifier():
+            raise PairError(
+                "A setting is not KEY=VALUE.", numbers=f"--set {item}", todo="for example: --set image_size=299"
+            )
+        try:
+            settings[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            settings[key] = text  # a word without quotes
+    return settings
+
+
+def _with_progress(pair: Pair, work: Any, keras_backend: str | None, out: Path | None, quiet: bool) -> Result:
+    """Run the check under a status line, and write what it has found even if it ends early."""
+    console = Console(stderr=True)
+    started = time.perf_counter()
+    with console.status(f"{pair.name}: starting") as status:
+
+        def progress(word: str) -> None:
+            status.update(f"{pair.name}: {word}  ({time.perf_counter() - started:.0f} s)")
+
+        if quiet or not console.is_terminal:
+            status.stop()
+        try:
+            progress("importing the frameworks")
+            _import_quietly(pair, keras_backend)
+            return work(pair, progress)
+        except BadInput as error:
+            if error.result is not None:
+                _write(error.result, out)
+            raise
+
+
+def _import_quietly(pair: Pair, keras_backend: str | None) -> None:
+    """Import TensorFlow without the lines its C++ code prints before anyone can turn them off."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backend = keras_backend or os.environ.get("KERAS_BACKEND", "tensorflow")
+    if isinstance(pair.torch, TorchSide) and isinstance(pair.keras, KerasSide) and backend == "tensorflow":
+        with _stderr_aside():
+            import_module("tensorflow")
+
+
+def import_module(name: str) -> None:
+    """Import a framework by name; a missing one is left to the side that needs it to report."""
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+
+
+@contextmanager
+def _stderr_aside() -> Generator[None]:
+    """Keep what is written to file descriptor 2, also by C++ code, and show it only if the block fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            aside.seek(0)
+            sys.stderr.write(aside.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _write(result: Result, out: Path | None) -> Path:
+    folder = out or Path("xcheck-results") / result.pair
+    result.to_json(folder / "result.json")
+    result.to_html(folder / "report.html")
+    return folder
+
+
+def _finish(result: Result, out: Path | None, *, strict: bool, quiet: bool, verbose: bool, expect: bool) -> None:
+    folder = _write(result, out)
+    if quiet:
+        print(result.report().partition("\n")[0])
+    else:
+        print_result(result, Console(), verbose=verbose)
+        print(f"\nwritten: {folder / 'result.json'}, {folder / 'report.html'}")
+    raise typer.Exit(exit_code(result, strict=strict, expect=expect))
+
+
+def exit_code(result: Result, *, strict: bool = False, expect: bool = False) -> int:
+    """The exit code of a result.
+
+    Args:
+        result: of a run.
+        strict: NUMERIC counts as a failure.
+        expect: the declared expectation decides, where there is one.
+    """
+    if expect and result.expectation is not None:
+        return 0 if result.expectation["held"] else 1
+    if strict and result.verdict is Verdict.NUMERIC:
+        return 1
+    return EXIT_CODES[result.verdict]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: run a command; a user's mistake is one message and exit code 2.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+    """
+    try:
+        app(arguments)
+    except BadInput as error:
+        print(f"{error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+if __name__ == "__main__":
+    main()
