@@ -1,0 +1,72 @@
+"""Optimizers of one framework that follow the other framework's formulas.
+
+```
+xcheck.optim.torch   torch.optim.Optimizer subclasses that step as Keras does: KerasSGD, KerasAdam, ...
+xcheck.optim.keras   keras.optimizers.Optimizer subclasses that step as PyTorch does: TorchSGD, TorchAdam, ...
+```
+
+So a port can keep the optimizer of the setup it came from: train in PyTorch with Keras's Adam, or in Keras
+with PyTorch's. Every class is also here by its own name. Nothing is imported before the first use of a name,
+and then only the framework that this name needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import like_keras as torch
+    from . import like_torch as keras
+    from .like_keras import (
+        KerasAdagrad,
+        KerasAdam,
+        KerasAdamax,
+        KerasAdamW,
+        KerasNadam,
+        KerasRMSprop,
+        KerasSGD,
+    )
+    from .like_torch import (
+        TorchAdagrad,
+        TorchAdam,
+        TorchAdamax,
+        TorchAdamW,
+        TorchNadam,
+        TorchRMSprop,
+        TorchSGD,
+    )
+
+__all__ = [
+    "KerasAdagrad",
+    "KerasAdam",
+    "KerasAdamW",
+    "KerasAdamax",
+    "KerasNadam",
+    "KerasRMSprop",
+    "KerasSGD",
+    "TorchAdagrad",
+    "TorchAdam",
+    "TorchAdamW",
+    "TorchAdamax",
+    "TorchNadam",
+    "TorchRMSprop",
+    "TorchSGD",
+    "keras",
+    "torch",
+]
+
+_MODULES = {"torch": ".like_keras", "keras": ".like_torch"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name], __name__)
+    module = ".like_keras" if name.startswith("Keras") else ".like_torch"
+    return getattr(importlib.import_module(module, __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
