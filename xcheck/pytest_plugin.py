@@ -110,8 +110,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     results = session.config.stash.get(RESULTS, [])
     html, folder = session.config.getoption("--xcheck-html"), session.config.getoption("--xcheck-json")
     if folder:
-        for result in results:
-            result.to_json(Path(folder) / result.pair / "result.json")
+        runs: dict[str, int] = {}
+        for result in results:  # a pair that ran twice gets a folder per run
+            runs[result.pair] = runs.get(result.pair, 0) + 1
+            name = result.pair if runs[result.pair] == 1 else f"{result.pair}-{runs[result.pair]}"
+            result.to_json(Path(folder) / name / "result.json")
     if html and results:
         from .report.html import write_html
 

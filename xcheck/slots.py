@@ -6,6 +6,7 @@ PyTorch: momentum is an average of gradients, where Keras keeps it multiplied by
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ROLES = {
@@ -37,20 +38,21 @@ class Slot:
     times_lr: int = 0
 
 
-TORCH: dict[str, Slot] = {
-    "exp_avg": Slot("first_moment"),
-    "exp_avg_sq": Slot("second_moment"),
-    "square_avg": Slot("second_moment"),
-    "max_exp_avg_sq": Slot("second_moment_max"),
-    "grad_avg": Slot("gradient_mean"),
-    "momentum_buffer": Slot("momentum"),
-    "velocity": Slot("momentum", -1),
-    "sum": Slot("accumulator"),
-    "acc_delta": Slot("delta_accumulator"),
-    "exp_inf": Slot("infinity_norm"),
-    "mu_product": Slot("momentum_product"),
+TORCH: dict[tuple[str, str], Slot] = {
+    ("*", "exp_avg"): Slot("first_moment"),
+    ("*", "exp_avg_sq"): Slot("second_moment"),
+    ("*", "square_avg"): Slot("second_moment"),
+    ("*", "max_exp_avg_sq"): Slot("second_moment_max"),
+    ("*", "grad_avg"): Slot("gradient_mean"),
+    ("*", "momentum_buffer"): Slot("momentum"),
+    ("KerasSGD", "velocity"): Slot("momentum", -1),
+    ("KerasRMSprop", "velocity"): Slot("momentum", +1),
+    ("*", "sum"): Slot("accumulator"),
+    ("*", "acc_delta"): Slot("delta_accumulator"),
+    ("*", "exp_inf"): Slot("infinity_norm"),
+    ("*", "mu_product"): Slot("momentum_product"),
 }
-"""Keys of `torch.optim.Optimizer.state[parameter]`. "velocity" is what `xcheck.optim` keeps after Keras."""
+"""(PyTorch optimizer class, key of its `state[parameter]`), "*" for any class."""
 
 KERAS: dict[tuple[str, str], Slot] = {
     ("SGD", "momentums"): Slot("momentum", -1),
@@ -66,18 +68,20 @@ KERAS: dict[tuple[str, str], Slot] = {
     ("*", "_u"): Slot("infinity_norm"),
     ("*", "_model_variables_moving_average"): Slot("average"),
     ("*", "_momentum_buffers"): Slot("momentum"),
+    ("*", "_mu_products"): Slot("momentum_product"),
 }
 """(Keras optimizer class, attribute that lists one variable per trainable one), "*" for any class."""
 
 
-def keras_slot(classes: tuple[str, ...], attribute: str) -> Slot | None:
-    """The slot in an attribute of a Keras optimizer, looked up by its class and then its bases.
+def find(table: Mapping[tuple[str, str], Slot], classes: Sequence[str], name: str) -> Slot | None:
+    """The slot that an optimizer keeps under a name, looked up by its class and then its bases.
 
     Args:
+        table: `TORCH` or `KERAS`.
         classes: names of the optimizer's class and its bases, nearest first.
-        attribute: such as "_velocities".
+        name: such as "exp_avg" or "_velocities".
     """
-    for name in (*classes, "*"):
-        if slot := KERAS.get((name, attribute)):
+    for owner in (*classes, "*"):
+        if slot := table.get((owner, name)):
             return slot
     return None

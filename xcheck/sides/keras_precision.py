@@ -10,11 +10,14 @@ once `torch.set_default_dtype(torch.float64)` is set.
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
+
+_DEFAULT_POLICY = "dtype_policy"
 
 
 def _is_python_float(x: Any) -> bool:
@@ -22,22 +25,34 @@ def _is_python_float(x: Any) -> bool:
 
 
 @contextmanager
-def float64_throughout() -> Generator[None]:
-    """Set Keras's float type to float64 and keep Python floats in it, until the block ends.
+def float_type(precision: str) -> Generator[None]:
+    """Set Keras's float type and the default policy of layers until the block ends.
 
-    Other backends than TensorFlow convert Python floats in the default float type themselves, so for them
-    only the float type is set (JAX needs `JAX_ENABLE_X64=1` in the environment besides).
+    Keras keeps the policy of the first layer it makes as the default of all later ones, whatever the float type is
+    by then; so both are set, and both are put back.
+
+    Args:
+        precision: such as "float32".
     """
-    before = keras.config.floatx()
-    keras.config.set_floatx("float64")
+    floatx, policy = keras.config.floatx(), global_state.get_global_attribute(_DEFAULT_POLICY)
+    keras.config.set_floatx(precision)
+    global_state.set_global_attribute(_DEFAULT_POLICY, keras.dtype_policies.DTypePolicy(precision))
     try:
-        if keras.config.backend() == "tensorflow":
-            with _tensorflow_floats():
-                yield
-        else:
-            yield
+        yield
     finally:
-        keras.config.set_floatx(before)
+        keras.config.set_floatx(floatx)
+        global_state.set_global_attribute(_DEFAULT_POLICY, policy)
+
+
+@contextmanager
+def float64_throughout() -> Generator[None]:
+    """Work in float64 and keep Python floats in it, until the block ends.
+
+    Other backends than TensorFlow convert Python floats in the default float type themselves, so for them the
+    float type alone is set (JAX needs `JAX_ENABLE_X64=1` in the environment besides).
+    """
+    with float_type("float64"), _tensorflow_floats() if keras.config.backend() == "tensorflow" else nullcontext():
+        yield
 
 
 @contextmanager

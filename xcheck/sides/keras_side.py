@@ -20,8 +20,8 @@ from ..pair import Batch, KerasSide
 from ..trace import Array, State, StepRecord
 from .base import Prepared, calling, describe, prepared
 from .keras_observer import Seen, observed
-from .keras_precision import float64_throughout
-from .keras_variables import canonical, inventory, slots, to_numpy, unmapped_slots, written_lr
+from .keras_precision import float64_throughout, float_type
+from .keras_variables import canonical, counters, inventory, slots, to_numpy, unmapped_slots, written_lr
 from .tree import named_tensors
 
 _NAME_COUNTERS = "object_name_uids"
@@ -135,6 +135,10 @@ class KerasRunner:
         return inventory(self.model)
 
     def read(self) -> State:
+        with self._scope():  # a learning-rate schedule computes when it is read
+            return self._read()
+
+    def _read(self) -> State:
         parameters: dict[str, Array] = {}
         buffers: dict[str, Array] = {}
         held = canonical(self.model)
@@ -164,7 +168,8 @@ class KerasRunner:
                 variables[path].assign(np.asarray(array))
             if not state.slots or optimizer is None:
                 return
-            optimizer._iterations.assign(state.updates)
+            for count in (optimizer._iterations, *counters(optimizer)):
+                count.assign(state.updates)
             for slot in slots(optimizer):
                 array = state.slots.get(held[id(slot.parameter)].path, {}).get(slot.role)
                 if array is not None:
@@ -268,17 +273,7 @@ class KerasRunner:
 
 
 def _floats(precision: str) -> Any:
-    return float64_throughout() if precision == "float64" else _floatx(precision)
-
-
-@contextmanager
-def _floatx(precision: str) -> Generator[None]:
-    before = keras.config.floatx()
-    keras.config.set_floatx(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_floatx(before)
+    return float64_throughout() if precision == "float64" else float_type(precision)
 
 
 @contextmanager

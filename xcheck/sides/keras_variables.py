@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from ..inventory import Entry, Inventory
-from ..slots import keras_slot
+from ..slots import KERAS, find
 from ..trace import Array
 
 
@@ -108,7 +108,7 @@ def slots(optimizer: Any) -> Iterator[HeldSlot]:
     trained = list(optimizer._trainable_variables)
     classes = tuple(c.__name__ for c in type(optimizer).__mro__)
     for attribute, held in vars(optimizer).items():
-        slot = keras_slot(classes, attribute)
+        slot = find(KERAS, classes, attribute)
         if slot is not None and isinstance(held, list) and len(held) == len(trained):
             for parameter, variable in zip(trained, held, strict=True):
                 if variable is not None:
@@ -119,12 +119,17 @@ def slots(optimizer: Any) -> Iterator[HeldSlot]:
             yield HeldSlot("momentum_product", product, parameter, 0)
 
 
+def counters(optimizer: Any) -> list[Any]:
+    """Counts of updates that an optimizer keeps per parameter, as those of `xcheck.optim` do after PyTorch."""
+    return list(getattr(optimizer, "_steps", []))
+
+
 def unmapped_slots(optimizer: Any) -> list[str]:
     """Paths of what an optimizer keeps besides its slots of known roles, its counter and its learning rate."""
     if optimizer is None or not optimizer.built:
         return []
     known = {id(slot.variable) for slot in slots(optimizer)}
-    known |= {id(optimizer._iterations), id(optimizer._learning_rate)}
+    known |= {id(optimizer._iterations), id(optimizer._learning_rate), *map(id, counters(optimizer))}
     return [f"{type(optimizer).__name__}: {v.path}" for v in optimizer.variables if id(v) not in known]
 
 

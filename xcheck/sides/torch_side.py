@@ -14,7 +14,7 @@ from ..errors import PairError, SetupError, UserCodeError
 from ..inventory import Inventory
 from ..matching import SideName
 from ..pair import Batch, TorchSide
-from ..slots import TORCH as SLOTS
+from ..slots import TORCH, Slot, find
 from ..trace import Array, State, StepRecord
 from .base import Prepared, calling, describe, losses_record, prepared, projection
 from .torch_observer import Observer
@@ -128,7 +128,7 @@ class TorchRunner:
         for path, p in self._parameters().items():
             kept = self.optimizer.state.get(p, {}) if self.optimizer else {}
             for key, value in kept.items():
-                slot = SLOTS.get(key)
+                slot = self._slot(key)
                 if slot is not None and isinstance(value, torch.Tensor):
                     array = to_numpy(value)
                     if slot.times_lr:
@@ -154,7 +154,7 @@ class TorchRunner:
     def _write_slots(self, p: torch.nn.Parameter, roles: Mapping[str, Array], updates: int) -> None:
         kept = self.optimizer.state.get(p, {}) if self.optimizer else {}
         for key, value in kept.items():
-            slot = SLOTS.get(key)
+            slot = self._slot(key)
             if slot is not None and slot.role in roles and isinstance(value, torch.Tensor):
                 array = np.array(roles[slot.role])
                 if slot.times_lr:
@@ -174,12 +174,14 @@ class TorchRunner:
         if self.optimizer is not None:
             self.optimizer.load_state_dict(copy.deepcopy(optimizer))
 
+    def _slot(self, key: str) -> Slot | None:
+        return find(TORCH, [c.__name__ for c in type(self.optimizer).__mro__], key)
+
     def unmapped_slots(self) -> list[str]:
         found: set[str] = set()
         for kept in (self.optimizer.state if self.optimizer else {}).values():
-            found |= {
-                key for key, value in kept.items() if isinstance(value, torch.Tensor) and key not in (*SLOTS, "step")
-            }
+            tensors = {key for key, value in kept.items() if isinstance(value, torch.Tensor)}
+            found |= {key for key in tensors - {"step"} if self._slot(key) is None}
         return sorted(f"{type(self.optimizer).__name__}.state[...][{key!r}]" for key in found)
 
     def step(self, number: int, batch: Batch, *, observe: bool = True) -> StepRecord:
