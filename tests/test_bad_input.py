@@ -1,0 +1,294 @@
+"""Every mistake a user can make is one message: what, where, the numbers, the next step; and nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ports import MLP_MAP, batches, keras_mlp, mlp, torch_mlp
+
+import xcheck
+from xcheck.cli import main
+
+
+def message(pair: xcheck.Pair, **options: Any) -> tuple[str, xcheck.Result]:
+    """The message of the mistake, and what had been computed."""
+    with pytest.raises(xcheck.BadInput) as caught:
+        xcheck.check(pair, **{"steps": 2, **options})
+    assert caught.value.result is not None
+    assert caught.value.result.verdict in ("INCONCLUSIVE", "DIFFERENT")
+    assert caught.value.result.failure == str(caught.value)
+    return str(caught.value), caught.value.result
+
+
+def raising(*_: Any, **__: Any) -> Any:
+    raise KeyError("no such thing")
+
+
+@pytest.mark.parametrize("part", ["build", "optimizer", "loss", "prepare", "outputs", "penalty", "after_step"])
+def test_a_part_of_the_torch_side_raises(part: str) -> None:
+    text, _ = message(mlp(torch={part: raising}))
+    assert text.splitlines()[0].startswith("The pair's torch ")
+    assert part in text.splitlines()[0]
+    assert "KeyError" in text.splitlines()[0]
+    assert "test_bad_input.py" in text
+    assert "no such thing" in text
+
+
+@pytest.mark.parametrize("part", ["build", "optimizer", "loss", "prepare", "outputs"])
+def test_a_part_of_the_keras_side_raises(part: str) -> None:
+    text, _ = message(mlp(keras={part: raising}))
+    assert text.splitlines()[0].startswith("The pair's keras ")
+    assert "KeyError" in text.splitlines()[0]
+    assert "test_bad_input.py" in text
+
+
+def test_what_was_computed_before_is_kept() -> None:
+    """The third batch breaks the Keras side; the checks of two steps are in the result."""
+
+    def prepare(batch: xcheck.Batch) -> Any:
+        if np.array_equal(batch.inputs, third.inputs):  # type: ignore[arg-type, union-attr]
+            raise RuntimeError("the third batch")
+        return batch.inputs, batch.targets
+
+    iterator = batches(0)
+    third = [next(iterator) for _ in range(3)][2]
+    text, result = message(mlp(keras={"prepare": prepare}), steps=4)
+    assert "the third batch" in text
+    assert {c.step for c in result.checks} == {None, 1, 2}
+    assert all(c.verdict == "EQUIVALENT" for c in result.checks)
+    assert result.verdict == "INCONCLUSIVE"
+
+
+def test_builds_that_give_no_model() -> None:
+    assert "no torch.nn.Module" in message(mlp(torch={"build": lambda: 3}))[0]
+    assert "no keras.Model" in message(mlp(keras={"build": lambda: 3}))[0]
+
+
+def test_optimizers_that_are_none() -> None:
+    assert "no torch.optim.Optimizer" in message(mlp(torch={"optimizer": lambda p: "sgd"}))[0]
+    assert "no keras.optimizers.Optimizer" in message(mlp(keras={"optimizer": lambda: "sgd"}))[0]
+
+
+def test_a_shape_that_no_layout_explains() -> None:
+    def build():
+        import keras
+
+        return keras.Sequential(
+            [keras.Input((6,)), keras.layers.Dense(9, name="hidden"), keras.layers.Dense(3, name="head")]
+        )
+
+    text, result = message(mlp(keras={"build": build}))
+    assert "'transpose' does not turn one shape into the other" in text
+    assert "torch 0.weight -> keras sequential/hidden/kernel" in text
+    assert "(8, 6) -> (6, 9)" in text
+    assert result.environment["keras"]
+
+
+def test_an_unknown_layer_kind_names_the_layouts_that_fit() -> None:
+    def build():
+        import torch
+
+        class MyLinear(torch.nn.Linear):
+            pass
+
+        model = torch_mlp()
+        model[0] = MyLinear(6, 8)
+        return model
+
+    text, _ = message(mlp(torch={"build": build}))
+    assert "No layout is known between these two layer kinds." in text
+    assert "MyLinear.weight (8, 6) -> Dense.kernel (6, 8)" in text
+    assert '"0.weight": ("sequential/hidden/kernel", "transpose")' in text
+
+
+@pytest.mark.parametrize(
+    ("key", "target", "expected"),
+    [
+        ("0.wieght", "sequential/hidden/kernel", "did you mean '0.weight'"),
+        ("0.weight", "sequential/hidden/kernal", "did you mean 'sequential/hidden/kernel'"),
+        ("0.weight", ("sequential/hidden/kernel", "sideways"), "names a layout that does not exist"),
+    ],
+)
+def test_a_map_that_names_nothing(key: str, target: Any, expected: str) -> None:
+    assert expected in message(mlp(weight_map={**MLP_MAP, key: target}))[0]
+
+
+def test_no_map_lists_the_paths() -> None:
+    text, _ = message(mlp(weight_map=None))
+    assert "torch: 0.weight (8, 6)" in text
+    assert "keras: sequential/head/bias (3,)" in text
+
+
+def test_a_batch_with_the_wrong_keys() -> None:
+    def named(seed: int):
+        for batch in batches(seed):
+            yield xcheck.Batch({"pixels": batch.inputs}, batch.targets)
+
+    text, _ = message(mlp(batches=named, keras={"prepare": lambda b: (b.inputs["pixels"], b.targets)}))
+    assert "torch model, called with this batch, raised TypeError" in text
+    assert "{'pixels': float64(10, 6)}" in text
+    assert "pixels" in text.partition("cause:")[2]
+
+
+def test_batches_that_change_their_keys_end_early_or_are_none() -> None:
+    def changing(seed: int):
+        first = next(batches(seed))
+        yield first
+        yield xcheck.Batch((first.inputs, first.inputs), first.targets)
+
+    assert "other arrays than the first" in message(mlp(batches=changing))[0]
+    text, result = message(mlp(batches=lambda seed: [next(batches(seed))]))
+    assert "1 batches for 2 steps" in text
+    assert {c.step for c in result.checks} == {None, 1}
+    assert "no xcheck.Batch" in message(mlp(batches=lambda seed: [np.zeros(3)]))[0]
+    assert "raised KeyError" in message(mlp(batches=raising))[0]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ([1, 2], "not a NumPy array"),
+        (np.array(["a"]), "not numeric"),
+        (np.zeros((0, 3)), "empty"),
+        (np.array(1.0), "without a batch axis"),
+    ],
+)
+def test_a_batch_that_is_no_batch(arrays: Any, expected: str) -> None:
+    with pytest.raises(xcheck.BadInput, match=expected):
+        xcheck.Batch(arrays)
+
+
+def test_a_loss_that_is_not_a_scalar() -> None:
+    def loss(outputs: Any, targets: Any) -> Any:
+        from torch.nn import functional as F
+
+        return F.cross_entropy(outputs, targets, reduction="none")
+
+    text, _ = message(mlp(torch={"loss": loss}))
+    assert "The torch loss is not a scalar." in text
+    assert "float64(10,)" in text
+    text, _ = message(mlp(torch={"loss": lambda o, t: {"ce": 3.0}}))
+    assert "term 'ce'" in text
+
+
+def test_an_optimizer_with_slots_we_cannot_map_is_inconclusive_after_one_step() -> None:
+    def optimizer(parameters: Any) -> Any:
+        import torch
+
+        return torch.optim.Rprop(parameters, lr=0.1)
+
+    def keras_optimizer() -> Any:
+        import keras
+
+        return keras.optimizers.Ftrl(0.1)
+
+    result = xcheck.check(mlp(torch={"optimizer": optimizer}, keras={"optimizer": keras_optimizer}), steps=3)
+    unmapped = [c for c in result.checks if c.phase == "update" and "no known counterpart" in c.detail]
+    assert {c.verdict for c in unmapped} == {"INCONCLUSIVE"}
+    assert any("Rprop" in c.name for c in unmapped)
+    assert any("Ftrl" in c.name for c in unmapped)
+    assert {c.step for c in result.checks} == {None, 1}
+
+
+def test_a_missing_gpu_is_named() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    text, _ = message(mlp(), device="cuda")
+    assert "sees no GPU" in text
+    assert "--device auto" in text
+
+
+def test_a_backend_that_came_too_late() -> None:
+    keras_mlp()
+    text, _ = message(mlp(), keras_backend="jax")
+    assert "already running on another backend" in text
+    assert "KERAS_BACKEND=jax" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"steps": 0}, "at least one step"),
+        ({"precision": ("float16",)}, "precision"),
+        ({"phases": ["forwards"]}, "no phase 'forwards'"),
+    ],
+)
+def test_options_that_make_no_run(options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(xcheck.BadInput, match=expected):
+        xcheck.check(mlp(), **options)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ({"torch": None}, "no side"),
+        ({"batches": 3}, "not callable"),
+        ({"name": "a/b"}, "folder name"),
+        ({"reference": "jax"}, "names no side"),
+        ({"expect": "DIFFERNT"}, "names no verdict"),
+    ],
+)
+def test_a_pair_that_is_none(parts: dict[str, Any], expected: str) -> None:
+    base = mlp()
+    given = {"name": "mlp", "torch": base.torch, "keras": base.keras, "batches": batches, **parts}
+    with pytest.raises(xcheck.BadInput, match=expected):
+        xcheck.check(xcheck.Pair(**given))
+
+
+# On the command line ------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import no_such_module\n", "raised ModuleNotFoundError"),
+        ("PAIR = (\n", "raised SyntaxError"),
+        ("PAIR = 3\n", "PAIR is no xcheck.Pair"),
+        ("", "The file has no PAIR"),
+    ],
+)
+def test_a_pair_file_that_cannot_be_used(
+    text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    assert run("run", str(path)) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert "broken.py" in error
+    assert "Traceback" not in error
+
+
+def test_a_pair_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", "shared_dilated_convs") == 2
+    assert "did you mean shared_dilated_conv" in capsys.readouterr().err
+
+
+def test_a_mistake_writes_what_was_computed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "short.py"
+    path.write_text("from ports import batches, mlp\nPAIR = mlp(batches=lambda seed: [next(batches(seed))])\n")
+    assert run("run", str(path), "--out", str(tmp_path / "out"), "--steps", "3") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("The pair's batches ended before the steps did.")
+    assert "Traceback" not in error
+    result = xcheck.Result.from_json(tmp_path / "out" / "result.json")
+    assert {c.step for c in result.checks} == {None, 1}
+    assert result.failure is not None
+    assert result.failure in error
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize("bad", ["--steps=x", "--nonsense"])
+def test_bad_usage_exits_2(bad: str) -> None:
+    assert run("run", "shared_dilated_conv", bad) == 2
