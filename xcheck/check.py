@@ -112,6 +112,9 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, precisi
     plan = _match(findings, reference.inventory, follower)
     if "sync" in findings.phases:
         findings.checks += _sync(reference, follower, plan, precision)
+    if plan.unmatched_torch or plan.unmatched_keras:
+        findings.notes.append("no step was run: with parameters unmatched the sides cannot start from one state")
+        return
     progress("training both sides")
     untouched = {m.path(plan.reference) for m in plan.parameters}
     for step in _timed(findings, resynced(reference.steps, follower, plan)):
