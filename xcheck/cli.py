@@ -16,11 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .check import Device, Progress, check
+from .check import Device, Progress, check, choose_backend
 from .errors import BadInput, PairError
 from .golden import record, verify
 from .loading import load_pair, models_folder, named_pairs
-from .pair import Expectation, KerasSide, Pair, TorchSide
+from .pair import Expectation, KerasSide, Pair
 from .report.html import write_html
 from .report.junit import write_junit
 from .report.terminal import print_result
@@ -219,7 +219,8 @@ def _with_progress(pair: Pair, work: Any, keras_backend: str | None, out: Path |
             status.stop()
         try:
             progress("importing the frameworks")
-            _import_quietly(pair, keras_backend)
+            choose_backend(pair, keras_backend)
+            _import_quietly(pair)
             return work(pair, progress)
         except BadInput as error:
             if error.result is not None:
@@ -227,11 +228,10 @@ def _with_progress(pair: Pair, work: Any, keras_backend: str | None, out: Path |
             raise
 
 
-def _import_quietly(pair: Pair, keras_backend: str | None) -> None:
+def _import_quietly(pair: Pair) -> None:
     """Import TensorFlow without the lines its C++ code prints before anyone can turn them off."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    backend = keras_backend or os.environ.get("KERAS_BACKEND", "tensorflow")
-    if isinstance(pair.torch, TorchSide) and isinstance(pair.keras, KerasSide) and backend == "tensorflow":
+    if isinstance(pair.keras, KerasSide):  # Keras loads TensorFlow, where it is installed, under every backend
         with _stderr_aside():
             import_module("tensorflow")
 

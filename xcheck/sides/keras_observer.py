@@ -69,16 +69,16 @@ def observed(
 
     def watched_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
         picked = pick(y_pred)
-        seen.outputs |= named(picked)
+        outputs = named(picked)
+        _tell(seen, outputs=outputs)
         if projected:
-            seen.data = _projected_loss(seen.outputs)
-            total = seen.data
+            total = data = _projected_loss(outputs)
             for term in model.losses:
                 total = total + keras.ops.sum(term)
+            _tell(seen, data=data)
         else:
             total = compute_loss(x, y, picked, *args, **kwargs)
-        seen.total = total
-        seen.penalties = _penalties(model)
+        _tell(seen, total=total, penalties=_penalties(model))
         return total
 
     def watched_apply(grads: Any, trainable_variables: Any = None) -> Any:
@@ -92,8 +92,9 @@ def observed(
         """Stands in for the compiled loss, keeps what it returns, and is otherwise the compiled loss."""
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            seen.data = compiled_loss(*args, **kwargs)
-            return seen.data
+            data = compiled_loss(*args, **kwargs)
+            _tell(seen, data=data)
+            return data
 
         def __getattr__(self, name: str) -> Any:
             return getattr(compiled_loss, name)
@@ -109,6 +110,21 @@ def observed(
         object.__delattr__(model, "compute_loss")
         object.__delattr__(optimizer, "apply")
         object.__setattr__(model, "_compile_loss", compiled_loss)
+
+
+def _tell(seen: Seen, **values: Any) -> None:
+    """Keep what a wrapper sees. JAX traces the loss, so there the values come by a callback, once they are known."""
+
+    def keep(found: Mapping[str, Any]) -> None:
+        for name, value in found.items():
+            setattr(seen, name, value)
+
+    if keras.config.backend() == "jax":
+        import jax
+
+        jax.debug.callback(keep, values)
+    else:
+        keep(values)
 
 
 def _projected_loss(named: Mapping[str, Any]) -> Any:

@@ -308,12 +308,15 @@ def sees_gpu() -> bool:
         import jax
 
         return jax.default_backend() == "gpu"
-    return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _device(device: str) -> str:
+    torch_backend = keras.config.backend() == "torch"  # which takes "cpu:0" for another device than "cpu"
     if device == "cpu":
-        return "cpu:0"
+        return "cpu" if torch_backend else "cpu:0"
     if not sees_gpu():
         raise SetupError(
             "Keras sees no GPU.",
@@ -327,4 +330,4 @@ def _device(device: str) -> str:
             tf.config.experimental.set_memory_growth(gpu, True)  # PyTorch lives on the same card
         tf.config.experimental.enable_tensor_float_32_execution(False)
         tf.config.experimental.enable_op_determinism()
-    return "gpu:0"
+    return "cuda" if torch_backend else "gpu:0"
