@@ -12,6 +12,7 @@ from ports import batches, mlp, torch_loss, torch_mlp
 from torch import nn
 
 import xcheck
+from xcheck.errors import PairError
 from xcheck.sides.torch_side import TorchRunner
 from xcheck.sides.torch_variables import inventory
 
@@ -59,14 +60,16 @@ def test_a_module_that_is_registered_twice_is_one() -> None:
     assert groups(model) == {frozenset({"0.weight", "2.weight"}), frozenset({"0.bias", "2.bias"})}
 
 
-def test_a_cast_that_separates_views_is_noted() -> None:
+def test_a_cast_that_would_separate_views_is_refused() -> None:
     def build() -> nn.Module:
-        model = nn.ModuleDict({"down": nn.Linear(4, 3).float(), "up": nn.Linear(3, 4).float()})
+        model = nn.ModuleDict({"down": nn.Linear(4, 3), "up": nn.Linear(3, 4)})
         model["up"].weight = nn.Parameter(model["down"].weight.data.t())
         return model
 
-    side = xcheck.TorchSide(build)
-    assert any("separated" in n for n in TorchRunner(side, precision="float64", device="cpu", seed=0).notes())
+    with pytest.raises(PairError, match="cannot be turned into"):
+        TorchRunner(xcheck.TorchSide(build()), precision="float64", device="cpu", seed=0)
+    kept = TorchRunner(xcheck.TorchSide(build), precision="float64", device="cpu", seed=0)
+    assert ("down.weight", "up.weight") in kept.inventory().tie_groups()
 
 
 def test_a_model_already_built_is_left_as_it_was() -> None:

@@ -1,27 +1,32 @@
-"""Keras in float64 throughout: Python numbers keep their digits.
+"""Keras in float64 throughout: Python numbers keep their digits, and casts to float32 are kept in float64 and listed.
 
 TensorFlow turns a Python float into float32 before it casts it on: `tf.cast(0.9, "float64")` is
 0.8999999761581421. Keras casts its hyperparameters that way (Adam's betas, SGD's momentum, weight decay,
 attention scales), so a model "in float64" computes with constants rounded at 6e-8, seven digits above the
 arithmetic. While `float64_throughout` is active a Python float becomes a float64 tensor, as it does in PyTorch
-once `torch.set_default_dtype(torch.float64)` is set.
+once `torch.set_default_dtype(torch.float64)` is set; and where code asks for "float32" by name, it gets float64.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
+from keras.src.backend.common import dtypes, global_state
 
+from ..islands import Islands
+
+NARROW = ("float32", "bfloat16", "float16")
 _DEFAULT_POLICY = "dtype_policy"
 
 
-def _is_python_float(x: Any) -> bool:
-    return isinstance(x, float) and not isinstance(x, np.generic)
+def layer_of(owner: Any) -> str | None:
+    """Path of a layer, for `Islands`; None for anything else."""
+    return (owner.path or owner.name) if isinstance(owner, keras.layers.Layer) else None
 
 
 @contextmanager
@@ -45,25 +50,63 @@ def float_type(precision: str) -> Generator[None]:
 
 
 @contextmanager
-def float64_throughout() -> Generator[None]:
-    """Work in float64 and keep Python floats in it, until the block ends.
+def float64_throughout(islands: Islands | None = None) -> Generator[None]:
+    """Work in float64 and keep to it, until the block ends.
 
-    Other backends than TensorFlow convert Python floats in the default float type themselves, so for them the
-    float type alone is set (JAX needs `JAX_ENABLE_X64=1` in the environment besides).
+    Other backends than TensorFlow convert Python floats in the default float type themselves, so for them only
+    what Keras is told by name is intercepted (JAX needs `JAX_ENABLE_X64=1` in the environment besides).
+
+    Args:
+        islands: told of every cast that was kept in float64.
     """
-    with float_type("float64"), _tensorflow_floats() if keras.config.backend() == "tensorflow" else nullcontext():
+    islands = islands if islands is not None else Islands(layer_of)
+    on_tensorflow = keras.config.backend() == "tensorflow"
+    with float_type("float64"), _names(islands), _tensorflow(islands) if on_tensorflow else nullcontext():
         yield
 
 
 @contextmanager
-def _tensorflow_floats() -> Generator[None]:
+def _names(islands: Islands) -> Generator[None]:
+    """In the table through which Keras reads every name of a dtype, the narrow floats mean float64."""
+    before = dtypes.PYTHON_DTYPES_MAP
+
+    class Table(dict[Any, Any]):
+        def get(self, key: Any, default: Any = None) -> Any:
+            # The table is also read for promotion and for what a tensor has; only a conversion is an island.
+            caller = sys._getframe(2).f_code.co_name  # pyright: ignore[reportPrivateUsage]
+            if isinstance(key, str) and key in NARROW and caller in ("cast", "convert_to_tensor"):
+                islands.add(f"{caller} to {key}")
+            return super().get(key, default)
+
+    dtypes.PYTHON_DTYPES_MAP = Table(before | dict.fromkeys((*NARROW, float), "float64"))
+    try:
+        yield
+    finally:
+        dtypes.PYTHON_DTYPES_MAP = before
+
+
+def policy_islands(model: Any, islands: Islands) -> None:
+    """Note the layers that name a narrow float as their own dtype."""
+    for layer in model._flatten_layers():
+        if layer.dtype_policy.name in NARROW:
+            islands.found[layer_of(layer) or layer.name, f"dtype={layer.dtype_policy.name!r}"] = 1
+
+
+@contextmanager
+def _tensorflow(islands: Islands) -> Generator[None]:
+    """TensorFlow's own conversions, for its callers outside (`tf.cast`) and inside (`math_ops.cast`)."""
     import tensorflow as tf
+    from tensorflow.python.ops import math_ops
 
     cast, convert = tf.cast, tf.convert_to_tensor
 
     def cast_exactly(x: Any, dtype: Any, name: str | None = None) -> Any:
-        if _is_python_float(x) and tf.as_dtype(dtype) == tf.float64:
+        target = tf.as_dtype(getattr(dtype, "base_dtype", dtype))
+        if _is_python_float(x) and target == tf.float64:
             return tf.constant(x, dtype=tf.float64, name=name)
+        if target.name in NARROW and getattr(x, "dtype", None) == tf.float64:
+            islands.add(f"cast to {target.name}")
+            return x if tf.is_tensor(x) else convert(x)
         return cast(x, dtype, name=name)
 
     def convert_exactly(value: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -71,8 +114,12 @@ def _tensorflow_floats() -> Generator[None]:
             dtype = tf.float64
         return convert(value, dtype, *args, **kwargs)
 
-    tf.cast, tf.convert_to_tensor = cast_exactly, convert_exactly
+    tf.cast, tf.convert_to_tensor, math_ops.cast = cast_exactly, convert_exactly, cast_exactly
     try:
         yield
     finally:
-        tf.cast, tf.convert_to_tensor = cast, convert
+        tf.cast, tf.convert_to_tensor, math_ops.cast = cast, convert, cast
+
+
+def _is_python_float(x: Any) -> bool:
+    return isinstance(x, float) and not isinstance(x, np.generic)

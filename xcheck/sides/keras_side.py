@@ -15,12 +15,13 @@ from keras.src.backend.common import global_state
 
 from ..errors import PairError, SetupError, UserCodeError
 from ..inventory import Inventory
+from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, KerasSide
 from ..trace import Array, State, StepRecord
 from .base import Prepared, calling, describe, prepared
 from .keras_observer import Seen, observed
-from .keras_precision import float64_throughout, float_type
+from .keras_precision import float64_throughout, float_type, layer_of, policy_islands
 from .keras_variables import canonical, counters, inventory, slots, to_numpy, unmapped_slots, written_lr
 from .tree import named_tensors
 
@@ -49,8 +50,8 @@ class KerasRunner:
         self.precision = precision
         self.seed = seed
         self._device = _device(device)
-        self._notes: list[str] = []
         self._projected = False
+        self.islands = Islands(layer_of)
         self._names: dict[str, int] = defaultdict(int)
         with self._scope():
             self.model = self._build()
@@ -61,13 +62,16 @@ class KerasRunner:
         """The user's code runs in the precision and on the device of the run."""
         with (
             keras.device(self._device),
-            _floats(self.precision),
+            self._floats(),
             _naming(self._names),
             warnings.catch_warnings(),
         ):
             # A model with everything frozen is a legitimate pair; that nothing trains is reported by the check.
             warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
             yield
+
+    def _floats(self) -> Any:
+        return float64_throughout(self.islands) if self.precision == "float64" else float_type(self.precision)
 
     def _build(self) -> keras.Model:
         build = self.declared.build
@@ -83,7 +87,8 @@ class KerasRunner:
                 numbers=f"got {describe(model)}",
                 where="KerasSide.build",
             )
-        wrong = sorted({str(v.dtype) for v in model.variables if "float" in str(v.dtype)} - {self.precision})
+        # Not `v.dtype`: within the run Keras reads every name of a float as the run's.
+        wrong = sorted({v._dtype for v in model.variables if "float" in v._dtype} - {self.precision})
         if wrong:
             raise PairError(
                 f"The Keras model holds {' and '.join(wrong)} variables in a {self.precision} run.",
@@ -117,6 +122,8 @@ class KerasRunner:
         """Create the variables that a subclassed model makes at its first call, and the optimizer's slots."""
         if not self.model.built or not self.model.variables:
             self._call(ready.inputs, training=False)
+        if self.precision == "float64":
+            policy_islands(self.model, self.islands)
         optimizer = self.model.optimizer
         if optimizer is not None and not optimizer.built and self.model.trainable_variables:
             with calling("keras optimizer build"):
@@ -266,14 +273,15 @@ class KerasRunner:
         return facts
 
     def notes(self) -> list[str]:
-        return list(self._notes)
+        notes = self.islands.notes(self.side)
+        if keras.config.backend() == "jax" and self.precision == "float64":
+            notes.append(
+                "on JAX not all of Keras's hidden float32 is intercepted: differences near 1e-8 may be its own"
+            )
+        return notes
 
     def close(self) -> None:
         """Nothing is held outside of the scopes."""
-
-
-def _floats(precision: str) -> Any:
-    return float64_throughout() if precision == "float64" else float_type(precision)
 
 
 @contextmanager

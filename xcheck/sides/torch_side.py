@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,14 @@ import torch
 
 from ..errors import PairError, SetupError, UserCodeError
 from ..inventory import Inventory
+from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, TorchSide
 from ..slots import TORCH, Slot, find
 from ..trace import Array, State, StepRecord
 from .base import Prepared, calling, describe, losses_record, prepared, projection
 from .torch_observer import Observer
+from .torch_precision import Float64Throughout
 from .torch_variables import inventory, to_numpy
 from .tree import named_tensors
 
@@ -53,13 +55,15 @@ class TorchRunner:
             )
         self.seed = seed
         self._flags = _set_flags(self.device)
-        self._notes: list[str] = []
         self._updates = 0
         self._lr: dict[int, float] = {}
+        self._paths: dict[int, str] = {}
+        self.islands = Islands(self._layer)
         try:
             torch.manual_seed(seed)
             with self._scope():
                 self.model = self._build()
+                self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
                 self.optimizer = self._build_optimizer()
         except BaseException:
             self.close()
@@ -68,21 +72,22 @@ class TorchRunner:
     def _build(self) -> torch.nn.Module:
         build = self.declared.build
         if isinstance(build, torch.nn.Module):
-            model = copy.deepcopy(build)  # the caller's model keeps its dtype and its weights
+            given, model = build, copy.deepcopy(build)  # the caller's model keeps its dtype and its weights
         else:
             with calling("torch build"):
-                model = build()
-        if not isinstance(model, torch.nn.Module):
+                given = model = build()
+        if not isinstance(given, torch.nn.Module):
             raise PairError(
-                "TorchSide.build gave no torch.nn.Module.",
-                numbers=f"got {describe(model)}",
-                where="TorchSide.build",
+                "TorchSide.build gave no torch.nn.Module.", numbers=f"got {describe(given)}", where="TorchSide.build"
             )
-        before = inventory(model).tie_groups()
+        before = inventory(given).tie_groups()
         model = model.to(device=self.device, dtype=self.dtype)
         if inventory(model).tie_groups() != before:
-            self._notes.append(
-                f"casting the PyTorch model to {self.dtype} separated parameters that were views of one storage"
+            raise PairError(
+                f"The torch model cannot be turned into {self.dtype} with its ties.",
+                where="TorchSide.build",
+                cause="some of its parameters are views of one storage, which copying or casting separates",
+                todo="pass a function that builds the model, and let its parameters follow the default dtype",
             )
         return model
 
@@ -111,11 +116,17 @@ class TorchRunner:
         """The user's code creates tensors in the precision and on the device of the run."""
         dtype = torch.get_default_dtype()
         torch.set_default_dtype(self.dtype)
+        mode = Float64Throughout(self.islands) if self.dtype == torch.float64 else nullcontext()
         try:
-            with self.device:
+            with self.device, mode:
                 yield
         finally:
             torch.set_default_dtype(dtype)
+
+    def _layer(self, owner: Any) -> str | None:
+        if not isinstance(owner, torch.nn.Module):
+            return None
+        return self._paths.get(id(owner), type(owner).__name__)
 
     def inventory(self) -> Inventory:
         return inventory(self.model)
@@ -311,7 +322,7 @@ class TorchRunner:
         }
 
     def notes(self) -> list[str]:
-        return list(self._notes)
+        return self.islands.notes(self.side)
 
     def close(self) -> None:
         tf32_matmul, tf32_cudnn, deterministic, warn_only, benchmark = self._flags

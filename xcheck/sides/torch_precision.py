@@ -1,0 +1,48 @@
+"""PyTorch in float64 throughout: casts to a narrower float are kept in float64 and listed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from ..islands import Islands
+
+NARROW = (torch.float32, torch.bfloat16, torch.float16)
+_CASTS = {
+    torch.Tensor.float: "Tensor.float()",
+    torch.Tensor.half: "Tensor.half()",
+    torch.Tensor.bfloat16: "Tensor.bfloat16()",
+}
+
+
+class Float64Throughout(TorchFunctionMode):
+    """While active, whatever asks for a narrow float by name gets float64.
+
+    Args:
+        islands: told of every such place.
+    """
+
+    def __init__(self, islands: Islands) -> None:
+        super().__init__()
+        self._islands = islands
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call `func`, in float64."""
+        kwargs = kwargs or {}
+        if func in _CASTS and args[0].dtype not in NARROW:
+            self._islands.add(_CASTS[func])
+            return args[0] if args[0].dtype == torch.float64 else args[0].double()
+        if any(a in NARROW for a in args if isinstance(a, torch.dtype)) or kwargs.get("dtype") in NARROW:
+            if not (args and isinstance(args[0], torch.Tensor) and args[0].dtype in NARROW):
+                self._islands.add(f"{getattr(func, '__name__', func)}(dtype={_asked(args, kwargs)})")
+            args = tuple(torch.float64 if isinstance(a, torch.dtype) and a in NARROW else a for a in args)
+            if kwargs.get("dtype") in NARROW:
+                kwargs = {**kwargs, "dtype": torch.float64}
+        return func(*args, **kwargs)
+
+
+def _asked(args: Any, kwargs: Any) -> str:
+    asked = next((a for a in args if isinstance(a, torch.dtype) and a in NARROW), kwargs.get("dtype"))
+    return str(asked).removeprefix("torch.")
