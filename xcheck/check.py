@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -16,16 +17,28 @@ from . import phases as phase
 from .errors import PairError, SetupError
 from .findings import Findings
 from .inventory import Inventory
-from .lockstep import ReferenceStep, StepPair, batches_of, reference_steps, resynced
-from .matching import MatchPlan, SideName, plan_from_map, ties
+from .lockstep import (
+    ReferenceStep,
+    StepPair,
+    batches_of,
+    free_running,
+    in_float32,
+    reference_steps,
+    resynced,
+)
+from .matching import MatchPlan, SideName, other_side, plan_from_map, ties
 from .pair import Batch, KerasSide, Pair, TorchSide
 from .result import PHASES, Check, Result, Verdict
 from .sides.base import Runner
 from .sides.numpy_side import NumpyRunner, NumpySide
+from .tolerance import TWINS
 from .trace import State
 
-AVAILABLE = ("inventory", "sync", *phase.STEP_PHASES)
+AVAILABLE = ("inventory", "sync", *phase.STEP_PHASES, "trajectory")
 """The phases this version runs, in order."""
+
+FREE_STEPS = 20
+"""Steps of the free run, unless asked for more."""
 
 Device = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[str], None]
@@ -40,7 +53,8 @@ def check(
     *,
     steps: int = 5,
     seed: int = 0,
-    precision: Sequence[str] = ("float64",),
+    free_steps: int = FREE_STEPS,
+    precision: Sequence[str] = ("float64", "float32"),
     device: Device = "auto",
     keras_backend: str | None = None,
     phases: Sequence[str] | None = None,
@@ -52,7 +66,8 @@ def check(
         pair: what to check.
         steps: training steps, each from the reference's state.
         seed: of the initial weights, the batches and the perturbations.
-        precision: "float64" for the semantic verdict.
+        free_steps: steps of the free run, which is never re-synced.
+        precision: "float64" for the semantic verdict; with "float32" also the numeric one, where the first passed.
         device: "auto" takes a GPU that both frameworks see, else the CPU.
         keras_backend: "tensorflow", "jax" or "torch"; None takes KERAS_BACKEND, or what is already imported.
         phases: which phases to run; None runs all that this version has.
@@ -68,17 +83,21 @@ def check(
     with findings.reporting():
         validate(steps, precision)
         choose_backend(pair, keras_backend)
-        chosen = choose_device(pair, device)
-        with open_side(findings, pair.reference, precision[0], chosen, progress) as runner:
-            batches = batches_of(pair, seed, steps)
+        sides = Sides(findings, choose_device(pair, device), progress)
+        with sides.open(pair.reference) as runner:
             reference = Reference(
                 runner.inventory(),
                 runner.read(),
-                reference_steps(runner, batches, precision=precision[0], seed=seed),
+                reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed),
                 runner.unmapped_slots,
             )
-            with open_side(findings, other(pair.reference), precision[0], chosen, progress) as follower:
-                pipeline(findings, reference, follower, precision[0], progress)
+            with sides.open(other_side(pair.reference)) as follower:
+                plan = pipeline(findings, reference, follower, progress)
+        if plan is not None and not findings.differs():
+            if "float32" in precision:
+                numeric(findings, sides, plan)
+            if "trajectory" in findings.phases:
+                trajectory(findings, sides, plan, free_steps)
     return findings.result()
 
 
@@ -99,40 +118,76 @@ class Reference:
     unmapped_slots: Callable[[], list[str]]
 
 
-def pipeline(findings: Findings, reference: Reference, follower: Runner, precision: str, progress: Progress) -> None:
-    """The phases, in order.
+def pipeline(findings: Findings, reference: Reference, follower: Runner, progress: Progress) -> MatchPlan | None:
+    """The semantic phases in float64, in order.
 
     Args:
         findings: filled in as the run goes.
         reference: its half of the run.
         follower: the other side, built.
-        precision: of both.
         progress: called with a word on what is being done.
+
+    Returns:
+        The plan; None if the run ended before its last step.
     """
     plan = _match(findings, reference.inventory, follower)
     if "sync" in findings.phases:
-        findings.checks += _sync(reference, follower, plan, precision)
+        findings.checks += _sync(reference, follower, plan)
     if plan.unmatched_torch or plan.unmatched_keras:
         findings.notes.append("no step was run: with parameters unmatched the sides cannot start from one state")
-        return
-    progress("training both sides")
+        return None
+    progress("training both sides in float64")
     untouched = {m.path(plan.reference) for m in plan.parameters}
     for step in _timed(findings, resynced(reference.steps, follower, plan)):
-        with findings.timed("compare"):
-            for name, compare in phase.STEP_PHASES.items():
-                if name in findings.phases:
-                    findings.checks += compare(plan, step, precision)
+        _compare_step(findings, plan, step, "float64")
         findings.count_step(step.number)
         untouched &= phase.zero_gradients(plan, step)
         unmapped = [*reference.unmapped_slots(), *follower.unmapped_slots()]
         if unmapped:
-            findings.checks += [_unmapped(name, precision, step.number) for name in unmapped]
-            break  # the next step could not start from the reference's state
-        progress(f"step {step.number} of {findings.steps}")
+            findings.checks += [_unmapped(name, step.number) for name in unmapped]
+            return None  # the next step could not start from the reference's state
+        progress(f"step {step.number} of {findings.steps} in float64")
     if "gradient" in findings.phases:
-        findings.checks += phase.silent_gradients(plan, findings.checks, untouched, precision)
+        findings.checks += phase.silent_gradients(plan, findings.checks, untouched, "float64")
         if not findings.coverage.get("gradients", {}).get("compared"):
             findings.notes.append("no gradient was compared: nothing is trainable on either side")
+    return plan
+
+
+def _compare_step(findings: Findings, plan: MatchPlan, step: StepPair, precision: str) -> None:
+    with findings.timed("compare"):
+        for name, compare in phase.STEP_PHASES.items():
+            if name in findings.phases:
+                findings.checks += compare(plan, step, precision)
+    if not step.reference.repeatable:
+        findings.checks.append(_unrepeatable(findings.pair.reference, step.number))
+
+
+def numeric(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
+    """The numeric verdict: both sides in float32 against the reference in float64, step by step."""
+    reference, follower = plan.reference, plan.follower
+    sides.progress("training both sides in float32")
+    with (
+        sides.open(reference) as truth,
+        sides.open(reference, "float32") as own,
+        sides.open(follower, "float32") as other,
+    ):
+        batches = batches_of(findings.pair, findings.seed, findings.steps)
+        for step in _timed(findings, in_float32(truth, own, other, plan, batches, seed=findings.seed)):
+            _compare_step(findings, plan, step, "float32")
+
+
+def trajectory(findings: Findings, sides: Sides, plan: MatchPlan, free_steps: int) -> None:
+    """The free run: both sides from one state, never re-synced, against the envelope of the reference's twins."""
+    sides.progress(f"running {free_steps} free steps")
+    with contextlib.ExitStack() as stack:
+        reference = stack.enter_context(sides.open(plan.reference))
+        twins = [stack.enter_context(sides.open(plan.reference)) for _ in range(TWINS)]
+        follower = stack.enter_context(sides.open(plan.follower))
+        batches = batches_of(findings.pair, findings.seed, free_steps)
+        run = free_running(reference, twins, follower, plan, batches, precision="float64", seed=findings.seed)
+        for step in _timed(findings, run):
+            findings.checks += phase.trajectory_checks(plan, step, "float64")
 
 
 def _match(findings: Findings, reference: Inventory, follower: Runner) -> MatchPlan:
@@ -154,10 +209,10 @@ def _match(findings: Findings, reference: Inventory, follower: Runner) -> MatchP
     return plan
 
 
-def _sync(reference: Reference, follower: Runner, plan: MatchPlan, precision: str) -> list[Check]:
+def _sync(reference: Reference, follower: Runner, plan: MatchPlan) -> list[Check]:
     wanted = plan.for_follower(reference.initial, slots=False)
     follower.write(wanted)
-    return phase.sync_checks(plan, precision, wanted, follower.read())
+    return phase.sync_checks(plan, "float64", wanted, follower.read())
 
 
 def _timed(findings: Findings, steps: Iterator[StepPair]) -> Iterator[StepPair]:
@@ -169,12 +224,21 @@ def _timed(findings: Findings, steps: Iterator[StepPair]) -> Iterator[StepPair]:
         yield step
 
 
-def _unmapped(name: str, precision: str, step: int) -> Check:
+def _unmapped(name: str, step: int) -> Check:
     detail = (
         "this optimizer keeps something that has no known counterpart, so it is neither compared nor carried over, and "
         "the run ends here: use an optimizer that both frameworks have, or one of xcheck.optim"
     )
-    return Check("update", precision, step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
+    return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
+
+
+def _unrepeatable(side: SideName, step: int) -> Check:
+    detail = (
+        "made again from the same state, the step gave other numbers: it draws at random, or keeps something outside of "
+        "its model and its optimizer (a scheduler belongs on the optimizer: optimizer.scheduler = ...)"
+    )
+    name = f"repeatability of the {side} step"
+    return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
 
 
 def _listing(torch: Inventory, keras: Inventory, most: int = 60) -> str:
@@ -205,46 +269,56 @@ def validate(steps: int, precision: Sequence[str]) -> None:
     """Refuse what cannot be run.
 
     Raises:
-        PairError: there is no step, or a precision this version does not judge.
+        PairError: there is no step, or a precision that cannot be judged.
     """
     if steps < 1:
         raise PairError("A check needs at least one step.", numbers=f"--steps {steps}")
-    if list(precision) != ["float64"]:
+    if "float64" not in precision or not set(precision) <= {"float64", "float32"}:
         raise PairError(
-            "This version judges in float64 alone.",
+            "A check needs float64, and takes float32 besides.",
             numbers=f"--precision {','.join(precision)}",
-            todo="run with --precision float64",
+            cause="only in float64 does a difference stand clear of rounding",
+            todo="run with --precision float64 or --precision float64,float32",
         )
 
 
-def other(side: SideName) -> SideName:
-    """The side that `side` is not."""
-    return "keras" if side == "torch" else "torch"
+@dataclass(frozen=True)
+class Sides:
+    """Builds the sides of a pair, and describes each in the findings.
 
+    Attributes:
+        findings: of the run.
+        device: "cpu" or "cuda".
+        progress: called with a word on what is being done.
+    """
 
-@contextmanager
-def open_side(findings: Findings, side: SideName, precision: str, device: str, progress: Progress) -> Generator[Runner]:
-    """One side of the pair, built, with its variables made; closed when the block ends."""
-    progress(f"building the {side} side")
-    declared = getattr(findings.pair, side)
-    with findings.timed("sides"):
-        runner = _runner(declared, side, precision, device, findings.seed)
-    try:
+    findings: Findings
+    device: str
+    progress: Progress
+
+    @contextmanager
+    def open(self, side: SideName, precision: str = "float64") -> Generator[Runner]:
+        """One side, built, with its variables made; closed when the block ends."""
+        self.progress(f"building the {side} side in {precision}")
+        findings = self.findings
         with findings.timed("sides"):
-            _prime(runner, next(batches_of(findings.pair, findings.seed, 1)))
-        findings.environment = {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "platform": f"{platform.system()} {platform.machine()}",
-            "cpus": os.cpu_count(),
-            "device": device,
-            **findings.environment,
-            side: dict(runner.environment()),
-        }
-        yield runner
-    finally:
-        findings.notes += runner.notes()
-        runner.close()
+            runner = _runner(getattr(findings.pair, side), side, precision, self.device, findings.seed)
+        try:
+            with findings.timed("sides"):
+                _prime(runner, next(batches_of(findings.pair, findings.seed, 1)))
+            findings.environment = {
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "platform": f"{platform.system()} {platform.machine()}",
+                "cpus": os.cpu_count(),
+                "device": self.device,
+                **findings.environment,
+                side: dict(runner.environment()),
+            }
+            yield runner
+        finally:
+            findings.notes += runner.notes()
+            runner.close()
 
 
 # The one place that knows the concrete sides ---------------------------------------------------------------

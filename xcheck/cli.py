@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .check import Device, Progress, check, choose_backend
+from .check import FREE_STEPS, Device, Progress, check, choose_backend
 from .errors import BadInput, PairError
 from .golden import record, verify
 from .loading import load_pair, models_folder, named_pairs
@@ -59,7 +59,8 @@ def run(
     pair: PairArgument,
     steps: StepsOption = 5,
     seed: SeedOption = 0,
-    precision: Annotated[str, typer.Option(help="Comma-separated: float64.")] = "float64",
+    free_steps: Annotated[int, typer.Option(help="Steps of the free run.")] = FREE_STEPS,
+    precision: Annotated[str, typer.Option(help="float64, or float64,float32.")] = "float64,float32",
     device: DeviceOption = "auto",
     keras_backend: BackendOption = None,
     phases: PhasesOption = None,
@@ -77,6 +78,7 @@ def run(
             loaded,
             steps=steps,
             seed=seed,
+            free_steps=free_steps,
             precision=precision.split(","),
             device=_device(device),
             keras_backend=keras_backend,

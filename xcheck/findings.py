@@ -75,6 +75,10 @@ class Findings:
             tally["compared"] += compared
             tally["missing"] += len(of_phase) - compared
 
+    def differs(self) -> bool:
+        """Whether any check so far is DIFFERENT."""
+        return any(c.verdict is Verdict.DIFFERENT for c in self.checks)
+
     def result(self, failure: str | None = None) -> Result:
         """The result of what has been found.
 

@@ -10,11 +10,10 @@ from .check import (
     Device,
     Progress,
     Reference,
+    Sides,
     begin,
     choose_backend,
     choose_device,
-    open_side,
-    other,
     pipeline,
     silent,
     validate,
@@ -22,6 +21,7 @@ from .check import (
 from .errors import BatchError, FileError
 from .inventory import Entry, Inventory
 from .lockstep import ReferenceStep, batches_of, reference_steps
+from .matching import other_side
 from .pair import Pair
 from .result import Result
 from .trace import Trace
@@ -32,28 +32,26 @@ def record(
     *,
     steps: int = 5,
     seed: int = 0,
-    precision: str = "float64",
     device: Device = "auto",
     progress: Progress = silent,
 ) -> Trace:
     """Train the pair's reference alone and keep what it did, with what rounding errors do to it.
 
     Args:
-        pair, steps, seed, precision, device, progress: as for `check`.
+        pair, steps, seed, device, progress: as for `check`.
 
     Raises:
         BadInput: something the user gave cannot be used.
     """
     findings = begin(pair, seed, steps, AVAILABLE)
-    validate(steps, (precision,))
-    chosen = choose_device(pair, device, pair.reference)
-    with open_side(findings, pair.reference, precision, chosen, progress) as runner:
+    validate(steps, ("float64",))
+    with Sides(findings, choose_device(pair, device, pair.reference), progress).open(pair.reference) as runner:
         inventory = _numbered(runner.inventory())
-        made = list(reference_steps(runner, batches_of(pair, seed, steps), precision=precision, seed=seed))
+        made = list(reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed))
         header = {
             "pair": pair.name,
             "side": pair.reference,
-            "precision": precision,
+            "precision": "float64",
             "seed": seed,
             "environment": findings.environment,
             "inventory": [asdict(entry) for entry in inventory.entries],
@@ -93,9 +91,8 @@ def verify(
                 f"needed is the {pair.reference} side of {pair.name!r}",
             )
         choose_backend(pair, keras_backend)
-        follows, precision = other(pair.reference), str(header["precision"])
-        chosen = choose_device(pair, device, follows)
-        with open_side(findings, follows, precision, chosen, progress) as follower:
+        follows = other_side(pair.reference)
+        with Sides(findings, choose_device(pair, device, follows), progress).open(follows) as follower:
             entries = (replace(Entry(**entry), shape=tuple(entry["shape"])) for entry in header["inventory"])
             reference = Reference(
                 Inventory(tuple(entries)),
@@ -103,7 +100,7 @@ def verify(
                 _recorded(pair, trace),
                 lambda: list(header["unmapped_slots"]),
             )
-            pipeline(findings, reference, follower, precision, progress)
+            pipeline(findings, reference, follower, progress)
     return findings.result()
 
 

@@ -1,4 +1,9 @@
-"""Two arrays, the noise, and the verdict on them: one quantity at a time, each in the reference's layout."""
+"""Two arrays, the noise, and the verdict on them: one quantity at a time, each in the reference's layout.
+
+The precision of the frame says which question is asked. In float64 it is the semantic one: is the difference more
+than rounding can explain? In float32 it is the numeric one, asked only of pairs that passed the first: measured
+against the reference's own float64 values, does one side lose far more precision than the other?
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .compare import METRICS, Measure, measure, nonfinite, rms, structure
-from .matching import SideName
+from .matching import SideName, other_side
 from .result import Check, Verdict
-from .tolerance import Noise, epsilon
+from .tolerance import KAPPA, Noise, epsilon
 from .trace import Array
 
 Twins = tuple[Array | None, ...]
@@ -24,8 +29,10 @@ class Item:
     Attributes:
         name: in the reference's words.
         torch, keras: paths; None where a side has no such thing.
-        reference, other: the values; None where a side gave none.
-        twins: the reference's value in each perturbed run.
+        reference, other: the values; None where a side gave none. In a float32 frame the reference's value is
+            the one it has in float64.
+        twins: the reference's value in each perturbed run. In a float32 frame the first is the reference's own
+            value in float32, and the others are the perturbed runs of that.
         cancellation: h of the noise model.
     """
 
@@ -70,35 +77,75 @@ def compare_items(frame: Frame, items: Sequence[Item], floor: float | None = Non
     if floor is None:
         sizes = [rms(item.reference) for item in items if item.reference is not None and item.reference.size]
         floor = statistics.median([size for size in sizes if size > 0] or [0.0])
-    return [_compare(frame, item, floor) for item in items]
+    judge = _semantic if frame.precision == "float64" else _numeric
+    return [_structural(frame, item) or judge(frame, item, floor) for item in items]
 
 
-def _compare(frame: Frame, item: Item, floor: float) -> Check:
+def _structural(frame: Frame, item: Item) -> Check | None:
+    """A verdict that needs no measuring: something is missing, has another shape, or is not finite."""
     lack = _missing(frame, item)
     if lack is not None:
         return lack
-    t, k = item.reference, item.other
-    assert t is not None
-    assert k is not None
+    t, k = _values(item)
     problem = structure(t, k)
     if problem is not None:
         verdict = Verdict.INCONCLUSIVE if problem.startswith("empty") else Verdict.DIFFERENT
         return frame.check(item, verdict, problem)
-    one_sided = _nonfinite_check(frame, item, t, k)
-    if one_sided is not None:
-        return one_sided
+    return _nonfinite_check(frame, item, t, k)
+
+
+def _values(item: Item) -> tuple[Array, Array]:
+    assert item.reference is not None
+    assert item.other is not None
+    return item.reference, item.other
+
+
+def _semantic(frame: Frame, item: Item, floor: float) -> Check:
+    t, k = _values(item)
     found = measure(t, k, floor)
     eps = epsilon(frame.precision)
     noises = [measure(t, twin, floor) for twin in item.twins if twin is not None and twin.shape == t.shape]
     metric, error, allowed = _closest(found, noises, frame.terms, item.cancellation, eps)
-    swapped = frame.reference == "keras"
-    values = (found.other_value, found.reference_value) if swapped else (found.reference_value, found.other_value)
     verdict, detail = Verdict.EQUIVALENT if error <= allowed else Verdict.DIFFERENT, ""
     if verdict is Verdict.EQUIVALENT and allowed >= 1.0:
         verdict = Verdict.INCONCLUSIVE
         detail = "rounding alone moves this by its whole size: the comparison says nothing"
+    return _measured(frame.check(item, verdict, detail), frame, found, metric, error, allowed)
+
+
+def _numeric(frame: Frame, item: Item, floor: float) -> Check:
+    """How much more precision one side loses than the other, as a ratio of errors against the float64 values.
+
+    Each error is measured by the same three rulers. The ratio divides by the larger of the other side's error, the
+    measured response of the reference to one rounding error, and eps of the precision, so that a lucky exact value
+    makes no ratio infinite. A side may lose `KAPPA` times more, which is what rounding alone can do.
+    """
+    truth, k = _values(item)
+    own, *twins = item.twins or (None,)
+    if own is None or own.shape != truth.shape:
+        return frame.check(item, Verdict.INCONCLUSIVE, "the reference has no float32 value of this")
+    if not np.isfinite(own).all():
+        return frame.check(item, Verdict.NUMERIC, f"not finite in float32 on the {frame.reference} side alone")
+    theirs, ours = measure(truth, k, floor), measure(truth, own, floor)
+    responses = [measure(own, twin, floor) for twin in twins if twin is not None]
+    eps = epsilon(frame.precision) * item.cancellation
+    ratios: list[tuple[float, str, str]] = []
+    for metric in METRICS:
+        least = max([eps, *(r.get(metric) for r in responses)])
+        ratios.append((theirs.get(metric) / max(ours.get(metric), least), metric, other_side(frame.reference)))
+        ratios.append((ours.get(metric) / max(theirs.get(metric), least), metric, frame.reference))
+    ratio, metric, side = max(ratios)
+    verdict = Verdict.EQUIVALENT if ratio <= KAPPA else Verdict.NUMERIC
+    errors = f"{frame.reference} {ours.get(metric):.1e}, {other_side(frame.reference)} {theirs.get(metric):.1e}"
+    detail = "" if verdict is Verdict.EQUIVALENT else f"the {side} side loses more in float32: errors {errors}"
+    return _measured(frame.check(item, verdict, detail), frame, theirs, metric, ratio, KAPPA)
+
+
+def _measured(check: Check, frame: Frame, found: Measure, metric: str, error: float, allowed: float) -> Check:
+    swapped = frame.reference == "keras"
+    values = (found.other_value, found.reference_value) if swapped else (found.reference_value, found.other_value)
     return replace(
-        frame.check(item, verdict, detail),
+        check,
         error=error,
         allowed=allowed,
         required_tolerance=found.required_tolerance,
@@ -112,10 +159,7 @@ def _compare(frame: Frame, item: Item, floor: float) -> Check:
 def _missing(frame: Frame, item: Item) -> Check | None:
     lacking = [
         side
-        for side, value in (
-            (frame.reference, item.reference),
-            ("keras" if frame.reference == "torch" else "torch", item.other),
-        )
+        for side, value in ((frame.reference, item.reference), (other_side(frame.reference), item.other))
         if value is None
     ]
     if not lacking:
@@ -131,11 +175,11 @@ def _missing(frame: Frame, item: Item) -> Check | None:
 def _nonfinite_check(frame: Frame, item: Item, t: Array, k: Array) -> Check | None:
     only_t, only_k, both = nonfinite(t, k)
     if only_t or only_k:
-        other = "keras" if frame.reference == "torch" else "torch"
-        side, count = (frame.reference, only_t) if only_t else (other, only_k)
+        side, count = (frame.reference, only_t) if only_t else (other_side(frame.reference), only_k)
         values = t if only_t else k
         kind = "NaN" if np.isnan(values).any() else "infinite"
-        return frame.check(item, Verdict.DIFFERENT, f"{kind} on the {side} side alone, {count} of {t.size} elements")
+        verdict = Verdict.DIFFERENT if frame.precision == "float64" else Verdict.NUMERIC
+        return frame.check(item, verdict, f"{kind} on the {side} side alone, {count} of {t.size} elements")
     if both:
         detail = f"NaN on both sides, {both} of {t.size} elements: nothing was compared there"
         return frame.check(item, Verdict.INCONCLUSIVE, detail)

@@ -8,7 +8,7 @@ or from a trace on disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,9 @@ from .sides.base import Runner, calling
 from .tolerance import TWINS, epsilon
 from .trace import Array, State, StepRecord
 
+REPEATED = 3
+"""Steps that are made twice to see whether they repeat; what a step hides outside of its state shows by then."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReferenceStep:
@@ -29,12 +32,15 @@ class ReferenceStep:
     Attributes:
         batch: trained on.
         record: of the step.
-        twins: the same step from weights and inputs perturbed by one rounding error each.
+        twins: the same step from weights and inputs perturbed by one rounding error each. In a float32
+            comparison the first is the reference's own step in float32.
+        repeatable: the step gave the same bits when it was made again from the same state.
     """
 
     batch: Batch
     record: StepRecord
     twins: tuple[StepRecord, ...]
+    repeatable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +117,94 @@ def reference_steps(
     for number, batch in enumerate(batches, 1):
         start = runner.snapshot()
         record = runner.step(number, batch)
-        if not twins:
-            yield ReferenceStep(batch, record, ())
-            continue
         end = runner.snapshot()
-        perturbed: list[StepRecord] = []
-        for twin in range(twins):
-            rng = np.random.default_rng([seed, number, twin])
-            runner.restore(start)
-            runner.write(State(_perturbed(record.before.parameters, rng, precision)))
-            perturbed.append(runner.step(number, _perturbed_batch(batch, rng, precision)))
+        repeatable = number > REPEATED or _repeats(runner, start, record, batch)
+        made = tuple(
+            _perturbed_step(runner, start, record, batch, precision, [seed, number, twin]) for twin in range(twins)
+        )
         runner.restore(end)
-        yield ReferenceStep(batch, record, tuple(perturbed))
+        yield ReferenceStep(batch, record, made, repeatable)
+
+
+def _repeats(runner: Runner, start: Any, record: StepRecord, batch: Batch) -> bool:
+    """Whether the step gives the same bits again: it reads nothing but the model, the optimizer and the batch."""
+    runner.restore(start)
+    again = dict(runner.step(record.step, batch).items())
+    return all(np.array_equal(array, again[key], equal_nan=True) for key, array in record.items())
+
+
+def _perturbed_step(
+    runner: Runner, start: Any, record: StepRecord, batch: Batch, precision: str, seed: list[int]
+) -> StepRecord:
+    rng = np.random.default_rng(seed)
+    runner.restore(start)
+    runner.write(State(_perturbed(record.before.parameters, rng, precision)))
+    return runner.step(record.step, _perturbed_batch(batch, rng, precision))
+
+
+def free_running(
+    reference: Runner,
+    twins: Sequence[Runner],
+    follower: Runner,
+    plan: MatchPlan,
+    batches: Iterable[Batch],
+    *,
+    precision: str,
+    seed: int,
+) -> Iterator[StepPair]:
+    """Train all sides from one state and leave them alone, but for one rounding error per step in each twin.
+
+    A port that computes the same makes rounding errors of its own in every step; the twins show how far such errors
+    carry.
+
+    Args:
+        reference, twins: built alike, freshly.
+        follower: the other side, freshly built.
+        plan: of the pair.
+        batches: one per step.
+        precision, seed: of the perturbations.
+    """
+    initial = reference.read()
+    follower.write(plan.for_follower(initial, slots=False))
+    for twin in twins:
+        twin.write(State(initial.parameters, initial.buffers))
+    for number, batch in enumerate(batches, 1):
+        record = reference.step(number, batch, observe=False)
+        drifting: list[StepRecord] = []
+        for i, twin in enumerate(twins):
+            rng = np.random.default_rng([seed, number, i])
+            twin.write(State(_perturbed(twin.read().parameters, rng, precision)))
+            drifting.append(twin.step(number, batch, observe=False))
+        step = ReferenceStep(batch, record, tuple(drifting))
+        yield StepPair(step, follower.step(number, batch, observe=False))
+
+
+def in_float32(
+    truth: Runner, reference: Runner, follower: Runner, plan: MatchPlan, batches: Iterable[Batch], *, seed: int
+) -> Iterator[StepPair]:
+    """Each step of the reference in float64, and the same step of both sides in float32 from its rounded state.
+
+    Args:
+        truth: the reference in float64; trains freely.
+        reference: the reference in float32.
+        follower: the other side in float32.
+        plan: of the pair.
+        batches: one per step.
+        seed: of the perturbations.
+    """
+    for number, batch in enumerate(batches, 1):
+        record = truth.step(number, batch)
+        before = record.before
+        reference.write(before if number > 1 else State(before.parameters, before.buffers))
+        start = reference.snapshot()
+        own = reference.step(number, batch)
+        end = reference.snapshot()
+        twins = tuple(
+            _perturbed_step(reference, start, own, batch, "float32", [seed, number, twin]) for twin in range(TWINS)
+        )
+        reference.restore(end)
+        follower.write(plan.for_follower(before, slots=number > 1))
+        yield StepPair(ReferenceStep(batch, record, (own, *twins)), follower.step(number, batch))
 
 
 def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan) -> Iterator[StepPair]:

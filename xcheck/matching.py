@@ -17,6 +17,11 @@ from .trace import Array, State
 SideName = Literal["torch", "keras"]
 
 
+def other_side(side: SideName) -> SideName:
+    """The side that `side` is not."""
+    return "keras" if side == "torch" else "torch"
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """One parameter or buffer, known by both sides.
@@ -68,7 +73,7 @@ class MatchPlan:
     @property
     def follower(self) -> SideName:
         """The other side."""
-        return "keras" if self.reference == "torch" else "torch"
+        return other_side(self.reference)
 
     @property
     def parameters(self) -> tuple[Match, ...]:

@@ -6,4 +6,5 @@ from .setup import inventory_checks as inventory_checks
 from .setup import sync_checks as sync_checks
 from .step import STEP_PHASES as STEP_PHASES
 from .step import silent_gradients as silent_gradients
+from .step import trajectory_checks as trajectory_checks
 from .step import zero_gradients as zero_gradients

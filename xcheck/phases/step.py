@@ -10,7 +10,7 @@ from ..compare import masked, rms
 from ..errors import BatchError
 from ..judge import Frame, Item, Twins, compare_items
 from ..lockstep import StepPair
-from ..matching import Match, MatchPlan, SideName
+from ..matching import Match, MatchPlan, other_side
 from ..result import Check, Verdict
 from ..tolerance import epsilon
 from ..trace import Array, Arrays, StepRecord
@@ -193,6 +193,35 @@ def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame) -> list[Check]:
     return checks
 
 
+def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
+    """How far a run that is never re-synced has drifted: its total loss, and the parameter that is furthest off.
+
+    The allowance is the envelope: how far reference twins that take one rounding error per step have drifted.
+    """
+    frame = Frame("trajectory", precision, step.number, plan.reference, terms_of(step))
+    record, other = step.reference.record, step.follower
+    twins = step.reference.twins
+    total = Item(
+        "total loss",
+        "total",
+        "total",
+        record.losses.get("total"),
+        other.losses.get("total"),
+        tuple(twin.losses.get("total") for twin in twins),
+    )
+
+    def parameter(of: StepRecord, path: str) -> Array | None:
+        return of.after.parameters.get(path)
+
+    items = [
+        Item(m.path(plan.reference), m.torch, m.keras, t, k, responses)
+        for m, t, k, responses in _per_parameter(plan, plan.parameters, step, parameter)
+    ]
+    drifted = compare_items(frame, items)
+    furthest = [max(drifted, key=lambda c: c.severity)] if drifted else []
+    return [*compare_items(frame, [total]), *furthest]
+
+
 def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The buffers after the step, and those without a counterpart that the step changed."""
     frame = Frame("state", precision, step.number, plan.reference, terms_of(step))
@@ -216,7 +245,7 @@ def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]
                 frame.check(
                     lost,
                     Verdict.INCONCLUSIVE,
-                    f"training changes it, and the {_other(side)} side has no counterpart",
+                    f"training changes it, and the {other_side(side)} side has no counterpart",
                 )
             )
     return checks
@@ -225,10 +254,6 @@ def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]
 def _is_counter(record: StepRecord, path: str) -> bool:
     """PyTorch's BatchNorm counts its batches; nothing but a cumulative average reads the count."""
     return path.rpartition(".")[2] == "num_batches_tracked" and record.before.buffers[path].dtype.kind == "i"
-
-
-def _other(side: SideName) -> SideName:
-    return "keras" if side == "torch" else "torch"
 
 
 STEP_PHASES: dict[str, Callable[[MatchPlan, StepPair, str], list[Check]]] = {
