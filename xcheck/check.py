@@ -38,7 +38,7 @@ AVAILABLE = ("inventory", "sync", *phase.STEP_PHASES, "trajectory")
 """The phases this version runs, in order."""
 
 FREE_STEPS = 20
-"""Steps of the free run, unless asked for more."""
+"""Steps of the free run, unless another number is asked for."""
 
 Device = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[str], None]
@@ -53,7 +53,7 @@ def check(
     *,
     steps: int = 5,
     seed: int = 0,
-    free_steps: int = FREE_STEPS,
+    free_steps: int | None = None,
     precision: Sequence[str] = ("float64", "float32"),
     device: Device = "auto",
     keras_backend: str | None = None,
@@ -66,7 +66,8 @@ def check(
         pair: what to check.
         steps: training steps, each from the reference's state.
         seed: of the initial weights, the batches and the perturbations.
-        free_steps: steps of the free run, which is never re-synced.
+        free_steps: steps of the free run, which is never re-synced; None takes `FREE_STEPS`, or as many as the pair
+            has batches for.
         precision: "float64" for the semantic verdict; with "float32" also the numeric one, where the first passed.
         device: "auto" takes a GPU that both frameworks see, else the CPU.
         keras_backend: "tensorflow", "jax" or "torch"; None takes KERAS_BACKEND, or what is already imported.
@@ -93,7 +94,7 @@ def check(
             )
             with sides.open(other_side(pair.reference)) as follower:
                 plan = pipeline(findings, reference, follower, progress)
-        if plan is not None and not findings.differs():
+        if plan is not None and findings.passes():
             if "float32" in precision:
                 numeric(findings, sides, plan)
             if "trajectory" in findings.phases:
@@ -134,7 +135,12 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
     if "sync" in findings.phases:
         findings.checks += _sync(reference, follower, plan)
     if plan.unmatched_torch or plan.unmatched_keras:
-        findings.notes.append("no step was run: with parameters unmatched the sides cannot start from one state")
+        why = "no step was run: with parameters unmatched the sides cannot start from one state"
+        findings.notes.append(why)
+        if "inventory" not in findings.phases:
+            findings.checks.append(
+                Check("inventory", None, None, "unmatched parameters", None, None, Verdict.INCONCLUSIVE, detail=why)
+            )
         return None
     progress("training both sides in float64")
     untouched = {m.path(plan.reference) for m in plan.parameters}
@@ -177,14 +183,14 @@ def numeric(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
             _compare_step(findings, plan, step, "float32")
 
 
-def trajectory(findings: Findings, sides: Sides, plan: MatchPlan, free_steps: int) -> None:
+def trajectory(findings: Findings, sides: Sides, plan: MatchPlan, free_steps: int | None) -> None:
     """The free run: both sides from one state, never re-synced, against the envelope of the reference's twins."""
-    sides.progress(f"running {free_steps} free steps")
+    sides.progress(f"running {free_steps or FREE_STEPS} free steps")
     with contextlib.ExitStack() as stack:
         reference = stack.enter_context(sides.open(plan.reference))
         twins = [stack.enter_context(sides.open(plan.reference)) for _ in range(TWINS)]
         follower = stack.enter_context(sides.open(plan.follower))
-        batches = batches_of(findings.pair, findings.seed, free_steps)
+        batches = batches_of(findings.pair, findings.seed, free_steps or FREE_STEPS, fewer=free_steps is None)
         run = free_running(reference, twins, follower, plan, batches, precision="float64", seed=findings.seed)
         for step in _timed(findings, run):
             findings.checks += phase.trajectory_checks(plan, step, "float64")
@@ -234,8 +240,8 @@ def _unmapped(name: str, step: int) -> Check:
 
 def _unrepeatable(side: SideName, step: int) -> Check:
     detail = (
-        "made again from the same state, the step gave other numbers: it draws at random, or keeps something outside of "
-        "its model and its optimizer (a scheduler belongs on the optimizer: optimizer.scheduler = ...)"
+        "made again from the same state, the step gave other numbers: it draws at random, or keeps something outside "
+        "of its model and its optimizer (a scheduler belongs on the optimizer: optimizer.scheduler = ...)"
     )
     name = f"repeatability of the {side} step"
     return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)

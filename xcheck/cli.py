@@ -59,7 +59,7 @@ def run(
     pair: PairArgument,
     steps: StepsOption = 5,
     seed: SeedOption = 0,
-    free_steps: Annotated[int, typer.Option(help="Steps of the free run.")] = FREE_STEPS,
+    free_steps: Annotated[int | None, typer.Option(help=f"Steps of the free run; {FREE_STEPS} by default.")] = None,
     precision: Annotated[str, typer.Option(help="float64, or float64,float32.")] = "float64,float32",
     device: DeviceOption = "auto",
     keras_backend: BackendOption = None,

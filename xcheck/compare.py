@@ -57,12 +57,16 @@ def structure(reference: Array, other: Array) -> str | None:
         return f"shape {_shape(reference)} against {_shape(other)}"
     if reference.size == 0:
         return f"empty, shape {_shape(reference)}"
-    numeric = "fiub"
-    if reference.dtype.kind not in numeric or other.dtype.kind not in numeric:
+    if not (measurable(reference) and measurable(other)):
         return f"dtype {reference.dtype} against {other.dtype} cannot be measured"
     if (reference.dtype.kind == "f") != (other.dtype.kind == "f"):
         return f"dtype {reference.dtype} against {other.dtype}: one is a float and the other is not"
     return None
+
+
+def measurable(array: Array) -> bool:
+    """Whether the elements are real numbers or truth values."""
+    return array.dtype.kind in "fiub"
 
 
 def nonfinite(reference: Array, other: Array) -> tuple[int, int, int]:
@@ -82,15 +86,29 @@ def nonfinite(reference: Array, other: Array) -> tuple[int, int, int]:
 
 def rms(array: Array) -> float:
     """Root mean square of the finite elements; 0.0 of none."""
+    unit = _unit(array)
     flat = array.reshape(-1)
     total, count = 0.0, 0
     for start in range(0, flat.size, CHUNK):
         part = flat[start : start + CHUNK].astype(np.float64)
         if not np.isfinite(part).all():
             part = part[np.isfinite(part)]
+        part *= unit
         total += float(part @ part)
         count += part.size
-    return math.sqrt(total / count) if count else 0.0
+    return math.sqrt(total / count) / unit if count else 0.0
+
+
+def _unit(*arrays: Array) -> float:
+    """A power of two that brings the largest element near one where squares would leave the range of float64."""
+    peak = 0.0
+    for array in arrays:
+        for start in range(0, array.size, CHUNK):
+            part = np.abs(array.reshape(-1)[start : start + CHUNK].astype(np.float64))
+            peak = max(peak, float(np.max(part, initial=0.0, where=np.isfinite(part))))
+    if peak == 0.0 or 1e-100 < peak < 1e100:
+        return 1.0
+    return 2.0 ** -math.frexp(peak)[1]
 
 
 def measure(reference: Shaped[Array, "*shape"], other: Shaped[Array, "*shape"], floor: float = 0.0) -> Measure:
@@ -106,26 +124,26 @@ def measure(reference: Shaped[Array, "*shape"], other: Shaped[Array, "*shape"], 
     """
     if reference.shape != other.shape or reference.size == 0:
         raise ValueError("measure() needs two arrays of one shape; ask structure() first")
-    scale = max(rms(reference), floor)
+    unit = _unit(reference, other)
+    scale = max(rms(reference), floor) * unit
     t, k = reference.reshape(-1), other.reshape(-1)
     total = worst = required = 0.0
     worst_at = 0
     any_value = False
     squares = np.empty(t.size if reference.ndim > 1 else 0)
     for start in range(0, t.size, CHUNK):
-        part_t = t[start : start + CHUNK].astype(np.float64)
-        part_k = k[start : start + CHUNK].astype(np.float64)
+        part_t, part_k = t[start : start + CHUNK], k[start : start + CHUNK]
         any_value = any_value or bool(part_t.any()) or bool(part_k.any())
-        with np.errstate(invalid="ignore"):
-            gap: Array = np.abs(part_k - part_t)
-        gap[part_k == part_t] = 0.0  # equal infinities
+        gap = _gap(part_t, part_k) * unit
         total += float(gap @ gap)
         at = int(gap.argmax())
         if gap[at] > worst:
             worst, worst_at = float(gap[at]), start + at
-        if gap[at] > 0:
+        apart = gap > 0
+        if apart.any():
+            sizes = scale + np.abs(part_t[apart].astype(np.float64)) * unit
             with np.errstate(divide="ignore"):
-                required = max(required, float((gap / (scale + np.abs(part_t))).max()))
+                required = max(required, float((gap[apart] / sizes).max()))
         if squares.size:
             np.multiply(gap, gap, out=squares[start : start + CHUNK])
     index = tuple(int(i) for i in np.unravel_index(worst_at, reference.shape))
@@ -140,6 +158,17 @@ def measure(reference: Shaped[Array, "*shape"], other: Shaped[Array, "*shape"], 
         other_value=float(k[worst_at]),
         all_zero=not any_value,
     )
+
+
+def _gap(t: Array, k: Array) -> Array:
+    """|k - t| in float64; whole numbers are subtracted as such, since float64 does not hold all of them."""
+    if t.dtype.kind in "iu" and k.dtype.kind in "iu":
+        return np.where(t > k, t - k, k - t).astype(np.float64)
+    left, right = t.astype(np.float64), k.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(right - left)
+    gap[left == right] = 0.0  # equal infinities
+    return gap
 
 
 def _worst_row(squares: Array) -> float:

@@ -75,9 +75,9 @@ class Findings:
             tally["compared"] += compared
             tally["missing"] += len(of_phase) - compared
 
-    def differs(self) -> bool:
-        """Whether any check so far is DIFFERENT."""
-        return any(c.verdict is Verdict.DIFFERENT for c in self.checks)
+    def passes(self) -> bool:
+        """Whether every check so far is EQUIVALENT."""
+        return all(c.verdict is Verdict.EQUIVALENT for c in self.checks)
 
     def result(self, failure: str | None = None) -> Result:
         """The result of what has been found.

@@ -26,6 +26,10 @@ from .pair import Pair
 from .result import Result
 from .trace import Trace
 
+_HEADER = {"pair", "side", "precision", "seed", "environment", "inventory", "batches", "unmapped_slots"}
+SEMANTIC = tuple(phase for phase in AVAILABLE if phase != "trajectory")
+"""The phases that a trace can be verified in: those whose steps are re-synced."""
+
 
 def record(
     pair: Pair,
@@ -81,6 +85,10 @@ def verify(
         BadInput: the trace is of another pair, or the pair's batches are not those of the trace.
     """
     header = trace.header
+    lacking = sorted(_HEADER - set(header))
+    if lacking or not trace.steps:
+        raise FileError("This trace is damaged.", cause=f"its header lacks {', '.join(lacking) or 'every step'}")
+    phases = SEMANTIC if phases is None else phases
     findings = begin(pair, int(header["seed"]), len(trace.steps), phases)
     findings.environment[pair.reference] = {"recorded": True, **header["environment"].get(pair.reference, {})}
     with findings.reporting():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .compare import METRICS, Measure, measure, nonfinite, rms, structure
+from .compare import METRICS, Measure, measurable, measure, nonfinite, rms, structure
 from .matching import SideName, other_side
 from .result import Check, Verdict
 from .tolerance import KAPPA, Noise, epsilon
@@ -33,7 +33,8 @@ class Item:
             the one it has in float64.
         twins: the reference's value in each perturbed run. In a float32 frame the first is the reference's own
             value in float32, and the others are the perturbed runs of that.
-        cancellation: h of the noise model.
+        source: root mean square of the numbers that the quantity was read off from; 0 where it was not.
+        problem: what makes the two incomparable, known before.
     """
 
     name: str
@@ -42,7 +43,8 @@ class Item:
     reference: Array | None
     other: Array | None
     twins: Twins = ()
-    cancellation: float = 1.0
+    source: float = 0.0
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def compare_items(frame: Frame, items: Sequence[Item], floor: float | None = Non
         floor: least scale; None takes the median root mean square of the items that are not zero.
     """
     if floor is None:
-        sizes = [rms(item.reference) for item in items if item.reference is not None and item.reference.size]
+        sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
         floor = statistics.median([size for size in sizes if size > 0] or [0.0])
     judge = _semantic if frame.precision == "float64" else _numeric
     return [_structural(frame, item) or judge(frame, item, floor) for item in items]
@@ -87,9 +89,10 @@ def _structural(frame: Frame, item: Item) -> Check | None:
     if lack is not None:
         return lack
     t, k = _values(item)
-    problem = structure(t, k)
+    problem = item.problem or structure(t, k)
     if problem is not None:
-        verdict = Verdict.INCONCLUSIVE if problem.startswith("empty") else Verdict.DIFFERENT
+        nothing = problem.startswith("empty") or "cannot be measured" in problem
+        verdict = Verdict.INCONCLUSIVE if nothing else Verdict.DIFFERENT
         return frame.check(item, verdict, problem)
     return _nonfinite_check(frame, item, t, k)
 
@@ -103,9 +106,10 @@ def _values(item: Item) -> tuple[Array, Array]:
 def _semantic(frame: Frame, item: Item, floor: float) -> Check:
     t, k = _values(item)
     found = measure(t, k, floor)
+    cancellation = _cancellation(item, max(rms(t), floor))
     eps = epsilon(frame.precision)
     noises = [measure(t, twin, floor) for twin in item.twins if twin is not None and twin.shape == t.shape]
-    metric, error, allowed = _closest(found, noises, frame.terms, item.cancellation, eps)
+    metric, error, allowed = _closest(found, noises, frame.terms, cancellation, eps)
     verdict, detail = Verdict.EQUIVALENT if error <= allowed else Verdict.DIFFERENT, ""
     if verdict is Verdict.EQUIVALENT and allowed >= 1.0:
         verdict = Verdict.INCONCLUSIVE
@@ -124,11 +128,11 @@ def _numeric(frame: Frame, item: Item, floor: float) -> Check:
     own, *twins = item.twins or (None,)
     if own is None or own.shape != truth.shape:
         return frame.check(item, Verdict.INCONCLUSIVE, "the reference has no float32 value of this")
-    if not np.isfinite(own).all():
+    if not np.isfinite(own[np.isfinite(truth)]).all():
         return frame.check(item, Verdict.NUMERIC, f"not finite in float32 on the {frame.reference} side alone")
     theirs, ours = measure(truth, k, floor), measure(truth, own, floor)
     responses = [measure(own, twin, floor) for twin in twins if twin is not None]
-    eps = epsilon(frame.precision) * item.cancellation
+    eps = epsilon(frame.precision) * _cancellation(item, max(rms(truth), floor))
     ratios: list[tuple[float, str, str]] = []
     for metric in METRICS:
         least = max([eps, *(r.get(metric) for r in responses)])
@@ -139,6 +143,11 @@ def _numeric(frame: Frame, item: Item, floor: float) -> Check:
     errors = f"{frame.reference} {ours.get(metric):.1e}, {other_side(frame.reference)} {theirs.get(metric):.1e}"
     detail = "" if verdict is Verdict.EQUIVALENT else f"the {side} side loses more in float32: errors {errors}"
     return _measured(frame.check(item, verdict, detail), frame, theirs, metric, ratio, KAPPA)
+
+
+def _cancellation(item: Item, scale: float) -> float:
+    """h of the noise model: how much larger the numbers are that the quantity was read off from than its ruler."""
+    return max(item.source / scale, 1.0) if scale else 1.0
 
 
 def _measured(check: Check, frame: Frame, found: Measure, metric: str, error: float, allowed: float) -> Check:

@@ -84,10 +84,16 @@ def _gates(order: tuple[int, ...], transpose: bool) -> tuple[Callable[..., Array
         parts = np.split(array, len(blocks), axis=-1)
         return np.concatenate([parts[b] for b in blocks], axis=-1)
 
+    def checked(array: Array) -> Array:
+        if array.ndim != 1 + transpose:
+            raise ValueError(f"gates are laid out along {1 + transpose} axes, not {array.ndim}")
+        return array
+
     def forward(array: Array, _: Shape) -> Array:
-        return permuted(array.T if transpose else array, order)
+        return permuted(checked(array).T if transpose else checked(array), order)
 
     def inverse(array: Array, _: Shape) -> Array:
+        checked(array)
         back = permuted(array, tuple(int(i) for i in np.argsort(order)))
         return back.T if transpose else back
 
@@ -150,6 +156,8 @@ _RUNNING = {"running_mean": ("moving_mean", "identity"), "running_var": ("moving
 _BIAS = {"bias": ("bias", "identity")}
 _LSTM = {"weight_ih": ("kernel", "transpose"), "weight_hh": ("recurrent_kernel", "transpose")}
 _GRU = {"weight_ih": ("kernel", "gru_kernel"), "weight_hh": ("recurrent_kernel", "gru_kernel")}
+GATED = ("GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell")
+"""Layer kinds whose vectors are made of gates, in another order in each framework."""
 
 
 def _with_layer_suffix(roles: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:

@@ -56,8 +56,14 @@ class StepPair:
         return self.reference.record.step
 
 
-def batches_of(pair: Pair, seed: int, steps: int) -> Iterator[Batch]:
+def batches_of(pair: Pair, seed: int, steps: int, *, fewer: bool = False) -> Iterator[Batch]:
     """The pair's first `steps` batches.
+
+    Args:
+        pair: whose batches.
+        seed: given to it.
+        steps: how many are wanted.
+        fewer: be content with as many as there are.
 
     Raises:
         UserCodeError: `batches` raised.
@@ -69,6 +75,8 @@ def batches_of(pair: Pair, seed: int, steps: int) -> Iterator[Batch]:
     for number in range(1, steps + 1):
         with calling("batches"):
             batch: Any = next(iterator, None)
+        if batch is None and fewer:
+            return
         if batch is None:
             raise BatchError(
                 "The pair's batches ended before the steps did.",
@@ -97,7 +105,9 @@ def _keys(batch: Batch) -> tuple[Any, ...]:
     def of(value: Any) -> Any:
         if isinstance(value, Mapping):
             return sorted(str(key) for key in value)  # pyright: ignore
-        return len(value) if isinstance(value, tuple) else "array"  # pyright: ignore
+        if isinstance(value, tuple):
+            return len(value)  # pyright: ignore[reportUnknownArgumentType]
+        return None if value is None else "array"
 
     return of(batch.inputs), of(batch.targets)
 
@@ -129,8 +139,10 @@ def reference_steps(
 def _repeats(runner: Runner, start: Any, record: StepRecord, batch: Batch) -> bool:
     """Whether the step gives the same bits again: it reads nothing but the model, the optimizer and the batch."""
     runner.restore(start)
-    again = dict(runner.step(record.step, batch).items())
-    return all(np.array_equal(array, again[key], equal_nan=True) for key, array in record.items())
+    first, again = dict(record.items()), dict(runner.step(record.step, batch).items())
+    return first.keys() == again.keys() and all(
+        np.array_equal(array, again[key], equal_nan=array.dtype.kind == "f") for key, array in first.items()
+    )
 
 
 def _perturbed_step(

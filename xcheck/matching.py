@@ -9,7 +9,7 @@ from typing import Literal
 
 from .errors import MatchError
 from .inventory import Entry, Inventory
-from .layouts import LAYOUTS, Layout, between, fitting
+from .layouts import GATED, LAYOUTS, Layout, between, fitting
 from .pair import Waiver, WeightTarget
 from .result import Tie
 from .trace import Array, State
@@ -30,7 +30,8 @@ class Match:
         torch, keras: canonical paths.
         layout: from the PyTorch to the Keras layout.
         torch_shape, keras_shape: of the values.
-        buffer: not a parameter.
+        buffer: on neither side a parameter.
+        trainable: on either side.
     """
 
     torch: str
@@ -39,10 +40,15 @@ class Match:
     torch_shape: tuple[int, ...]
     keras_shape: tuple[int, ...]
     buffer: bool = False
+    trainable: bool = True
 
     def path(self, side: SideName) -> str:
         """The path on one side."""
         return self.torch if side == "torch" else self.keras
+
+    def shape(self, side: SideName) -> tuple[int, ...]:
+        """The shape on one side."""
+        return self.torch_shape if side == "torch" else self.keras_shape
 
     def to(self, side: SideName, array: Array) -> Array:
         """An array of the other side's layout in the layout of `side`."""
@@ -97,9 +103,8 @@ class MatchPlan:
         buffers: dict[str, Array] = {}
         carried: dict[str, dict[str, Array]] = {}
         for m in self.matches:
-            source = state.buffers if m.buffer else state.parameters
             target = buffers if m.buffer else parameters
-            target[m.path(follower)] = m.to(follower, source[m.path(reference)])
+            target[m.path(follower)] = m.to(follower, state.value(m.path(reference)))
             if slots and not m.buffer:
                 roles = state.slots.get(m.path(reference), {})
                 carried[m.path(follower)] = {
@@ -154,9 +159,16 @@ class _Builder:
                 where=f"weight_map[{key!r}]",
                 numbers=f"got {target!r}; layouts: {', '.join(LAYOUTS)}",
             )
-        else:
+        elif isinstance(target, list) and target and all(isinstance(path, str) for path in target):  # pyright: ignore
             for path in target:
                 self.match(torch_entry, path, None)
+        else:
+            raise MatchError(
+                "The weight map holds something that is no target.",
+                where=f"weight_map[{key!r}]",
+                numbers=f"got {target!r:.80}",
+                todo='give "keras/path", ("keras/path", "layout"), ["keras/copy_1", ...] or xcheck.waive("reason")',
+            )
 
     def match(self, torch_entry: Entry, keras_path: str, layout: Layout | None) -> None:
         keras_entry = _entry(self.keras, "keras", keras_path)
@@ -179,7 +191,13 @@ class _Builder:
         keras_path = self.keras.canonical_path(keras_entry.path)
         self.owners.setdefault(torch_entry.owner, keras_entry.owner)
         self.matches[torch_path, keras_path] = Match(
-            torch_path, keras_path, layout, torch_entry.shape, keras_entry.shape, torch_entry.buffer
+            torch_path,
+            keras_path,
+            layout,
+            torch_entry.shape,
+            keras_entry.shape,
+            torch_entry.buffer and keras_entry.buffer,
+            torch_entry.trainable or keras_entry.trainable,
         )
 
     def add_buffers(self) -> None:
@@ -230,8 +248,8 @@ def _promised(torch_entry: Entry, keras_entry: Entry) -> Layout:
     layout = between(torch_entry.kind, torch_entry.role, keras_entry.kind, keras_entry.role)
     if layout is not None:
         return layout
-    # A number or a vector of one shape has a single order of elements in both frameworks.
-    if torch_entry.shape == keras_entry.shape and len(torch_entry.shape) <= 1:
+    # A number or a vector of one shape has a single order of elements, unless it is made of gates.
+    if torch_entry.kind not in GATED and torch_entry.shape == keras_entry.shape and len(torch_entry.shape) <= 1:
         return LAYOUTS["identity"]
     candidates = fitting(torch_entry.shape, keras_entry.shape)
     raise MatchError(
@@ -272,8 +290,8 @@ def ties(plan: MatchPlan, torch: Inventory, keras: Inventory) -> tuple[Tie, ...]
             groups.setdefault(root((side, entry.storage)), ([], []))[at].append(entry.path)
     found: list[Tie] = []
     for torch_paths, keras_paths in groups.values():
-        if len(torch_paths) < 2 and len(keras_paths) < 2:
-            continue
+        if not torch_paths or not keras_paths or len(torch_paths) == len(keras_paths) == 1:
+            continue  # without a counterpart it is unmatched, not tied
         torch_one, keras_one = torch.same_storage(torch_paths), keras.same_storage(keras_paths)
         tied, other = (torch_one, keras_one) if plan.reference == "torch" else (keras_one, torch_one)
         status = "same" if tied and other else "missing" if tied else "extra"

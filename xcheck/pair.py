@@ -57,6 +57,8 @@ class Batch:
     compare: Mapping[str, Array] | None = None
 
     def __post_init__(self) -> None:
+        if not _named(self.inputs):
+            raise BatchError("A batch has no input.", where="Batch.inputs", numbers=f"got {self.inputs!r}")
         for part, value in (("inputs", self.inputs), ("targets", self.targets), ("compare", self.compare)):
             for name, array in _named(value):
                 _check_array(f"{part}{name}", array)
@@ -78,7 +80,7 @@ class Batch:
         """A fingerprint of names, shapes, dtypes and values, equal on every machine for equal batches."""
         whole = hashlib.sha256()
         for part, value in (("inputs", self.inputs), ("targets", self.targets), ("compare", self.compare)):
-            for name, array in _named(value):
+            for name, array in sorted(_named(value), key=lambda named: named[0]):
                 whole.update(f"{part}{name} {array.dtype.str} {array.shape}".encode())
                 whole.update(np.asarray(array, order="C").tobytes())
         return whole.hexdigest()

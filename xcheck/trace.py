@@ -55,6 +55,18 @@ class State:
     slots: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
     updates: int = 0
 
+    def values(self) -> Arrays:
+        """Parameters and buffers together; what is a parameter on one side may be a buffer on the other."""
+        return {**self.parameters, **self.buffers}
+
+    def value(self, path: str) -> Array:
+        """A parameter or buffer.
+
+        Raises:
+            KeyError: there is neither at this path.
+        """
+        return self.parameters[path] if path in self.parameters else self.buffers[path]
+
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
@@ -78,6 +90,11 @@ class StepRecord:
     outputs: Arrays = field(default_factory=_empty)
     losses: Arrays = field(default_factory=_empty)
     gradients: Mapping[str, Array | None] = field(default_factory=dict[str, Array | None])
+
+    def update(self, path: str) -> Array | None:
+        """What the step added to a parameter or buffer; None if there is none at this path."""
+        after = self.after.values().get(path)
+        return None if after is None else after - self.before.value(path)
 
     def updates(self) -> dict[str, Array]:
         """Path -> what the step added to the parameter."""

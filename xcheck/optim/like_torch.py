@@ -23,15 +23,7 @@ import numpy as np
 from ..errors import BadInput
 from .torch_rules import TorchRules, at_least_zero, bias_correction, larger, ops, read
 
-__all__ = [
-    "TorchAdagrad",
-    "TorchAdam",
-    "TorchAdamW",
-    "TorchAdamax",
-    "TorchNadam",
-    "TorchRMSprop",
-    "TorchSGD",
-]
+__all__ = ["TorchAdagrad", "TorchAdam", "TorchAdamW", "TorchAdamax", "TorchNadam", "TorchRMSprop", "TorchSGD"]
 
 Betas = tuple[float, float] | list[float]
 saved_by_keras = keras.saving.register_keras_serializable(package="xcheck.optim")

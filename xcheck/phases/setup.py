@@ -99,8 +99,7 @@ def sync_checks(plan: MatchPlan, precision: str, wanted: State, read_back: State
     frame = Frame("sync", precision, None, plan.reference)
     for match in plan.matches:
         path = match.path(plan.follower)
-        sent = (wanted.buffers if match.buffer else wanted.parameters)[path]
-        got = (read_back.buffers if match.buffer else read_back.parameters)[path]
+        sent, got = wanted.value(path), read_back.value(path)
         item = Item(match.path(plan.reference), match.torch, match.keras, sent, got)
         if sent.shape != got.shape:
             checks.append(frame.check(item, Verdict.DIFFERENT, f"shape {sent.shape} sent, {got.shape} read back"))

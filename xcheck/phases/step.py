@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ..compare import masked, rms
+from ..compare import masked, measurable, rms
 from ..errors import BatchError
-from ..judge import Frame, Item, Twins, compare_items
+from ..judge import Frame, Item, compare_items
 from ..lockstep import StepPair
 from ..matching import Match, MatchPlan, other_side
 from ..result import Check, Verdict
-from ..tolerance import epsilon
+from ..tolerance import KAPPA, epsilon
 from ..trace import Array, Arrays, StepRecord
 
 
@@ -36,9 +37,13 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
     """
     frame = Frame("forward", precision, step.number, plan.reference, terms_of(step))
     checks: list[Check] = []
-    for mode, get in (("inference", _inference), ("training", _outputs)):
+    modes = (("inference", _inference), ("training", _outputs))
+    _check_masks(step, [get(record) for _, get in modes for record in (step.reference.record, step.follower)])
+    for mode, get in modes:
         items = list(_output_items(plan, step, get, mode))
-        checks += compare_items(frame, items)
+        # Outputs are quantities of their own: another's size is no excuse, but for what is exactly zero.
+        sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
+        checks += compare_items(frame, items, floor=epsilon(precision) * max(sizes, default=0.0))
     if not checks:
         nothing = Item("outputs", None, None, None, None)
         checks.append(frame.check(nothing, Verdict.INCONCLUSIVE, "no output of either side was seen"))
@@ -61,19 +66,23 @@ def _output_items(plan: MatchPlan, step: StepPair, get: Callable[[StepRecord], A
     else:
         names = [(name, name) for name in dict.fromkeys([*reference, *other])]
     masks = step.reference.batch.compare or {}
-    unknown = set(masks) - {name for pair in names for name in pair}
-    if unknown and names:
-        raise BatchError(
-            "A comparison mask names no output.",
-            where=f"Batch.compare[{sorted(unknown)[0]!r}]",
-            numbers=f"outputs: {', '.join(n for n, _ in names)}",
-        )
     for mine, theirs in names:
         mask = masks.get(mine, masks.get(theirs))
         left, right = (_masked(values.get(name), mask, name) for values, name in ((reference, mine), (other, theirs)))
         responses = tuple(_masked(twin.get(mine), mask, mine) for twin in twins)
         sides = (mine, theirs) if plan.reference == "torch" else (theirs, mine)
         yield Item(f"{mine} ({mode})", *sides, left, right, responses)
+
+
+def _check_masks(step: StepPair, outputs: Sequence[Arrays]) -> None:
+    known = {name for named in outputs for name in named}
+    unknown = set(step.reference.batch.compare or {}) - known
+    if unknown and known:
+        raise BatchError(
+            "A comparison mask names no output.",
+            where=f"Batch.compare[{sorted(unknown)[0]!r}]",
+            numbers=f"outputs: {', '.join(sorted(known))}",
+        )
 
 
 def _masked(array: Array | None, mask: Array | None, name: str) -> Array | None:
@@ -106,9 +115,9 @@ def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
         items.append(Item(name, name, name, record.get(name, absent), other.get(name, absent), twins))
     if not items:
         return [frame.check(Item("loss", None, None, None, None), Verdict.INCONCLUSIVE, "neither side reported a loss")]
-    # A term that is a rounding error of the total is zero for every purpose.
+    # A term below one rounding error of the largest is zero for every purpose: kappa * eps * sqrt(n) * floor = eps.
     largest = max((float(np.abs(i.reference)) for i in items if i.reference is not None), default=0.0)
-    return compare_items(frame, items, floor=epsilon(precision) * largest)
+    return compare_items(frame, items, floor=largest / (KAPPA * np.sqrt(frame.terms)))
 
 
 def _renamed_losses(plan: MatchPlan, losses: Arrays) -> dict[str, Array]:
@@ -121,62 +130,56 @@ def _renamed_losses(plan: MatchPlan, losses: Arrays) -> dict[str, Array]:
     return renamed
 
 
-def _per_parameter(
+def _parameter_items(
     plan: MatchPlan,
     matches: Sequence[Match],
     step: StepPair,
     get: Callable[[StepRecord, str], Array | None],
-) -> Iterator[tuple[Match, Array | None, Array | None, Twins]]:
+    suffix: str = "",
+) -> Iterator[Item]:
+    """One item per match: what `get` finds under each side's path, the other side's in the reference's layout."""
     for match in matches:
         mine, theirs = match.path(plan.reference), match.path(plan.follower)
-        other = get(step.follower, theirs)
+        other, problem = get(step.follower, theirs), None
         if other is not None and other.ndim:
-            other = match.to(plan.reference, other)
+            expected = match.shape(plan.follower)
+            if other.shape == expected:
+                other = match.to(plan.reference, other)
+            else:
+                problem = f"shape {other.shape} against {expected}"
         twins = tuple(get(twin, mine) for twin in step.reference.twins)
-        yield match, get(step.reference.record, mine), other, twins
+        found = get(step.reference.record, mine)
+        yield Item(mine + suffix, match.torch, match.keras, found, other, twins, problem=problem)
 
 
 def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The gradient of the total loss with respect to each trainable parameter, before clipping."""
     frame = Frame("gradient", precision, step.number, plan.reference, terms_of(step))
-    trained = _trained(plan, step)
 
     def gradient(record: StepRecord, path: str) -> Array | None:
         return record.gradients.get(path)
 
-    found = _per_parameter(plan, trained, step, gradient)
-    return compare_items(
-        frame, [Item(m.path(plan.reference), m.torch, m.keras, t, k, twins) for m, t, k, twins in found]
-    )
-
-
-def _trained(plan: MatchPlan, step: StepPair) -> list[Match]:
-    """Parameters that either side trains: a framework lists no gradient, not even None, of a frozen one."""
-    record, other = step.reference.record.gradients, step.follower.gradients
-    return [m for m in plan.parameters if m.path(plan.reference) in record or m.path(plan.follower) in other]
+    trained = [m for m in plan.parameters if m.trainable]
+    return compare_items(frame, list(_parameter_items(plan, trained, step, gradient)))
 
 
 def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """What the step added to each parameter, and what the optimizer now remembers of it."""
     frame = Frame("update", precision, step.number, plan.reference, terms_of(step))
-    steps: dict[int, dict[str, Array]] = {}
-
-    def update(record: StepRecord, path: str) -> Array | None:
-        return steps.setdefault(id(record), record.updates()).get(path)
-
-    items: list[Item] = []
-    for match, t, k, twins in _per_parameter(plan, plan.parameters, step, update):
-        weight = step.reference.record.before.parameters[match.path(plan.reference)]
-        moved = rms(t) if t is not None else 0.0
-        # The update is read off as a difference of two weights, each known to eps of its own size.
-        cancellation = rms(weight) / moved if moved else 1.0
-        items.append(Item(match.path(plan.reference), match.torch, match.keras, t, k, twins, max(cancellation, 1.0)))
+    before = step.reference.record.before
+    # An update is read off as a difference of two weights, each known to eps of its own size.
+    items = [
+        replace(item, source=rms(before.value(match.path(plan.reference))))
+        for match, item in zip(
+            plan.parameters, _parameter_items(plan, plan.parameters, step, StepRecord.update), strict=True
+        )
+    ]
     return compare_items(frame, items) + _slot_checks(plan, step, frame)
 
 
 def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame) -> list[Check]:
     checks: list[Check] = []
-    trained = _trained(plan, step)
+    trained = [m for m in plan.parameters if m.trainable]
     states = (step.reference.record.after.slots, step.follower.after.slots)
     roles = sorted({role for slots in states for by_role in slots.values() for role in by_role})
     for role in roles:
@@ -184,12 +187,8 @@ def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame) -> list[Check]:
         def slot(record: StepRecord, path: str, role: str = role) -> Array | None:
             return record.after.slots.get(path, {}).get(role)
 
-        items: list[Item] = []
-        for match, t, k, twins in _per_parameter(plan, trained, step, slot):
-            if t is None and k is None:
-                continue
-            items.append(Item(f"{match.path(plan.reference)} [{role}]", match.torch, match.keras, t, k, twins))
-        checks += compare_items(frame, items)
+        items = _parameter_items(plan, trained, step, slot, suffix=f" [{role}]")
+        checks += compare_items(frame, [i for i in items if i.reference is not None or i.other is not None])
     return checks
 
 
@@ -210,30 +209,22 @@ def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[C
         tuple(twin.losses.get("total") for twin in twins),
     )
 
-    def parameter(of: StepRecord, path: str) -> Array | None:
-        return of.after.parameters.get(path)
-
-    items = [
-        Item(m.path(plan.reference), m.torch, m.keras, t, k, responses)
-        for m, t, k, responses in _per_parameter(plan, plan.parameters, step, parameter)
-    ]
+    items = list(_parameter_items(plan, plan.parameters, step, _after))
     drifted = compare_items(frame, items)
-    furthest = [max(drifted, key=lambda c: c.severity)] if drifted else []
+    order = list(Verdict)
+    furthest = [min(drifted, key=lambda c: (order.index(c.verdict), -c.severity))] if drifted else []
     return [*compare_items(frame, [total]), *furthest]
+
+
+def _after(record: StepRecord, path: str) -> Array | None:
+    return record.after.values().get(path)
 
 
 def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The buffers after the step, and those without a counterpart that the step changed."""
     frame = Frame("state", precision, step.number, plan.reference, terms_of(step))
 
-    def buffer(record: StepRecord, path: str) -> Array | None:
-        return record.after.buffers.get(path)
-
-    items = [
-        Item(m.path(plan.reference), m.torch, m.keras, t, k, twins)
-        for m, t, k, twins in _per_parameter(plan, plan.buffers, step, buffer)
-    ]
-    checks = compare_items(frame, items)
+    checks = compare_items(frame, list(_parameter_items(plan, plan.buffers, step, _after)))
     for side, path in plan.unmatched_buffers:
         record = step.reference.record if side == plan.reference else step.follower
         if _is_counter(record, path):

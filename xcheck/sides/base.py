@@ -142,11 +142,12 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
 
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_HERE = str(Path(__file__).parent.parent)
+_HERE = Path(__file__).parent.parent
 
 
 def _is_library(filename: str) -> bool:
-    return "site-packages" in filename or filename.startswith((_HERE, "<")) or "/lib/python" in filename
+    library = "site-packages" in filename or "/lib/python" in filename or filename.startswith("<")
+    return library or Path(filename).is_relative_to(_HERE)
 
 
 def _short(filename: str) -> str:
@@ -180,6 +181,8 @@ def losses_record(data: Mapping[str, Array], penalty: Mapping[str, Array], total
         if terms:
             record[kind] = np.sum([np.asarray(v, np.float64) for v in terms.values()], axis=0)
         record |= {f"{kind}/{name}": np.asarray(v) for name, v in terms.items() if name}
+    if total is None and not record:
+        return record
     record["total"] = np.asarray(
         total if total is not None else sum(record[k] for k in ("data", "penalty") if k in record)
     )

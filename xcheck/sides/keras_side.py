@@ -171,7 +171,7 @@ class KerasRunner:
         variables = {place.path: place.variable for place in held.values()}
         optimizer = self.model.optimizer
         with self._scope():
-            for path, array in {**state.parameters, **state.buffers}.items():
+            for path, array in state.values().items():
                 variables[path].assign(np.asarray(array))
             if not state.slots or optimizer is None:
                 return
@@ -316,9 +316,9 @@ def sees_gpu() -> bool:
         import jax
 
         return jax.default_backend() == "gpu"
-    import torch
+    from keras.src.backend.torch import core
 
-    return torch.cuda.is_available()
+    return core.DEFAULT_DEVICE == "cuda"
 
 
 def _device(device: str) -> str:

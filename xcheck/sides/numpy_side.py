@@ -104,8 +104,9 @@ class NumpyRunner:
         return State({p: v.copy() for p, v in self._parameters.items()}, {}, slots, self._updates)
 
     def write(self, state: State) -> None:
-        self._parameters |= {path: np.array(value) for path, value in state.parameters.items()}
-        self._momenta |= {p: np.array(s["momentum"]) for p, s in state.slots.items() if "momentum" in s}
+        self._parameters |= {path: np.array(value, self.precision) for path, value in state.parameters.items()}
+        written = {path: roles["momentum"] for path, roles in state.slots.items() if "momentum" in roles}
+        self._momenta |= {path: np.array(value, self.precision) for path, value in written.items()}
 
     def snapshot(self) -> Any:
         return dict(self._parameters), dict(self._momenta), self._updates

@@ -155,10 +155,9 @@ class TorchRunner:
     def write(self, state: State) -> None:
         parameters, buffers = self._parameters(), dict(self.model.named_buffers())
         with torch.no_grad():
-            for path, array in state.parameters.items():
-                parameters[path].copy_(torch.from_numpy(np.array(array)))
-            for path, array in state.buffers.items():
-                buffers[path].copy_(torch.from_numpy(np.array(array)))
+            for path, array in state.values().items():
+                tensor = parameters[path] if path in parameters else buffers[path]
+                tensor.copy_(torch.from_numpy(np.array(array)))
             for path, roles in state.slots.items():
                 self._write_slots(parameters[path], roles, state.updates)
 

@@ -38,5 +38,8 @@ def named_tensors(value: Any, is_tensor: Callable[[Any], bool], root: str = "out
     found: dict[str, Any] = {}
     for name, item in items:
         for inner, tensor in named_tensors(item, is_tensor, name).items():
-            found[inner if inner == name or inner.startswith(f"{name}_") else f"{name}.{inner}"] = tensor
+            path = inner if inner == name or inner.startswith(f"{name}_") else f"{name}.{inner}"
+            while path in found:
+                path += "'"
+            found[path] = tensor
     return found
