@@ -14,7 +14,7 @@ import xcheck
 def test_the_pair_without_a_fault_is_equivalent() -> None:
     result = xcheck.check(dilated_conv())
     assert result.verdict == "EQUIVALENT", result.report()
-    assert {c.step for c in result.checks} == {None, 1, 2, 3, 4, 5}
+    assert {c.step for c in result.checks if c.phase != "trajectory"} == {None, 1, 2, 3, 4, 5}
     assert {t.status for t in result.ties} == {"same"}
 
 
@@ -190,3 +190,36 @@ def test_only_the_second_step_is_wrong() -> None:
     assert_parts_in(result, "update", 2)
     wrong = {c.step for c in result.checks if c.verdict != "EQUIVALENT"}
     assert wrong == {2}  # re-synced: the error of step 2 does not reach step 3
+
+
+def _with_dropout(rate: float, keras_rate: float) -> xcheck.Pair:
+    def build_torch():
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(6, 8), nn.Dropout(rate), nn.Linear(8, 3), nn.Dropout(0.0))
+
+    def build_keras():
+        import keras
+
+        layers = [
+            keras.layers.Dense(8, name="hidden"),
+            keras.layers.Dropout(keras_rate),
+            keras.layers.Dense(3, name="head"),
+        ]
+        return keras.Sequential([keras.Input((6,)), *layers])
+
+    return mlp(torch={"build": build_torch}, keras={"build": build_keras})
+
+
+def test_dropout_is_switched_off_and_its_rate_compared() -> None:
+    result = xcheck.check(_with_dropout(0.3, 0.3), steps=2)
+    assert result.verdict == "EQUIVALENT", result.report()
+    assert "dropout is switched off on both sides, and its rates are compared" in result.notes
+
+
+@pytest.mark.parametrize("rate", [0.3 * (1 + 1e-6), 0.0])
+def test_another_rate_of_dropout_is_different(rate: float) -> None:
+    result = xcheck.check(_with_dropout(0.3, rate), steps=1)
+    assert_parts_in(result, "forward")
+    assert result.first_divergence is not None
+    assert result.first_divergence.name == "dropout rates"

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from . import phases as phase
+from .causes.initializers import same_random_stream
+from .distributions import Distribution
 from .errors import PairError, SetupError
 from .findings import Findings
 from .inventory import Inventory
@@ -34,7 +36,7 @@ from .sides.numpy_side import NumpyRunner, NumpySide
 from .tolerance import TWINS
 from .trace import State
 
-AVAILABLE = ("inventory", "sync", *phase.STEP_PHASES, "trajectory")
+AVAILABLE = ("inventory", "initialization", "sync", *phase.STEP_PHASES, "trajectory")
 """The phases this version runs, in order."""
 
 FREE_STEPS = 20
@@ -91,6 +93,7 @@ def check(
                 runner.read(),
                 reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed),
                 runner.unmapped_slots,
+                runner.promises(),
             )
             with sides.open(other_side(pair.reference)) as follower:
                 plan = pipeline(findings, reference, follower, progress)
@@ -111,12 +114,14 @@ class Reference:
         initial: state before the first step.
         steps: what it does, step by step.
         unmapped_slots: optimizer slots without a known role, asked after a step.
+        promises: path -> distribution that a parameter is said to start from.
     """
 
     inventory: Inventory
     initial: State
     steps: Iterator[ReferenceStep]
     unmapped_slots: Callable[[], list[str]]
+    promises: Mapping[str, Distribution]
 
 
 def pipeline(findings: Findings, reference: Reference, follower: Runner, progress: Progress) -> MatchPlan | None:
@@ -132,6 +137,9 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         The plan; None if the run ended before its last step.
     """
     plan = _match(findings, reference.inventory, follower)
+    if "initialization" in findings.phases:
+        _start(findings, plan.reference, reference.initial, reference.promises)
+        _start(findings, plan.follower, follower.read(), follower.promises())
     if "sync" in findings.phases:
         findings.checks += _sync(reference, follower, plan)
     if plan.unmatched_torch or plan.unmatched_keras:
@@ -153,6 +161,8 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
             findings.checks += [_unmapped(name, step.number) for name in unmapped]
             return None  # the next step could not start from the reference's state
         progress(f"step {step.number} of {findings.steps} in float64")
+    if any(c.name == "dropout rates" for c in findings.checks):
+        findings.notes.append("dropout is switched off on both sides, and its rates are compared")
     if "gradient" in findings.phases:
         findings.checks += phase.silent_gradients(plan, findings.checks, untouched, "float64")
         if not findings.coverage.get("gradients", {}).get("compared"):
@@ -213,6 +223,11 @@ def _match(findings: Findings, reference: Inventory, follower: Runner) -> MatchP
     if "inventory" in findings.phases:
         findings.checks += phase.inventory_checks(plan, torch, keras, findings.ties, pair.ties)
     return plan
+
+
+def _start(findings: Findings, side: SideName, initial: State, promises: Mapping[str, Distribution]) -> None:
+    findings.checks += phase.initialization_checks(side, initial.parameters, promises)
+    findings.causes += same_random_stream(side, initial.parameters)
 
 
 def _sync(reference: Reference, follower: Runner, plan: MatchPlan) -> list[Check]:

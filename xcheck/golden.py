@@ -107,6 +107,7 @@ def verify(
                 trace.steps[0].before,
                 _recorded(pair, trace),
                 lambda: list(header["unmapped_slots"]),
+                {},
             )
             pipeline(findings, reference, follower, progress)
     return findings.result()

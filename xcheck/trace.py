@@ -79,6 +79,7 @@ class StepRecord:
         outputs: outputs by name during the step, in training mode.
         losses: "data" and "penalty", their sum "total", and named terms as "data/<name>", "penalty/<name>";
             scalars.
+        settings: what is compared besides arrays of the model: "dropout rates" of the training step, sorted.
         gradients: path -> gradient of the total loss as backpropagation left it, before any clipping; None
             where the framework gave none.
     """
@@ -89,6 +90,7 @@ class StepRecord:
     inference: Arrays = field(default_factory=_empty)
     outputs: Arrays = field(default_factory=_empty)
     losses: Arrays = field(default_factory=_empty)
+    settings: Arrays = field(default_factory=_empty)
     gradients: Mapping[str, Array | None] = field(default_factory=dict[str, Array | None])
 
     def update(self, path: str) -> Array | None:
@@ -106,6 +108,7 @@ class StepRecord:
             ("inference", self.inference),
             ("outputs", self.outputs),
             ("losses", self.losses),
+            ("settings", self.settings),
             ("gradients", self.gradients),
         ]
         for prefix, state in (("before", self.before), ("after", self.after)):
@@ -226,5 +229,6 @@ def _record(made: Mapping[str, Any], arrays: Arrays) -> StepRecord:
         groups.get("inference", {}),
         groups.get("outputs", {}),
         groups.get("losses", {}),
+        groups.get("settings", {}),
         gradients,
     )

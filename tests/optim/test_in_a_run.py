@@ -41,9 +41,7 @@ def test_torch_follows_keras(name: str) -> None:
     options = FOLLOWED_BY_TORCH[name]
     follower = getattr(like_keras, f"Keras{name}")
     original = getattr(keras.optimizers, name)
-    pair = mlp(
-        torch={"optimizer": lambda p: follower(p, **options)}, keras={"optimizer": lambda: original(**options)}
-    )
+    pair = mlp(torch={"optimizer": lambda p: follower(p, **options)}, keras={"optimizer": lambda: original(**options)})
     result = xcheck.check(pair, steps=3)
     assert result.verdict == "EQUIVALENT", result.report()
     assert any("[" in c.name for c in result.checks if c.phase == "update")  # slots were compared
@@ -54,9 +52,7 @@ def test_keras_follows_torch(name: str) -> None:
     torch_name, options = FOLLOWED_BY_KERAS[name]
     follower = getattr(like_torch, f"Torch{name}")
     original = getattr(torch.optim, torch_name)
-    pair = mlp(
-        torch={"optimizer": lambda p: original(p, **options)}, keras={"optimizer": lambda: follower(**options)}
-    )
+    pair = mlp(torch={"optimizer": lambda p: original(p, **options)}, keras={"optimizer": lambda: follower(**options)})
     result = xcheck.check(pair, steps=3)
     assert result.verdict == "EQUIVALENT", result.report()
 

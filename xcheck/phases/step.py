@@ -44,6 +44,8 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
         # Outputs are quantities of their own: another's size is no excuse, but for what is exactly zero.
         sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
         checks += compare_items(frame, items, floor=epsilon(precision) * max(sizes, default=0.0))
+    if precision == "float64":  # a setting is what it is in every precision
+        checks += compare_items(frame, _setting_items(step))
     if not checks:
         nothing = Item("outputs", None, None, None, None)
         checks.append(frame.check(nothing, Verdict.INCONCLUSIVE, "no output of either side was seen"))
@@ -72,6 +74,12 @@ def _output_items(plan: MatchPlan, step: StepPair, get: Callable[[StepRecord], A
         responses = tuple(_masked(twin.get(mine), mask, mine) for twin in twins)
         sides = (mine, theirs) if plan.reference == "torch" else (theirs, mine)
         yield Item(f"{mine} ({mode})", *sides, left, right, responses)
+
+
+def _setting_items(step: StepPair) -> list[Item]:
+    record, other = step.reference.record.settings, step.follower.settings
+    names = dict.fromkeys([*record, *other])
+    return [Item(name, name, name, record.get(name), other.get(name)) for name in names]
 
 
 def _check_masks(step: StepPair, outputs: Sequence[Arrays]) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 import traceback
 import zlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..distributions import Distribution
 from ..errors import UserCodeError, XcheckError
 from ..inventory import Inventory
 from ..matching import SideName
@@ -67,6 +68,10 @@ class Runner(Protocol):
 
     def notes(self) -> list[str]:
         """What a reader should know about how the side was run."""
+        ...
+
+    def promises(self) -> Mapping[str, Distribution]:
+        """Path -> the distribution that the side says the parameter starts from, where it says so."""
         ...
 
     def unmapped_slots(self) -> list[str]:
@@ -167,6 +172,11 @@ def projection(name: str, shape: tuple[int, ...]) -> Array:
     """
     rng = np.random.default_rng([zlib.crc32(name.encode()), *shape])
     return rng.standard_normal(shape) / np.sqrt(max(np.prod(shape), 1))
+
+
+def rates_setting(rates: Sequence[float]) -> Arrays:
+    """Dropout rates under the name of `StepRecord.settings`; nothing if nothing would have been dropped."""
+    return {"dropout rates": np.sort(np.asarray(rates, np.float64))} if rates else {}
 
 
 def losses_record(data: Mapping[str, Array], penalty: Mapping[str, Array], total: Array | None) -> Arrays:

@@ -13,13 +13,16 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
+from ..distributions import Distribution
 from ..errors import PairError, SetupError, UserCodeError
 from ..inventory import Inventory
 from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, KerasSide
 from ..trace import Array, State, StepRecord
-from .base import Prepared, calling, describe, prepared
+from .base import Prepared, calling, describe, prepared, rates_setting
+from .keras_dropout import dropout_off
+from .keras_initial import promises
 from .keras_observer import Seen, observed
 from .keras_precision import float64_throughout, float_type, layer_of, policy_islands
 from .keras_variables import canonical, counters, inventory, slots, to_numpy, unmapped_slots, written_lr
@@ -163,6 +166,9 @@ class KerasRunner:
         optimizer = self.model.optimizer
         return int(to_numpy(optimizer.iterations)) if optimizer is not None else 0
 
+    def promises(self) -> Mapping[str, Distribution]:
+        return promises(self.model)
+
     def unmapped_slots(self) -> list[str]:
         return unmapped_slots(self.model.optimizer)
 
@@ -202,12 +208,14 @@ class KerasRunner:
             seen = Seen()
             watch = observed(self.model, seen, self._picked, self._named_outputs, self._projected)
             told = calling("keras training step", numbers=describe(tuple(ready)))
-            with told, watch if observe or self._projected else nullcontext():
+            rates: list[float] = []
+            with told, dropout_off(rates), watch if observe or self._projected else nullcontext():
                 logs = self.model.train_on_batch(*ready, return_dict=True)
             losses = seen.losses() or {"total": np.asarray(logs["loss"])}
             outputs = {name: to_numpy(t) for name, t in seen.outputs.items()}
             gradients = self._gradients(seen) if observe else {}
-            return StepRecord(number, before, self.read(), inference, outputs, losses, gradients)
+            settings = rates_setting(rates)
+            return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
 
     def _ready(self, batch: Batch) -> Prepared:
         made = prepared(self.declared.prepare, batch, self.side)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..distributions import Distribution
 from ..inventory import Entry, Inventory
 from ..matching import SideName
 from ..pair import Batch, Prepare
@@ -132,7 +133,7 @@ class NumpyRunner:
                 self._parameters[path] = self._parameters[path] - self.declared.learning_rate * self._momenta[path]
         self._updates += 1
         losses = losses_record({"": np.asarray(np.mean((out - y) ** 2))}, {}, None)
-        record = StepRecord(number, before, self.read(), {"output": out}, {"output": out}, losses, gradients)
+        record = StepRecord(number, before, self.read(), {"output": out}, {"output": out}, losses, {}, gradients)
         if self.declared.fault is not None:
             record = self.declared.fault(record)
         return record if observe else replace(record, inference={}, outputs={}, gradients={})
@@ -142,6 +143,9 @@ class NumpyRunner:
 
     def notes(self) -> list[str]:
         return []
+
+    def promises(self) -> Mapping[str, Distribution]:
+        return {}
 
     def unmapped_slots(self) -> list[str]:
         return []

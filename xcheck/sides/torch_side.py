@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..distributions import Distribution
 from ..errors import PairError, SetupError, UserCodeError
 from ..inventory import Inventory
 from ..islands import Islands
@@ -17,7 +18,8 @@ from ..matching import SideName
 from ..pair import Batch, TorchSide
 from ..slots import TORCH, Slot, find
 from ..trace import Array, State, StepRecord
-from .base import Prepared, calling, describe, losses_record, prepared, projection
+from .base import Prepared, calling, describe, losses_record, prepared, projection, rates_setting
+from .torch_dropout import DropoutOff
 from .torch_observer import Observer
 from .torch_precision import Float64Throughout
 from .torch_variables import inventory, to_numpy
@@ -187,6 +189,9 @@ class TorchRunner:
     def _slot(self, key: str) -> Slot | None:
         return find(TORCH, [c.__name__ for c in type(self.optimizer).__mro__], key)
 
+    def promises(self) -> Mapping[str, Distribution]:
+        return {}
+
     def unmapped_slots(self) -> list[str]:
         found: set[str] = set()
         for kept in (self.optimizer.state if self.optimizer else {}).values():
@@ -200,7 +205,8 @@ class TorchRunner:
         inference = self._infer(ready) if observe else {}
         torch.manual_seed(self.seed * 1_000_003 + number)
         observer = Observer(self.model, self._named_outputs) if observe else None
-        with self._scope():
+        dropout = DropoutOff()
+        with self._scope(), dropout:
             try:
                 losses = self._custom_step(ready) if self.declared.step else self._standard_step(ready)
             finally:
@@ -211,7 +217,14 @@ class TorchRunner:
             paths = {path: p for path, p in self._parameters().items() if p.requires_grad}
             gradients = {path: observer.gradients.get(id(p)) for path, p in paths.items()}
         return StepRecord(
-            number, before, self.read(), inference, observer.outputs if observer else {}, losses, gradients
+            number,
+            before,
+            self.read(),
+            inference,
+            observer.outputs if observer else {},
+            losses,
+            rates_setting(dropout.rates),
+            gradients,
         )
 
     def _ready(self, batch: Batch) -> Prepared:

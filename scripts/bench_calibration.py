@@ -1,0 +1,789 @@
+#!/usr/bin/env python
+"""Measure how well the verdicts are calibrated: no false alarm on equal pairs, and how small a fault is still seen.
+
+    scripts/bench_calibration.py             some 500 runs of equal pairs, then the sensitivity of each setting
+    scripts/bench_calibration.py --quick     some 50 runs, coarse sensitivity
+    scripts/bench_calibration.py --slow      four times as many runs
+    scripts/bench_calibration.py --write     also write docs/calibration.md
+    scripts/bench_calibration.py --plant     add a pair that is wrong on purpose; must count alarms and exit 1
+
+Exits with 1 if an equal pair is called anything but EQUIVALENT. TensorFlow takes its number of threads once, so each
+number of threads runs in a process of its own, which prints one line of JSON per run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+from torch import nn
+from torch.nn import functional as F
+
+import xcheck
+import xcheck.optim
+from xcheck.check import AVAILABLE
+from xcheck.loading import load_pair
+from xcheck.tolerance import KAPPA
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "calibration.md"
+FEATURES, HIDDEN, CLASSES, WORDS, TOKENS, IMAGE = 6, 8, 3, 20, 5, 6
+STEPS, FREE_STEPS = 2, 5
+THREADS = (1, 2)
+DECADES = tuple(10.0**-n for n in range(2, 14))
+STEPWISE = tuple(phase for phase in AVAILABLE if phase != "trajectory")
+
+
+# Equal pairs ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers that one side is set up with.
+
+    `batchnorm_momentum` is the share of the new batch; `smoothing`, `dropout`, `slope` and `decay` are without unit,
+    `l1` and `l2` per unit of |w| and w^2.
+    """
+
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    adam_epsilon: float = 1e-7
+    decay: float = 0.004
+    batchnorm_epsilon: float = 1e-3
+    batchnorm_momentum: float = 0.1
+    layernorm_epsilon: float = 1e-3
+    l1: float = 0.01
+    l2: float = 0.01
+    smoothing: float = 0.1
+    dropout: float = 0.2
+    slope: float = 0.2
+    scale: float = HIDDEN**-0.5
+
+
+BASE = Settings()
+Case = Callable[[int, Settings, Settings], xcheck.Pair]
+"""(batch size, PyTorch's settings, Keras's settings) -> a pair that is equal where the settings are."""
+
+
+def torch_optimizer(kind: str, s: Settings) -> Callable[[Any], torch.optim.Optimizer]:
+    """An optimizer of parameters; `kind` is "sgd", or the formula: "keras adam", "torch adam", the same with "w"."""
+    adam = {"beta_1": s.beta_1, "beta_2": s.beta_2, "epsilon": s.adam_epsilon}
+    own = {"lr": s.learning_rate, "betas": (s.beta_1, s.beta_2), "eps": s.adam_epsilon}
+    return {
+        "sgd": lambda p: torch.optim.SGD(p, lr=s.learning_rate, momentum=s.momentum),
+        "keras adam": lambda p: xcheck.optim.KerasAdam(p, s.learning_rate, **adam),
+        "keras adamw": lambda p: xcheck.optim.KerasAdamW(p, s.learning_rate, weight_decay=s.decay, **adam),
+        "torch adam": lambda p: torch.optim.Adam(p, **own),
+        "torch adamw": lambda p: torch.optim.AdamW(p, weight_decay=s.decay, **own),
+    }[kind]
+
+
+def keras_optimizer(kind: str, s: Settings) -> Callable[[], Any]:
+    """The same for Keras."""
+    own = {"learning_rate": s.learning_rate, "beta_1": s.beta_1, "beta_2": s.beta_2, "epsilon": s.adam_epsilon}
+    adam = {"lr": s.learning_rate, "betas": (s.beta_1, s.beta_2), "eps": s.adam_epsilon}
+    return {
+        "sgd": lambda: keras.optimizers.SGD(s.learning_rate, momentum=s.momentum),
+        "keras adam": lambda: keras.optimizers.Adam(**own),
+        "keras adamw": lambda: keras.optimizers.AdamW(weight_decay=s.decay, **own),
+        "torch adam": lambda: xcheck.optim.TorchAdam(**adam),
+        "torch adamw": lambda: xcheck.optim.TorchAdamW(weight_decay=s.decay, **adam),
+    }[kind]
+
+
+def classified(shape: tuple[int, ...], size: int, words: int = 0) -> Callable[[int], Iterator[xcheck.Batch]]:
+    """Batches of Gaussian arrays (size, *shape), or of words where `words` is given, and labels (size,)."""
+
+    def batches(seed: int) -> Iterator[xcheck.Batch]:
+        rng = np.random.default_rng(seed)
+        while True:
+            full = (size, *shape)
+            inputs = rng.integers(0, words, full) if words else rng.standard_normal(full)
+            yield xcheck.Batch(inputs, rng.integers(0, CLASSES, size))
+
+    return batches
+
+
+def one_hot(batch: xcheck.Batch) -> Any:
+    return batch.inputs, np.eye(CLASSES)[np.asarray(batch.targets)]
+
+
+def channels_first(batch: xcheck.Batch) -> Any:
+    return np.moveaxis(np.asarray(batch.inputs), -1, 1), batch.targets
+
+
+def classifier(
+    name: str,
+    build_torch: Callable[[], nn.Module],
+    build_keras: Callable[[], Any],
+    weight_map: Mapping[str, Any],
+    batches: Callable[[int], Iterator[xcheck.Batch]],
+    settings: tuple[Settings, Settings],
+    optimizer: str = "sgd",
+    smoothing: bool = False,
+    torch_parts: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> xcheck.Pair:
+    """A pair that learns labels from logits by cross-entropy."""
+    of_torch, of_keras = settings
+
+    def torch_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=of_torch.smoothing if smoothing else 0.0)
+
+    soft = of_keras.smoothing if smoothing else 0.0
+    keras_loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=soft)
+    return xcheck.Pair(
+        name,
+        xcheck.TorchSide(
+            build_torch, loss=torch_loss, optimizer=torch_optimizer(optimizer, of_torch), **(torch_parts or {})
+        ),
+        xcheck.KerasSide(build_keras, loss=keras_loss, optimizer=keras_optimizer(optimizer, of_keras), prepare=one_hot),
+        batches,
+        weight_map=weight_map,
+        **options,
+    )
+
+
+def mlp(optimizer: str = "sgd", regularized: bool = False, dropout: bool = False, reference: Any = "torch") -> Case:
+    """Two layers with LeakyReLU between; `regularized`: L1 and L2 on the first, and smoothed labels."""
+
+    def case(size: int, t: Settings, k: Settings) -> xcheck.Pair:
+        def build_torch() -> nn.Module:
+            drop = [nn.Dropout(t.dropout)] if dropout else []
+            return nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.LeakyReLU(t.slope), nn.Linear(HIDDEN, CLASSES), *drop)
+
+        def build_keras() -> Any:
+            penalty = keras.regularizers.L1L2(k.l1, k.l2) if regularized else None
+            layers = [
+                keras.Input((FEATURES,)),
+                keras.layers.Dense(HIDDEN, kernel_regularizer=penalty, name="hidden"),
+                keras.layers.LeakyReLU(negative_slope=k.slope),
+                keras.layers.Dense(CLASSES, name="head"),
+            ]
+            return keras.Sequential([*layers, *([keras.layers.Dropout(k.dropout)] if dropout else [])])
+
+        def penalty(model: Any) -> torch.Tensor:
+            weight = model[0].weight
+            return t.l1 * weight.abs().sum() + t.l2 * weight.square().sum()
+
+        names = {"0.weight": "hidden/kernel", "0.bias": "hidden/bias", "2.weight": "head/kernel", "2.bias": "head/bias"}
+        return classifier(
+            "mlp",
+            build_torch,
+            build_keras,
+            {path: f"sequential/{other}" for path, other in names.items()},
+            classified((FEATURES,), size),
+            (t, k),
+            optimizer,
+            smoothing=regularized,
+            torch_parts={"penalty": penalty} if regularized else None,
+            reference=reference,
+        )
+
+    return case
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """As Keras has it: the running variance takes in the batch's variance as it is, not times n/(n-1)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # x: (B, C, H, W)
+        if not self.training:
+            return super().forward(x)
+        with torch.no_grad():
+            variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+            for running, new in ((self.running_mean, mean), (self.running_var, variance)):
+                assert running is not None
+                assert self.momentum is not None
+                running.mul_(1 - self.momentum).add_(self.momentum * new)
+        return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+
+def convolution(reference: Any = "torch") -> Case:
+    """Convolution with a bias, BatchNorm, ReLU, max pooling, mean over positions, head."""
+
+    def case(size: int, t: Settings, k: Settings) -> xcheck.Pair:
+        def build_torch() -> nn.Module:
+            return nn.Sequential(
+                nn.Conv2d(2, HIDDEN, 3, padding=1),
+                BatchNorm(HIDDEN, t.batchnorm_epsilon, t.batchnorm_momentum),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.Linear(HIDDEN, CLASSES),
+            )
+
+        def build_keras() -> Any:
+            return keras.Sequential(
+                [
+                    keras.Input((IMAGE, IMAGE, 2)),
+                    keras.layers.Conv2D(HIDDEN, 3, padding="same", name="conv"),
+                    keras.layers.BatchNormalization(
+                        momentum=1 - k.batchnorm_momentum, epsilon=k.batchnorm_epsilon, name="norm"
+                    ),
+                    keras.layers.ReLU(),
+                    keras.layers.MaxPooling2D(2),
+                    keras.layers.GlobalAveragePooling2D(),
+                    keras.layers.Dense(CLASSES, name="head"),
+                ]
+            )
+
+        names: dict[str, Any] = {
+            "0.weight": ("sequential/conv/kernel", "conv"),
+            "0.bias": "sequential/conv/bias",
+            "1.weight": "sequential/norm/gamma",
+            "1.bias": "sequential/norm/beta",
+            "1.running_mean": "sequential/norm/moving_mean",
+            "1.running_var": "sequential/norm/moving_variance",
+            "6.weight": "sequential/head/kernel",
+            "6.bias": "sequential/head/bias",
+        }
+        return classifier(
+            "convolution",
+            build_torch,
+            build_keras,
+            names,
+            classified((IMAGE, IMAGE, 2), size),
+            (t, k),
+            torch_parts={"prepare": channels_first},
+            reference=reference,
+        )
+
+    return case
+
+
+class Attention(nn.Module):
+    """LayerNorm, one head of attention with the softmax written out, mean over tokens, head."""
+
+    def __init__(self, s: Settings) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(HIDDEN, s.layernorm_epsilon)
+        self.query, self.key, self.value = (nn.Linear(HIDDEN, HIDDEN, bias=False) for _ in range(3))
+        self.head = nn.Linear(HIDDEN, CLASSES)
+        self.scale = s.scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # x: (B, T, D)
+        x = self.norm(x)
+        scores = self.query(x) @ self.key(x).mT * self.scale  # (B, T, T)
+        weights = (scores - scores.amax(-1, keepdim=True)).exp()
+        mixed = weights / weights.sum(-1, keepdim=True) @ self.value(x)
+        return self.head(mixed.mean(1))
+
+
+def keras_attention(s: Settings) -> Any:
+    """The same in Keras."""
+    tokens = keras.Input((TOKENS, HIDDEN))
+    x = keras.layers.LayerNormalization(epsilon=s.layernorm_epsilon, name="norm")(tokens)
+    query, key, value = (keras.layers.Dense(HIDDEN, use_bias=False, name=n)(x) for n in ("query", "key", "value"))
+    scores = keras.ops.matmul(query, keras.ops.transpose(key, (0, 2, 1))) * s.scale  # (B, T, T)
+    weights = keras.ops.exp(scores - keras.ops.max(scores, axis=-1, keepdims=True))
+    mixed = keras.ops.matmul(weights / keras.ops.sum(weights, axis=-1, keepdims=True), value)
+    return keras.Model(tokens, keras.layers.Dense(CLASSES, name="head")(keras.ops.mean(mixed, axis=1)))
+
+
+def attention(optimizer: str = "sgd") -> Case:
+    """See `Attention`."""
+
+    def case(size: int, t: Settings, k: Settings) -> xcheck.Pair:
+        layers = ("query", "key", "value", "head")
+        names = {f"{layer}.weight": f"{layer}/kernel" for layer in layers}
+        names |= {"head.bias": "head/bias", "norm.weight": "norm/gamma", "norm.bias": "norm/beta"}
+        return classifier(
+            "attention",
+            lambda: Attention(t),
+            lambda: keras_attention(k),
+            names,
+            classified((TOKENS, HIDDEN), size),
+            (t, k),
+            optimizer,
+        )
+
+    return case
+
+
+class EmbeddingMean(nn.Module):
+    """Mean of the words' vectors, head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS, HIDDEN)
+        self.head = nn.Linear(HIDDEN, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.words(x).mean(1))  # (B, T) -> (B, D) -> (B, classes)
+
+
+def embedding(size: int, t: Settings, k: Settings) -> xcheck.Pair:
+    """See `EmbeddingMean`."""
+
+    def build_keras() -> Any:
+        return keras.Sequential(
+            [
+                keras.Input((TOKENS,), dtype="int64"),
+                keras.layers.Embedding(WORDS, HIDDEN, name="words"),
+                keras.layers.GlobalAveragePooling1D(),
+                keras.layers.Dense(CLASSES, name="head"),
+            ]
+        )
+
+    names = {"words.weight": "words/embeddings", "head.weight": "head/kernel", "head.bias": "head/bias"}
+    names = {path: f"sequential/{other}" for path, other in names.items()}
+    return classifier("embedding", EmbeddingMean, build_keras, names, classified((TOKENS,), size, WORDS), (t, k))
+
+
+def of_models(folder: str, **settings: Any) -> Case:
+    """A pair of models/, with its first examples per batch; it has settings of its own."""
+
+    def case(size: int, t: Settings, k: Settings) -> xcheck.Pair:
+        pair = load_pair(ROOT / "models" / folder / "pair.py", settings)
+
+        def first(value: Any) -> Any:
+            return tuple(map(first, value)) if isinstance(value, tuple) else value[:size]
+
+        def batches(seed: int) -> Iterator[xcheck.Batch]:
+            for batch in pair.batches(seed):
+                yield xcheck.Batch(first(batch.inputs), first(batch.targets))
+
+        return replace(pair, batches=batches)
+
+    return case
+
+
+EQUAL: dict[str, Case] = {
+    "mlp, SGD with momentum": mlp(),
+    "mlp, KerasAdam": mlp("keras adam"),
+    "mlp, TorchAdam": mlp("torch adam"),
+    "mlp, penalties, smoothed labels, KerasAdamW": mlp("keras adamw", regularized=True),
+    "mlp, TorchAdamW, reference Keras": mlp("torch adamw", reference="keras"),
+    "convolution, BatchNorm, pooling": convolution(),
+    "convolution, BatchNorm, pooling, reference Keras": convolution(reference="keras"),
+    "LayerNorm, attention": attention(),
+    "LayerNorm, attention, KerasAdam": attention("keras adam"),
+    "mean of embeddings": embedding,
+    "shared_dilated_conv": of_models("shared_dilated_conv", image_size=8),
+    "shared_dilated_conv, per pixel": of_models("shared_dilated_conv", image_size=8, head="per_pixel"),
+    "shared_submodel_regularizer": of_models("shared_submodel_regularizer"),
+    "shared_submodel_regularizer, three uses": of_models("shared_submodel_regularizer", uses=3, features=3),
+}
+
+
+def planted(size: int, t: Settings, k: Settings) -> xcheck.Pair:
+    """No equal pair: PyTorch's slope is a thousandth larger."""
+    return mlp()(size, replace(t, slope=t.slope * 1.001), k)
+
+
+# False alarms -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run.
+
+    Attributes:
+        seeds: of weights and batches; every fourth run also has a free run.
+        sizes: examples per batch.
+        decades: relative changes that the sensitivity is tried at, largest first.
+        only: words; cases and settings that contain none of them are left out. Empty: all.
+        plant: also run a pair that is wrong on purpose.
+    """
+
+    seeds: int = 9
+    sizes: tuple[int, ...] = (4, 16)
+    decades: tuple[float, ...] = DECADES
+    only: tuple[str, ...] = ()
+    plant: bool = False
+
+    def wanted(self, name: str) -> bool:
+        """Whether a case or a setting is to be run."""
+        return not self.only or any(word in name for word in self.only)
+
+    def cases(self) -> dict[str, Case]:
+        """The equal pairs to run."""
+        chosen = {name: case for name, case in EQUAL.items() if self.wanted(name)}
+        return chosen | ({"planted fault": planted} if self.plant else {})
+
+    def settings(self) -> list[Setting]:
+        """The settings to try."""
+        return [setting for setting in SETTINGS if self.wanted(setting.name)]
+
+
+DEFAULT = Plan()
+QUICK = Plan(seeds=2, sizes=(4,), decades=(1e-3, 1e-6))
+SLOW = replace(DEFAULT, seeds=36)
+Row = dict[str, Any]
+
+
+def alarms(plan: Plan, threads: int) -> Iterator[Row]:
+    """Run the equal pairs; one row per run."""
+    number = 0
+    for seed in range(plan.seeds):
+        for size in plan.sizes:
+            for name, case in plan.cases().items():
+                free = number % 4 == 0
+                result = xcheck.check(
+                    case(size, BASE, BASE),
+                    steps=STEPS,
+                    seed=seed,
+                    phases=AVAILABLE if free else STEPWISE,
+                    free_steps=FREE_STEPS,
+                    device="cpu",
+                )
+                number += 1
+                yield {"kind": "run", "case": name, "seed": seed, "batch": size, "threads": threads} | row_of(result)
+
+
+def row_of(result: xcheck.Result) -> Row:
+    """What is kept of a run: its verdict, every error as a share of its allowance, the largest with its place."""
+    ratios: dict[str, list[float]] = {}
+    worst: dict[str, Row] = {}
+    for c in result.checks:
+        if c.precision is None or c.error is None or not c.allowed:
+            continue
+        ratio = c.error / c.allowed
+        ratios.setdefault(c.precision, []).append(float(f"{ratio:.3g}"))
+        if c.precision not in worst or ratio > worst[c.precision]["ratio"]:
+            place = {"phase": c.phase, "item": c.name, "step": c.step, "metric": c.metric}
+            worst[c.precision] = {"ratio": ratio, "error": c.error, "allowed": c.allowed, **place}
+    equal = result.verdict == "EQUIVALENT"
+    report = [] if equal else [line for line in result.report().splitlines() if line.strip()][:12]
+    return {"verdict": str(result.verdict), "ratios": ratios, "worst": worst, "report": report}
+
+
+# Sensitivity ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One number of a pair, and the pair that it shows in."""
+
+    name: str
+    field: str
+    case: Case
+
+
+SETTINGS = (
+    Setting("BatchNorm epsilon", "batchnorm_epsilon", convolution()),
+    Setting("BatchNorm momentum", "batchnorm_momentum", convolution()),
+    Setting("LayerNorm epsilon", "layernorm_epsilon", attention()),
+    Setting("Adam beta_1", "beta_1", mlp("keras adam")),
+    Setting("Adam beta_2", "beta_2", mlp("keras adam")),
+    Setting("Adam epsilon", "adam_epsilon", mlp("keras adam")),
+    Setting("learning rate", "learning_rate", mlp()),
+    Setting("AdamW decay", "decay", mlp("keras adamw")),
+    Setting("L1 factor", "l1", mlp(regularized=True)),
+    Setting("L2 factor", "l2", mlp(regularized=True)),
+    Setting("label smoothing", "smoothing", mlp(regularized=True)),
+    Setting("dropout rate", "dropout", mlp(dropout=True)),
+    Setting("LeakyReLU slope", "slope", mlp()),
+    Setting("attention scale", "scale", attention()),
+)
+
+
+def changed(setting: Setting, delta: float, seed: int = 0) -> xcheck.Result:
+    """Check a pair whose PyTorch side has `1 + delta` times the setting."""
+    theirs = replace(BASE, **{setting.field: getattr(BASE, setting.field) * (1 + delta)})
+    pair = setting.case(8, theirs, BASE)
+    return xcheck.check(pair, steps=STEPS, seed=seed, precision=("float64",), phases=STEPWISE, device="cpu")
+
+
+def sensitivity(plan: Plan) -> Iterator[Row]:
+    """Go down the decades until a change is no longer seen; one row per setting.
+
+    A setting whose pair is not EQUIVALENT without any change is not compared, and the row says so.
+    """
+    for setting in plan.settings():
+        row: Row = {"kind": "setting", "setting": setting.name, "value": getattr(BASE, setting.field)}
+        row |= {"smallest": None, "unseen": None, "phase": None, "step": None, "item": None, "ratio": None}
+        unchanged = changed(setting, 0.0)
+        if unchanged.verdict != "EQUIVALENT":
+            yield row | {"not_compared": f"{unchanged.verdict} without any change"}
+            continue
+        for delta in plan.decades:
+            result = changed(setting, delta)
+            if result.verdict != "DIFFERENT":
+                row["unseen"] = delta
+                break
+            first = result.first_divergence
+            assert first is not None
+            ratio = first.local_error / first.allowed if first.local_error and first.allowed else None
+            place = {"phase": first.phase, "step": first.step, "item": first.name, "ratio": ratio}
+            row |= {"smallest": delta, **place}
+        yield row
+
+
+# Processes --------------------------------------------------------------------------------------------------------
+
+
+def work(part: str, threads: int, plan: Plan) -> Iterator[Row]:
+    """One part, in this process."""
+    return alarms(plan, threads) if part == "alarms" else sensitivity(plan)
+
+
+def set_threads(threads: int) -> None:
+    """For both frameworks; before TensorFlow computes anything."""
+    import tensorflow as tf
+
+    torch.set_num_threads(threads)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def in_process(part: str, threads: int, plan: Plan, tell: Callable[[Row], None]) -> None:
+    """One part in a process of its own.
+
+    Raises:
+        RuntimeError: the process failed; the message ends with what it printed last.
+    """
+    command = [sys.executable, str(Path(__file__).resolve()), "--part", part, "--threads", str(threads)]
+    with tempfile.TemporaryFile("w+") as errors:
+        given = [*command, "--plan", json.dumps(asdict(plan))]
+        with subprocess.Popen(given, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith('{"kind"'):
+                    tell(json.loads(line))
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{part} with {threads} threads failed:\n{errors.read()[-2000:]}")
+
+
+def gather(plan: Plan, console: Console, jobs: int) -> list[Row]:
+    """All rows of a plan, with progress on the screen."""
+    rows: list[Row] = []
+    parts = [*(("alarms", n) for n in THREADS), ("sensitivity", 1)]
+    totals = {"alarms": plan.seeds * len(plan.sizes) * len(plan.cases()), "sensitivity": len(plan.settings())}
+    parts = [(part, n) for part, n in parts if totals[part]]
+    with Progress(console=console, transient=True) as bar, ThreadPoolExecutor(jobs) as pool:
+        running = []
+        for part, threads in parts:
+            task = bar.add_task(f"{part}, threads: {threads}", total=totals[part])
+
+            def tell(row: Row, task: Any = task) -> None:
+                rows.append(row)
+                bar.advance(task)
+
+            running.append(pool.submit(in_process, part, threads, plan, tell))
+        for future in running:
+            future.result()
+    return rows
+
+
+# What is said -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table, for the screen and for the page."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    def on_screen(self) -> Table:
+        """For rich."""
+        table = Table(*self.header, title=self.title)
+        for row in self.rows:
+            table.add_row(*map(escape, row))
+        return table
+
+    def as_markdown(self) -> str:
+        """For the page, with its title as a heading."""
+        lines = ["| " + " | ".join(row) + " |" for row in (self.header, ("---",) * len(self.header), *self.rows)]
+        return "\n".join([f"## {self.title}", "", *lines])
+
+
+def false_alarms(rows: Sequence[Row]) -> list[Row]:
+    """The runs that did not end in EQUIVALENT, whatever else they say."""
+    return [row for row in rows if row["kind"] == "run" and row["verdict"] != "EQUIVALENT"]
+
+
+def decade(ratio: float) -> int:
+    """The power of ten at or below a ratio, at least -6; -99 for an error of exactly zero."""
+    return max(math.floor(math.log10(ratio)), -6) if ratio > 0 else -99
+
+
+def label(bin_: int) -> str:
+    if bin_ == -99:
+        return "0 (bit for bit)"
+    return "below 1e-5" if bin_ == -6 else f"1e{bin_} ... 1e{bin_ + 1}"
+
+
+def sheets(rows: Sequence[Row]) -> list[Sheet]:
+    """The tables of all rows."""
+    runs = [row for row in rows if row["kind"] == "run"]
+    ratios = {p: [r for row in runs for r in row["ratios"].get(p, [])] for p in ("float64", "float32")}
+    alarmed = Counter(row["case"] for row in false_alarms(runs))
+    cases = []
+    for name in dict.fromkeys(row["case"] for row in runs):
+        mine = [row for row in runs if row["case"] == name]
+        compared = sum(len(r) for row in mine for r in row["ratios"].values())
+        largest = [max((r for row in mine for r in row["ratios"].get(p, [])), default=0.0) for p in ratios]
+        cases.append((name, str(len(mine)), str(compared), str(alarmed[name]), *(f"{r:.2g}" for r in largest)))
+    compared = sum(map(len, ratios.values()))
+    largest = (f"{max(r, default=0.0):.2g}" for r in ratios.values())
+    cases.append(("all", str(len(runs)), str(compared), str(alarmed.total()), *largest))
+    counts = {p: Counter(map(decade, r)) for p, r in ratios.items()}
+    bins = sorted({b for count in counts.values() for b in count})
+    histogram = [(label(b), *(str(counts[p][b]) for p in ratios)) for b in bins]
+    settings = [_setting_row(row) for row in rows if row["kind"] == "setting"]
+    found = [
+        Sheet(
+            "False alarms",
+            ("pair", "runs", "comparisons", "false alarms", "largest ratio, float64", "float32"),
+            cases,
+        ),
+        Sheet("Error as a share of its allowance", ("ratio", *ratios), histogram),
+        Sheet("Largest ratios", ("precision", "ratio", "phase", "item", "pair"), _largest(runs)),
+    ]
+    header = (
+        "setting",
+        "value",
+        "smallest change seen",
+        "not seen any more",
+        "phase",
+        "step",
+        "first seen in",
+        "ratio",
+    )
+    found = found if runs else []
+    return [*found, Sheet("Sensitivity", header, settings)] if settings else found
+
+
+def _largest(runs: Sequence[Row]) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for precision in ("float64", "float32"):
+        candidates = [row for row in runs if precision in row["worst"]]
+        if not candidates:
+            continue
+        row = max(candidates, key=lambda row: row["worst"][precision]["ratio"])
+        worst = row["worst"][precision]
+        where = f"{row['case']}; seed {row['seed']}, batch {row['batch']}, threads {row['threads']}"
+        item = f"{worst['item']}, step {worst['step']}, by {worst['metric']}"
+        found.append((precision, f"{worst['ratio']:.2g}", worst["phase"], item, where))
+    return found
+
+
+def _setting_row(row: Row) -> tuple[str, ...]:
+    start = (row["setting"], f"{row['value']:.4g}")
+    if "not_compared" in row:
+        return (*start, "not compared", "", "", "", row["not_compared"], "")
+    smallest = "none" if row["smallest"] is None else f"{row['smallest']:.0e}"
+    unseen = "" if row["unseen"] is None else f"{row['unseen']:.0e}"
+    ratio = "" if row["ratio"] is None else f"{row['ratio']:.2g}"
+    return (*start, smallest, unseen, row["phase"] or "", str(row["step"] or ""), row["item"] or "", ratio)
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """The counts in one line."""
+    runs = [row for row in rows if row["kind"] == "run"]
+    compared = sum(len(r) for row in runs for r in row["ratios"].values())
+    return f"{len(runs)} runs, {compared} comparisons, {len(false_alarms(runs))} false alarms"
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The text of docs/calibration.md."""
+    tables = "\n\n".join(sheet.as_markdown() for sheet in sheets(rows))
+    return f"""# Calibration
+
+An alarm that cries wolf is switched off, and one that sleeps is worse. This page measures both on small pairs: how
+often two setups that are equal are called anything but EQUIVALENT, and how small a change of one side is still
+called DIFFERENT. No tolerance was tuned to it.
+
+```
+scripts/bench_calibration.py --write
+```
+
+{summary(rows)}.
+
+- *False alarms*: {STEPS} steps per run in float64 (the semantic verdict) and in float32 (the numeric one), every
+  fourth run with {FREE_STEPS} free steps besides; several seeds and batch sizes, each with one and with two threads.
+  A *comparison* is one quantity of one phase of one step. A *false alarm* is any verdict but EQUIVALENT, so that
+  INCONCLUSIVE counts too.
+- *Ratio*: the error of a comparison divided by what rounding can explain; above 1 it is called different. In float32
+  it is how many times more precision one side loses than the other, divided by the {KAPPA:.1f} times that are allowed.
+- *Sensitivity*: PyTorch's setting is multiplied by 1 + change, Keras's stays. The changes are decades, from the largest
+  down until one is not seen any more; the phase, step, quantity and ratio are those of the first difference that the
+  smallest change makes. A setting is *not compared* where the pair is not EQUIVALENT even without a change.
+
+{tables}
+
+Made with Keras {keras.__version__} on {keras.backend.backend()} and PyTorch {torch.__version__.split("+")[0]}, on the CPU.
+"""
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument("--quick", action="store_const", const=QUICK, dest="extent", help="some 50 runs")
+    extent.add_argument("--slow", action="store_const", const=SLOW, dest="extent", help="four times as many runs")
+    parser.add_argument("--seeds", type=int, help="weights and batches per pair and batch size")
+    parser.add_argument("--only", action="append", default=[], help="a word; pairs and settings that have it")
+    parser.add_argument("--plant", action="store_true", help="add a pair that is wrong on purpose")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: 2)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every row")
+    parser.add_argument("--write", action="store_true", help="write docs/calibration.md")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the file of --write")
+    parser.add_argument("--part", choices=("alarms", "sensitivity"), help="run one part here, print rows as JSON")
+    parser.add_argument("--threads", type=int, default=1, help="of both frameworks, with --part")
+    parser.add_argument("--plan", type=json.loads, help=argparse.SUPPRESS)
+    return parser
+
+
+def plan_of(given: argparse.Namespace) -> Plan:
+    """The plan that was asked for."""
+    if given.plan:
+        return Plan(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.plan.items()})
+    plan = replace(given.extent or DEFAULT, only=tuple(given.only), plant=given.plant)
+    return plan if given.seeds is None else replace(plan, seeds=given.seeds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = options().parse_args(arguments)
+    plan = plan_of(given)
+    if given.part:
+        set_threads(given.threads)
+        for row in work(given.part, given.threads, plan):
+            print(json.dumps(row), flush=True)
+        return 0
+    console = Console()
+    rows = gather(plan, console, given.jobs)
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    for sheet in sheets(rows):
+        console.print(sheet.on_screen())
+    for row in false_alarms(rows):
+        console.print(f"FALSE ALARM: {row['case']}, seed {row['seed']}, batch {row['batch']}, threads {row['threads']}")
+        console.print("\n".join(row["report"]), markup=False)
+    console.print(summary(rows))
+    if given.write:
+        given.page.write_text(page(rows), encoding="utf-8")
+    return 1 if false_alarms(rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

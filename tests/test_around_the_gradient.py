@@ -1,0 +1,430 @@
+"""What a training setup does to a gradient before it moves a weight, right and wrong.
+
+Clipping, learning-rate schedules, gradient accumulation, weight decay, averaged weights, loss scaling: a correct port
+of each is equivalent, and each of their usual faults is found where it belongs with everything before it passing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import pytest
+import torch
+from ports import assert_parts_in, keras_loss, keras_mlp, keras_sgd, mlp, torch_loss, torch_mlp, torch_sgd
+
+import xcheck
+from xcheck.check import AVAILABLE
+from xcheck.optim import KerasAdamW, KerasSGD, TorchAdamW, TorchSGD
+
+PHASES = tuple(phase for phase in AVAILABLE if phase != "trajectory")
+
+
+def run(pair: xcheck.Pair, steps: int = 2) -> xcheck.Result:
+    """The semantic verdict on a few steps."""
+    return xcheck.check(pair, steps=steps, precision=("float64",), phases=PHASES)
+
+
+def assert_equivalent(result: xcheck.Result) -> None:
+    assert result.verdict == "EQUIVALENT", result.report()
+
+
+def step_with(between: Callable[[Any], None], scale: float = 1.0, zero: bool = True) -> Callable[..., Any]:
+    """A user's own training step: `between(model)` runs after backpropagation and before the optimizer."""
+
+    def step(model: Any, optimizer: Any, batch: Any) -> Any:
+        if zero:
+            optimizer.zero_grad()
+        loss = torch_loss(model(batch.inputs), batch.targets)
+        (loss * scale).backward()
+        between(model)
+        optimizer.step()
+        return loss
+
+    return step
+
+
+# Clipping ------------------------------------------------------------------------------------------------------
+
+CLIPS = {"clipvalue": 0.02, "clipnorm": 0.1, "global_clipnorm": 0.1}
+
+
+def clip_by_value(model: Any) -> None:
+    torch.nn.utils.clip_grad_value_(model.parameters(), 0.02)
+
+
+def clip_by_norm(model: Any) -> None:
+    for p in model.parameters():
+        p.grad *= 0.1 / p.grad.norm().clamp(min=0.1)
+
+
+def clip_by_global_norm(model: Any) -> None:
+    norm = torch.cat([p.grad.reshape(-1) for p in model.parameters()]).norm()
+    for p in model.parameters():
+        p.grad *= 0.1 / norm.clamp(min=0.1)
+
+
+@pytest.mark.parametrize("kind", CLIPS)
+def test_clipping_by_the_optimizer(kind: str) -> None:
+    clip = {kind: CLIPS[kind]}
+    pair = mlp(
+        torch={"optimizer": lambda p: KerasSGD(p, learning_rate=0.1, momentum=0.9, **clip)},
+        keras={"optimizer": lambda: keras_sgd(momentum=0.9, **clip)},
+    )
+    assert_equivalent(run(pair))
+
+
+@pytest.mark.parametrize(
+    ("kind", "between"),
+    [("clipvalue", clip_by_value), ("clipnorm", clip_by_norm), ("global_clipnorm", clip_by_global_norm)],
+)
+def test_clipping_in_the_users_own_step(kind: str, between: Callable[[Any], None]) -> None:
+    pair = mlp(torch={"step": step_with(between)}, keras={"optimizer": lambda: keras_sgd(**{kind: CLIPS[kind]})})
+    assert_equivalent(run(pair))
+
+
+@pytest.mark.parametrize(
+    ("kind", "between"),
+    [
+        # PyTorch divides by norm + 1e-6, Keras by norm.
+        ("global_clipnorm", lambda model: torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)),
+        ("global_clipnorm", lambda model: torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1, norm_type=math.inf)),
+        ("global_clipnorm", clip_by_norm),
+        ("clipnorm", clip_by_global_norm),
+        ("clipvalue", lambda model: torch.nn.utils.clip_grad_value_(model.parameters(), 0.02 * (1 + 1e-9))),
+        ("clipnorm", lambda model: None),
+    ],
+    ids=["epsilon", "largest-element", "each-by-itself", "all-together", "limit", "none"],
+)
+def test_another_clipping(kind: str, between: Callable[[Any], None]) -> None:
+    pair = mlp(torch={"step": step_with(between)}, keras={"optimizer": lambda: keras_sgd(**{kind: CLIPS[kind]})})
+    assert_parts_in(run(pair), "update")
+
+
+def test_gradients_that_are_never_zeroed_part_in_the_second_step() -> None:
+    assert_parts_in(run(mlp(torch={"step": step_with(lambda model: None, zero=False)}), steps=3), "gradient", 2)
+
+
+# Learning-rate schedules ---------------------------------------------------------------------------------------
+
+Schedule = Callable[[int], float]
+
+
+def warm_up(t: int) -> float:
+    return 0.1 * t / 2 if t < 2 else 0.05 * (1 + math.cos(math.pi * min(t - 2, 3) / 3))
+
+
+def schedules() -> dict[str, tuple[Schedule, Any]]:
+    """By name: the rate after `t` updates, and the same as Keras takes it."""
+    of = keras.optimizers.schedules
+    return {
+        "constant": (lambda t: 0.1, lambda: 0.1),
+        "steps": (
+            lambda t: 0.1 if t <= 1 else 0.03,
+            lambda: of.PiecewiseConstantDecay([1], [0.1, 0.03]),
+        ),
+        "exponential": (lambda t: 0.1 * 0.7 ** (t / 2), lambda: of.ExponentialDecay(0.1, 2, 0.7)),
+        "staircase": (lambda t: 0.1 * 0.7 ** (t // 2), lambda: of.ExponentialDecay(0.1, 2, 0.7, staircase=True)),
+        "cosine": (lambda t: 0.05 * (1 + math.cos(math.pi * min(t, 3) / 3)), lambda: of.CosineDecay(0.1, 3)),
+        "warm-up": (warm_up, lambda: of.CosineDecay(0.0, 3, warmup_target=0.1, warmup_steps=2)),
+    }
+
+
+def scheduled(schedule: Schedule, momentum: float = 0.9) -> Callable[[Any], Any]:
+    """PyTorch's SGD with a scheduler of PyTorch's, kept on the optimizer."""
+
+    def optimizer(parameters: Any) -> Any:
+        made = torch_sgd(parameters, lr=1.0, momentum=momentum)
+        made.scheduler = torch.optim.lr_scheduler.LambdaLR(made, schedule)
+        return made
+
+    return optimizer
+
+
+def scheduled_step(model: Any, optimizer: Any, batch: Any) -> Any:
+    loss = step_with(lambda model: None)(model, optimizer, batch)
+    optimizer.scheduler.step()
+    return loss
+
+
+@pytest.mark.parametrize("name", schedules())
+def test_a_schedule_as_a_function_of_the_step(name: str) -> None:
+    schedule, rate = schedules()[name]
+    pair = mlp(
+        torch={"optimizer": lambda p: KerasSGD(p, learning_rate=schedule, momentum=0.9)},
+        keras={"optimizer": lambda: keras_sgd(rate(), momentum=0.9)},
+    )
+    assert_equivalent(run(pair, steps=4))
+
+
+@pytest.mark.parametrize("name", ["steps", "warm-up"])
+def test_a_scheduler_of_pytorch(name: str) -> None:
+    schedule, rate = schedules()[name]
+    pair = mlp(
+        torch={"optimizer": scheduled(schedule, momentum=0.0), "step": scheduled_step},
+        keras={"optimizer": lambda: keras_sgd(rate())},
+    )
+    assert_equivalent(run(pair, steps=4))
+
+
+@pytest.mark.parametrize(
+    ("name", "late", "step"),
+    [("steps", 1, 2), ("steps", -1, 3), ("exponential", 1, 1), ("staircase", 1, 2), ("cosine", 1, 1), ("cosine", -1, 2)],
+)
+def test_a_schedule_that_is_off_by_one_parts_where_it_first_matters(name: str, late: int, step: int) -> None:
+    schedule, rate = schedules()[name]
+    pair = mlp(
+        torch={"optimizer": lambda p: KerasSGD(p, learning_rate=lambda t: schedule(max(t + late, 0)))},
+        keras={"optimizer": lambda: keras_sgd(rate())},
+    )
+    assert_parts_in(run(pair, steps=4), "update", step)
+
+
+def test_a_scheduler_that_steps_before_the_optimizer() -> None:
+    def step(model: Any, optimizer: Any, batch: Any) -> Any:
+        def advance(_: Any) -> None:
+            optimizer.scheduler.step()
+
+        return step_with(advance)(model, optimizer, batch)
+
+    schedule, rate = schedules()["steps"]
+    pair = mlp(
+        torch={"optimizer": scheduled(schedule, momentum=0.0), "step": step},
+        keras={"optimizer": lambda: keras_sgd(rate())},
+    )
+    assert_parts_in(run(pair, steps=3), "update", 2)
+
+
+def test_plain_momentum_parts_once_the_rate_changes() -> None:
+    """Keras keeps momentum in units of the step, so a new rate does not reach what is carried over."""
+    schedule, rate = schedules()["steps"]
+    pair = mlp(
+        torch={"optimizer": scheduled(schedule), "step": scheduled_step},
+        keras={"optimizer": lambda: keras_sgd(rate(), momentum=0.9)},
+    )
+    assert_parts_in(run(pair, steps=3), "update", 3)
+
+
+def test_momentum_in_units_of_the_gradient_follows_a_scheduler_of_pytorch() -> None:
+    schedule, rate = schedules()["steps"]
+    pair = mlp(
+        torch={"optimizer": scheduled(schedule), "step": scheduled_step},
+        keras={"optimizer": lambda: TorchSGD(rate(), momentum=0.9)},
+    )
+    assert_equivalent(run(pair, steps=4))
+
+
+# Gradient accumulation -----------------------------------------------------------------------------------------
+
+
+def accumulated(share: float) -> Callable[..., Any]:
+    """A step of PyTorch over two halves of the batch, each with this share of the gradient."""
+
+    def step(model: Any, optimizer: Any, batch: Any) -> Any:
+        optimizer.zero_grad()
+        losses = []
+        for x, y in zip(batch.inputs.chunk(2), batch.targets.chunk(2), strict=True):
+            losses.append(torch_loss(model(x), y))
+            (losses[-1] * share).backward()
+        optimizer.step()
+        return torch.stack(losses).mean()
+
+    return step
+
+
+def keras_in_halves(**_: Any) -> Any:
+    """The net of the pair, trained over two halves of the batch."""
+    net = keras_mlp()
+
+    class InHalves(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            import tensorflow as tf
+
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            with tf.GradientTape() as tape:
+                halves = zip(keras.ops.split(x, 2), keras.ops.split(y, 2), strict=True)
+                losses = [self.compute_loss(x=a, y=b, y_pred=self(a, training=True)) for a, b in halves]
+                loss = sum(losses) / 2
+            self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+            return {"loss": loss}
+
+    return InHalves(net.inputs, net.outputs)
+
+
+def test_accumulation_over_two_halves_is_one_big_batch() -> None:
+    assert_equivalent(run(mlp(torch={"step": accumulated(1 / 2)})))
+
+
+def test_accumulation_on_both_sides() -> None:
+    assert_equivalent(run(mlp(torch={"step": accumulated(1 / 2)}, keras={"build": keras_in_halves})))
+
+
+def test_accumulation_that_sums_instead_of_averaging() -> None:
+    assert_parts_in(run(mlp(torch={"step": accumulated(1.0)})), "gradient")
+
+
+def test_accumulation_over_several_steps_of_keras_is_not_compared() -> None:
+    pair = mlp(keras={"optimizer": lambda: keras_sgd(gradient_accumulation_steps=2)})
+    result = run(pair)
+    assert result.verdict != "EQUIVALENT"
+    assert any("no known counterpart" in c.detail for c in result.checks), result.report()
+
+
+# Weight decay --------------------------------------------------------------------------------------------------
+
+
+def groups(parameters: Any, **biases: Any) -> list[dict[str, Any]]:
+    """Weights as they are, biases with options of their own."""
+    parameters = list(parameters)
+    return [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim == 1], **biases},
+    ]
+
+
+def excluding(optimizer: Any, *names: str) -> Any:
+    optimizer.exclude_from_weight_decay(var_names=list(names))
+    return optimizer
+
+
+def decay_pair(torch_optimizer: Any, keras_optimizer: Any) -> xcheck.Pair:
+    return mlp(torch={"optimizer": torch_optimizer}, keras={"optimizer": keras_optimizer})
+
+
+def test_decay_in_the_gradient_but_for_biases() -> None:
+    pair = decay_pair(
+        lambda p: torch.optim.SGD(groups(p, weight_decay=0.0), lr=0.1, momentum=0.9, weight_decay=0.1),
+        lambda: excluding(TorchSGD(0.1, momentum=0.9, weight_decay=0.1), "bias"),
+    )
+    assert_equivalent(run(pair))
+
+
+def test_decoupled_decay_of_pytorch_but_for_biases() -> None:
+    pair = decay_pair(
+        lambda p: torch.optim.AdamW(groups(p, weight_decay=0.0), lr=0.01, weight_decay=0.1),
+        lambda: excluding(TorchAdamW(0.01, weight_decay=0.1), "bias"),
+    )
+    assert_equivalent(run(pair))
+
+
+def test_decoupled_decay_of_keras_but_for_biases() -> None:
+    pair = decay_pair(
+        lambda p: KerasAdamW(groups(p, weight_decay=None), learning_rate=0.01, weight_decay=0.1),
+        lambda: excluding(keras.optimizers.AdamW(0.01, weight_decay=0.1), "bias"),
+    )
+    assert_equivalent(run(pair))
+
+
+def adamw(p: Any) -> Any:
+    return torch.optim.AdamW(groups(p, weight_decay=0.0), lr=0.01, weight_decay=0.1)
+
+
+@pytest.mark.parametrize(
+    ("torch_optimizer", "keras_optimizer"),
+    [
+        (adamw, lambda: TorchAdamW(0.01, weight_decay=0.1)),
+        (adamw, lambda: excluding(TorchAdamW(0.01, weight_decay=0.1), "kernel")),
+        (adamw, lambda: excluding(TorchAdamW(0.01, weight_decay=0.1 * (1 + 1e-6)), "bias")),
+        (adamw, lambda: excluding(TorchAdamW(0.01, weight_decay=0.1 / 0.01), "bias")),
+        (adamw, lambda: TorchAdamW(0.01, weight_decay=0.0)),
+        (
+            lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.1),
+            lambda: TorchAdamW(0.01, weight_decay=0.1),
+        ),
+        (
+            lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1),
+            lambda: keras_sgd(momentum=0.9, weight_decay=0.1),
+        ),
+        (
+            lambda p: KerasAdamW(groups(p, weight_decay=None), learning_rate=0.01, weight_decay=0.1),
+            lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
+        ),
+    ],
+    ids=[
+        "biases-decay-too",
+        "weights-excluded-instead",
+        "a-millionth-off",
+        "not-multiplied-by-the-rate",
+        "none",
+        "in-the-gradient-of-adam",
+        "in-the-gradient-of-sgd",
+        "biases-decay-too-in-keras",
+    ],
+)
+def test_another_decay(torch_optimizer: Any, keras_optimizer: Any) -> None:
+    assert_parts_in(run(decay_pair(torch_optimizer, keras_optimizer)), "update")
+
+
+# Averaged weights ----------------------------------------------------------------------------------------------
+
+
+class AveragingSGD(KerasSGD):
+    """Keeps an average of the weights, as Keras does with `use_ema`: the first is the weights themselves."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        for p, kept in self.state.items():
+            share = 0.9 if "average" in kept else 0.0
+            kept["average"] = share * kept.get("average", 0.0) + (1 - share) * p.detach()
+        return loss
+
+
+def test_averaged_weights_on_one_side_alone() -> None:
+    result = run(mlp(keras={"optimizer": lambda: keras_sgd(use_ema=True, ema_momentum=0.9)}))
+    assert_parts_in(result, "update")
+    missing = [c for c in result.checks if c.detail == "missing on the torch side alone"]
+    assert {c.name for c in missing} >= {"0.weight [average]"}
+
+
+def test_averaged_weights_on_both_sides() -> None:
+    pair = mlp(
+        torch={"optimizer": lambda p: AveragingSGD(p, learning_rate=0.1)},
+        keras={"optimizer": lambda: keras_sgd(use_ema=True, ema_momentum=0.9)},
+    )
+    assert_equivalent(run(pair, steps=3))
+
+
+# Loss scaling --------------------------------------------------------------------------------------------------
+
+
+def unscale(model: Any) -> None:
+    for p in model.parameters():
+        p.grad /= 1024
+
+
+def test_a_scaled_loss_in_keras_alone() -> None:
+    assert_equivalent(run(mlp(keras={"optimizer": lambda: keras_sgd(loss_scale_factor=1024.0)})))
+
+
+def test_a_scaled_loss_in_torch_alone() -> None:
+    assert_equivalent(run(mlp(torch={"step": step_with(unscale, scale=1024.0)})))
+
+
+def test_a_scaled_loss_on_both_sides() -> None:
+    pair = mlp(
+        torch={"step": step_with(unscale, scale=1024.0)},
+        keras={"optimizer": lambda: keras_sgd(loss_scale_factor=1024.0)},
+    )
+    assert_equivalent(run(pair))
+
+
+def test_a_scaled_loss_by_the_wrapper_of_keras() -> None:
+    def optimizer() -> Any:
+        return keras.optimizers.LossScaleOptimizer(keras_sgd(momentum=0.9), initial_scale=1024.0)
+
+    pair = mlp(torch={"optimizer": lambda p: KerasSGD(p, learning_rate=0.1, momentum=0.9)}, keras={"optimizer": optimizer})
+    assert_equivalent(run(pair))
+
+
+def test_a_scaled_gradient_that_is_clipped_before_it_is_unscaled() -> None:
+    def between(model: Any) -> None:
+        clip_by_global_norm(model)
+        unscale(model)
+
+    pair = mlp(
+        torch={"step": step_with(between, scale=1024.0)},
+        keras={"optimizer": lambda: keras_sgd(loss_scale_factor=1024.0, global_clipnorm=0.1)},
+    )
+    assert_parts_in(run(pair), "update")

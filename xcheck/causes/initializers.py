@@ -1,0 +1,77 @@
+"""Causes in how weights start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..matching import SideName
+from ..result import Cause
+from ..trace import Array
+
+PREFIX = 1024
+"""Elements compared between two parameters; a shared stream shows from the first."""
+
+FEWEST = 16
+"""Elements below which a correlation says nothing."""
+
+SAME_STREAM = 1 - 1e-6
+"""Correlation from which two parameters are one stream of random numbers up to scale. Float32 rounding of the stream
+costs 1e-7; independent draws of 16 elements reach it with a chance below 1e-20."""
+
+
+def same_random_stream(side: SideName, parameters: Mapping[str, Array]) -> list[Cause]:
+    """Parameters of one side that start from the same random numbers, though nothing ties them.
+
+    Args:
+        side: whose parameters.
+        parameters: path -> initial value, one entry per storage.
+    """
+    rows = {path: _standardized(value) for path, value in parameters.items()}
+    groups: list[list[str]] = []
+    for path, row in rows.items():
+        if row is None:
+            continue
+        for group in groups:
+            first = rows[group[0]]
+            assert first is not None
+            if _correlation(first, row) >= SAME_STREAM:
+                group.append(path)
+                break
+        else:
+            groups.append([path])
+    return [_cause(side, group) for group in groups if len(group) > 1]
+
+
+def _standardized(value: Array) -> Array | None:
+    flat = value.reshape(-1)[:PREFIX].astype(np.float64)
+    return flat if flat.size >= FEWEST and float(flat.std()) > 0 else None
+
+
+def _correlation(a: Array, b: Array) -> float:
+    n = min(a.size, b.size)
+    left, right = a[:n] - a[:n].mean(), b[:n] - b[:n].mean()
+    size = float(np.linalg.norm(left) * np.linalg.norm(right))
+    return float(left @ right) / size if size else 0.0
+
+
+def _cause(side: SideName, group: list[str]) -> Cause:
+    paths = " = ".join(group)
+    return Cause(
+        id="same_random_stream",
+        phase="initialization",
+        torch=paths if side == "torch" else None,
+        keras=paths if side == "keras" else None,
+        summary=(
+            f"{len(group)} parameters start from one stream of random numbers, each scaled to its own layer: "
+            "they are correlated, and they are not shared"
+        ),
+        evidence={"correlation_at_least": SAME_STREAM, "elements": PREFIX},
+        confirmed=True,
+        fix=(
+            "make an initializer per layer: kernel_initializer=keras.initializers.HeNormal(seed=i)"
+            if side == "keras"
+            else "draw each parameter once: do not reset the generator's seed between layers"
+        ),
+    )

@@ -1,0 +1,60 @@
+"""What the initializers of a Keras model promise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras.src.initializers.random_initializers import compute_fans
+
+from ..distributions import Distribution
+from .keras_variables import places
+
+TRUNCATED_STD = 0.87962566103423978
+"""Standard deviation of a unit normal cut at two standard deviations; Keras divides by it to keep the variance."""
+
+
+def promises(model: keras.Model) -> dict[str, Distribution]:
+    """Path -> distribution of every parameter whose layer names an initializer that is known here."""
+    found: dict[str, Distribution] = {}
+    layers: dict[str, Any] = {layer.path or layer.name: layer for layer in model._flatten_layers()}
+    for place in places(model):
+        initializer = getattr(layers.get(place.owner), f"{place.variable.name}_initializer", None)
+        if place.alias or initializer is None:
+            continue
+        promise = promised(initializer, tuple(place.variable.shape))
+        if promise is not None:
+            found[place.path] = promise
+    return found
+
+
+def promised(initializer: Any, shape: tuple[int, ...]) -> Distribution | None:
+    """The distribution of an initializer for a shape; None for a kind that is not known here.
+
+    The variance of the scaling family is scale / fan (Glorot and Bengio 2010, He et al. 2015); a uniform one reaches
+    sqrt(3 * variance), a cut normal one is widened by 1 / TRUNCATED_STD.
+    """
+    name = type(initializer).__name__
+    kinds = keras.initializers
+    if isinstance(initializer, kinds.VarianceScaling):
+        fan_in, fan_out = compute_fans(shape)
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[initializer.mode]
+        std = math.sqrt(initializer.scale / max(1.0, fan))
+        if initializer.distribution == "uniform":
+            limit = math.sqrt(3) * std
+            return Distribution("uniform", -limit, 2 * limit, name)
+        if initializer.distribution == "untruncated_normal":
+            return Distribution("normal", 0.0, std, name)
+        return Distribution("truncated_normal", 0.0, std / TRUNCATED_STD, name)
+    if isinstance(initializer, kinds.RandomUniform):
+        return Distribution("uniform", initializer.minval, initializer.maxval - initializer.minval, name)
+    if isinstance(initializer, kinds.TruncatedNormal):
+        return Distribution("truncated_normal", initializer.mean, initializer.stddev, name)
+    if isinstance(initializer, kinds.RandomNormal):
+        return Distribution("normal", initializer.mean, initializer.stddev, name)
+    if isinstance(initializer, kinds.Zeros | kinds.Ones):
+        return Distribution("constant", float(isinstance(initializer, kinds.Ones)), 0.0, name)
+    if isinstance(initializer, kinds.Constant) and isinstance(initializer.value, int | float):
+        return Distribution("constant", float(initializer.value), 0.0, name)
+    return None
