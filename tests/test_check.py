@@ -431,6 +431,7 @@ def test_a_side_that_is_something_else_is_refused():
     ("options", "words"),
     [
         ({"steps": 0}, "at least one step"),
+        ({"seed": -1}, "seed is a whole number from 0"),
         ({"precision": ("float32",)}, "needs float64"),
         ({"precision": ()}, "needs float64"),
         ({"precision": ("float64", "float16")}, "needs float64"),

@@ -146,9 +146,7 @@ def test_the_floor_is_a_least_scale_and_no_more():
 
 def test_equal_arrays_are_at_no_distance_even_where_the_scale_is_zero():
     zero = np.zeros((2, 3))
-    assert measure(zero, zero) == Measure(0.0, 0.0, 0.0, 0.0, (0, 0), 0.0, 0.0, True)
-    assert not measure(np.eye(2), np.eye(2)).all_zero
-    assert not measure(zero, np.eye(2, 3), floor=1.0).all_zero
+    assert measure(zero, zero) == Measure(0.0, 0.0, 0.0, 0.0, (0, 0), 0.0, 0.0)
 
 
 @pytest.mark.parametrize("k", [np.array([1.0, 1.0]), np.array([0.0, 1.0])])
@@ -164,6 +162,8 @@ def test_numbers_whose_squares_leave_the_range_of_float64_are_measured_all_the_s
     k = t * np.array([1.0, 1.0 + 2.0**-20, 1.0])
     found, there = measure(t, k), measure(t * 2.0**power, k * 2.0**power)
     assert [there.get(m) for m in METRICS] == pytest.approx([found.get(m) for m in METRICS], rel=1e-12)
+    assert there.required_tolerance == pytest.approx(found.required_tolerance, rel=1e-12)
+    assert (there.worst_index, there.other_value) == ((1,), k[1] * 2.0**power)
 
 
 def test_equal_infinities_are_equal_values_and_leave_the_rest_to_be_measured():

@@ -57,6 +57,11 @@ def test_settings_go_to_the_function_pair(models):
         load_pair("alpha", {"size": 3})
 
 
+def test_settings_and_a_named_attribute_contradict_each_other(models):
+    with pytest.raises(PairError, match="either named or made from settings"):
+        load_pair("beta_net:PAIR_2", {"size": 3})
+
+
 def test_settings_that_the_function_does_not_take_are_shown(models):
     with pytest.raises(UserCodeError, match=r"pair\(\.\.\.\) raised TypeError") as caught:
         load_pair("beta_net", {"colour": "red"})

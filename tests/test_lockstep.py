@@ -335,6 +335,7 @@ def test_a_float32_step_has_the_float64_one_for_its_truth_and_starts_from_its_st
         NumpyRunner(getattr(pair, side), precision="float32", device="cpu", seed=5) for side in ("torch", "keras")
     )
     steps = list(in_float32(truth, own, other, plan_of(pair), batches_of(pair, 0, 3), seed=0))
+    assert [step.reference.twins[0].before.updates for step in steps] == [0, 1, 2]  # the twins leave no trace
     alone = runner_of(pair, "torch")
     for number, (step, given) in enumerate(zip(steps, batches_of(pair, 0, 3), strict=True), 1):
         assert records_equal(step.reference.record, alone.step(number, given))

@@ -143,6 +143,12 @@ def test_an_expectation_may_be_a_word_a_verdict_or_more():
     assert linear_pair(expect=more).expect is more
 
 
+def test_an_expectation_of_a_verdict_that_does_not_exist_is_refused():
+    assert Expectation("DIFFERENT").verdict is Verdict.DIFFERENT
+    with pytest.raises(PairError, match="names no verdict"):
+        Expectation("different")
+
+
 def test_an_expectation_in_a_phase_that_does_not_exist_is_refused():
     with pytest.raises(PairError, match="no phase 'updates'"):
         Expectation(Verdict.DIFFERENT, "updates")

@@ -67,7 +67,8 @@ def test_a_negative_control_passes_when_its_expectation_holds(pytester: pytest.P
 def test_the_session_is_collected(pytester: pytest.Pytester) -> None:
     make(
         pytester,
-        "def test_a(xcheck_run):\n    xcheck_run(pair())\ndef test_b(xcheck_run):\n    xcheck_run(pair(learning_rate=0.2))",
+        "def test_a(xcheck_run):\n    xcheck_run(pair())\n"
+        "def test_b(xcheck_run):\n    xcheck_run(pair(learning_rate=0.2))",
     )
     pytester.runpytest_inprocess("--xcheck-html=all.html", "--xcheck-json=out").assert_outcomes(passed=1, failed=1)
     page = (pytester.path / "all.html").read_text()

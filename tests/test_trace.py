@@ -103,7 +103,7 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path, content):
 
 
 def test_a_trace_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileError, match="cannot be read") as caught:
+    with pytest.raises(FileError, match="no such trace") as caught:
         Trace.load(tmp_path / "absent")
     assert "absent" in str(caught.value)
 

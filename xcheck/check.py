@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
-import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
 
 from . import phases as phase
 from .causes.initializers import same_random_stream
+from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .distributions import Distribution
-from .errors import PairError, SetupError
+from .errors import PairError
 from .findings import Findings
 from .inventory import Inventory
 from .lockstep import (
@@ -29,10 +23,9 @@ from .lockstep import (
     resynced,
 )
 from .matching import MatchPlan, SideName, other_side, plan_from_map, ties
-from .pair import Batch, KerasSide, Pair, TorchSide
+from .pair import Pair
 from .result import PHASES, Check, Result, Verdict
 from .sides.base import Runner
-from .sides.numpy_side import NumpyRunner, NumpySide
 from .tolerance import TWINS
 from .trace import State
 
@@ -41,13 +34,6 @@ AVAILABLE = ("inventory", "initialization", "sync", *phase.STEP_PHASES, "traject
 
 FREE_STEPS = 20
 """Steps of the free run, unless another number is asked for."""
-
-Device = Literal["auto", "cpu", "cuda"]
-Progress = Callable[[str], None]
-
-
-def silent(_: str) -> None:
-    """No progress is shown."""
 
 
 def check(
@@ -68,8 +54,8 @@ def check(
         pair: what to check.
         steps: training steps, each from the reference's state.
         seed: of the initial weights, the batches and the perturbations.
-        free_steps: steps of the free run, which is never re-synced; None takes `FREE_STEPS`, or as many as the pair
-            has batches for.
+        free_steps: steps of the free run, which is never re-synced; 0 for none. None takes `FREE_STEPS`, or as many
+            as the pair has batches for.
         precision: "float64" for the semantic verdict; with "float32" also the numeric one, where the first passed.
         device: "auto" takes a GPU that both frameworks see, else the CPU.
         keras_backend: "tensorflow", "jax" or "torch"; None takes KERAS_BACKEND, or what is already imported.
@@ -84,7 +70,7 @@ def check(
     """
     findings = begin(pair, seed, steps, phases)
     with findings.reporting():
-        validate(steps, precision)
+        validate(steps, seed, precision)
         choose_backend(pair, keras_backend)
         sides = Sides(findings, choose_device(pair, device), progress)
         with sides.open(pair.reference) as runner:
@@ -100,7 +86,7 @@ def check(
         if plan is not None and findings.passes():
             if "float32" in precision:
                 numeric(findings, sides, plan)
-            if "trajectory" in findings.phases:
+            if "trajectory" in findings.phases and free_steps != 0:
                 trajectory(findings, sides, plan, free_steps)
     return findings.result()
 
@@ -165,7 +151,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         findings.notes.append("dropout is switched off on both sides, and its rates are compared")
     if "gradient" in findings.phases:
         findings.checks += phase.silent_gradients(plan, findings.checks, untouched, "float64")
-        if not findings.coverage.get("gradients", {}).get("compared"):
+        if not any(m.trainable for m in plan.parameters):
             findings.notes.append("no gradient was compared: nothing is trainable on either side")
     return plan
 
@@ -195,12 +181,13 @@ def numeric(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
 
 def trajectory(findings: Findings, sides: Sides, plan: MatchPlan, free_steps: int | None) -> None:
     """The free run: both sides from one state, never re-synced, against the envelope of the reference's twins."""
-    sides.progress(f"running {free_steps or FREE_STEPS} free steps")
+    steps = FREE_STEPS if free_steps is None else free_steps
+    sides.progress(f"running {steps} free steps")
     with contextlib.ExitStack() as stack:
         reference = stack.enter_context(sides.open(plan.reference))
         twins = [stack.enter_context(sides.open(plan.reference)) for _ in range(TWINS)]
         follower = stack.enter_context(sides.open(plan.follower))
-        batches = batches_of(findings.pair, findings.seed, free_steps or FREE_STEPS, fewer=free_steps is None)
+        batches = batches_of(findings.pair, findings.seed, steps, option="--free-steps", fewer=free_steps is None)
         run = free_running(reference, twins, follower, plan, batches, precision="float64", seed=findings.seed)
         for step in _timed(findings, run):
             findings.checks += phase.trajectory_checks(plan, step, "float64")
@@ -286,7 +273,7 @@ def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None) -> Fi
     return Findings(pair, seed, steps, chosen, complete=chosen == AVAILABLE)
 
 
-def validate(steps: int, precision: Sequence[str]) -> None:
+def validate(steps: int, seed: int, precision: Sequence[str]) -> None:
     """Refuse what cannot be run.
 
     Raises:
@@ -294,6 +281,8 @@ def validate(steps: int, precision: Sequence[str]) -> None:
     """
     if steps < 1:
         raise PairError("A check needs at least one step.", numbers=f"--steps {steps}")
+    if seed < 0:
+        raise PairError("A seed is a whole number from 0.", numbers=f"--seed {seed}")
     if "float64" not in precision or not set(precision) <= {"float64", "float32"}:
         raise PairError(
             "A check needs float64, and takes float32 besides.",
@@ -301,112 +290,3 @@ def validate(steps: int, precision: Sequence[str]) -> None:
             cause="only in float64 does a difference stand clear of rounding",
             todo="run with --precision float64 or --precision float64,float32",
         )
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Builds the sides of a pair, and describes each in the findings.
-
-    Attributes:
-        findings: of the run.
-        device: "cpu" or "cuda".
-        progress: called with a word on what is being done.
-    """
-
-    findings: Findings
-    device: str
-    progress: Progress
-
-    @contextmanager
-    def open(self, side: SideName, precision: str = "float64") -> Generator[Runner]:
-        """One side, built, with its variables made; closed when the block ends."""
-        self.progress(f"building the {side} side in {precision}")
-        findings = self.findings
-        with findings.timed("sides"):
-            runner = _runner(getattr(findings.pair, side), side, precision, self.device, findings.seed)
-        try:
-            with findings.timed("sides"):
-                _prime(runner, next(batches_of(findings.pair, findings.seed, 1)))
-            findings.environment = {
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "platform": f"{platform.system()} {platform.machine()}",
-                "cpus": os.cpu_count(),
-                "device": self.device,
-                **findings.environment,
-                side: dict(runner.environment()),
-            }
-            yield runner
-        finally:
-            findings.notes += runner.notes()
-            runner.close()
-
-
-# The one place that knows the concrete sides ---------------------------------------------------------------
-
-
-def _runner(declared: Any, side: SideName, precision: str, device: str, seed: int) -> Runner:
-    if isinstance(declared, TorchSide):
-        from .sides.torch_side import TorchRunner
-
-        return TorchRunner(declared, precision=precision, device=device, seed=seed)
-    if isinstance(declared, KerasSide):
-        from .sides.keras_side import KerasRunner
-
-        return KerasRunner(declared, precision=precision, device=device, seed=seed)
-    if isinstance(declared, NumpySide):
-        return NumpyRunner(declared, precision=precision, device=device, seed=seed)
-    raise PairError(
-        f"Pair.{side} is no side.",
-        numbers=f"got {type(declared).__name__}",
-        todo=f"pass xcheck.{'TorchSide' if side == 'torch' else 'KerasSide'}(...)",
-    )
-
-
-def _prime(runner: Runner, batch: Batch) -> None:
-    prime: Callable[[Batch], None] | None = getattr(runner, "prime", None)
-    if prime is not None:
-        prime(batch)
-
-
-def choose_backend(pair: Pair, wanted: str | None) -> None:
-    """Let Keras start on a backend.
-
-    Raises:
-        SetupError: Keras already runs on another one.
-    """
-    if not isinstance(pair.keras, KerasSide) or wanted is None:
-        return
-    keras = sys.modules.get("keras")
-    if keras is None:
-        os.environ["KERAS_BACKEND"] = wanted
-        if wanted == "jax":
-            os.environ["JAX_ENABLE_X64"] = "1"
-        return
-    active = keras.config.backend()
-    if active != wanted:
-        raise SetupError(
-            "Keras is already running on another backend.",
-            numbers=f"wanted {wanted}, active {active}",
-            cause="something imported keras before xcheck could choose; the backend is fixed at the first import",
-            todo=f"set KERAS_BACKEND={wanted} in the environment",
-        )
-
-
-def choose_device(pair: Pair, device: Device, *sides: SideName) -> str:
-    """The device asked for; "auto" is a GPU if every side that runs sees one."""
-    if device != "auto":
-        return device
-    return "cuda" if all(_sees_gpu(getattr(pair, side)) for side in sides or ("torch", "keras")) else "cpu"
-
-
-def _sees_gpu(declared: Any) -> bool:
-    if isinstance(declared, TorchSide):
-        from .sides import torch_side
-
-        return torch_side.sees_gpu()
-    if isinstance(declared, KerasSide):
-        from .sides import keras_side
-
-        return keras_side.sees_gpu()
-    return False

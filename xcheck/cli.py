@@ -7,8 +7,10 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,20 +18,23 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .check import FREE_STEPS, Device, Progress, check, choose_backend
-from .errors import BadInput, PairError
+from .check import FREE_STEPS, check
+from .choose import Device, Progress, choose_backend
+from .errors import BadInput, FileError, PairError
 from .golden import record, verify
-from .loading import load_pair, models_folder, named_pairs
+from .loading import DEFAULT, load_pair, models_folder, named_pairs, pairs_in
 from .pair import Expectation, KerasSide, Pair
 from .report.html import write_html
 from .report.junit import write_junit
-from .report.terminal import print_result
+from .report.terminal import as_text, print_result
 from .result import Result, Verdict
 from .scaffold import write_scaffold
 from .trace import Trace
 
 EXIT_CODES = {Verdict.EQUIVALENT: 0, Verdict.NUMERIC: 0, Verdict.DIFFERENT: 1, Verdict.INCONCLUSIVE: 3}
 BAD_INPUT = 2
+NO_VERDICT = 3
+QUIET_WIDTH = 400
 
 app = typer.Typer(
     add_completion=False,
@@ -82,7 +87,7 @@ def run(
             precision=precision.split(","),
             device=_device(device),
             keras_backend=keras_backend,
-            phases=phases.split(",") if phases else None,
+            phases=None if phases is None else [p for p in phases.split(",") if p],
             progress=progress,
         )
 
@@ -91,16 +96,32 @@ def run(
     _finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect)
 
 
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Says whether a Keras port of a PyTorch training setup is the same computation."""
+    if version:
+        print(f"xcheck {metadata.version('xcheck')}")
+        raise typer.Exit
+
+
 @app.command(name="list")
 def list_pairs() -> None:
     """List the pairs under models/."""
+    if not named_pairs():
+        print(f"No pairs under {models_folder().resolve()}. Write one with: xcheck new NAME")
+        return
     table = Table(box=None, pad_edge=False)
     for column in ("pair", "expected", "what it is"):
         table.add_column(column, overflow="fold")
     for name in named_pairs():
         loaded = load_pair(name)
         expected = loaded.expect.verdict.value if isinstance(loaded.expect, Expectation) else "EQUIVALENT"
-        table.add_row(name, expected, _first_line(models_folder() / name / "pair.py"))
+        path = models_folder() / name / "pair.py"
+        variants = [f":{other}" for other in pairs_in(path) if other != DEFAULT]
+        told = _first_line(path) + (f" Also {', '.join(variants)}." if variants else "")
+        table.add_row(name, expected, told)
     Console().print(table)
 
 
@@ -153,7 +174,7 @@ def verify_trace(
     trace = Trace.load(against)
 
     def work(loaded: Pair, progress: Progress) -> Result:
-        chosen = phases.split(",") if phases else None
+        chosen = None if phases is None else [p for p in phases.split(",") if p]
         return verify(
             loaded, trace, device=_device(device), keras_backend=keras_backend, phases=chosen, progress=progress
         )
@@ -268,15 +289,18 @@ def _stderr_aside() -> Generator[None]:
 
 def _write(result: Result, out: Path | None) -> Path:
     folder = out or Path("xcheck-results") / result.pair
-    result.to_json(folder / "result.json")
-    result.to_html(folder / "report.html")
+    try:
+        result.to_json(folder / "result.json")
+        result.to_html(folder / "report.html")
+    except OSError as error:
+        raise FileError("The result cannot be written.", where=str(folder), cause=str(error)) from error
     return folder
 
 
 def _finish(result: Result, out: Path | None, *, strict: bool, quiet: bool, verbose: bool, expect: bool) -> None:
     folder = _write(result, out)
     if quiet:
-        print(result.report().partition("\n")[0])
+        print(as_text(result, width=QUIET_WIDTH).partition("\n")[0])
     else:
         print_result(result, Console(), verbose=verbose)
         print(f"\nwritten: {folder / 'result.json'}, {folder / 'report.html'}")
@@ -307,8 +331,14 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except BadInput as error:
+        if os.environ.get("XCHECK_TRACEBACK"):
+            raise
         print(f"{error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+    except Exception:  # noqa: BLE001 - Python would exit with 1, which says DIFFERENT; a bug of ours says nothing
+        traceback.print_exc()
+        print("This is a bug of xcheck, and no verdict. Please report it with the lines above.", file=sys.stderr)
+        sys.exit(NO_VERDICT)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ class Measure:
         required_tolerance: the smallest t with |K - T| <= t * (scale + |T|) everywhere.
         worst_index: of the element, in the array's own shape.
         reference_value, other_value: T and K there.
-        all_zero: both arrays are exactly zero.
     """
 
     norm: float
@@ -44,7 +43,6 @@ class Measure:
     worst_index: tuple[int, ...]
     reference_value: float
     other_value: float
-    all_zero: bool
 
     def get(self, metric: str) -> float:
         """The value of one of `METRICS`."""
@@ -129,11 +127,9 @@ def measure(reference: Shaped[Array, "*shape"], other: Shaped[Array, "*shape"], 
     t, k = reference.reshape(-1), other.reshape(-1)
     total = worst = required = 0.0
     worst_at = 0
-    any_value = False
     squares = np.empty(t.size if reference.ndim > 1 else 0)
     for start in range(0, t.size, CHUNK):
         part_t, part_k = t[start : start + CHUNK], k[start : start + CHUNK]
-        any_value = any_value or bool(part_t.any()) or bool(part_k.any())
         gap = _gap(part_t, part_k) * unit
         total += float(gap @ gap)
         at = int(gap.argmax())
@@ -156,7 +152,6 @@ def measure(reference: Shaped[Array, "*shape"], other: Shaped[Array, "*shape"], 
         worst_index=index,
         reference_value=float(t[worst_at]),
         other_value=float(k[worst_at]),
-        all_zero=not any_value,
     )
 
 

@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
-from .check import (
-    AVAILABLE,
-    Device,
-    Progress,
-    Reference,
-    Sides,
-    begin,
-    choose_backend,
-    choose_device,
-    pipeline,
-    silent,
-    validate,
-)
+from .check import AVAILABLE, Reference, begin, pipeline, validate
+from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .errors import BatchError, FileError
 from .inventory import Entry, Inventory
 from .lockstep import ReferenceStep, batches_of, reference_steps
@@ -26,7 +15,7 @@ from .pair import Pair
 from .result import Result
 from .trace import Trace
 
-_HEADER = {"pair", "side", "precision", "seed", "environment", "inventory", "batches", "unmapped_slots"}
+_HEADER = {"pair", "side", "precision", "seed", "environment", "inventory", "batches", "repeatable", "unmapped_slots"}
 SEMANTIC = tuple(phase for phase in AVAILABLE if phase != "trajectory")
 """The phases that a trace can be verified in: those whose steps are re-synced."""
 
@@ -48,7 +37,7 @@ def record(
         BadInput: something the user gave cannot be used.
     """
     findings = begin(pair, seed, steps, AVAILABLE)
-    validate(steps, ("float64",))
+    validate(steps, seed, ("float64",))
     with Sides(findings, choose_device(pair, device, pair.reference), progress).open(pair.reference) as runner:
         inventory = _numbered(runner.inventory())
         made = list(reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed))
@@ -60,6 +49,7 @@ def record(
             "environment": findings.environment,
             "inventory": [asdict(entry) for entry in inventory.entries],
             "batches": [step.batch.digest() for step in made],
+            "repeatable": [step.repeatable for step in made],
             "unmapped_slots": runner.unmapped_slots(),
         }
     return Trace(header, tuple(step.record for step in made), tuple(step.twins for step in made))
@@ -90,6 +80,7 @@ def verify(
         raise FileError("This trace is damaged.", cause=f"its header lacks {', '.join(lacking) or 'every step'}")
     phases = SEMANTIC if phases is None else phases
     findings = begin(pair, int(header["seed"]), len(trace.steps), phases)
+    findings.notes.append("verified against a recording: neither float32 nor a free run is part of it")
     findings.environment[pair.reference] = {"recorded": True, **header["environment"].get(pair.reference, {})}
     with findings.reporting():
         if (header["pair"], header["side"]) != (pair.name, pair.reference):
@@ -116,7 +107,8 @@ def verify(
 def _recorded(pair: Pair, trace: Trace) -> Iterator[ReferenceStep]:
     batches = batches_of(pair, int(trace.header["seed"]), len(trace.steps))
     digests: Sequence[str] = trace.header["batches"]
-    for batch, made, twins, digest in zip(batches, trace.steps, trace.twins, digests, strict=True):
+    repeatable: Sequence[bool] = trace.header["repeatable"]
+    for batch, made, twins, digest, repeats in zip(batches, trace.steps, trace.twins, digests, repeatable, strict=True):
         if batch.digest() != digest:
             raise BatchError(
                 "This pair does not give the batches that the trace was made from.",
@@ -124,7 +116,7 @@ def _recorded(pair: Pair, trace: Trace) -> Iterator[ReferenceStep]:
                 cause="the data, or a library that reads or shuffles it, is another on this machine",
                 todo="record the trace again, or let `batches` depend on its seed alone",
             )
-        yield ReferenceStep(batch, made, twins)
+        yield ReferenceStep(batch, made, twins, repeats)
 
 
 def _numbered(inventory: Inventory) -> Inventory:

@@ -7,6 +7,7 @@ against the reference's own float64 values, does one side lose far more precisio
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -120,9 +121,9 @@ def _semantic(frame: Frame, item: Item, floor: float) -> Check:
 def _numeric(frame: Frame, item: Item, floor: float) -> Check:
     """How much more precision one side loses than the other, as a ratio of errors against the float64 values.
 
-    Each error is measured by the same three rulers. The ratio divides by the larger of the other side's error, the
-    measured response of the reference to one rounding error, and eps of the precision, so that a lucky exact value
-    makes no ratio infinite. A side may lose `KAPPA` times more, which is what rounding alone can do.
+    Each error is measured by the same three rulers. The ratio divides by the larger of the other side's error and the
+    noise of the reference: its measured response to one rounding error, and eps * sqrt(n) for a sum of n terms, which
+    one library may add up in pairs and another one by one. A side may lose `KAPPA` times more, as in float64.
     """
     truth, k = _values(item)
     own, *twins = item.twins or (None,)
@@ -132,7 +133,8 @@ def _numeric(frame: Frame, item: Item, floor: float) -> Check:
         return frame.check(item, Verdict.NUMERIC, f"not finite in float32 on the {frame.reference} side alone")
     theirs, ours = measure(truth, k, floor), measure(truth, own, floor)
     responses = [measure(own, twin, floor) for twin in twins if twin is not None]
-    eps = epsilon(frame.precision) * _cancellation(item, max(rms(truth), floor))
+    cancellation = _cancellation(item, max(rms(truth), floor))
+    eps = epsilon(frame.precision) * max(cancellation, math.sqrt(frame.terms))
     ratios: list[tuple[float, str, str]] = []
     for metric in METRICS:
         least = max([eps, *(r.get(metric) for r in responses)])

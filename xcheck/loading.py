@@ -16,6 +16,7 @@ from .pair import Pair
 from .sides.base import calling
 
 PAIR_FILE = "pair.py"
+DEFAULT = "PAIR"
 
 
 def models_folder() -> Path:
@@ -40,6 +41,12 @@ def load_pair(spec: str, settings: Mapping[str, Any] | None = None) -> Pair:
         UserCodeError: the file raised when it was imported, or its function did.
     """
     location, attribute = _split(spec)
+    if settings and attribute != DEFAULT:
+        raise PairError(
+            "A pair is either named or made from settings.",
+            numbers=f"got {spec} and {', '.join(settings)}",
+            todo=f"leave out :{attribute}, and give what it stands for as --set KEY=VALUE",
+        )
     path = _locate(location)
     module = _import(path)
     if settings:
@@ -82,7 +89,7 @@ def _split(spec: str) -> tuple[str, str]:
     location, separator, attribute = spec.rpartition(":")
     if separator and attribute.isidentifier():
         return location, attribute
-    return spec, "PAIR"
+    return spec, DEFAULT
 
 
 def _locate(location: str) -> Path:
@@ -122,7 +129,7 @@ def _import(path: Path) -> types.ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with calling(f"file {path.name}, imported,", todo=f"try: python {path}"):
+        with calling(f"file {path.name}, imported,", todo="XCHECK_TRACEBACK=1 shows the whole traceback"):
             spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]

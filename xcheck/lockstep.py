@@ -56,13 +56,14 @@ class StepPair:
         return self.reference.record.step
 
 
-def batches_of(pair: Pair, seed: int, steps: int, *, fewer: bool = False) -> Iterator[Batch]:
+def batches_of(pair: Pair, seed: int, steps: int, *, option: str = "--steps", fewer: bool = False) -> Iterator[Batch]:
     """The pair's first `steps` batches.
 
     Args:
         pair: whose batches.
         seed: given to it.
         steps: how many are wanted.
+        option: of the command line that asked for as many.
         fewer: be content with as many as there are.
 
     Raises:
@@ -82,7 +83,7 @@ def batches_of(pair: Pair, seed: int, steps: int, *, fewer: bool = False) -> Ite
                 "The pair's batches ended before the steps did.",
                 where=f"Pair({pair.name!r}).batches",
                 numbers=f"{number - 1} batches for {steps} steps",
-                todo=f"yield at least {steps} batches, or run with --steps {number - 1}",
+                todo=f"yield at least {steps} batches, or run with {option} {number - 1}",
             )
         if not isinstance(batch, Batch):
             raise BatchError(

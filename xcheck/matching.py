@@ -139,14 +139,14 @@ class _Builder:
     def __init__(self, torch: Inventory, keras: Inventory) -> None:
         self.torch, self.keras = torch, keras
         self.matches: dict[tuple[str, str], Match] = {}
-        self.waived: dict[str, str] = {}
+        self.waived: dict[tuple[SideName, str], str] = {}
         self.owners: dict[str, str] = {}
 
     def add(self, key: str, target: WeightTarget) -> None:
         if isinstance(target, Waiver):
             side = self.torch if self.torch.find(key) or not self.keras.find(key) else self.keras
             name: SideName = "torch" if side is self.torch else "keras"
-            self.waived[side.canonical_path(_entry(side, name, key).path)] = target.reason
+            self.waived[name, side.canonical_path(_entry(side, name, key).path)] = target.reason
             return
         torch_entry = _entry(self.torch, "torch", key)
         if isinstance(target, str):
@@ -201,7 +201,7 @@ class _Builder:
         )
 
     def add_buffers(self) -> None:
-        taken = {m.torch for m in self.matches.values()} | set(self.waived)
+        taken = {m.torch for m in self.matches.values()} | self._waived("torch")
         for entry in self.torch.buffers():
             owner = self.owners.get(entry.owner)
             if entry.path in taken or owner is None:
@@ -211,9 +211,12 @@ class _Builder:
                 if other.owner == owner and layout is not None:
                     self.match(entry, other.path, layout)
 
+    def _waived(self, side: SideName) -> set[str]:
+        return {path for of, path in self.waived if of == side}
+
     def plan(self, reference: SideName) -> MatchPlan:
-        torch_done = {m.torch for m in self.matches.values()} | set(self.waived)
-        keras_done = {m.keras for m in self.matches.values()} | set(self.waived)
+        torch_done = {m.torch for m in self.matches.values()} | self._waived("torch")
+        keras_done = {m.keras for m in self.matches.values()} | self._waived("keras")
         ordered = sorted(self.matches.values(), key=lambda m: m.buffer)
         left: list[tuple[SideName, str]] = []
         left.extend(("torch", e.path) for e in self.torch.buffers() if e.path not in torch_done)
@@ -221,7 +224,7 @@ class _Builder:
         return MatchPlan(
             reference,
             tuple(ordered),
-            self.waived,
+            {path: reason for (_, path), reason in self.waived.items()},
             tuple(e.path for e in self.torch.parameters() if e.path not in torch_done),
             tuple(e.path for e in self.keras.parameters() if e.path not in keras_done),
             tuple(left),

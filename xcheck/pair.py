@@ -139,7 +139,9 @@ class TorchSide:
         penalty: (model) -> scalar or dict of named scalars, added to the loss.
         prepare: (batch) -> (inputs, targets); inputs as a dict (keyword arguments), a tuple (positional) or one
             array.
-        step: (model, optimizer, batch) -> loss; replaces the standard training step whole.
+        step: (model, optimizer, batch) -> loss; replaces the standard training step whole. `batch` has the prepared
+            inputs, targets and sample_weight as tensors. What the step keeps belongs on the model or the optimizer,
+            a scheduler as `optimizer.scheduler`.
         after_step: (model) -> None, after the optimizer's step; for constraints.
         outputs: (raw) -> tensor or dict of named tensors, what is compared and what the loss receives.
     """
@@ -207,6 +209,11 @@ class Expectation:
     cause: str | None = None
 
     def __post_init__(self) -> None:
+        if self.verdict not in Verdict.__members__:
+            raise PairError(
+                "An expectation names no verdict.", numbers=f"got {self.verdict!r}; verdicts: {', '.join(Verdict)}"
+            )
+        object.__setattr__(self, "verdict", Verdict(self.verdict))
         if self.phase is not None and self.phase not in PHASES:
             raise PairError(
                 f"There is no phase {self.phase!r}.",

@@ -175,6 +175,8 @@ class Trace:
         Raises:
             FileError: the file is missing, damaged, or not a trace of this version.
         """
+        if not Path(path).is_file():
+            raise FileError("There is no such trace.", where=str(path), todo="xcheck record PAIR --out TRACE")
         try:
             opened: Any = safe_open(path, framework="numpy")
             with opened as file:

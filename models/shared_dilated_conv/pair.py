@@ -71,7 +71,7 @@ def pair(image_size: int = 10, head: str = "flat", plain_adam: bool = False) -> 
         return keras.optimizers.Adam(learning_rate=1e-3)
 
     return xcheck.Pair(
-        name="shared_dilated_conv" if head == "flat" else "shared_dilated_conv_per_pixel",
+        name="shared_dilated_conv" + ("" if head == "flat" else "_as_written") + ("_plain_adam" if plain_adam else ""),
         torch=xcheck.TorchSide(
             build_torch,
             loss=torch_loss,

@@ -67,8 +67,10 @@ def pair(
 
         return keras.optimizers.SGD(learning_rate=0.01)
 
+    variant = ["frozen"] * (not trainable) + ["zero_inputs"] * zero_inputs
+    variant += [f"{uses}_uses"] * (uses != 2) + [f"counted_{counted}_times"] * (counted != 1)
     return xcheck.Pair(
-        name="shared_submodel_regularizer",
+        name="_".join(["shared_submodel_regularizer", *variant]),
         torch=xcheck.TorchSide(build_torch, loss=torch_loss, optimizer=torch_optimizer, penalty=penalty),
         keras=xcheck.KerasSide(build_keras, loss="mean_squared_error", optimizer=keras_optimizer),
         batches=table(features, uses, zero_inputs),

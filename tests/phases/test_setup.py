@@ -194,3 +194,13 @@ def test_a_frozen_parameter_that_is_a_buffer_on_the_other_side_is_synced_or_refu
     sent = plan.for_follower(State({"scale.value": np.ones(2)}), slots=False)
     (found,) = sync_checks(plan, "float64", sent, State({}, {"scale/value": np.ones(2)}))
     assert found.verdict == "EQUIVALENT"
+
+
+def test_a_buffer_that_is_a_frozen_parameter_on_the_other_side_is_compared_as_a_parameter():
+    torch = inventory(entry("scale.value", (2,), "Scale", trainable=False, buffer=True))
+    keras = inventory(entry("scale/value", (2,), "Scale", trainable=False))
+    plan = plan_from_map(torch, keras, {"scale.value": "scale/value"})
+    assert [m.torch for m in plan.parameters] == ["scale.value"]
+    sent = plan.for_follower(State({}, {"scale.value": np.ones(2)}), slots=False)
+    (found,) = sync_checks(plan, "float64", sent, State({"scale/value": np.zeros(2)}))
+    assert found.verdict == "DIFFERENT"

@@ -129,13 +129,14 @@ def test_a_phase_that_was_expected_and_did_not_run_has_a_row():
     assert not any("not run" in line for line in as_text(different()).splitlines())
 
 
-def test_failing_checks_come_worst_first_ten_of_them():
+def test_failing_checks_come_worst_first_and_each_quantity_once():
     text = as_text(different(), width=120)
     section = text.split("26 of 71 checks DIFFERENT, worst first\n")[1].split("\n\n")[0].splitlines()[2:]
-    errors = [float(line.split()[-3]) for line in section[:10]]
-    assert errors == sorted(errors, reverse=True)
-    assert {line.split()[0] for line in section[:10]} == {"update"}
-    assert section[10].strip() == "+16 more in result.json"
+    errors = [float(line.split()[-3]) for line in section[:-1]]
+    assert errors[:-1] == sorted(errors[:-1], reverse=True)
+    assert [line.split()[0] for line in section[:-1]] == ["update"] * (len(section) - 2) + ["trajectory"]
+    assert len({line.split()[2] for line in section[:-1]}) == len(section) - 1  # each quantity once, where it is worst
+    assert section[-1].strip() == f"+{26 - len(section) + 1} more in result.json"
     assert "more in result.json" not in as_text(different(), verbose=True)
 
 

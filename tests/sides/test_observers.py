@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ports import dilated_conv, mlp, submodel_regularizer
 
-from xcheck.check import _runner
+from xcheck.choose import _runner
 from xcheck.sides.base import Runner
 from xcheck.trace import StepRecord
 
@@ -17,7 +17,7 @@ PAIRS = {"mlp": mlp, "dilated_conv": dilated_conv, "submodel_regularizer": submo
 
 
 def train(pair: Any, side: str, observe: bool) -> list[StepRecord]:
-    runner: Runner = _runner(getattr(pair, side), side, "float64", "cpu", 0)  # type: ignore[arg-type]
+    runner: Runner = _runner(pair, side, "float64", "cpu", 0)  # type: ignore[arg-type]
     chosen = list(islice(pair.batches(0), 5))
     getattr(runner, "prime", lambda _: None)(chosen[0])
     return [runner.step(number, batch, observe=observe) for number, batch in enumerate(chosen, 1)]
@@ -42,7 +42,7 @@ def test_gradients_of_a_shared_weight_accumulate_in_the_users_order() -> None:
 
     def gradient(observe: bool) -> np.ndarray:
         pair = dilated_conv()
-        runner: Any = _runner(pair.torch, "torch", "float64", "cpu", 0)
+        runner: Any = _runner(pair, "torch", "float64", "cpu", 0)
         batch = next(iter(pair.batches(3)))
         runner.step(1, batch, observe=observe)
         first: torch.Tensor = runner.model.branches[0].weight

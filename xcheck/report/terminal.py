@@ -109,7 +109,7 @@ def _sections(result: Result, width: int, verbose: bool) -> Iterable[tuple[str, 
         yield "Phases", _phases(phases, wide=width >= WIDE)
     failing = views.failing(result)
     if failing:
-        shown = failing if verbose else failing[:SHOWN]
+        shown = failing if verbose else views.once_each(failing)[:SHOWN]
         yield (
             views.failing_title(result),
             _failing(shown, len(failing) - len(shown), wide=width >= WIDE, verbose=verbose),
@@ -144,7 +144,7 @@ def _evidence(check: Check) -> list[tuple[str, RenderableType]]:
     lines: list[tuple[str, RenderableType]] = []
     if check.required_tolerance is not None:
         lines.append(("tolerance", Text(f"would pass at {number(check.required_tolerance)}")))
-    if check.worst_index is not None:
+    if check.worst_index:  # a scalar has none
         lines.append(("element", Text(index(check.worst_index))))
     if check.torch_value is not None or check.keras_value is not None:
         torch, keras = two_values(check.torch_value, check.keras_value)

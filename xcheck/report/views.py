@@ -47,6 +47,14 @@ def failing(result: Result) -> list[Check]:
     return worst_first([c for c in result.checks if c.verdict is not Verdict.EQUIVALENT])
 
 
+def once_each(checks: Sequence[Check]) -> list[Check]:
+    """The first of each quantity: one that fails in every step does not crowd out the others."""
+    first: dict[tuple[str, str | None, str], Check] = {}
+    for check in checks:
+        first.setdefault((check.phase, check.precision, check.name), check)
+    return list(first.values())
+
+
 def passing(result: Result) -> list[Check]:
     """Every EQUIVALENT check, in the order of `worst_first`."""
     return worst_first([c for c in result.checks if c.verdict is Verdict.EQUIVALENT])

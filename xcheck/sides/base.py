@@ -135,14 +135,14 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if not _is_library(f.filename)]
-        at = own[-1] if own else frames[-1]
+        at = own[-1] if own else None
         text = _COLOUR.sub("", str(error)).strip() or "no message"
         raise UserCodeError(
             f"The pair's {what} raised {type(error).__name__}.",
-            where=f"{_short(at.filename)}:{at.lineno}, in {at.name}" + (f": {at.line}" if at.line else ""),
+            where=_place(at) if at else None,
             numbers=numbers,
             cause="\n".join([line for line in text.splitlines() if line.strip()][:12]),
-            todo=todo or "correct the pair file; run it alone in Python for the full traceback",
+            todo=todo or "correct the pair file; XCHECK_TRACEBACK=1 shows the whole traceback",
         ) from error
 
 
@@ -151,8 +151,13 @@ _HERE = Path(__file__).parent.parent
 
 
 def _is_library(filename: str) -> bool:
-    library = "site-packages" in filename or "/lib/python" in filename or filename.startswith("<")
+    library = "site-packages" in filename or "/lib/python" in filename or not Path(filename).is_absolute()
     return library or Path(filename).is_relative_to(_HERE)
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    line = f": {frame.line}" if frame.line else ""
+    return f"{_short(frame.filename)}:{frame.lineno}, in {frame.name}{line}"
 
 
 def _short(filename: str) -> str:

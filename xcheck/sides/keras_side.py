@@ -53,7 +53,7 @@ class KerasRunner:
         self.precision = precision
         self.seed = seed
         self._device = _device(device)
-        self._projected = False
+        self.projected = False
         self.islands = Islands(layer_of)
         self._names: dict[str, int] = defaultdict(int)
         with self._scope():
@@ -70,6 +70,7 @@ class KerasRunner:
             warnings.catch_warnings(),
         ):
             # A model with everything frozen is a legitimate pair; that nothing trains is reported by the check.
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"keras|tensorflow")
             warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
             yield
 
@@ -116,7 +117,7 @@ class KerasRunner:
                 "KerasSide.optimizer gave no keras.optimizers.Optimizer.",
                 numbers=f"got {describe(optimizer)}",
             )
-        self._projected = declared.loss is None
+        self.projected = declared.loss is None
         options = {"jit_compile": False, **declared.compile_options, "run_eagerly": True}
         with calling("keras compile"):
             model.compile(optimizer=optimizer, loss=keras.tree.map_structure(_in_floatx, declared.loss), **options)
@@ -206,10 +207,10 @@ class KerasRunner:
             inference = self._infer(ready) if observe else {}
             keras.utils.set_random_seed(self.seed * 1_000_003 % 2**31 + number)
             seen = Seen()
-            watch = observed(self.model, seen, self._picked, self._named_outputs, self._projected)
+            watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
             told = calling("keras training step", numbers=describe(tuple(ready)))
             rates: list[float] = []
-            with told, dropout_off(rates), watch if observe or self._projected else nullcontext():
+            with told, dropout_off(rates), watch if observe or self.projected else nullcontext():
                 logs = self.model.train_on_batch(*ready, return_dict=True)
             losses = seen.losses() or {"total": np.asarray(logs["loss"])}
             outputs = {name: to_numpy(t) for name, t in seen.outputs.items()}

@@ -176,15 +176,22 @@ class TorchRunner:
                 kept[key] = torch.full_like(value, updates) if isinstance(value, torch.Tensor) else updates
 
     def snapshot(self) -> Any:
-        optimizer = copy.deepcopy(self.optimizer.state_dict()) if self.optimizer else None
-        return self.read(), optimizer, self._updates, dict(self._lr)
+        kept = {name: copy.deepcopy(part.state_dict()) for name, part in self._stateful().items()}
+        return self.read(), kept, self._updates, dict(self._lr)
+
+    def _stateful(self) -> dict[str, Any]:
+        """The optimizer, and what is kept on it that has a state of its own, such as a scheduler."""
+        if self.optimizer is None:
+            return {}
+        held = {name: part for name, part in vars(self.optimizer).items() if hasattr(part, "load_state_dict")}
+        return {"": self.optimizer, **held}
 
     def restore(self, snapshot: Any) -> None:
-        state, optimizer, self._updates, lr = snapshot
+        state, kept, self._updates, lr = snapshot
         self._lr = dict(lr)
         self.write(State(state.parameters, state.buffers))
-        if self.optimizer is not None:
-            self.optimizer.load_state_dict(copy.deepcopy(optimizer))
+        for name, part in self._stateful().items():
+            part.load_state_dict(copy.deepcopy(kept[name]))
 
     def _slot(self, key: str) -> Slot | None:
         return find(TORCH, [c.__name__ for c in type(self.optimizer).__mro__], key)

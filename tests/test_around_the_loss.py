@@ -1,0 +1,443 @@
+"""What a training setup puts around its loss, right and wrong.
+
+Sample weights, masks, several inputs and outputs and losses, label smoothing, penalties: a correct port of each is
+equivalent, and each of their usual faults is found where it belongs with everything before it passing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+from ports import CLASSES, FEATURES, HIDDEN, assert_parts_in, mlp, torch_loss, torch_sgd
+from torch import nn
+from torch.nn import functional as F
+
+import xcheck
+from xcheck.check import AVAILABLE
+from xcheck.optim import TorchSGD
+
+PHASES = tuple(phase for phase in AVAILABLE if phase != "trajectory")
+
+
+def run(pair: xcheck.Pair, steps: int = 1) -> xcheck.Result:
+    """The semantic verdict on a few steps."""
+    return xcheck.check(pair, steps=steps, precision=("float64",), phases=PHASES)
+
+
+def assert_equivalent(pair: xcheck.Pair, steps: int = 2) -> xcheck.Result:
+    result = run(pair, steps)
+    assert result.verdict == "EQUIVALENT", result.report()
+    return result
+
+
+def parted(result: xcheck.Result, phase: str) -> set[str]:
+    """Names of what differs in a phase of the first step."""
+    return {c.name for c in result.checks if (c.phase, c.step, c.verdict) == (phase, 1, "DIFFERENT")}
+
+
+# Sample weights ------------------------------------------------------------------------------------------------
+
+
+def weighted_batches(seed: int) -> Iterator[xcheck.Batch]:
+    """Inputs (B, 6), labels (B,) and how much each example counts (B,), some not at all."""
+    rng = np.random.default_rng(seed)
+    while True:
+        counts = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 2.0, 0.5, 1.0, 1.0, 0.0])
+        targets = {"labels": rng.integers(0, CLASSES, 10), "counts": rng.permutation(counts)}
+        yield xcheck.Batch(rng.standard_normal((10, FEATURES)), targets)
+
+
+def labels_and_counts(batch: xcheck.Batch) -> Any:
+    return batch.inputs, batch.targets["labels"], batch.targets["counts"]
+
+
+def weighted(divide_by: str) -> Callable[..., Any]:
+    def loss(outputs: Any, targets: Any) -> Any:
+        each = F.cross_entropy(outputs, targets["labels"], reduction="none") * targets["counts"]
+        return each.sum() / (len(each) if divide_by == "all" else targets["counts"].sum())
+
+    return loss
+
+
+def weighted_pair(**torch_parts: Any) -> xcheck.Pair:
+    return mlp(
+        torch={"loss": weighted("all"), **torch_parts},
+        keras={
+            "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            "prepare": labels_and_counts,
+        },
+        batches=weighted_batches,
+    )
+
+
+def test_sample_weights() -> None:
+    assert_equivalent(weighted_pair())
+
+
+def test_sample_weights_in_the_users_own_step() -> None:
+    def step(model: Any, optimizer: Any, batch: Any) -> Any:
+        optimizer.zero_grad()
+        loss = (F.cross_entropy(model(batch.inputs), batch.targets, reduction="none") * batch.sample_weight).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    assert_equivalent(weighted_pair(step=step, prepare=labels_and_counts))
+
+
+def test_mean_over_the_weights_instead_of_the_examples() -> None:
+    assert_parts_in(run(weighted_pair(loss=weighted("kept"))), "loss")
+
+
+def test_sample_weights_that_the_loss_never_sees() -> None:
+    """The standard step has no place for a third item; that it goes nowhere has to be said."""
+    with pytest.raises(xcheck.BadInput, match="sample_weight"):
+        run(weighted_pair(loss=torch_loss, prepare=labels_and_counts))
+
+
+# Masks ---------------------------------------------------------------------------------------------------------
+
+TOKENS, LENGTH, SIZE = 7, 5, 4
+
+
+def padded_batches(seed: int) -> Iterator[xcheck.Batch]:
+    """Tokens (B, T), 0 where a sentence has ended, and the label of each token."""
+    rng = np.random.default_rng(seed)
+    while True:
+        tokens = rng.integers(1, TOKENS, (6, LENGTH))
+        kept = np.arange(LENGTH) < np.array([5, 3, 1, 4, 2, 5])[:, None]
+        yield xcheck.Batch(tokens * kept, rng.integers(0, CLASSES, tokens.shape), compare={"output": kept})
+
+
+class Tagger(nn.Module):
+    """Tokens (B, T) -> logits (B, T, 3); `at_padding` is added where a sentence has ended."""
+
+    def __init__(self, at_padding: float = 0.0) -> None:
+        super().__init__()
+        self.table = nn.Embedding(TOKENS, SIZE)
+        self.head = nn.Linear(SIZE, CLASSES)
+        self.at_padding = at_padding
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.table(tokens)) + self.at_padding * (tokens == 0).unsqueeze(-1)
+
+
+def keras_tagger() -> Any:
+    tokens = keras.Input((LENGTH,), dtype="int32")
+    x = keras.layers.Embedding(TOKENS, SIZE, mask_zero=True, name="table")(tokens)
+    return keras.Model(tokens, keras.layers.Dense(CLASSES, name="head")(x))
+
+
+def token_loss(divide_by: str) -> Callable[..., Any]:
+    def loss(outputs: Any, targets: Any) -> Any:
+        total = F.cross_entropy(outputs.mT, targets, ignore_index=-100, reduction="sum")
+        return total / (targets.numel() if divide_by == "all" else (targets != -100).sum())
+
+    return loss
+
+
+def ignored_where_padded(batch: xcheck.Batch) -> Any:
+    return batch.inputs, np.where(batch.inputs == 0, -100, batch.targets)
+
+
+def tagger_pair(batches: Any = padded_batches, at_padding: float = 0.0, divide_by: str = "kept") -> xcheck.Pair:
+    return mlp(
+        torch={
+            "build": lambda: Tagger(at_padding),
+            "loss": token_loss(divide_by),
+            "prepare": ignored_where_padded,
+        },
+        keras={"build": keras_tagger, "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+        batches=batches,
+        weight_map={
+            "table.weight": "table/embeddings",
+            "head.weight": "head/kernel",
+            "head.bias": "head/bias",
+        },
+    )
+
+
+def test_a_masked_loss_and_masked_outputs() -> None:
+    result = assert_equivalent(tagger_pair(at_padding=3.0))
+
+
+def test_what_is_padding_counts_where_no_mask_says_so() -> None:
+    def unmasked(seed: int) -> Iterator[xcheck.Batch]:
+        for batch in padded_batches(seed):
+            yield xcheck.Batch(batch.inputs, batch.targets)
+
+    assert_parts_in(run(tagger_pair(unmasked, at_padding=3.0)), "forward")
+
+
+def test_mean_over_all_tokens_instead_of_the_kept() -> None:
+    result = run(tagger_pair(divide_by="all"))
+    assert_parts_in(result, "loss")
+    assert parted(result, "loss") == {"data", "total"}
+
+
+@pytest.mark.parametrize(
+    ("compare", "message"),
+    [({"logits": (6, LENGTH)}, "names no output"), ({"output": (6, LENGTH + 1)}, "does not fit")],
+)
+def test_a_mask_that_fits_no_output(compare: dict[str, tuple[int, ...]], message: str) -> None:
+    def batches(seed: int) -> Iterator[xcheck.Batch]:
+        for batch in padded_batches(seed):
+            masks = {name: np.ones(shape, dtype=bool) for name, shape in compare.items()}
+            yield xcheck.Batch(batch.inputs, batch.targets, compare=masks)
+
+    with pytest.raises(xcheck.BadInput, match=message):
+        run(tagger_pair(batches))
+
+
+# Several inputs, outputs and losses ----------------------------------------------------------------------------
+
+
+def two_headed_batches(seed: int) -> Iterator[xcheck.Batch]:
+    rng = np.random.default_rng(seed)
+    while True:
+        inputs = {"left": rng.standard_normal((10, 3)), "right": rng.standard_normal((10, 2))}
+        yield xcheck.Batch(inputs, {"kind": rng.integers(0, CLASSES, 10), "value": rng.standard_normal((10, 1))})
+
+
+class TwoHeaded(nn.Module):
+    """left (B, 3) and right (B, 2) -> kind (B, 3) and value (B, 1)."""
+
+    def __init__(self, *more: str) -> None:
+        super().__init__()
+        self.body = nn.Linear(5, HIDDEN)
+        self.kind = nn.Linear(HIDDEN, CLASSES)
+        self.value = nn.Linear(HIDDEN, 1)
+        self.more = more
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = torch.tanh(self.body(torch.cat([left, right], dim=-1)))
+        return {"kind": self.kind(x), "value": self.value(x), **dict.fromkeys(self.more, x)}
+
+
+def keras_two_headed() -> Any:
+    left, right = keras.Input((3,), name="left"), keras.Input((2,), name="right")
+    x = keras.layers.Dense(HIDDEN, activation="tanh", name="body")(keras.layers.Concatenate()([left, right]))
+    kind, value = keras.layers.Dense(CLASSES, name="kind")(x), keras.layers.Dense(1, name="value")(x)
+    return keras.Model({"left": left, "right": right}, {"kind": kind, "value": value})
+
+
+TWO_HEADED_MAP = {
+    f"{layer}.{torch_role}": f"{layer}/{keras_role}"
+    for layer in ("body", "kind", "value")
+    for torch_role, keras_role in (("weight", "kernel"), ("bias", "bias"))
+}
+
+
+def two_losses(weight: float = 0.3) -> Callable[..., Any]:
+    def loss(outputs: Any, targets: Any) -> dict[str, Any]:
+        return {
+            "kind": F.cross_entropy(outputs["kind"], targets["kind"]),
+            "value": weight * F.mse_loss(outputs["value"], targets["value"]),
+        }
+
+    return loss
+
+
+def two_headed(torch: dict[str, Any] | None = None, keras_parts: dict[str, Any] | None = None) -> xcheck.Pair:
+    losses = {"kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "value": "mse"}
+    return mlp(
+        torch={"build": TwoHeaded, "loss": two_losses(), **(torch or {})},
+        keras={
+            "build": keras_two_headed,
+            "loss": losses,
+            "compile_options": {"loss_weights": {"kind": 1.0, "value": 0.3}},
+            **(keras_parts or {}),
+        },
+        batches=two_headed_batches,
+        weight_map=TWO_HEADED_MAP,
+    )
+
+
+def test_two_inputs_outputs_and_losses_by_name() -> None:
+    result = assert_equivalent(two_headed())
+    outputs = {c.name for c in result.checks if c.phase == "forward"}
+    assert outputs == {f"{name} ({mode})" for name in ("kind", "value") for mode in ("inference", "training")}
+
+
+def test_two_outputs_and_losses_in_order() -> None:
+    def build() -> Any:
+        named = keras_two_headed()
+        return keras.Model(list(named.inputs), [named.output["kind"], named.output["value"]])
+
+    class InOrder(TwoHeaded):
+        def forward(self, left: torch.Tensor, right: torch.Tensor) -> Any:
+            return tuple(super().forward(left, right).values())
+
+    def loss(outputs: Any, targets: Any) -> Any:
+        return two_losses()(dict(zip(("kind", "value"), outputs, strict=True)), targets)
+
+    def prepare(batch: xcheck.Batch) -> Any:
+        left, right = batch.inputs["left"], batch.inputs["right"]
+        return [left, right], [batch.targets["kind"], batch.targets["value"]]
+
+    keras_parts = {
+        "build": build,
+        "prepare": prepare,
+        "loss": [keras.losses.SparseCategoricalCrossentropy(from_logits=True), "mse"],
+        "compile_options": {"loss_weights": [1.0, 0.3]},
+    }
+    assert_equivalent(two_headed({"build": InOrder, "loss": loss}, keras_parts))
+
+
+def test_the_weight_of_one_loss_is_a_millionth_off() -> None:
+    result = run(two_headed({"loss": two_losses(0.3 * (1 + 1e-6))}))
+    assert_parts_in(result, "loss")
+    assert parted(result, "gradient") >= {"value.weight", "value.bias"}
+    assert not parted(result, "gradient") & {"kind.weight", "kind.bias"}
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_one_loss_is_left_out() -> None:
+    losses = {"kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "value": None}
+    keras_parts = {"loss": losses, "compile_options": {}}
+    assert_parts_in(run(two_headed(keras_parts=keras_parts)), "loss")
+
+
+def test_the_loss_weights_are_left_out() -> None:
+    assert_parts_in(run(two_headed(keras_parts={"compile_options": {}})), "loss")
+
+
+def test_an_output_that_one_side_lacks() -> None:
+    result = run(two_headed({"build": lambda: TwoHeaded("features")}))
+    assert_parts_in(result, "forward")
+    assert parted(result, "forward") == {"features (inference)", "features (training)"}
+    assert all(c.detail == "missing on the keras side alone" for c in result.checks if c.verdict == "DIFFERENT")
+
+
+def test_two_inputs_are_swapped() -> None:
+    def batches(seed: int) -> Iterator[xcheck.Batch]:
+        for batch in two_headed_batches(seed):
+            inputs = {"left": batch.inputs["left"], "right": batch.inputs["left"][:, ::-1]}
+            yield xcheck.Batch(inputs, batch.targets)
+
+    def build() -> Any:
+        left, right = keras.Input((3,), name="left"), keras.Input((3,), name="right")
+        x = keras.layers.Dense(HIDDEN, activation="tanh", name="body")(keras.layers.Concatenate()([right, left]))
+        heads = {"kind": CLASSES, "value": 1}
+        return keras.Model(
+            {"left": left, "right": right}, {name: keras.layers.Dense(n, name=name)(x) for name, n in heads.items()}
+        )
+
+    def wide() -> Any:
+        model = TwoHeaded()
+        model.body = nn.Linear(6, HIDDEN)
+        return model
+
+    pair = two_headed({"build": wide}, {"build": build})
+    result = run(
+        xcheck.Pair(name="swapped", torch=pair.torch, keras=pair.keras, batches=batches, weight_map=TWO_HEADED_MAP)
+    )
+    assert_parts_in(result, "forward")
+
+
+# Label smoothing -----------------------------------------------------------------------------------------------
+
+
+def one_hot(batch: xcheck.Batch) -> Any:
+    return batch.inputs, np.eye(CLASSES)[batch.targets]
+
+
+def smoothed(**options: Any) -> dict[str, Any]:
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, **options)
+    return {"loss": loss, "prepare": one_hot}
+
+
+def smooth_loss(outputs: Any, targets: Any) -> Any:
+    return F.cross_entropy(outputs, targets, label_smoothing=0.1)
+
+
+def test_label_smoothing() -> None:
+    assert_equivalent(mlp(torch={"loss": smooth_loss}, keras=smoothed(label_smoothing=0.1)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"label_smoothing": 0.1 * (1 + 1e-6)}, {"label_smoothing": 0.1 * CLASSES / (CLASSES - 1)}],
+    ids=["none", "a-millionth-off", "shared-among-the-others"],
+)
+def test_another_label_smoothing(options: dict[str, Any]) -> None:
+    assert_parts_in(run(mlp(torch={"loss": smooth_loss}, keras=smoothed(**options))), "loss")
+
+
+# Penalties -----------------------------------------------------------------------------------------------------
+
+
+def regularized(regularizer: Callable[[], Any]) -> Callable[[], Any]:
+    def build() -> Any:
+        hidden = keras.layers.Dense(HIDDEN, activation="tanh", name="hidden", kernel_regularizer=regularizer())
+        return keras.Sequential([keras.Input((FEATURES,)), hidden, keras.layers.Dense(CLASSES, name="head")])
+
+    return build
+
+
+def squares(factor: float) -> Callable[[Any], Any]:
+    return lambda model: factor * model[0].weight.square().sum()
+
+
+def magnitudes(factor: float) -> Callable[[Any], Any]:
+    return lambda model: factor * model[0].weight.abs().sum()
+
+
+def both(factor: float) -> Callable[[Any], Any]:
+    return lambda model: squares(factor)(model) + magnitudes(factor)(model)
+
+
+PENALTIES = {
+    "L2": (squares, lambda a: keras.regularizers.L2(a)),
+    "L1": (magnitudes, lambda a: keras.regularizers.L1(a)),
+    "both": (both, lambda a: keras.regularizers.L1L2(a, a)),
+}
+
+
+@pytest.mark.parametrize("kind", PENALTIES)
+def test_penalties(kind: str) -> None:
+    ours, theirs = PENALTIES[kind]
+    assert_equivalent(mlp(torch={"penalty": ours(0.01)}, keras={"build": regularized(lambda: theirs(0.01))}))
+
+
+def test_a_regularizer_that_was_made_before_the_run() -> None:
+    made = keras.regularizers.L1(0.01)
+    assert_equivalent(mlp(torch={"penalty": magnitudes(0.01)}, keras={"build": regularized(lambda: made)}))
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5, 1 + 1e-6])
+@pytest.mark.parametrize("kind", ["L1", "L2"])
+def test_the_factor_of_a_penalty(kind: str, factor: float) -> None:
+    ours, theirs = PENALTIES[kind]
+    result = run(mlp(torch={"penalty": ours(0.01)}, keras={"build": regularized(lambda: theirs(0.01 * factor))}))
+    assert_parts_in(result, "loss")
+    assert parted(result, "loss") == {"penalty", "total"}
+    assert parted(result, "gradient") == {"0.weight"}
+
+
+@pytest.mark.parametrize(("decay", "same"), [(0.02, True), (0.01, False)])
+def test_a_penalty_is_half_a_decay(decay: float, same: bool) -> None:
+    """Keras's L2(a) adds a*sum(w^2), PyTorch's decay a*w to the gradient: the loss tells them apart at any rate."""
+
+    def optimizer(parameters: Any) -> Any:
+        parameters = list(parameters)
+        return torch_sgd([{"params": parameters[:1], "weight_decay": decay}, {"params": parameters[1:]}])
+
+    pair = mlp(
+        torch={"optimizer": optimizer},
+        keras={"build": regularized(lambda: keras.regularizers.L2(0.01)), "optimizer": lambda: TorchSGD(0.1)},
+    )
+    result = run(pair, steps=1)
+    assert_parts_in(result, "loss")
+    assert parted(result, "update") == (set() if same else {"0.weight"})
+
+
+def test_a_penalty_on_one_side_alone() -> None:
+    result = run(mlp(keras={"build": regularized(lambda: keras.regularizers.L2(0.01))}))
+    assert_parts_in(result, "loss")
+    assert parted(result, "loss") == {"penalty", "total"}

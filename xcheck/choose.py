@@ -1,0 +1,146 @@
+"""The one place that knows the concrete sides: which runner, on which device, on which backend."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from .errors import PairError, SetupError
+from .findings import Findings
+from .lockstep import batches_of
+from .matching import SideName
+from .pair import Batch, KerasSide, Pair, TorchSide
+from .sides.base import Runner
+from .sides.numpy_side import NumpyRunner, NumpySide
+
+BACKENDS = ("tensorflow", "jax", "torch")
+Device = Literal["auto", "cpu", "cuda"]
+Progress = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """No progress is shown."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Builds the sides of a pair, and describes each in the findings.
+
+    Attributes:
+        findings: of the run.
+        device: "cpu" or "cuda".
+        progress: called with a word on what is being done.
+    """
+
+    findings: Findings
+    device: str
+    progress: Progress
+
+    @contextmanager
+    def open(self, side: SideName, precision: str = "float64") -> Generator[Runner]:
+        """One side, built, with its variables made; closed when the block ends."""
+        self.progress(f"building the {side} side in {precision}")
+        findings = self.findings
+        with findings.timed("sides"):
+            runner = _runner(findings.pair, side, precision, self.device, findings.seed)
+        try:
+            with findings.timed("sides"):
+                _prime(runner, next(batches_of(findings.pair, findings.seed, 1)))
+            findings.environment = {
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "platform": f"{platform.system()} {platform.machine()}",
+                "cpus": os.cpu_count(),
+                "device": self.device,
+                **findings.environment,
+                side: dict(runner.environment()),
+            }
+            yield runner
+        finally:
+            findings.notes += runner.notes()
+            runner.close()
+
+
+def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int) -> Runner:
+    declared = getattr(pair, side)
+    if isinstance(declared, TorchSide):
+        from .sides.torch_side import TorchRunner
+
+        return TorchRunner(declared, precision=precision, device=device, seed=seed)
+    if isinstance(declared, KerasSide):
+        from .sides.keras_side import KerasRunner
+
+        runner = KerasRunner(declared, precision=precision, device=device, seed=seed)
+        if runner.projected and isinstance(pair.torch, TorchSide) and (pair.torch.loss or pair.torch.step):
+            raise PairError(
+                "Only the torch side has a loss.",
+                where=f"Pair({pair.name!r})",
+                cause="KerasSide has no loss, and its model is not compiled with one",
+                todo="give KerasSide a loss, or leave the loss out on both sides",
+            )
+        return runner
+    if isinstance(declared, NumpySide):
+        return NumpyRunner(declared, precision=precision, device=device, seed=seed)
+    raise PairError(
+        f"Pair.{side} is no side.",
+        numbers=f"got {type(declared).__name__}",
+        todo=f"pass xcheck.{'TorchSide' if side == 'torch' else 'KerasSide'}(...)",
+    )
+
+
+def _prime(runner: Runner, batch: Batch) -> None:
+    prime: Callable[[Batch], None] | None = getattr(runner, "prime", None)
+    if prime is not None:
+        prime(batch)
+
+
+def choose_backend(pair: Pair, wanted: str | None) -> None:
+    """Let Keras start on a backend.
+
+    Raises:
+        SetupError: Keras already runs on another one.
+    """
+    if not isinstance(pair.keras, KerasSide) or wanted is None:
+        return
+    if wanted not in BACKENDS:
+        raise PairError("There is no such Keras backend.", numbers=f"got {wanted!r}; backends: {', '.join(BACKENDS)}")
+    keras = sys.modules.get("keras")
+    if keras is None:
+        os.environ["KERAS_BACKEND"] = wanted
+        if wanted == "jax":
+            os.environ["JAX_ENABLE_X64"] = "1"
+        return
+    active = keras.config.backend()
+    if active != wanted:
+        raise SetupError(
+            "Keras is already running on another backend.",
+            numbers=f"wanted {wanted}, active {active}",
+            cause="something imported keras before xcheck could choose; the backend is fixed at the first import",
+            todo=f"set KERAS_BACKEND={wanted} in the environment",
+        )
+
+
+def choose_device(pair: Pair, device: Device, *sides: SideName) -> str:
+    """The device asked for; "auto" is a GPU if every side that runs sees one."""
+    if device != "auto":
+        return device
+    return "cuda" if all(_sees_gpu(getattr(pair, side)) for side in sides or ("torch", "keras")) else "cpu"
+
+
+def _sees_gpu(declared: Any) -> bool:
+    if isinstance(declared, TorchSide):
+        from .sides import torch_side
+
+        return torch_side.sees_gpu()
+    if isinstance(declared, KerasSide):
+        from .sides import keras_side
+
+        return keras_side.sees_gpu()
+    return False
