@@ -1,0 +1,71 @@
+"""Each side starts as its initializers promise, before anything is set from the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from ports import mlp
+
+import xcheck
+from xcheck.sides.keras_initial import promised
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        "glorot_uniform",
+        "glorot_normal",
+        "he_normal",
+        "he_uniform",
+        "lecun_normal",
+        "zeros",
+        "ones",
+        "random_normal",
+        "random_uniform",
+        "truncated_normal",
+    ],
+)
+def test_keras_keeps_what_it_promises(initializer: str) -> None:
+    import keras
+
+    made = keras.initializers.get(initializer)
+    for shape in ((300, 100), (3, 3, 40, 50)):
+        promise = promised(made, shape)
+        assert promise is not None
+        values = np.asarray(keras.ops.convert_to_numpy(made(shape)))
+        from xcheck.distributions import distance_bound
+
+        bound = 0.0 if promise.kind == "constant" else distance_bound(values.size, 1e-6)
+        assert promise.distance(values) <= bound
+        assert promise.distance(values * 1.1 + 0.02) > bound
+
+
+def test_an_initializer_that_is_not_known_promises_nothing() -> None:
+    import keras
+
+    assert promised(keras.initializers.Orthogonal(), (30, 30)) is None
+
+
+def test_an_initializer_that_does_not_do_what_it_says_is_different_in_this_phase() -> None:
+    def build() -> Any:
+        import keras
+
+        class Shy(keras.initializers.HeNormal):
+            def __call__(self, shape: Any, dtype: Any = None) -> Any:
+                return 0.5 * super().__call__(shape, dtype)
+
+        wide = keras.layers.Dense(400, kernel_initializer=Shy(), name="hidden")
+        return keras.Sequential([keras.Input((6,)), wide, keras.layers.Dense(3, name="head")])
+
+    def build_torch() -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(6, 400), nn.Identity(), nn.Linear(400, 3))
+
+    pair = mlp(torch={"build": build_torch}, keras={"build": build})
+    result = xcheck.check(pair, steps=1, precision=("float64",), free_steps=0)
+    wrong = [c for c in result.checks if c.verdict != "EQUIVALENT"]
+    assert [(c.phase, c.keras) for c in wrong] == [("initialization", "sequential/hidden/kernel")]
+    assert result.verdict == "DIFFERENT"
