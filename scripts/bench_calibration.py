@@ -42,8 +42,8 @@ from torch.nn import functional as F
 
 import xcheck
 import xcheck.optim
-from xcheck.check import AVAILABLE
 from xcheck.loading import load_pair
+from xcheck.phases import STEP_PHASES
 from xcheck.tolerance import KAPPA
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +52,7 @@ FEATURES, HIDDEN, CLASSES, WORDS, TOKENS, IMAGE = 6, 8, 3, 20, 5, 6
 STEPS, FREE_STEPS = 2, 5
 THREADS = (1, 2)
 DECADES = tuple(10.0**-n for n in range(2, 14))
-STEPWISE = tuple(phase for phase in AVAILABLE if phase != "trajectory")
+STEPWISE = ("inventory", "sync", *STEP_PHASES)
 
 
 # Equal pairs ------------------------------------------------------------------------------------------------------
@@ -90,8 +90,8 @@ Case = Callable[[int, Settings, Settings], xcheck.Pair]
 
 def torch_optimizer(kind: str, s: Settings) -> Callable[[Any], torch.optim.Optimizer]:
     """An optimizer of parameters; `kind` is "sgd", or the formula: "keras adam", "torch adam", the same with "w"."""
-    adam = {"beta_1": s.beta_1, "beta_2": s.beta_2, "epsilon": s.adam_epsilon}
-    own = {"lr": s.learning_rate, "betas": (s.beta_1, s.beta_2), "eps": s.adam_epsilon}
+    adam: dict[str, Any] = {"beta_1": s.beta_1, "beta_2": s.beta_2, "epsilon": s.adam_epsilon}
+    own: dict[str, Any] = {"lr": s.learning_rate, "betas": (s.beta_1, s.beta_2), "eps": s.adam_epsilon}
     return {
         "sgd": lambda p: torch.optim.SGD(p, lr=s.learning_rate, momentum=s.momentum),
         "keras adam": lambda p: xcheck.optim.KerasAdam(p, s.learning_rate, **adam),
@@ -103,8 +103,13 @@ def torch_optimizer(kind: str, s: Settings) -> Callable[[Any], torch.optim.Optim
 
 def keras_optimizer(kind: str, s: Settings) -> Callable[[], Any]:
     """The same for Keras."""
-    own = {"learning_rate": s.learning_rate, "beta_1": s.beta_1, "beta_2": s.beta_2, "epsilon": s.adam_epsilon}
-    adam = {"lr": s.learning_rate, "betas": (s.beta_1, s.beta_2), "eps": s.adam_epsilon}
+    own: dict[str, Any] = {
+        "learning_rate": s.learning_rate,
+        "beta_1": s.beta_1,
+        "beta_2": s.beta_2,
+        "epsilon": s.adam_epsilon,
+    }
+    adam: dict[str, Any] = {"lr": s.learning_rate, "betas": (s.beta_1, s.beta_2), "eps": s.adam_epsilon}
     return {
         "sgd": lambda: keras.optimizers.SGD(s.learning_rate, momentum=s.momentum),
         "keras adam": lambda: keras.optimizers.Adam(**own),
@@ -167,20 +172,31 @@ def classifier(
     )
 
 
-def mlp(optimizer: str = "sgd", regularized: bool = False, dropout: bool = False, reference: Any = "torch") -> Case:
-    """Two layers with LeakyReLU between; `regularized`: L1 and L2 on the first, and smoothed labels."""
+def mlp(
+    optimizer: str = "sgd",
+    regularized: bool = False,
+    dropout: bool = False,
+    leaky: bool = False,
+    reference: Any = "torch",
+) -> Case:
+    """Two layers with tanh or LeakyReLU between; `regularized`: L1 and L2 on the first, and smoothed labels."""
 
     def case(size: int, t: Settings, k: Settings) -> xcheck.Pair:
         def build_torch() -> nn.Module:
             drop = [nn.Dropout(t.dropout)] if dropout else []
-            return nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.LeakyReLU(t.slope), nn.Linear(HIDDEN, CLASSES), *drop)
+            return nn.Sequential(
+                nn.Linear(FEATURES, HIDDEN),
+                nn.LeakyReLU(t.slope) if leaky else nn.Tanh(),
+                nn.Linear(HIDDEN, CLASSES),
+                *drop,
+            )
 
         def build_keras() -> Any:
             penalty = keras.regularizers.L1L2(k.l1, k.l2) if regularized else None
             layers = [
                 keras.Input((FEATURES,)),
                 keras.layers.Dense(HIDDEN, kernel_regularizer=penalty, name="hidden"),
-                keras.layers.LeakyReLU(negative_slope=k.slope),
+                keras.layers.LeakyReLU(negative_slope=k.slope) if leaky else keras.layers.Activation("tanh"),
                 keras.layers.Dense(CLASSES, name="head"),
             ]
             return keras.Sequential([*layers, *([keras.layers.Dropout(k.dropout)] if dropout else [])])
@@ -209,17 +225,17 @@ def mlp(optimizer: str = "sgd", regularized: bool = False, dropout: bool = False
 class BatchNorm(nn.BatchNorm2d):
     """As Keras has it: the running variance takes in the batch's variance as it is, not times n/(n-1)."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # x: (B, C, H, W)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        # input: (B, C, H, W)
         if not self.training:
-            return super().forward(x)
+            return super().forward(input)
         with torch.no_grad():
-            variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+            variance, mean = torch.var_mean(input, (0, 2, 3), correction=0)
             for running, new in ((self.running_mean, mean), (self.running_var, variance)):
                 assert running is not None
                 assert self.momentum is not None
                 running.mul_(1 - self.momentum).add_(self.momentum * new)
-        return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        return F.batch_norm(input, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
 
 def convolution(reference: Any = "torch") -> Case:
@@ -300,9 +316,10 @@ def keras_attention(s: Settings) -> Any:
     tokens = keras.Input((TOKENS, HIDDEN))
     x = keras.layers.LayerNormalization(epsilon=s.layernorm_epsilon, name="norm")(tokens)
     query, key, value = (keras.layers.Dense(HIDDEN, use_bias=False, name=n)(x) for n in ("query", "key", "value"))
-    scores = keras.ops.matmul(query, keras.ops.transpose(key, (0, 2, 1))) * s.scale  # (B, T, T)
-    weights = keras.ops.exp(scores - keras.ops.max(scores, axis=-1, keepdims=True))
-    mixed = keras.ops.matmul(weights / keras.ops.sum(weights, axis=-1, keepdims=True), value)
+    scores: Any = keras.ops.matmul(query, keras.ops.transpose(key, (0, 2, 1)))  # (B, T, T)
+    scores = scores * s.scale
+    weights: Any = keras.ops.exp(scores - keras.ops.max(scores, axis=-1, keepdims=True))
+    mixed: Any = keras.ops.matmul(weights / keras.ops.sum(weights, axis=-1, keepdims=True), value)
     return keras.Model(tokens, keras.layers.Dense(CLASSES, name="head")(keras.ops.mean(mixed, axis=1)))
 
 
@@ -360,7 +377,7 @@ def of_models(folder: str, **settings: Any) -> Case:
     """A pair of models/, with its first examples per batch; it has settings of its own."""
 
     def case(size: int, t: Settings, k: Settings) -> xcheck.Pair:
-        pair = load_pair(ROOT / "models" / folder / "pair.py", settings)
+        pair = load_pair(str(ROOT / "models" / folder / "pair.py"), settings)
 
         def first(value: Any) -> Any:
             return tuple(map(first, value)) if isinstance(value, tuple) else value[:size]
@@ -376,6 +393,8 @@ def of_models(folder: str, **settings: Any) -> Case:
 
 EQUAL: dict[str, Case] = {
     "mlp, SGD with momentum": mlp(),
+    "mlp, LeakyReLU": mlp(leaky=True),
+    "mlp, Dropout": mlp(dropout=True),
     "mlp, KerasAdam": mlp("keras adam"),
     "mlp, TorchAdam": mlp("torch adam"),
     "mlp, penalties, smoothed labels, KerasAdamW": mlp("keras adamw", regularized=True),
@@ -393,8 +412,8 @@ EQUAL: dict[str, Case] = {
 
 
 def planted(size: int, t: Settings, k: Settings) -> xcheck.Pair:
-    """No equal pair: PyTorch's slope is a thousandth larger."""
-    return mlp()(size, replace(t, slope=t.slope * 1.001), k)
+    """No equal pair: PyTorch's momentum is a thousandth larger."""
+    return mlp()(size, replace(t, momentum=t.momentum * 1.001), k)
 
 
 # False alarms -----------------------------------------------------------------------------------------------------
@@ -449,7 +468,7 @@ def alarms(plan: Plan, threads: int) -> Iterator[Row]:
                     case(size, BASE, BASE),
                     steps=STEPS,
                     seed=seed,
-                    phases=AVAILABLE if free else STEPWISE,
+                    phases=(*STEPWISE, "trajectory") if free else STEPWISE,
                     free_steps=FREE_STEPS,
                     device="cpu",
                 )
@@ -479,19 +498,29 @@ def row_of(result: xcheck.Result) -> Row:
 
 @dataclass(frozen=True)
 class Setting:
-    """One number of a pair, and the pair that it shows in."""
+    """One number of a pair, and the pair that it shows in.
+
+    Attributes:
+        name: what the table calls it.
+        field: of `Settings`.
+        case: the pair.
+        most: the number stays below it.
+        base: what is unchanged.
+    """
 
     name: str
     field: str
     case: Case
+    most: float = math.inf
+    base: Settings = BASE
 
 
 SETTINGS = (
     Setting("BatchNorm epsilon", "batchnorm_epsilon", convolution()),
     Setting("BatchNorm momentum", "batchnorm_momentum", convolution()),
     Setting("LayerNorm epsilon", "layernorm_epsilon", attention()),
-    Setting("Adam beta_1", "beta_1", mlp("keras adam")),
-    Setting("Adam beta_2", "beta_2", mlp("keras adam")),
+    Setting("Adam beta_1", "beta_1", mlp("keras adam"), most=1.0),
+    Setting("Adam beta_2", "beta_2", mlp("keras adam"), most=1.0),
     Setting("Adam epsilon", "adam_epsilon", mlp("keras adam")),
     Setting("learning rate", "learning_rate", mlp()),
     Setting("AdamW decay", "decay", mlp("keras adamw")),
@@ -499,15 +528,16 @@ SETTINGS = (
     Setting("L2 factor", "l2", mlp(regularized=True)),
     Setting("label smoothing", "smoothing", mlp(regularized=True)),
     Setting("dropout rate", "dropout", mlp(dropout=True)),
-    Setting("LeakyReLU slope", "slope", mlp()),
+    # 0.25 is the same number in float32, in which TensorFlow keeps the slope.
+    Setting("LeakyReLU slope", "slope", mlp(leaky=True), base=replace(BASE, slope=0.25)),
     Setting("attention scale", "scale", attention()),
 )
 
 
 def changed(setting: Setting, delta: float, seed: int = 0) -> xcheck.Result:
     """Check a pair whose PyTorch side has `1 + delta` times the setting."""
-    theirs = replace(BASE, **{setting.field: getattr(BASE, setting.field) * (1 + delta)})
-    pair = setting.case(8, theirs, BASE)
+    theirs = replace(setting.base, **{setting.field: getattr(setting.base, setting.field) * (1 + delta)})
+    pair = setting.case(8, theirs, setting.base)
     return xcheck.check(pair, steps=STEPS, seed=seed, precision=("float64",), phases=STEPWISE, device="cpu")
 
 
@@ -517,13 +547,15 @@ def sensitivity(plan: Plan) -> Iterator[Row]:
     A setting whose pair is not EQUIVALENT without any change is not compared, and the row says so.
     """
     for setting in plan.settings():
-        row: Row = {"kind": "setting", "setting": setting.name, "value": getattr(BASE, setting.field)}
+        row: Row = {"kind": "setting", "setting": setting.name, "value": getattr(setting.base, setting.field)}
         row |= {"smallest": None, "unseen": None, "phase": None, "step": None, "item": None, "ratio": None}
         unchanged = changed(setting, 0.0)
         if unchanged.verdict != "EQUIVALENT":
             yield row | {"not_compared": f"{unchanged.verdict} without any change"}
             continue
         for delta in plan.decades:
+            if row["value"] * (1 + delta) >= setting.most:
+                continue
             result = changed(setting, delta)
             if result.verdict != "DIFFERENT":
                 row["unseen"] = delta
@@ -606,7 +638,9 @@ class Sheet:
 
     def on_screen(self) -> Table:
         """For rich."""
-        table = Table(*self.header, title=self.title)
+        table = Table(title=self.title)
+        for name in self.header:
+            table.add_column(name, overflow="fold")
         for row in self.rows:
             table.add_row(*map(escape, row))
         return table
@@ -619,7 +653,8 @@ class Sheet:
 
 def false_alarms(rows: Sequence[Row]) -> list[Row]:
     """The runs that did not end in EQUIVALENT, whatever else they say."""
-    return [row for row in rows if row["kind"] == "run" and row["verdict"] != "EQUIVALENT"]
+    alarmed = [row for row in rows if row["kind"] == "run" and row["verdict"] != "EQUIVALENT"]
+    return sorted(alarmed, key=lambda row: (row["case"], row["verdict"], row["seed"], row["batch"], row["threads"]))
 
 
 def decade(ratio: float) -> int:
@@ -637,16 +672,15 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
     """The tables of all rows."""
     runs = [row for row in rows if row["kind"] == "run"]
     ratios = {p: [r for row in runs for r in row["ratios"].get(p, [])] for p in ("float64", "float32")}
-    alarmed = Counter(row["case"] for row in false_alarms(runs))
     cases = []
     for name in dict.fromkeys(row["case"] for row in runs):
         mine = [row for row in runs if row["case"] == name]
         compared = sum(len(r) for row in mine for r in row["ratios"].values())
         largest = [max((r for row in mine for r in row["ratios"].get(p, [])), default=0.0) for p in ratios]
-        cases.append((name, str(len(mine)), str(compared), str(alarmed[name]), *(f"{r:.2g}" for r in largest)))
+        cases.append((name, str(len(mine)), str(compared), _alarmed(mine), *(f"{r:.2g}" for r in largest)))
     compared = sum(map(len, ratios.values()))
     largest = (f"{max(r, default=0.0):.2g}" for r in ratios.values())
-    cases.append(("all", str(len(runs)), str(compared), str(alarmed.total()), *largest))
+    cases.append(("all", str(len(runs)), str(compared), _alarmed(runs), *largest))
     counts = {p: Counter(map(decade, r)) for p, r in ratios.items()}
     bins = sorted({b for count in counts.values() for b in count})
     histogram = [(label(b), *(str(counts[p][b]) for p in ratios)) for b in bins]
@@ -654,7 +688,7 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
     found = [
         Sheet(
             "False alarms",
-            ("pair", "runs", "comparisons", "false alarms", "largest ratio, float64", "float32"),
+            ("pair", "runs", "comparisons", "false alarms", "largest ratio, float64", "largest ratio, float32"),
             cases,
         ),
         Sheet("Error as a share of its allowance", ("ratio", *ratios), histogram),
@@ -670,8 +704,31 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
         "first seen in",
         "ratio",
     )
+    if alarmed := _alarms(runs):
+        found.append(Sheet("Alarms", ("pair", "verdict", "runs", "worst phase", "item", "error", "allowed"), alarmed))
     found = found if runs else []
     return [*found, Sheet("Sensitivity", header, settings)] if settings else found
+
+
+def _alarmed(runs: Sequence[Row]) -> str:
+    by_verdict = Counter(row["verdict"] for row in false_alarms(runs))
+    return ", ".join(f"{n} {verdict}" for verdict, n in by_verdict.items()) or "0"
+
+
+def _alarms(runs: Sequence[Row]) -> list[tuple[str, ...]]:
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in false_alarms(runs):
+        groups.setdefault((row["case"], row["verdict"]), []).append(row)
+    found: list[tuple[str, ...]] = []
+    for (case, verdict), rows in groups.items():
+        measured = [worst for row in rows for worst in row["worst"].values()]
+        worst = max(measured, key=lambda worst: worst["ratio"], default=None)
+        place: tuple[str, ...] = ("", "", "", "")
+        if worst is not None and worst["ratio"] > 1:  # an alarm without a number has no place here
+            item = f"{worst['item']}, step {worst['step']}, by {worst['metric']}"
+            place = (worst["phase"], item, f"{worst['error']:.2g}", f"{worst['allowed']:.2g}")
+        found.append((case, verdict, str(len(rows)), *place))
+    return found
 
 
 def _largest(runs: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -732,7 +789,7 @@ scripts/bench_calibration.py --write
 
 {tables}
 
-Made with Keras {keras.__version__} on {keras.backend.backend()} and PyTorch {torch.__version__.split("+")[0]}, on the CPU.
+Made with Keras {keras.__version__} on {keras.backend.backend()} and PyTorch {torch.__version__.split("+")[0]}.
 """
 
 
@@ -757,7 +814,8 @@ def options() -> argparse.ArgumentParser:
 def plan_of(given: argparse.Namespace) -> Plan:
     """The plan that was asked for."""
     if given.plan:
-        return Plan(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.plan.items()})
+        lists: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.plan.items()}
+        return Plan(**lists)
     plan = replace(given.extent or DEFAULT, only=tuple(given.only), plant=given.plant)
     return plan if given.seeds is None else replace(plan, seeds=given.seeds)
 
@@ -776,9 +834,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     for sheet in sheets(rows):
         console.print(sheet.on_screen())
+    seen: set[tuple[str, str]] = set()
     for row in false_alarms(rows):
-        console.print(f"FALSE ALARM: {row['case']}, seed {row['seed']}, batch {row['batch']}, threads {row['threads']}")
-        console.print("\n".join(row["report"]), markup=False)
+        where = f"{row['case']}, seed {row['seed']}, batch {row['batch']}, threads {row['threads']}"
+        console.print(f"FALSE ALARM, {row['verdict']}: {where}", markup=False, soft_wrap=True)
+        if (row["case"], row["verdict"]) not in seen:
+            console.print("\n".join(row["report"]), markup=False, highlight=False)
+        seen.add((row["case"], row["verdict"]))
     console.print(summary(rows))
     if given.write:
         given.page.write_text(page(rows), encoding="utf-8")

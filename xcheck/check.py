@@ -19,6 +19,7 @@ from .lockstep import (
     batches_of,
     free_running,
     in_float32,
+    in_modes,
     reference_steps,
     resynced,
 )
@@ -29,8 +30,14 @@ from .sides.base import Runner
 from .tolerance import TWINS
 from .trace import State
 
-AVAILABLE = ("inventory", "initialization", "sync", *phase.STEP_PHASES, "trajectory")
-"""The phases this version runs, in order."""
+AVAILABLE = ("inventory", "initialization", "sync", *phase.STEP_PHASES, "trajectory", "modes")
+"""The phases this version has, in order."""
+
+ON_REQUEST = ("modes",)
+"""Phases that run only where they are asked for: compiling takes longer than everything else."""
+
+MODE_STEPS = 2
+"""Steps per mode: the second starts from slots that are not zero."""
 
 FREE_STEPS = 20
 """Steps of the free run, unless another number is asked for."""
@@ -88,6 +95,8 @@ def check(
                 numeric(findings, sides, plan)
             if "trajectory" in findings.phases and free_steps != 0:
                 trajectory(findings, sides, plan, free_steps)
+            if "modes" in findings.phases:
+                modes(findings, sides)
     return findings.result()
 
 
@@ -193,6 +202,16 @@ def trajectory(findings: Findings, sides: Sides, plan: MatchPlan, free_steps: in
             findings.checks += phase.trajectory_checks(plan, step, "float64")
 
 
+def modes(findings: Findings, sides: Sides) -> None:
+    """Each side in every mode it has against itself in eager mode."""
+    for side in ("torch", "keras"):
+        sides.progress(f"running the {side} side in other modes")
+        with sides.open(side) as runner, findings.timed("modes"):
+            batches = batches_of(findings.pair, findings.seed, min(MODE_STEPS, findings.steps))
+            for step, found in in_modes(runner, batches, seed=findings.seed):
+                findings.checks += phase.mode_checks(side, step, found)
+
+
 def _match(findings: Findings, reference: Inventory, follower: Runner) -> MatchPlan:
     pair = findings.pair
     by_side = {pair.reference: reference, follower.side: follower.inventory()}
@@ -269,8 +288,9 @@ def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None) -> Fi
     if unknown:
         planned = "later versions will have it; " if unknown[0] in PHASES else ""
         raise PairError(f"There is no phase {unknown[0]!r}.", numbers=f"{planned}this one has: {', '.join(AVAILABLE)}")
-    chosen = tuple(p for p in AVAILABLE if phases is None or p in phases)
-    return Findings(pair, seed, steps, chosen, complete=chosen == AVAILABLE)
+    usual = tuple(p for p in AVAILABLE if p not in ON_REQUEST)
+    chosen = usual if phases is None else tuple(p for p in AVAILABLE if p in phases)
+    return Findings(pair, seed, steps, chosen, complete=set(chosen) >= set(usual))
 
 
 def validate(steps: int, seed: int, precision: Sequence[str]) -> None:

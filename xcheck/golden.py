@@ -16,7 +16,7 @@ from .result import Result
 from .trace import Trace
 
 _HEADER = {"pair", "side", "precision", "seed", "environment", "inventory", "batches", "repeatable", "unmapped_slots"}
-SEMANTIC = tuple(phase for phase in AVAILABLE if phase != "trajectory")
+SEMANTIC = tuple(phase for phase in AVAILABLE if phase not in ("trajectory", "modes"))
 """The phases that a trace can be verified in: those whose steps are re-synced."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import BatchError
+from .errors import BatchError, UserCodeError
 from .matching import MatchPlan
 from .pair import Batch, Pair
 from .sides.base import Runner, calling
@@ -190,6 +190,34 @@ def free_running(
             drifting.append(twin.step(number, batch, observe=False))
         step = ReferenceStep(batch, record, tuple(drifting))
         yield StepPair(step, follower.step(number, batch, observe=False))
+
+
+def in_modes(
+    runner: Runner, batches: Iterable[Batch], *, seed: int
+) -> Iterator[tuple[ReferenceStep, Mapping[str, StepRecord | UserCodeError]]]:
+    """Each step of one side in eager mode with its twins, and the same step from the same state in its other modes.
+
+    Args:
+        runner: of the side.
+        batches: one per step.
+        seed: of the perturbations.
+    """
+    for number, batch in enumerate(batches, 1):
+        start = runner.snapshot()
+        record = runner.step(number, batch)
+        end = runner.snapshot()
+        twins = tuple(
+            _perturbed_step(runner, start, record, batch, "float64", [seed, number, twin]) for twin in range(TWINS)
+        )
+        found: dict[str, StepRecord | UserCodeError] = {}
+        for mode in runner.modes():
+            runner.restore(start)
+            try:
+                found[mode] = runner.step(number, batch, observe=False, mode=mode)
+            except UserCodeError as error:  # a mode that does not run is told as such, and the others go on
+                found[mode] = error
+        runner.restore(end)
+        yield ReferenceStep(batch, record, twins), found
 
 
 def in_float32(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .initialization import initialization_checks as initialization_checks
+from .modes import mode_checks as mode_checks
 from .setup import inventory_checks as inventory_checks
 from .setup import sync_checks as sync_checks
 from .step import STEP_PHASES as STEP_PHASES

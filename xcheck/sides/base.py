@@ -22,6 +22,8 @@ from ..matching import SideName
 from ..pair import Batch, Prepare
 from ..trace import Array, Arrays, State, StepRecord
 
+EAGER = "eager"
+
 
 class Runner(Protocol):
     """One side, built and ready to train."""
@@ -48,7 +50,11 @@ class Runner(Protocol):
         """Go back to a snapshot."""
         ...
 
-    def step(self, number: int, batch: Batch, *, observe: bool = True) -> StepRecord:
+    def modes(self) -> Sequence[str]:
+        """The ways to run a step besides the eager one."""
+        ...
+
+    def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
         """Train on one batch.
 
         Args:
@@ -56,6 +62,7 @@ class Runner(Protocol):
             batch: in the neutral layout.
             observe: record gradients and outputs; False leaves the user's step untouched and records losses
                 and states alone.
+            mode: one of `modes`; those but the eager one are never observed.
 
         Raises:
             UserCodeError: code of the pair raised.

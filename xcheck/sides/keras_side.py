@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import defaultdict
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, KerasSide
 from ..trace import Array, State, StepRecord
-from .base import Prepared, calling, describe, prepared, rates_setting
+from .base import EAGER, Prepared, calling, describe, prepared, rates_setting
 from .keras_dropout import dropout_off
 from .keras_initial import promises
 from .keras_observer import Seen, observed
@@ -54,6 +54,7 @@ class KerasRunner:
         self.seed = seed
         self._device = _device(device)
         self.projected = False
+        self._mode = EAGER
         self.islands = Islands(layer_of)
         self._names: dict[str, int] = defaultdict(int)
         with self._scope():
@@ -199,7 +200,28 @@ class KerasRunner:
             for variable, array in snapshot:
                 variable.assign(array)
 
-    def step(self, number: int, batch: Batch, *, observe: bool = True) -> StepRecord:
+    def modes(self) -> Sequence[str]:
+        compiled = ("graph", "xla") if keras.config.backend() == "tensorflow" else ("compiled",)
+        return (*compiled, "fit")
+
+    def _set_mode(self, mode: str) -> None:
+        self.model.run_eagerly = mode == EAGER
+        self.model.jit_compile = mode in ("xla", "compiled")
+        self.model.train_function = None  # made anew for the mode at the next step
+
+    def _train(self, ready: Prepared, mode: str) -> Mapping[str, Any]:
+        if mode != "fit":
+            return self.model.train_on_batch(*ready, return_dict=True)
+        size = len(keras.tree.flatten(ready.inputs)[0])
+        fit: Any = self.model.fit
+        weights = {} if ready.sample_weight is None else {"sample_weight": ready.sample_weight}
+        history = fit(ready.inputs, ready.targets, **weights, batch_size=size, shuffle=False, verbose=0)
+        return {name: values[-1] for name, values in history.history.items()}
+
+    def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
+        if mode != self._mode:
+            self._mode = mode
+            self._set_mode(mode)
         with self._scope():
             ready = self._ready(batch)
             self._ensure_built(ready)
@@ -211,7 +233,7 @@ class KerasRunner:
             told = calling("keras training step", numbers=describe(tuple(ready)))
             rates: list[float] = []
             with told, dropout_off(rates), watch if observe or self.projected else nullcontext():
-                logs = self.model.train_on_batch(*ready, return_dict=True)
+                logs = self._train(ready, mode)
             losses = seen.losses() or {"total": np.asarray(logs["loss"])}
             outputs = {name: to_numpy(t) for name, t in seen.outputs.items()}
             gradients = self._gradients(seen) if observe else {}

@@ -6,7 +6,7 @@ with momentum, in either framework's names and layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..inventory import Entry, Inventory
 from ..matching import SideName
 from ..pair import Batch, Prepare
 from ..trace import Array, State, StepRecord
-from .base import losses_record, prepared
+from .base import EAGER, losses_record, prepared
 
 Fault = Callable[[StepRecord], StepRecord]
 
@@ -116,7 +116,10 @@ class NumpyRunner:
         parameters, momenta, self._updates = snapshot
         self._parameters, self._momenta = dict(parameters), dict(momenta)
 
-    def step(self, number: int, batch: Batch, *, observe: bool = True) -> StepRecord:
+    def modes(self) -> Sequence[str]:
+        return ()
+
+    def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
         ready = prepared(self.declared.prepare, batch, self.side)
         x, y = (np.asarray(part, self.precision) for part in (ready.inputs, ready.targets))
         before = self.read()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Mapping
+import warnings
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..matching import SideName
 from ..pair import Batch, TorchSide
 from ..slots import TORCH, Slot, find
 from ..trace import Array, State, StepRecord
-from .base import Prepared, calling, describe, losses_record, prepared, projection, rates_setting
+from .base import EAGER, Prepared, calling, describe, losses_record, prepared, projection, rates_setting
 from .torch_dropout import DropoutOff
 from .torch_observer import Observer
 from .torch_precision import Float64Throughout
@@ -65,6 +66,7 @@ class TorchRunner:
             torch.manual_seed(seed)
             with self._scope():
                 self.model = self._build()
+                self._called: Any = self.model
                 self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
                 self.optimizer = self._build_optimizer()
         except BaseException:
@@ -206,14 +208,20 @@ class TorchRunner:
             found |= {key for key in tensors - {"step"} if self._slot(key) is None}
         return sorted(f"{type(self.optimizer).__name__}.state[...][{key!r}]" for key in found)
 
-    def step(self, number: int, batch: Batch, *, observe: bool = True) -> StepRecord:
+    def modes(self) -> Sequence[str]:
+        return ("compiled",)
+
+    def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
+        self._called = self.model if mode == EAGER else self._compiled()
         ready = self._ready(batch)
         before = self.read()
         inference = self._infer(ready) if observe else {}
         torch.manual_seed(self.seed * 1_000_003 + number)
         observer = Observer(self.model, self._named_outputs) if observe else None
         dropout = DropoutOff()
-        with self._scope(), dropout:
+        with self._scope(), dropout, warnings.catch_warnings():
+            if mode != EAGER:  # the compiler uses what PyTorch itself has deprecated
+                warnings.simplefilter("ignore", DeprecationWarning)
             try:
                 losses = self._custom_step(ready) if self.declared.step else self._standard_step(ready)
             finally:
@@ -233,6 +241,10 @@ class TorchRunner:
             rates_setting(dropout.rates),
             gradients,
         )
+
+    def _compiled(self) -> Any:
+        with calling("torch model, compiled,", todo="leave the phase modes out where torch.compile has no compiler"):
+            return torch.compile(self.model)
 
     def _ready(self, batch: Batch) -> Prepared:
         made = prepared(self.declared.prepare, batch, self.side)
@@ -256,8 +268,8 @@ class TorchRunner:
             todo="check TorchSide.prepare and the keys of the batch",
         ):
             if isinstance(inputs, Mapping):
-                return self.model(**inputs)
-            return self.model(*inputs) if isinstance(inputs, tuple) else self.model(inputs)
+                return self._called(**inputs)
+            return self._called(*inputs) if isinstance(inputs, tuple) else self._called(inputs)
 
     def _picked(self, raw: Any) -> Any:
         if self.declared.outputs is None:
@@ -322,7 +334,7 @@ class TorchRunner:
     def _custom_step(self, ready: Prepared) -> dict[str, Array]:
         self.model.train()
         with calling("torch step"):
-            value = self.declared.step(self.model, self.optimizer, ready)  # pyright: ignore[reportOptionalCall]
+            value = self.declared.step(self._called, self.optimizer, ready)  # pyright: ignore[reportOptionalCall]
         if value is None:
             return {}
         return dict(losses_record(_arrays(_scalars(value, "step")), {}, None))
