@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from . import phases as phase
 from .causes.initializers import same_random_stream
+from .causes.optimizer import update_causes
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .distributions import Distribution
 from .errors import PairError
@@ -150,6 +151,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
     for step in _timed(findings, resynced(reference.steps, follower, plan)):
         _compare_step(findings, plan, step, "float64")
         findings.count_step(step.number)
+        _explain_update(findings, plan, step)
         untouched &= phase.zero_gradients(plan, step)
         unmapped = [*reference.unmapped_slots(), *follower.unmapped_slots()]
         if unmapped:
@@ -172,6 +174,16 @@ def _compare_step(findings: Findings, plan: MatchPlan, step: StepPair, precision
                 findings.checks += compare(plan, step, precision)
     if not step.reference.repeatable:
         findings.checks.append(_unrepeatable(findings.pair.reference, step.number))
+
+
+def _explain_update(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
+    """Look for the cause of the first update that differs though its gradients agree."""
+    wrong = [c for c in findings.checks if c.verdict is Verdict.DIFFERENT]
+    known = any(cause.phase == "update" for cause in findings.causes)
+    if known or not wrong or (wrong[0].phase, wrong[0].step) != ("update", step.number):
+        return
+    torch, keras = findings.environment["torch"], findings.environment["keras"]
+    findings.causes += update_causes(plan, step.reference.record, step.follower, torch, keras)
 
 
 def numeric(findings: Findings, sides: Sides, plan: MatchPlan) -> None:

@@ -292,6 +292,7 @@ class KerasRunner:
             "backend": keras.config.backend(),
             "device": self._device,
             "optimizer": type(self.model.optimizer).__name__,
+            "optimizer_settings": self._settings(),
         }
         if keras.config.backend() == "tensorflow":
             import tensorflow as tf
@@ -302,6 +303,17 @@ class KerasRunner:
                 "threads_intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
             }
         return facts
+
+    def _settings(self) -> dict[str, Any]:
+        """The numbers of the optimizer, its learning rate as it is now."""
+        optimizer = self.model.optimizer
+        if optimizer is None:
+            return {}
+        with self._scope():
+            config = {**optimizer.get_config(), "learning_rate": float(to_numpy(optimizer.learning_rate))}
+        if isinstance(config.get("betas"), tuple | list):
+            config |= dict(zip(("beta_1", "beta_2"), config["betas"], strict=True))
+        return {name: value for name, value in config.items() if isinstance(value, int | float)}
 
     def notes(self) -> list[str]:
         notes = self.islands.notes(self.side)

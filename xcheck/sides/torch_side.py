@@ -243,7 +243,9 @@ class TorchRunner:
         )
 
     def _compiled(self) -> Any:
-        with calling("torch model, compiled,", todo="leave the phase modes out where torch.compile has no compiler"):
+        told = calling("torch model, compiled,", todo="leave the phase modes out where torch.compile has no compiler")
+        with told, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
             return torch.compile(self.model)
 
     def _ready(self, batch: Batch) -> Prepared:
@@ -350,7 +352,17 @@ class TorchRunner:
             "tf32_cudnn": torch.backends.cudnn.allow_tf32,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "optimizer": type(self.optimizer).__name__,
+            "optimizer_settings": self._settings(),
         }
+
+    def _settings(self) -> dict[str, Any]:
+        """The numbers of the first parameter group, PyTorch's pair of betas as two."""
+        if self.optimizer is None:
+            return {}
+        group = {**self.optimizer.defaults, **self.optimizer.param_groups[0]}
+        if isinstance(group.get("betas"), tuple | list):
+            group |= dict(zip(("beta_1", "beta_2"), group["betas"], strict=True))
+        return {name: value for name, value in group.items() if isinstance(value, int | float)}
 
     def notes(self) -> list[str]:
         return self.islands.notes(self.side)

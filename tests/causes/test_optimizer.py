@@ -1,0 +1,83 @@
+"""The cause of an update that differs: the formula or the setting is named, and proven by recomputing both updates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ports import mlp
+
+import xcheck
+
+
+def causes_of(torch_optimizer: Any, keras_optimizer: Any) -> list[xcheck.Cause]:
+    pair = mlp(torch={"optimizer": torch_optimizer}, keras={"optimizer": keras_optimizer})
+    result = xcheck.check(pair, steps=2, precision=("float64",), free_steps=0)
+    assert result.verdict == "DIFFERENT"
+    assert result.first_divergence is not None
+    assert result.first_divergence.phase == "update"
+    return list(result.causes)
+
+
+def test_plain_adam_follows_another_formula() -> None:
+    import keras
+    import torch
+
+    (cause,) = causes_of(lambda p: torch.optim.Adam(p, lr=1e-3, eps=1e-7), lambda: keras.optimizers.Adam(1e-3))
+    assert (cause.id, cause.confirmed) == ("optimizer_formula", True)
+    assert "bias correction" in cause.summary
+    assert "KerasAdam" in cause.fix
+    assert 0 < cause.evidence["relative_to_the_largest_update"] < 1
+
+
+def test_default_epsilons_are_a_setting_besides_the_formula() -> None:
+    import keras
+    import torch
+
+    found = causes_of(lambda p: torch.optim.Adam(p, lr=1e-3), lambda: keras.optimizers.Adam(1e-3))
+    assert [(c.id, c.confirmed) for c in found] == [("optimizer_formula", True), ("optimizer_setting", True)]
+    assert "1e-08 in torch, 1e-07 in keras" in found[1].summary
+
+
+def test_a_setting_of_one_formula_is_the_only_cause() -> None:
+    import keras
+
+    from xcheck.optim.like_keras import KerasAdam
+
+    (cause,) = causes_of(
+        lambda p: KerasAdam(p, learning_rate=1e-3, beta_1=0.9 + 1e-7), lambda: keras.optimizers.Adam(1e-3)
+    )
+    assert (cause.id, cause.confirmed, "beta_1" in cause.summary) == ("optimizer_setting", True, True)
+
+
+@pytest.mark.parametrize("name", ["RMSprop", "Adagrad"])
+def test_epsilon_inside_the_root(name: str) -> None:
+    import keras
+    import torch
+
+    options = {"RMSprop": {"alpha": 0.9}, "Adagrad": {"initial_accumulator_value": 0.1}}[name]
+    (cause,) = causes_of(
+        lambda p: getattr(torch.optim, name)(p, lr=1e-3, eps=1e-7, **options),
+        lambda: getattr(keras.optimizers, name)(1e-3),
+    )
+    assert (cause.id, cause.confirmed) == ("optimizer_formula", True)
+    assert "inside the root" in cause.summary
+
+
+def test_what_the_formulas_do_not_explain_is_not_called_proven() -> None:
+    import keras
+    import torch
+
+    found = causes_of(
+        lambda p: torch.optim.Adam(p, lr=1e-3, eps=1e-7), lambda: keras.optimizers.Adam(1e-3, clipnorm=0.01)
+    )
+    assert [c.confirmed for c in found] == [False]
+
+
+def test_a_learning_rate_of_sgd() -> None:
+    import keras
+    import torch
+
+    (cause,) = causes_of(lambda p: torch.optim.SGD(p, lr=0.1), lambda: keras.optimizers.SGD(0.1 * (1 + 1e-6)))
+    assert (cause.id, cause.confirmed) == ("optimizer_setting", True)
+    assert "learning_rate" in cause.summary
