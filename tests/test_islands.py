@@ -152,3 +152,27 @@ def test_an_island_outside_of_any_layer_is_said_so() -> None:
 
 def test_a_pair_without_casts_has_no_islands() -> None:
     assert not [n for n in xcheck.check(mlp(), steps=1).notes if "float32_island" in n]
+
+
+def test_a_slope_that_float32_does_not_hold_is_kept_and_listed() -> None:
+    def build_keras() -> Any:
+        import keras
+
+        layers = [keras.layers.Dense(3, name="head"), keras.layers.LeakyReLU(negative_slope=0.2, name="leaky")]
+        return keras.Sequential([keras.Input((6,)), *layers])
+
+    def build(slope: float) -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(6, 3), nn.LeakyReLU(slope))
+
+    weight_map = {"0.weight": "sequential/head/kernel", "0.bias": "sequential/head/bias"}
+
+    def check(slope: float) -> xcheck.Result:
+        parts: dict[str, Any] = {"torch": {"build": lambda: build(slope)}, "keras": {"build": build_keras}}
+        return xcheck.check(mlp(**parts, weight_map=weight_map), steps=1, precision=("float64",), free_steps=0)
+
+    result = check(0.2)
+    assert result.verdict == "EQUIVALENT", result.report()
+    assert any("slope of tf.nn.leaky_relu" in n and "leaky" in n for n in result.notes)
+    assert_parts_in(check(0.2 * (1 + 1e-9)), "forward")

@@ -244,7 +244,7 @@ def _match(findings: Findings, reference: Inventory, follower: Runner) -> MatchP
 
 
 def _start(findings: Findings, side: SideName, initial: State, promises: Mapping[str, Distribution]) -> None:
-    findings.checks += phase.initialization_checks(side, initial.parameters, promises)
+    findings.checks += phase.initialization_checks(side, initial.values(), promises)
     findings.causes += same_random_stream(side, initial.parameters)
 
 

@@ -69,3 +69,27 @@ def test_an_initializer_that_does_not_do_what_it_says_is_different_in_this_phase
     wrong = [c for c in result.checks if c.verdict != "EQUIVALENT"]
     assert [(c.phase, c.keras) for c in wrong] == [("initialization", "sequential/hidden/kernel")]
     assert result.verdict == "DIFFERENT"
+
+
+def test_statistics_of_a_batchnorm_start_as_promised() -> None:
+    def build() -> Any:
+        import keras
+
+        hidden, norm = keras.layers.Dense(8, name="hidden"), keras.layers.BatchNormalization(name="norm")
+        return keras.Sequential([keras.Input((6,)), hidden, norm, keras.layers.Dense(3, name="head")])
+
+    def build_torch() -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+
+    names = {"0": "hidden", "2": "head"}
+    weight_map = {f"{t}.{a}": f"sequential/{k}/{b}" for t, k in names.items() for a, b in ROLES}
+    weight_map |= {"1.weight": "sequential/norm/gamma", "1.bias": "sequential/norm/beta"}
+    pair = mlp(torch={"build": build_torch}, keras={"build": build}, weight_map=weight_map)
+    result = xcheck.check(pair, steps=1, phases=("initialization",), precision=("float64",))
+    assert {"sequential/norm/moving_mean", "sequential/norm/moving_variance"} <= {c.keras for c in result.checks}
+    assert result.verdict == "EQUIVALENT", result.report()
+
+
+ROLES = (("weight", "kernel"), ("bias", "bias"))

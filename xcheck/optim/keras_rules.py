@@ -24,6 +24,20 @@ class Shared(TypedDict, total=False):
     global_clipnorm: float | None
 
 
+def grown(share: float, t: int, like: Tensor) -> Tensor:
+    """1 - share^t, the weight that a decaying mean has gathered in t steps.
+
+    Keras computes it in the dtype of the variable, which in float32 costs the second moment two digits in the first
+    steps: 1 - 0.999 is known to 6e-5 of itself.
+
+    Args:
+        share: that is kept per step.
+        t: step from 1.
+        like: a tensor of the dtype and device to compute in.
+    """
+    return 1 - torch.tensor(share, dtype=like.dtype, device=like.device) ** t
+
+
 class KerasRules(Optimizer):
     """What Keras's optimizers share; a subclass adds its slots and its update.
 

@@ -14,7 +14,6 @@ where Keras computes them in the parameter's dtype.
 
 from __future__ import annotations
 
-import math
 from typing import Any, Unpack
 
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..errors import BadInput
-from .keras_rules import KerasRules, LearningRate, Shared
+from .keras_rules import KerasRules, LearningRate, Shared, grown
 
 __all__ = [
     "KerasAdagrad",
@@ -181,7 +180,7 @@ class KerasAdam(KerasRules):
         m, v = _moments(g, state, group)
         if group["amsgrad"]:
             v = torch.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
-        alpha = group["lr"] * math.sqrt(1 - group["beta_2"] ** t) / (1 - group["beta_1"] ** t)
+        alpha = group["lr"] * grown(group["beta_2"], t, g).sqrt() / grown(group["beta_1"], t, g)
         return m * alpha / (v.sqrt() + group["epsilon"])
 
 
@@ -305,7 +304,7 @@ class KerasAdamax(KerasRules):
         """See the class."""
         m = state["exp_avg"].add_((g - state["exp_avg"]) * (1 - group["beta_1"]))
         u = torch.maximum(state["exp_inf"].mul_(group["beta_2"]), g.abs(), out=state["exp_inf"])
-        return m * group["lr"] / ((u + group["epsilon"]) * (1 - group["beta_1"] ** t))
+        return m * group["lr"] / ((u + group["epsilon"]) * grown(group["beta_1"], t, g))
 
 
 class KerasNadam(KerasRules):
@@ -357,7 +356,7 @@ class KerasNadam(KerasRules):
             state["mu_product"].mul_(mu(i))
         product = float(state["mu_product"])
         n = m * (mu(t + 1) / (1 - product * mu(t + 1))) + g * ((1 - mu(t)) / (1 - product))
-        return n * group["lr"] / ((v / (1 - group["beta_2"] ** t)).sqrt() + group["epsilon"])
+        return n * group["lr"] / ((v / grown(group["beta_2"], t, g)).sqrt() + group["epsilon"])
 
 
 def _moments(g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> tuple[Tensor, Tensor]:

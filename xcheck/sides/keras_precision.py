@@ -114,11 +114,23 @@ def _tensorflow(islands: Islands) -> Generator[None]:
             dtype = tf.float64
         return convert(value, dtype, *args, **kwargs)
 
+    leaky_relu = tf.nn.leaky_relu
+
+    def leaky_relu_exactly(features: Any, alpha: float = 0.2, name: str | None = None) -> Any:
+        x = convert(features)
+        if x.dtype != tf.float64:
+            return leaky_relu(features, alpha=alpha, name=name)
+        if float(np.float32(alpha)) != alpha:  # TensorFlow's operation keeps its slope as a float32
+            islands.add("slope of tf.nn.leaky_relu")
+        return tf.where(x > 0, x, x * tf.constant(alpha, tf.float64))
+
     tf.cast, tf.convert_to_tensor, math_ops.cast = cast_exactly, convert_exactly, cast_exactly
+    tf.nn.leaky_relu = leaky_relu_exactly
     try:
         yield
     finally:
         tf.cast, tf.convert_to_tensor, math_ops.cast = cast, convert, cast
+        tf.nn.leaky_relu = leaky_relu
 
 
 def _is_python_float(x: Any) -> bool:
