@@ -60,11 +60,9 @@ def step_with(between: Callable[[Any], None], scale: float = 1.0, zero: bool = T
     return step
 
 
-LEFT = wrong_today("gradients that a step leaves behind are not put back when the step is made again")
 HALVES = wrong_today(
     "a step that calls its model several times is compared call by call, and by its last loss in Keras"
 )
-SCALED = wrong_today("gradients are recorded as they are multiplied by the scale of the loss")
 
 
 # Clipping ------------------------------------------------------------------------------------------------------
@@ -124,7 +122,6 @@ def test_another_clipping(kind: str, between: Callable[[Any], None]) -> None:
     assert_parts_in(run(pair), "update")
 
 
-@LEFT
 def test_gradients_that_are_never_zeroed_part_in_the_second_step() -> None:
     assert_parts_in(run(mlp(torch={"step": step_with(lambda model: None, zero=False)}), steps=2), "gradient", 2)
 
@@ -294,7 +291,6 @@ def test_averaged_weights_on_one_side_alone() -> None:
     assert {c.name for c in missing} >= {"0.weight [average]"}
 
 
-@wrong_today("no slot of PyTorch has the role of an average of the weights")
 def test_averaged_weights_on_both_sides() -> None:
     pair = mlp(
         torch={"optimizer": lambda p: AveragingSGD(p, learning_rate=0.1)},
@@ -311,12 +307,10 @@ def unscale(model: Any) -> None:
         p.grad /= 1024
 
 
-@SCALED
 def test_a_scaled_loss_in_keras_alone() -> None:
     assert_equivalent(mlp(keras={"optimizer": lambda: keras_sgd(loss_scale_factor=1024.0)}))
 
 
-@SCALED
 def test_a_scaled_loss_in_torch_alone() -> None:
     assert_equivalent(mlp(torch={"step": step_with(unscale, scale=1024.0)}))
 
@@ -329,7 +323,7 @@ def test_a_scaled_loss_on_both_sides() -> None:
     assert_equivalent(pair)
 
 
-@SCALED
+@wrong_today("the slots of an optimizer inside of a wrapper are not read")
 def test_a_scaled_loss_by_the_wrapper_of_keras() -> None:
     def optimizer() -> Any:
         return keras.optimizers.LossScaleOptimizer(keras_sgd(momentum=0.9), initial_scale=1024.0)
@@ -349,4 +343,5 @@ def test_a_scaled_gradient_that_is_clipped_before_it_is_unscaled() -> None:
         torch={"step": step_with(between, scale=1024.0)},
         keras={"optimizer": lambda: keras_sgd(loss_scale_factor=1024.0, global_clipnorm=0.1)},
     )
-    assert_parts_in(run(pair), "update")
+    # What was clipped and then unscaled is no power of two of what it was: the gradient is left as it was recorded.
+    assert_parts_in(run(pair), "gradient")

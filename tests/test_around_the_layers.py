@@ -13,13 +13,11 @@ import keras
 import pytest
 import torch
 from ports import CLASSES, FEATURES, HIDDEN, MLP_MAP, assert_parts_in, mlp, torch_mlp
-from test_around_the_gradient import assert_equivalent, run, wrong_today
+from test_around_the_gradient import assert_equivalent, run
 from torch import nn
 from torch.nn import functional as F
 
 import xcheck
-
-KERNEL = wrong_today("the kernel of one framework rounds a constant to float32, in a run in float64")
 
 
 def between(torch_layer: Callable[[], Any], keras_layer: Callable[[], Any], **roles: str) -> xcheck.Pair:
@@ -115,7 +113,6 @@ def test_frozen_parameters_of_batch_normalization_do_not_freeze_its_statistics_i
     assert any(c.verdict == "DIFFERENT" for c in result.checks if c.phase == "state")
 
 
-@wrong_today("a layer is known by the name of its class alone")
 def test_a_subclass_of_a_known_layer_is_mapped_like_it() -> None:
     class Own(BatchNorm1d):
         pass
@@ -123,7 +120,6 @@ def test_a_subclass_of_a_known_layer_is_mapped_like_it() -> None:
     assert_equivalent(batch_norm(lambda: Own(HIDDEN)))
 
 
-@wrong_today("the promise of a buffer is looked up among the parameters", KeyError)
 def test_statistics_start_as_promised() -> None:
     result = xcheck.check(batch_norm(), steps=1, precision=("float64",), phases=("initialization",))
     assert result.verdict == "EQUIVALENT", result.report()
@@ -191,7 +187,7 @@ ACTIVATIONS = {
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, marks=KERNEL if kind in ("leaky", "hard-sigmoid", "celu") else ()) for kind in ACTIVATIONS],
+    list(ACTIVATIONS),
 )
 def test_activations(kind: str) -> None:
     assert_equivalent(between(*ACTIVATIONS[kind]))
@@ -244,7 +240,6 @@ def test_a_layer_frozen_on_one_side(side: str) -> None:
     assert all(f"{side}: frozen" in c.detail and f"{other}: trainable" in c.detail for c in wrong)
 
 
-@wrong_today("gradients that a step leaves behind are not put back when the step is made again")
 def test_a_parameter_that_only_the_optimizer_leaves_out() -> None:
     def optimizer(parameters: Any) -> Any:
         return torch.optim.SGD(list(parameters)[2:], lr=0.1)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from ports import CLASSES, FEATURES, HIDDEN, assert_parts_in, mlp, torch_loss, torch_sgd
-from test_around_the_gradient import assert_equivalent, parted, run, wrong_today
+from test_around_the_gradient import assert_equivalent, parted, run
 from torch import nn
 from torch.nn import functional as F
 
@@ -75,10 +75,9 @@ def test_mean_over_the_weights_instead_of_the_examples() -> None:
     assert_parts_in(run(weighted_pair(loss=weighted("kept"))), "loss")
 
 
-@wrong_today("weights that the standard step has no place for are dropped without a word", pytest.fail.Exception)
 def test_sample_weights_that_the_loss_never_sees() -> None:
     """The standard step has no place for a third item; that it goes nowhere has to be said."""
-    with pytest.raises(xcheck.BadInput, match="sample_weight"):
+    with pytest.raises(xcheck.BadInput, match="sample weights"):
         run(weighted_pair(loss=torch_loss, prepare=labels_and_counts))
 
 
@@ -241,7 +240,6 @@ def test_penalties(kind: str) -> None:
     assert_equivalent(mlp(torch={"penalty": ours(0.01)}, keras={"build": regularized(lambda: theirs(0.01))}))
 
 
-@wrong_today("its factor is a float32 tensor by the time the run sets float64")
 def test_a_regularizer_that_was_made_before_the_run() -> None:
     made = keras.regularizers.L1(0.01)
     assert_equivalent(mlp(torch={"penalty": magnitudes(0.01)}, keras={"build": regularized(lambda: made)}))

@@ -15,11 +15,9 @@ import keras
 import pytest
 import torch
 from ports import assert_parts_in, keras_sgd, mlp, torch_sgd
-from test_around_the_gradient import assert_equivalent, run, step_with, wrong_today
+from test_around_the_gradient import assert_equivalent, run, step_with
 
 from xcheck.optim import KerasSGD, TorchSGD
-
-AT_REST = wrong_today("momentum is divided by a learning rate of zero", ZeroDivisionError)
 
 Schedule = Callable[[int], float]
 
@@ -61,9 +59,7 @@ def scheduled_step(model: Any, optimizer: Any, batch: Any) -> Any:
     return loss
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=AT_REST if name in ("cosine", "warm-up") else ()) for name in schedules()]
-)
+@pytest.mark.parametrize("name", list(schedules()))
 def test_a_schedule_as_a_function_of_the_step(name: str) -> None:
     schedule, rate = schedules()[name]
     pair = mlp(
@@ -120,7 +116,6 @@ def test_a_scheduler_that_steps_before_the_optimizer() -> None:
     assert_parts_in(run(pair, steps=2), "update", 2)
 
 
-@wrong_today("a step that only leaves another learning rate behind is taken to repeat")
 def test_a_scheduler_kept_outside_of_the_optimizer_is_told() -> None:
     """Each step is made several times, and what is kept elsewhere cannot be put back in between."""
     kept: list[Any] = []

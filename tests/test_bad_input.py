@@ -91,11 +91,17 @@ def test_an_unknown_layer_kind_names_the_layouts_that_fit() -> None:
     def build():
         import torch
 
-        class MyLinear(torch.nn.Linear):
-            pass
+        class MyLinear(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight = torch.nn.Parameter(torch.randn(8, 6))
+                self.bias = torch.nn.Parameter(torch.zeros(8))
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return torch.nn.functional.linear(x, self.weight, self.bias)
 
         model = torch_mlp()
-        model[0] = MyLinear(6, 8)
+        model[0] = MyLinear()
         return model
 
     text, _ = message(mlp(torch={"build": build}))

@@ -136,9 +136,9 @@ def choose_device(pair: Pair, device: Device, *sides: SideName) -> str:
 
 def _sees_gpu(declared: Any) -> bool:
     if isinstance(declared, TorchSide):
-        from .sides import torch_side
+        from .sides import torch_flags
 
-        return torch_side.sees_gpu()
+        return torch_flags.sees_gpu()
     if isinstance(declared, KerasSide):
         from .sides import keras_side
 

@@ -1,7 +1,7 @@
 """What an optimizer remembers about a parameter, in words both frameworks share.
 
-Each framework names and scales these slots its own way. A role is the name, and canonical units are those of
-PyTorch: momentum is an average of gradients, where Keras keeps it multiplied by the learning rate and negated.
+Each framework names and scales these slots its own way. A role is the name. The canonical momentum is what a step
+adds to the weight, as Keras's SGD keeps it; PyTorch keeps a sum of gradients, which the learning rate turns into that.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .trace import Array
+
 ROLES = {
     "first_moment": "decaying mean of the gradients",
     "second_moment": "decaying mean of their squares",
     "second_moment_max": "largest second moment so far (AMSGrad)",
     "gradient_mean": "decaying mean of the gradients, used to centre the second moment (RMSprop)",
-    "momentum": "decaying sum of gradients, in units of the gradient",
+    "momentum": "decaying sum of steps, in units of the weight and added to it",
     "accumulator": "sum of squared gradients (Adagrad)",
     "delta_accumulator": "decaying mean of squared updates (Adadelta)",
     "infinity_norm": "decaying maximum of the gradients (Adamax)",
@@ -30,12 +32,30 @@ class Slot:
 
     Attributes:
         role: one of `ROLES`.
-        times_lr: the stored value is the canonical one times this sign times the learning rate it was written
-            with; 0 where it is stored as is.
+        sign: of the canonical value against the stored one.
+        times_lr: the canonical value is the stored one times the learning rate of the last update besides.
     """
 
     role: str
-    times_lr: int = 0
+    sign: int = 1
+    times_lr: bool = False
+
+    def canonical(self, stored: Array, learning_rate: float) -> Array:
+        """The value in the units of the role.
+
+        Args:
+            stored: as the framework keeps it.
+            learning_rate: of the update that left it behind.
+        """
+        if not self.times_lr:
+            return stored if self.sign > 0 else -stored
+        return stored * (self.sign * learning_rate)
+
+    def stored(self, canonical: Array, learning_rate: float) -> Array | None:
+        """The inverse; None where a learning rate of zero leaves nothing to go back from."""
+        if not self.times_lr:
+            return canonical if self.sign > 0 else -canonical
+        return canonical / (self.sign * learning_rate) if learning_rate else None
 
 
 TORCH: dict[tuple[str, str], Slot] = {
@@ -44,19 +64,20 @@ TORCH: dict[tuple[str, str], Slot] = {
     ("*", "square_avg"): Slot("second_moment"),
     ("*", "max_exp_avg_sq"): Slot("second_moment_max"),
     ("*", "grad_avg"): Slot("gradient_mean"),
-    ("*", "momentum_buffer"): Slot("momentum"),
-    ("KerasSGD", "velocity"): Slot("momentum", -1),
-    ("KerasRMSprop", "velocity"): Slot("momentum", +1),
+    ("*", "momentum_buffer"): Slot("momentum", -1, times_lr=True),
+    ("KerasSGD", "velocity"): Slot("momentum"),
+    ("KerasRMSprop", "velocity"): Slot("momentum", -1),
     ("*", "sum"): Slot("accumulator"),
     ("*", "acc_delta"): Slot("delta_accumulator"),
     ("*", "exp_inf"): Slot("infinity_norm"),
     ("*", "mu_product"): Slot("momentum_product"),
+    ("*", "average"): Slot("average"),
 }
 """(PyTorch optimizer class, key of its `state[parameter]`), "*" for any class."""
 
 KERAS: dict[tuple[str, str], Slot] = {
-    ("SGD", "momentums"): Slot("momentum", -1),
-    ("RMSprop", "_momentums"): Slot("momentum", +1),
+    ("SGD", "momentums"): Slot("momentum"),
+    ("RMSprop", "_momentums"): Slot("momentum", -1),
     ("*", "_momentums"): Slot("first_moment"),
     ("*", "_velocities"): Slot("second_moment"),
     ("*", "_velocity_hats"): Slot("second_moment_max"),
@@ -67,7 +88,7 @@ KERAS: dict[tuple[str, str], Slot] = {
     ("*", "_m"): Slot("first_moment"),
     ("*", "_u"): Slot("infinity_norm"),
     ("*", "_model_variables_moving_average"): Slot("average"),
-    ("*", "_momentum_buffers"): Slot("momentum"),
+    ("*", "_momentum_buffers"): Slot("momentum", -1, times_lr=True),
     ("*", "_mu_products"): Slot("momentum_product"),
 }
 """(Keras optimizer class, attribute that lists one variable per trainable one), "*" for any class."""

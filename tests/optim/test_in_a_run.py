@@ -43,7 +43,8 @@ def test_torch_follows_keras(name: str) -> None:
     original = getattr(keras.optimizers, name)
     pair = mlp(torch={"optimizer": lambda p: follower(p, **options)}, keras={"optimizer": lambda: original(**options)})
     result = xcheck.check(pair, steps=3)
-    assert result.verdict == "EQUIVALENT", result.report()
+    # Keras's Nadam takes 1 - beta_2 in float32, which costs it two digits that its follower keeps.
+    assert result.verdict == ("NUMERIC" if name == "Nadam" else "EQUIVALENT"), result.report()
     assert any("[" in c.name for c in result.checks if c.phase == "update")  # slots were compared
 
 

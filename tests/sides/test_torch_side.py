@@ -102,7 +102,10 @@ def test_state_written_back_gives_the_same_step_again(optimizer: Any) -> None:
     side.write(state)
     again = side.step(2, second)
     assert not side.unmapped_slots()
-    assert {str(k): v.tobytes() for k, v in wanted.items()} == {str(k): v.tobytes() for k, v in again.items()}
+    # Momentum passes through canonical units, times its learning rate and back: one rounding each way.
+    for (key, value), (other, got) in zip(wanted.items(), again.items(), strict=True):
+        assert key == other
+        np.testing.assert_allclose(got, value, rtol=1e-14, atol=1e-17, err_msg=str(key))
 
 
 def test_slots_in_another_state_change_the_step() -> None:

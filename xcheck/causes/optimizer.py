@@ -49,7 +49,7 @@ def _adagrad(style: Style, g: Array, slots: Arrays, t: int, s: Settings) -> Arra
 
 
 def _sgd(style: Style, g: Array, slots: Arrays, t: int, s: Settings) -> Array:
-    return -s["learning_rate"] * (g + s["momentum"] * slots.get("momentum", np.zeros_like(g)))
+    return s["momentum"] * slots.get("momentum", np.zeros_like(g)) - s["learning_rate"] * g
 
 
 @dataclass(frozen=True, slots=True)

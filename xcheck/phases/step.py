@@ -244,7 +244,7 @@ def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]
                 frame.check(
                     lost,
                     Verdict.INCONCLUSIVE,
-                    f"training changes it, and the {other_side(side)} side has no counterpart",
+                    f"training changes it, and the {other_side(side)} side has no counterpart: name it in weight_map",
                 )
             )
     return checks

@@ -85,7 +85,9 @@ def observed(
         grads = list(grads)
         variables = None if trainable_variables is None else list(trainable_variables)
         known = optimizer._trainable_variables if variables is None else variables
-        seen.gradients |= {id(v): g for v, g in zip(known, grads, strict=True)}
+        scale = _loss_scale(optimizer)
+        unscaled = [g if g is None or scale is None else g / keras.ops.cast(scale, g.dtype) for g in grads]
+        seen.gradients |= {id(v): g for v, g in zip(known, unscaled, strict=True)}
         return apply(grads, variables)
 
     class WatchedLoss:
@@ -110,6 +112,13 @@ def observed(
         object.__delattr__(model, "compute_loss")
         object.__delattr__(optimizer, "apply")
         object.__setattr__(model, "_compile_loss", compiled_loss)
+
+
+def _loss_scale(optimizer: Any) -> Any:
+    """What the loss was multiplied by before it was differentiated; the optimizer divides by it again."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer.dynamic_scale
+    return optimizer.loss_scale_factor
 
 
 def _tell(seen: Seen, **values: Any) -> None:

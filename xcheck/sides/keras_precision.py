@@ -9,6 +9,7 @@ once `torch.set_default_dtype(torch.float64)` is set; and where code asks for "f
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
@@ -90,6 +91,23 @@ def policy_islands(model: Any, islands: Islands) -> None:
     for layer in model._flatten_layers():
         if layer.dtype_policy.name in NARROW:
             islands.found[layer_of(layer) or layer.name, f"dtype={layer.dtype_policy.name!r}"] = 1
+
+
+def exact_factors(model: Any, islands: Islands) -> None:
+    """Give regularizers that were made before the run their factors in float64.
+
+    Keras holds a factor as a tensor of the float type of its making. The number that was meant is taken to be the
+    shortest decimal that rounds to the one that is held.
+    """
+    for variable in model.variables:
+        regularizer = variable.regularizer
+        for name in ("l1", "l2", "factor"):
+            held: Any = getattr(regularizer, name, None)
+            if keras.ops.is_tensor(held) and keras.backend.standardize_dtype(held.dtype) == "float32":
+                meant = float(str(np.asarray(held, np.float32)))
+                variable.regularizer = regularizer = copy.copy(regularizer)
+                setattr(regularizer, name, keras.ops.convert_to_tensor(meant, "float64"))
+                islands.found[variable.path, f"{name} of a regularizer made before the run"] = 1
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from .base import EAGER, Prepared, calling, describe, prepared, rates_setting
 from .keras_dropout import dropout_off
 from .keras_initial import promises
 from .keras_observer import Seen, observed
-from .keras_precision import float64_throughout, float_type, layer_of, policy_islands
+from .keras_precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .keras_variables import canonical, counters, inventory, slots, to_numpy, unmapped_slots, written_lr
 from .tree import named_tensors
 
@@ -72,6 +72,7 @@ class KerasRunner:
         ):
             # A model with everything frozen is a legitimate pair; that nothing trains is reported by the check.
             warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"keras|tensorflow")
+            warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
             warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
             yield
 
@@ -129,6 +130,7 @@ class KerasRunner:
             self._call(ready.inputs, training=False)
         if self.precision == "float64":
             policy_islands(self.model, self.islands)
+            exact_factors(self.model, self.islands)
         optimizer = self.model.optimizer
         if optimizer is not None and not optimizer.built and self.model.trainable_variables:
             with calling("keras optimizer build"):
@@ -157,11 +159,9 @@ class KerasRunner:
         for place in held.values():
             (buffers if place.buffer else parameters)[place.path] = to_numpy(place.variable)
         slots_of: dict[str, dict[str, Array]] = {}
-        for slot in slots(self.model.optimizer):
-            array = to_numpy(slot.variable)
-            if slot.times_lr:
-                array = array * (slot.times_lr / written_lr(self.model.optimizer))
-            slots_of.setdefault(held[id(slot.parameter)].path, {})[slot.role] = array
+        for held_slot in slots(self.model.optimizer):
+            array = held_slot.slot.canonical(to_numpy(held_slot.variable), written_lr(self.model.optimizer))
+            slots_of.setdefault(held[id(held_slot.parameter)].path, {})[held_slot.slot.role] = array
         return State(parameters, buffers, slots_of, self._updates())
 
     def _updates(self) -> int:
@@ -185,10 +185,12 @@ class KerasRunner:
                 return
             for count in (optimizer._iterations, *counters(optimizer)):
                 count.assign(state.updates)
-            for slot in slots(optimizer):
-                array = state.slots.get(held[id(slot.parameter)].path, {}).get(slot.role)
-                if array is not None:
-                    slot.variable.assign(array * (slot.times_lr * written_lr(optimizer)) if slot.times_lr else array)
+            for held_slot in slots(optimizer):
+                canonical_value = state.slots.get(held[id(held_slot.parameter)].path, {}).get(held_slot.slot.role)
+                if canonical_value is not None:
+                    stored = held_slot.slot.stored(canonical_value, written_lr(optimizer))
+                    if stored is not None:
+                        held_slot.variable.assign(stored)
 
     def snapshot(self) -> Any:
         optimizer = self.model.optimizer

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from ..inventory import Entry, Inventory
-from ..slots import KERAS, find
+from ..slots import KERAS, Slot, find
 from ..trace import Array
 
 
@@ -57,8 +57,16 @@ def places(model: keras.Model) -> list[Place]:
             if used[path] > 1:  # two layers of one name: Keras gives both variables one path
                 path = f"{path}#{used[path]}"
             first.setdefault(id(variable), path)
-            found.append(Place(path, variable, owner, type(layer).__name__, buffer, alias))
+            found.append(Place(path, variable, owner, kind_of(layer), buffer, alias))
     return found
+
+
+def kind_of(layer: Any) -> str:
+    """The nearest class of Keras's own that a layer is or derives from; its own class if that is none."""
+    plain = (keras.layers.Layer, keras.Model)
+    known = (c for c in type(layer).__mro__ if c.__module__.startswith("keras.") and c not in plain)
+    found = next((c for c in known if issubclass(c, keras.layers.Layer)), type(layer))
+    return found.__name__
 
 
 def canonical(model: keras.Model) -> dict[int, Place]:
@@ -89,16 +97,11 @@ def inventory(model: keras.Model) -> Inventory:
 
 @dataclass(frozen=True, slots=True)
 class HeldSlot:
-    """A slot of the optimizer: its role, its variable, the parameter it belongs to, and its unit.
+    """A slot of the optimizer: what it is, the variable that holds it, and the parameter it belongs to."""
 
-    Attributes:
-        times_lr: see `slots.Slot`.
-    """
-
-    role: str
+    slot: Slot
     variable: Any
     parameter: Any
-    times_lr: int
 
 
 def slots(optimizer: Any) -> Iterator[HeldSlot]:
@@ -112,11 +115,11 @@ def slots(optimizer: Any) -> Iterator[HeldSlot]:
         if slot is not None and isinstance(held, list) and len(held) == len(trained):
             for parameter, variable in zip(trained, held, strict=True):
                 if variable is not None:
-                    yield HeldSlot(slot.role, variable, parameter, slot.times_lr)
+                    yield HeldSlot(slot, variable, parameter)
     product = getattr(optimizer, "_u_product", None)  # Nadam: one number for all parameters
     if product is not None:
         for parameter in trained:
-            yield HeldSlot("momentum_product", product, parameter, 0)
+            yield HeldSlot(Slot("momentum_product"), product, parameter)
 
 
 def counters(optimizer: Any) -> list[Any]:

@@ -101,13 +101,15 @@ class NumpyRunner:
         )
 
     def read(self) -> State:
-        slots = {path: {"momentum": value.copy()} for path, value in self._momenta.items()}
+        rate = self.declared.learning_rate
+        slots = {path: {"momentum": -rate * value} for path, value in self._momenta.items()}
         return State({p: v.copy() for p, v in self._parameters.items()}, {}, slots, self._updates)
 
     def write(self, state: State) -> None:
         self._parameters |= {path: np.array(value, self.precision) for path, value in state.parameters.items()}
         written = {path: roles["momentum"] for path, roles in state.slots.items() if "momentum" in roles}
-        self._momenta |= {path: np.array(value, self.precision) for path, value in written.items()}
+        rate = self.declared.learning_rate
+        self._momenta |= {path: np.array(value / -rate, self.precision) for path, value in written.items()}
 
     def snapshot(self) -> Any:
         return dict(self._parameters), dict(self._momenta), self._updates

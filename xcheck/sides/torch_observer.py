@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..trace import Array
@@ -17,15 +19,22 @@ class Observer:
     It adds nothing to the autograd graph, so the order in which gradients accumulate stays the user's.
     """
 
-    def __init__(self, model: torch.nn.Module, named: Callable[[Any], dict[str, torch.Tensor]]) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer | None,
+        named: Callable[[Any], dict[str, torch.Tensor]],
+    ) -> None:
         self.gradients: dict[int, Array] = {}
         self.outputs: dict[str, Array] = {}
+        self._applied: dict[int, Array] = {}
         self._calls = 0
         self._named = named
+        self._trained = [p for p in model.parameters() if p.requires_grad]
         self._handles: list[Any] = [model.register_forward_hook(self._forward)]
-        self._handles += [
-            p.register_post_accumulate_grad_hook(self._gradient) for p in model.parameters() if p.requires_grad
-        ]
+        self._handles += [p.register_post_accumulate_grad_hook(self._gradient) for p in self._trained]
+        if optimizer is not None:
+            self._handles.append(optimizer.register_step_pre_hook(self._before_update))
 
     def _forward(self, _module: torch.nn.Module, _args: Any, raw: Any) -> None:
         self._calls += 1
@@ -34,8 +43,41 @@ class Observer:
 
     def _gradient(self, p: torch.Tensor) -> None:
         if p.grad is not None:
-            self.gradients[id(p)] = to_numpy(p.grad.to_dense() if p.grad.is_sparse else p.grad)
+            self.gradients[id(p)] = _dense(p.grad)
+
+    def _before_update(self, *_: Any) -> None:
+        self._applied = {id(p): _dense(p.grad) for p in self._trained if p.grad is not None}
+
+    def unscaled(self) -> dict[int, Array]:
+        """id of a parameter -> its gradient as backpropagation left it, but for the scale of a scaled loss.
+
+        A step that scales its loss divides the gradients again before it updates. That is told from clipping by its
+        factor: one power of two for every element.
+        """
+        scale = self._power_of_two()
+        return self.gradients if scale is None else {key: g / scale for key, g in self.gradients.items()}
+
+    def _power_of_two(self) -> float | None:
+        found: float | None = None
+        for key, gradient in self.gradients.items():
+            applied = self._applied.get(key)
+            if applied is None or applied.shape != gradient.shape:
+                return None
+            if not applied.any():
+                continue
+            if found is None:
+                at = int(np.abs(applied).argmax())
+                found = float(gradient.reshape(-1)[at] / applied.reshape(-1)[at])
+                if found <= 1 or math.frexp(found)[0] != 0.5:
+                    return None
+            if not np.array_equal(gradient, applied * found):
+                return None
+        return found
 
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
+
+
+def _dense(gradient: torch.Tensor) -> Array:
+    return to_numpy(gradient.to_dense() if gradient.is_sparse else gradient)

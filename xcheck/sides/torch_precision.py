@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ..islands import Islands
@@ -40,7 +41,23 @@ class Float64Throughout(TorchFunctionMode):
             args = tuple(torch.float64 if isinstance(a, torch.dtype) and a in NARROW else a for a in args)
             if kwargs.get("dtype") in NARROW:
                 kwargs = {**kwargs, "dtype": torch.float64}
+        exact = _EXACT.get(func)
+        if exact is not None and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64:
+            self._islands.add(f"constants of {func.__name__}")
+            return exact(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _hardsigmoid(input: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+    return F.relu6(input + 3.0) / 6.0
+
+
+def _celu(input: torch.Tensor, alpha: float = 1.0, inplace: bool = False) -> torch.Tensor:
+    return torch.where(input > 0, input, alpha * torch.expm1(torch.clamp(input, max=0.0) / alpha))
+
+
+# PyTorch's kernels on the CPU keep the constants of these in float32, in their backward pass at least.
+_EXACT: dict[Any, Any] = {F.hardsigmoid: _hardsigmoid, F.celu: _celu, torch.celu: _celu}
 
 
 def _asked(args: Any, kwargs: Any) -> str:

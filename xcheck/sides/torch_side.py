@@ -21,6 +21,7 @@ from ..slots import TORCH, Slot, find
 from ..trace import Array, State, StepRecord
 from .base import EAGER, Prepared, calling, describe, losses_record, prepared, projection, rates_setting
 from .torch_dropout import DropoutOff
+from .torch_flags import flags, restore_flags, set_flags
 from .torch_observer import Observer
 from .torch_precision import Float64Throughout
 from .torch_variables import inventory, to_numpy
@@ -57,7 +58,7 @@ class TorchRunner:
                 todo="run with --device auto or --device cpu",
             )
         self.seed = seed
-        self._flags = _set_flags(self.device)
+        self._flags = set_flags(self.device)
         self._updates = 0
         self._lr: dict[int, float] = {}
         self._paths: dict[int, str] = {}
@@ -145,9 +146,7 @@ class TorchRunner:
             for key, value in kept.items():
                 slot = self._slot(key)
                 if slot is not None and isinstance(value, torch.Tensor):
-                    array = to_numpy(value)
-                    if slot.times_lr:
-                        array = array * (slot.times_lr / self._lr[id(p)])
+                    array = slot.canonical(to_numpy(value), self._lr.get(id(p), 0.0))
                     slots.setdefault(path, {})[slot.role] = array
         return State(
             {path: to_numpy(p) for path, p in self._parameters().items()},
@@ -170,16 +169,16 @@ class TorchRunner:
         for key, value in kept.items():
             slot = self._slot(key)
             if slot is not None and slot.role in roles and isinstance(value, torch.Tensor):
-                array = np.array(roles[slot.role])
-                if slot.times_lr:
-                    array = array * slot.times_lr * self._lr[id(p)]
-                value.copy_(torch.from_numpy(array))
+                array = slot.stored(roles[slot.role], self._lr.get(id(p), 0.0))
+                if array is not None:
+                    value.copy_(torch.from_numpy(np.array(array)))
             elif key == "step":
                 kept[key] = torch.full_like(value, updates) if isinstance(value, torch.Tensor) else updates
 
     def snapshot(self) -> Any:
         kept = {name: copy.deepcopy(part.state_dict()) for name, part in self._stateful().items()}
-        return self.read(), kept, self._updates, dict(self._lr)
+        gradients = [None if p.grad is None else p.grad.clone() for p in self.model.parameters()]
+        return self.read(), kept, self._updates, dict(self._lr), gradients
 
     def _stateful(self) -> dict[str, Any]:
         """The optimizer, and what is kept on it that has a state of its own, such as a scheduler."""
@@ -189,7 +188,9 @@ class TorchRunner:
         return {"": self.optimizer, **held}
 
     def restore(self, snapshot: Any) -> None:
-        state, kept, self._updates, lr = snapshot
+        state, kept, self._updates, lr, gradients = snapshot
+        for p, gradient in zip(self.model.parameters(), gradients, strict=True):
+            p.grad = None if gradient is None else gradient.clone()
         self._lr = dict(lr)
         self.write(State(state.parameters, state.buffers))
         for name, part in self._stateful().items():
@@ -217,7 +218,7 @@ class TorchRunner:
         before = self.read()
         inference = self._infer(ready) if observe else {}
         torch.manual_seed(self.seed * 1_000_003 + number)
-        observer = Observer(self.model, self._named_outputs) if observe else None
+        observer = Observer(self.model, self.optimizer, self._named_outputs) if observe else None
         dropout = DropoutOff()
         with self._scope(), dropout, warnings.catch_warnings():
             if mode != EAGER:  # the compiler uses what PyTorch itself has deprecated
@@ -230,7 +231,8 @@ class TorchRunner:
         gradients: dict[str, Array | None] = {}
         if observer:
             paths = {path: p for path, p in self._parameters().items() if p.requires_grad}
-            gradients = {path: observer.gradients.get(id(p)) for path, p in paths.items()}
+            found = observer.unscaled()
+            gradients = {path: found.get(id(p)) for path, p in paths.items()}
         return StepRecord(
             number,
             before,
@@ -250,6 +252,12 @@ class TorchRunner:
 
     def _ready(self, batch: Batch) -> Prepared:
         made = prepared(self.declared.prepare, batch, self.side)
+        if made.sample_weight is not None and self.declared.step is None:
+            raise PairError(
+                "The torch side's prepare gives sample weights, and the standard step has no place for them.",
+                where="TorchSide.prepare",
+                todo="put the weights among the targets for the loss to use, or give TorchSide a step",
+            )
         return Prepared(self._tensors(made.inputs), self._tensors(made.targets), self._tensors(made.sample_weight))
 
     def _tensors(self, value: Any) -> Any:
@@ -347,10 +355,7 @@ class TorchRunner:
             "torch": torch.__version__,
             "device": self.device.type,
             "gpu": cuda,
-            "threads": torch.get_num_threads(),
-            "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
-            "tf32_cudnn": torch.backends.cudnn.allow_tf32,
-            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            **flags(),
             "optimizer": type(self.optimizer).__name__,
             "optimizer_settings": self._settings(),
         }
@@ -368,16 +373,7 @@ class TorchRunner:
         return self.islands.notes(self.side)
 
     def close(self) -> None:
-        tf32_matmul, tf32_cudnn, deterministic, warn_only, benchmark = self._flags
-        torch.backends.cuda.matmul.allow_tf32 = tf32_matmul
-        torch.backends.cudnn.allow_tf32 = tf32_cudnn
-        torch.backends.cudnn.benchmark = benchmark
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-
-
-def sees_gpu() -> bool:
-    """Whether PyTorch can run on a GPU here."""
-    return torch.cuda.is_available()
+        restore_flags(self._flags)
 
 
 def _scalars(value: Any, what: str) -> dict[str, torch.Tensor]:
@@ -396,19 +392,3 @@ def _scalars(value: Any, what: str) -> dict[str, torch.Tensor]:
 
 def _arrays(terms: Mapping[str, torch.Tensor]) -> dict[str, Array]:
     return {name: to_numpy(term) for name, term in terms.items()}
-
-
-def _set_flags(device: torch.device) -> tuple[Any, ...]:
-    before = (
-        torch.backends.cuda.matmul.allow_tf32,
-        torch.backends.cudnn.allow_tf32,
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.backends.cudnn.benchmark,
-    )
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
-    if device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    return before

@@ -26,13 +26,19 @@ def inventory(model: torch.nn.Module) -> Inventory:
                 trainable=tensor.requires_grad,
                 buffer=buffer,
                 owner=owner,
-                kind=type(model.get_submodule(owner)).__name__,
+                kind=kind_of(model.get_submodule(owner)),
                 role=role,
                 identity=id(tensor),
                 storage=regions.of(tensor),
             )
         )
     return Inventory(tuple(entries))
+
+
+def kind_of(module: torch.nn.Module) -> str:
+    """The nearest class of PyTorch's own that a module is or derives from; its own class if that is none."""
+    known = (c for c in type(module).__mro__ if c.__module__.startswith("torch.nn.") and c is not torch.nn.Module)
+    return next(known, type(module)).__name__
 
 
 class _Regions:
