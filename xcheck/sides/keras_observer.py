@@ -129,7 +129,7 @@ def _tell(seen: Seen, **values: Any) -> None:
             setattr(seen, name, value)
 
     if keras.config.backend() == "jax":
-        import jax
+        import jax  # pyright: ignore[reportMissingImports]
 
         jax.debug.callback(keep, values)
     else:

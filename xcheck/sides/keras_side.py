@@ -358,7 +358,7 @@ def sees_gpu() -> bool:
 
         return bool(tf.config.list_physical_devices("GPU"))
     if backend == "jax":
-        import jax
+        import jax  # pyright: ignore[reportMissingImports]
 
         return jax.default_backend() == "gpu"
     from keras.src.backend.torch import core
