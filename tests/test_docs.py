@@ -32,8 +32,8 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # also where this file is run by itself, to write the pages anew
 
-import xcheck  # noqa: E402
-from xcheck.cli import main  # noqa: E402
+import xcheck
+from xcheck.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "models" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
