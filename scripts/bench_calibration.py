@@ -771,7 +771,7 @@ An alarm that cries wolf is switched off, and one that sleeps is worse. This pag
 often two setups that are equal are called anything but EQUIVALENT, and how small a change of one side is still
 called DIFFERENT. No tolerance was tuned to it.
 
-```
+```text
 scripts/bench_calibration.py --write
 ```
 
