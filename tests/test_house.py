@@ -26,7 +26,7 @@ SOURCES = {str(path.relative_to(ROOT)): path.read_text() for path in sorted((ROO
 
 FLOORS = (
     ("errors", "trace", "result", "tolerance", "layouts", "slots", "inventory", "islands", "distributions", "optim"),
-    ("pair", "matching", "compare", "judge", "align", "causes"),
+    ("pair", "matching", "ties", "compare", "judge", "align", "causes"),
     ("sides",),
     ("lockstep", "phases", "export"),
     ("findings", "choose", "check", "golden"),

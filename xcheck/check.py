@@ -24,10 +24,11 @@ from .lockstep import (
     reference_steps,
     resynced,
 )
-from .matching import MatchPlan, SideName, other_side, plan_from_map, ties
+from .matching import MatchPlan, SideName, other_side, plan_from_map
 from .pair import Pair
 from .result import PHASES, Check, Result, Verdict
 from .sides.base import Runner
+from .ties import ties
 from .tolerance import TWINS
 from .trace import State
 

@@ -7,9 +7,10 @@ import pytest
 from fakes import entry, inventory, linear_pair, plan_of, runner_of
 
 from xcheck.errors import MatchError
-from xcheck.matching import plan_from_map, ties
+from xcheck.matching import plan_from_map
 from xcheck.pair import waive
 from xcheck.phases import inventory_checks, sync_checks
+from xcheck.ties import ties
 from xcheck.trace import State
 
 TORCH = inventory(entry("a.weight", (3, 2), "Linear"), entry("a.bias", (3,), "Linear"))

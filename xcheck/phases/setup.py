@@ -10,8 +10,9 @@ import numpy as np
 from ..compare import measure
 from ..inventory import Inventory
 from ..judge import Frame, Item
-from ..matching import MatchPlan, broken_ties
+from ..matching import MatchPlan
 from ..result import Check, Tie, Verdict
+from ..ties import broken_ties
 from ..trace import State
 
 

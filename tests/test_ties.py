@@ -1,0 +1,89 @@
+"""Tie groups of two inventories, and the ties a pair promises."""
+
+import pytest
+from fakes import entry, inventory
+
+from xcheck.errors import MatchError
+from xcheck.matching import plan_from_map
+from xcheck.pair import waive
+from xcheck.result import Tie
+from xcheck.ties import broken_ties, ties
+
+
+def linear(*paths: str, tied: bool):
+    return inventory(*(entry(p, (2, 2), "Linear", object_="w" if tied else p) for p in paths))
+
+
+def dense(*paths: str, tied: bool):
+    return inventory(*(entry(p, (2, 2), "Dense", object_="w" if tied else p) for p in paths))
+
+
+@pytest.mark.parametrize(
+    ("torch_tied", "keras_tied", "by_torch", "by_keras"),
+    [
+        (True, True, "same", "same"),
+        (True, False, "missing", "extra"),
+        (False, True, "extra", "missing"),
+        (False, False, None, None),
+    ],
+)
+def test_a_tie_of_one_side_alone_is_missing_or_extra_depending_on_the_reference(
+    torch_tied, keras_tied, by_torch, by_keras
+):
+    torch = linear("a.weight", "b.weight", tied=torch_tied)
+    keras = dense("a/kernel", "b/kernel", tied=keras_tied)
+    weight_map = {"a.weight": "a/kernel", "b.weight": "b/kernel"}
+    for reference, status in (("torch", by_torch), ("keras", by_keras)):
+        plan = plan_from_map(torch, keras, weight_map, reference)
+        expected = (Tie(("a.weight", "b.weight"), ("a/kernel", "b/kernel"), status),) if status else ()
+        assert ties(plan, torch, keras) == expected
+
+
+def test_one_parameter_against_untied_copies_is_a_missing_tie():
+    torch, keras = linear("a.weight", tied=True), dense("a/kernel", "b/kernel", tied=False)
+    plan = plan_from_map(torch, keras, {"a.weight": ["a/kernel", "b/kernel"]})
+    assert ties(plan, torch, keras) == (Tie(("a.weight",), ("a/kernel", "b/kernel"), "missing"),)
+
+
+def test_a_view_of_one_storage_is_a_tie_like_an_alias():
+    torch = inventory(
+        entry("a.weight", (2, 2), "Linear", storage="s"), entry("b.weight", (2, 2), "Linear", storage="s")
+    )
+    keras = dense("a/kernel", "b/kernel", tied=False)
+    plan = plan_from_map(torch, keras, {"a.weight": "a/kernel", "b.weight": "b/kernel"})
+    assert [t.status for t in ties(plan, torch, keras)] == ["missing"]
+
+
+def test_a_tie_that_is_smaller_on_the_other_side_is_missing():
+    torch = linear("a.weight", "b.weight", "c.weight", tied=True)
+    keras = inventory(
+        *(entry(p, (2, 2), "Dense", object_="w") for p in ("a/kernel", "b/kernel")),
+        entry("c/kernel", (2, 2), "Dense"),
+    )
+    weight_map = {f"{n}.weight": f"{n}/kernel" for n in "abc"}
+    found = ties(plan_from_map(torch, keras, weight_map), torch, keras)
+    assert [t.status for t in found] == ["missing"]
+    assert found[0].keras == ("a/kernel", "b/kernel", "c/kernel")
+
+
+@pytest.mark.parametrize("reference", ["torch", "keras"])
+def test_aliases_without_any_counterpart_are_no_tie_of_both_sides(reference):
+    torch, keras = linear("a.weight", "b.weight", tied=True), dense("a/kernel", tied=True)
+    plan = plan_from_map(torch, keras, {"a.weight": waive("not ported")}, reference)
+    assert [t for t in ties(plan, torch, keras) if t.status == "same"] == []
+
+
+def test_promised_ties_that_are_not_one_storage_are_broken_on_their_side():
+    torch, keras = linear("a.weight", "b.weight", tied=False), dense("a/kernel", "b/kernel", tied=True)
+    assert broken_ties([["a.weight", "b.weight"], ["a/kernel", "b/kernel"]], torch, keras) == [
+        ("torch", ("a.weight", "b.weight"))
+    ]
+    assert broken_ties([["a.weight"]], torch, keras) == []
+
+
+@pytest.mark.parametrize("group", [["a.weight", "b/kernel"], ["a.weight", "x"], ["x"]])
+def test_a_promised_tie_across_the_sides_or_of_unknown_paths_is_refused(group):
+    torch, keras = linear("a.weight", "b.weight", tied=True), dense("a/kernel", "b/kernel", tied=True)
+    with pytest.raises(MatchError, match="not all on one side") as caught:
+        broken_ties([group], torch, keras)
+    assert group[-1] in str(caught.value)
