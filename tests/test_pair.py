@@ -106,6 +106,8 @@ def test_the_loss_of_the_keras_side_is_whatever_compile_takes():
         ({"torch": KerasSide(object())}, "torch got a KerasSide"),
         ({"keras": TorchSide(object())}, "keras got a TorchSide"),
         ({"expect": "different"}, "expect names no verdict"),
+        ({"also": ("exports",)}, "also names no phase"),
+        ({"also": "modes"}, "also names no phase"),
     ],
 )
 def test_a_pair_with_a_part_that_cannot_be_is_refused(options, words):

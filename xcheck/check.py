@@ -35,8 +35,12 @@ from .trace import State
 AVAILABLE = ("inventory", "initialization", "sync", *phase.STEP_PHASES, "trajectory", "modes")
 """The phases this version has, in order."""
 
-ON_REQUEST = ("modes",)
-"""Phases that run only where they are asked for: compiling takes longer than everything else."""
+ON_REQUEST = ("modes", "persistence", "export")
+"""Phases that run only where the call or the pair asks for them: compiling and exporting take longer than everything
+else, and say something about each side rather than about the port."""
+
+EVERY = "all"
+"""Asks for every phase there is."""
 
 MODE_STEPS = 2
 """Steps per mode: the second starts from slots that are not zero."""
@@ -68,7 +72,7 @@ def check(
         precision: "float64" for the semantic verdict; with "float32" also the numeric one, where the first passed.
         device: "auto" takes a GPU that both frameworks see, else the CPU.
         keras_backend: "tensorflow", "jax" or "torch"; None takes KERAS_BACKEND, or what is already imported.
-        phases: which phases to run; None runs all that this version has.
+        phases: which phases to run; None runs all but those on request, and ["all"] every one.
         progress: called with a word on what is being done.
 
     Returns:
@@ -297,11 +301,13 @@ def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None) -> Fi
     Raises:
         PairError: a phase does not exist, or not in this version.
     """
+    if phases is not None and EVERY in phases:
+        phases = AVAILABLE
     unknown = [p for p in phases or () if p not in AVAILABLE]
     if unknown:
         planned = "later versions will have it; " if unknown[0] in PHASES else ""
         raise PairError(f"There is no phase {unknown[0]!r}.", numbers=f"{planned}this one has: {', '.join(AVAILABLE)}")
-    usual = tuple(p for p in AVAILABLE if p not in ON_REQUEST)
+    usual = tuple(p for p in AVAILABLE if p not in ON_REQUEST or p in pair.also)
     chosen = usual if phases is None else tuple(p for p in AVAILABLE if p in phases)
     return Findings(pair, seed, steps, chosen, complete=set(chosen) >= set(usual))
 

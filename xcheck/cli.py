@@ -50,7 +50,7 @@ StepsOption = Annotated[int, typer.Option(help="Training steps, each from the re
 SeedOption = Annotated[int, typer.Option(help="Of initial weights, batches and perturbations.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 BackendOption = Annotated[str | None, typer.Option(help="tensorflow, jax or torch.")]
-PhasesOption = Annotated[str | None, typer.Option(help="Comma-separated; all but modes by default.")]
+PhasesOption = Annotated[str | None, typer.Option(help="Comma-separated, or all; by default those the pair needs.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for result.json and report.html.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for the file's pair(...); repeatable.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="NUMERIC fails too.")]

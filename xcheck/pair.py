@@ -238,6 +238,7 @@ class Pair:
         ties: groups of paths of either side that must be one storage there.
         reference: the side whose state the other is set from.
         expect: for a negative control, a verdict or an `Expectation`.
+        also: phases that run only on request, and that each run of this pair has: "modes", "persistence", "export".
 
     Raises:
         PairError: a part is missing or contradicts another.
@@ -251,6 +252,7 @@ class Pair:
     ties: Sequence[Sequence[str]] = ()
     reference: Literal["torch", "keras"] = "torch"
     expect: Expectation | str | None = None
+    also: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         where = f"Pair({self.name!r})"
@@ -272,6 +274,13 @@ class Pair:
         for name, wrong in (("torch", KerasSide), ("keras", TorchSide)):
             if isinstance(getattr(self, name), wrong):
                 raise PairError(f"Pair.{name} got a {wrong.__name__}.", where=where, todo="swap the two sides")
+        unknown = [phase for phase in self.also if phase not in PHASES]
+        if unknown or isinstance(self.also, str):
+            raise PairError(
+                "Pair.also names no phase.",
+                where=where,
+                numbers=f"got {self.also!r}; phases: {', '.join(PHASES)}",
+            )
         if isinstance(self.expect, str):
             if self.expect not in Verdict.__members__:
                 raise PairError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ports import mlp
 
 import xcheck
+from xcheck.check import AVAILABLE, begin
 from xcheck.sides.torch_side import TorchRunner
 
 MODES = {"phases": ("modes",), "steps": 2, "precision": ("float64",)}
@@ -95,8 +97,14 @@ def test_a_compiled_torch_model_agrees_with_itself(monkeypatch: pytest.MonkeyPat
 
 
 def test_modes_run_only_where_they_are_asked_for() -> None:
-    from xcheck.check import begin
-
     assert "modes" not in begin(mlp(), 0, 1, None).phases
     assert begin(mlp(), 0, 1, None).complete
     assert not begin(mlp(), 0, 1, ("modes",)).complete
+
+
+def test_a_pair_may_ask_for_a_phase_on_request_for_each_of_its_runs() -> None:
+    """`also` adds to the usual phases and leaves an explicit choice alone."""
+    asking = replace(mlp(), also=("modes",))
+    assert "modes" in begin(asking, 0, 1, None).phases
+    assert begin(asking, 0, 1, ("forward",)).phases == ("forward",)
+    assert begin(mlp(), 0, 1, ["all"]).phases == AVAILABLE
