@@ -25,7 +25,19 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {str(path.relative_to(ROOT)): path.read_text() for path in sorted((ROOT / "xcheck").rglob("*.py"))}
 
 FLOORS = (
-    ("errors", "trace", "result", "tolerance", "layouts", "slots", "inventory", "islands", "distributions", "optim"),
+    (
+        "errors",
+        "trace",
+        "result",
+        "tolerance",
+        "layouts",
+        "slots",
+        "inventory",
+        "islands",
+        "distributions",
+        "calls",
+        "optim",
+    ),
     ("pair", "matching", "ties", "compare", "judge", "align", "causes"),
     ("sides",),
     ("lockstep", "phases", "export"),

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..calls import Calls, Swap
 from ..distributions import Distribution
 from ..errors import UserCodeError, XcheckError
 from ..inventory import Inventory
@@ -63,6 +64,22 @@ class Runner(Protocol):
             observe: record gradients and outputs; False leaves the user's step untouched and records losses
                 and states alone.
             mode: one of `modes`; those but the eager one are never observed.
+
+        Raises:
+            UserCodeError: code of the pair raised.
+        """
+        ...
+
+    def calls(
+        self, batch: Batch, *, training: bool = False, swap: Swap | None = None, gradients: bool = False
+    ) -> Calls:
+        """Every call of a module or layer in one forward pass; the state stays as it is.
+
+        Args:
+            batch: in the neutral layout.
+            training: run as in a training step, dropout off; else as in inference.
+            swap: may replace what a call returns, for all that comes after it.
+            gradients: also differentiate the total loss with respect to what each call returned.
 
         Raises:
             UserCodeError: code of the pair raised.

@@ -72,10 +72,8 @@ def observed(
         outputs = named(picked)
         _tell(seen, outputs=outputs)
         if projected:
-            total = data = _projected_loss(outputs)
-            for term in model.losses:
-                total = total + keras.ops.sum(term)
-            _tell(seen, data=data)
+            _tell(seen, data=_projection(outputs))
+            total = projected_loss(model, outputs)
         else:
             total = compute_loss(x, y, picked, *args, **kwargs)
         _tell(seen, total=total, penalties=_penalties(model))
@@ -136,7 +134,20 @@ def _tell(seen: Seen, **values: Any) -> None:
         keep(values)
 
 
-def _projected_loss(named: Mapping[str, Any]) -> Any:
+def projected_loss(model: Any, named: Mapping[str, Any]) -> Any:
+    """The fixed projection of the outputs and the model's own penalties, where the pair has no loss.
+
+    Args:
+        model: that made the outputs.
+        named: its outputs by name.
+    """
+    total = _projection(named)
+    for term in model.losses:
+        total = total + keras.ops.sum(term)
+    return total
+
+
+def _projection(named: Mapping[str, Any]) -> Any:
     terms: list[Any] = [
         keras.ops.sum(t * keras.ops.convert_to_tensor(projection(_alone(name, named), tuple(t.shape)), t.dtype))
         for name, t in named.items()

@@ -7,25 +7,31 @@ import warnings
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
+from ..calls import Calls, Swap
 from ..distributions import Distribution
-from ..errors import PairError, SetupError, UserCodeError
+from ..errors import PairError, UserCodeError
 from ..inventory import Inventory
 from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, KerasSide
 from ..trace import Array, State, StepRecord
 from .base import EAGER, Prepared, calling, describe, prepared, rates_setting
+from .keras_calls import Watch, differentiated
+from .keras_device import named_device
+from .keras_device import sees_gpu as sees_gpu
 from .keras_dropout import dropout_off
 from .keras_initial import promises
-from .keras_observer import Seen, observed
+from .keras_memory import read, snapshot, write
+from .keras_observer import Seen, observed, projected_loss
 from .keras_precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
-from .keras_variables import canonical, counters, inventory, slots, to_numpy, unmapped_slots, written_lr
+from .keras_variables import canonical, inventory, to_numpy, unmapped_slots
 from .tree import named_tensors
 
 _NAME_COUNTERS = "object_name_uids"
@@ -52,7 +58,7 @@ class KerasRunner:
         self.declared = declared
         self.precision = precision
         self.seed = seed
-        self._device = _device(device)
+        self._device = named_device(device)
         self.projected = False
         self._mode = EAGER
         self.islands = Islands(layer_of)
@@ -150,57 +156,25 @@ class KerasRunner:
 
     def read(self) -> State:
         with self._scope():  # a learning-rate schedule computes when it is read
-            return self._read()
-
-    def _read(self) -> State:
-        parameters: dict[str, Array] = {}
-        buffers: dict[str, Array] = {}
-        held = canonical(self.model)
-        for place in held.values():
-            (buffers if place.buffer else parameters)[place.path] = to_numpy(place.variable)
-        slots_of: dict[str, dict[str, Array]] = {}
-        for held_slot in slots(self.model.optimizer):
-            array = held_slot.slot.canonical(to_numpy(held_slot.variable), written_lr(self.model.optimizer))
-            slots_of.setdefault(held[id(held_slot.parameter)].path, {})[held_slot.slot.role] = array
-        return State(parameters, buffers, slots_of, self._updates())
-
-    def _updates(self) -> int:
-        optimizer = self.model.optimizer
-        return int(to_numpy(optimizer.iterations)) if optimizer is not None else 0
-
-    def promises(self) -> Mapping[str, Distribution]:
-        return promises(self.model)
-
-    def unmapped_slots(self) -> list[str]:
-        return unmapped_slots(self.model.optimizer)
+            return read(self.model)
 
     def write(self, state: State) -> None:
-        held = canonical(self.model)
-        variables = {place.path: place.variable for place in held.values()}
-        optimizer = self.model.optimizer
         with self._scope():
-            for path, array in state.values().items():
-                variables[path].assign(np.asarray(array))
-            if not state.slots or optimizer is None:
-                return
-            for count in (optimizer._iterations, *counters(optimizer)):
-                count.assign(state.updates)
-            for held_slot in slots(optimizer):
-                canonical_value = state.slots.get(held[id(held_slot.parameter)].path, {}).get(held_slot.slot.role)
-                if canonical_value is not None:
-                    stored = held_slot.slot.stored(canonical_value, written_lr(optimizer))
-                    if stored is not None:
-                        held_slot.variable.assign(stored)
+            write(self.model, state)
 
     def snapshot(self) -> Any:
-        optimizer = self.model.optimizer
-        held = [*self.model.variables, *(optimizer.variables if optimizer is not None else [])]
-        return [(v, to_numpy(v)) for v in held]
+        return snapshot(self.model)
 
     def restore(self, snapshot: Any) -> None:
         with self._scope():
             for variable, array in snapshot:
                 variable.assign(array)
+
+    def unmapped_slots(self) -> list[str]:
+        return unmapped_slots(self.model.optimizer)
+
+    def promises(self) -> Mapping[str, Distribution]:
+        return promises(self.model)
 
     def modes(self) -> Sequence[str]:
         compiled = ("graph", "xla") if keras.config.backend() == "tensorflow" else ("compiled",)
@@ -259,6 +233,35 @@ class KerasRunner:
         ):
             x = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
             return self.model(x, training=training) if self.model._call_has_training_arg else self.model(x)
+
+    def calls(
+        self, batch: Batch, *, training: bool = False, swap: Swap | None = None, gradients: bool = False
+    ) -> Calls:
+        kept = self.snapshot()
+        try:
+            with self._scope(), dropout_off([]):
+                ready = self._ready(batch)
+                self._ensure_built(ready)
+                watch = Watch(self.model, swap)
+
+                def total() -> Any:
+                    with watch.recording():
+                        raw = self._call(ready.inputs, training=training)
+                    return self._total(ready, raw, training) if gradients else None
+
+                by_call = differentiated(total, watch) if gradients else total() or {}
+        finally:
+            self.restore(kept)
+        return tuple(replace(call, gradients=by_call.get(call.index, {})) for call in watch.made)
+
+    def _total(self, ready: Prepared, raw: Any, training: bool) -> Any:
+        """The loss and the penalties, as the training step takes them."""
+        picked = self._picked(raw)
+        if self.projected:
+            return projected_loss(self.model, self._named_outputs(picked))
+        inputs, targets, weight = (keras.tree.map_structure(_tensor, part) for part in ready)
+        with calling("keras loss", numbers=describe(tuple(ready))):
+            return self.model.compute_loss(inputs, targets, picked, sample_weight=weight, training=training)
 
     def _picked(self, raw: Any) -> Any:
         if self.declared.outputs is None:
@@ -329,6 +332,10 @@ class KerasRunner:
         """Nothing is held outside of the scopes."""
 
 
+def _tensor(value: Any) -> Any:
+    return None if value is None else keras.ops.convert_to_tensor(value)
+
+
 @contextmanager
 def _naming(counters: dict[str, int]) -> Generator[None]:
     """Automatic layer names count up over the whole process; a count of its own gives a model the same paths on
@@ -348,39 +355,3 @@ def _in_floatx(loss: Any) -> Any:
         loss._dtype_policy = keras.dtype_policies.get(keras.config.floatx())
         loss._dtype = loss._dtype_policy.compute_dtype
     return loss
-
-
-def sees_gpu() -> bool:
-    """Whether the Keras backend can run on a GPU here."""
-    backend = keras.config.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return bool(tf.config.list_physical_devices("GPU"))
-    if backend == "jax":
-        import jax  # pyright: ignore[reportMissingImports]
-
-        return jax.default_backend() == "gpu"
-    from keras.src.backend.torch import core
-
-    return core.DEFAULT_DEVICE == "cuda"
-
-
-def _device(device: str) -> str:
-    torch_backend = keras.config.backend() == "torch"  # which takes "cpu:0" for another device than "cpu"
-    if device == "cpu":
-        return "cpu" if torch_backend else "cpu:0"
-    if not sees_gpu():
-        raise SetupError(
-            "Keras sees no GPU.",
-            numbers=f"--device cuda, keras {keras.__version__} on {keras.config.backend()}",
-            todo="run with --device auto or --device cpu",
-        )
-    if keras.config.backend() == "tensorflow":
-        import tensorflow as tf
-
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)  # PyTorch lives on the same card
-        tf.config.experimental.enable_tensor_float_32_execution(False)
-        tf.config.experimental.enable_op_determinism()
-    return "cuda" if torch_backend else "gpu:0"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..calls import Call, Calls, Swap
 from ..distributions import Distribution
 from ..inventory import Entry, Inventory
 from ..matching import SideName
@@ -142,6 +143,20 @@ class NumpyRunner:
         if self.declared.fault is not None:
             record = self.declared.fault(record)
         return record if observe else replace(record, inference={}, outputs={}, gradients={})
+
+    def calls(
+        self, batch: Batch, *, training: bool = False, swap: Swap | None = None, gradients: bool = False
+    ) -> Calls:
+        ready = prepared(self.declared.prepare, batch, self.side)
+        x = np.asarray(ready.inputs, self.precision)
+        kernel = self._parameters[self._weight]
+        out = x @ (kernel.T if self.side == "torch" else kernel) + self._parameters[self._bias]
+        path, kind = ("linear", "Linear") if self.side == "torch" else ("dense", "Dense")
+        held = (self._weight, self._bias)
+        inner = Call(1, 0, path, kind, 1, {"0": x}, {"output": out}, held)
+        swapped = swap(inner) if swap else None
+        whole = Call(0, None, "", "Model", 1, {"0": x}, {"output": out} if swapped is None else swapped)
+        return inner, whole
 
     def environment(self) -> Mapping[str, Any]:
         return {"numpy": np.__version__}

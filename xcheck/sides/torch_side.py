@@ -6,22 +6,25 @@ import copy
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..calls import Calls, Swap
 from ..distributions import Distribution
 from ..errors import PairError, SetupError, UserCodeError
 from ..inventory import Inventory
 from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, TorchSide
-from ..slots import TORCH, Slot, find
 from ..trace import Array, State, StepRecord
 from .base import EAGER, Prepared, calling, describe, losses_record, prepared, projection, rates_setting
+from .torch_calls import Watch
 from .torch_dropout import DropoutOff
 from .torch_flags import flags, restore_flags, set_flags
+from .torch_memory import Memory
 from .torch_observer import Observer
 from .torch_precision import Float64Throughout
 from .torch_variables import inventory, to_numpy
@@ -59,8 +62,6 @@ class TorchRunner:
             )
         self.seed = seed
         self._flags = set_flags(self.device)
-        self._updates = 0
-        self._lr: dict[int, float] = {}
         self._paths: dict[int, str] = {}
         self.islands = Islands(self._layer)
         try:
@@ -70,6 +71,7 @@ class TorchRunner:
                 self._called: Any = self.model
                 self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
                 self.optimizer = self._build_optimizer()
+                self.memory = Memory(self.model, self.optimizer)
         except BaseException:
             self.close()
             raise
@@ -107,14 +109,7 @@ class TorchRunner:
                 optimizer = self.declared.optimizer(parameters)
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", numbers=f"got {describe(optimizer)}")
-        optimizer.register_step_post_hook(self._after_update)
         return optimizer
-
-    def _after_update(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        self._updates += 1
-        for group in optimizer.param_groups:
-            for p in group["params"]:
-                self._lr[id(p)] = float(group["lr"])
 
     @contextmanager
     def _scope(self) -> Generator[None]:
@@ -136,78 +131,23 @@ class TorchRunner:
     def inventory(self) -> Inventory:
         return inventory(self.model)
 
-    def _parameters(self) -> dict[str, torch.nn.Parameter]:
-        return dict(self.model.named_parameters())  # de-duplicated: the first path of each
-
     def read(self) -> State:
-        slots: dict[str, dict[str, Array]] = {}
-        for path, p in self._parameters().items():
-            kept = self.optimizer.state.get(p, {}) if self.optimizer else {}
-            for key, value in kept.items():
-                slot = self._slot(key)
-                if slot is not None and isinstance(value, torch.Tensor):
-                    array = slot.canonical(to_numpy(value), self._lr.get(id(p), 0.0))
-                    slots.setdefault(path, {})[slot.role] = array
-        return State(
-            {path: to_numpy(p) for path, p in self._parameters().items()},
-            {path: to_numpy(b) for path, b in self.model.named_buffers()},
-            slots,
-            self._updates,
-        )
+        return self.memory.read()
 
     def write(self, state: State) -> None:
-        parameters, buffers = self._parameters(), dict(self.model.named_buffers())
-        with torch.no_grad():
-            for path, array in state.values().items():
-                tensor = parameters[path] if path in parameters else buffers[path]
-                tensor.copy_(torch.from_numpy(np.array(array)))
-            for path, roles in state.slots.items():
-                self._write_slots(parameters[path], roles, state.updates)
-
-    def _write_slots(self, p: torch.nn.Parameter, roles: Mapping[str, Array], updates: int) -> None:
-        kept = self.optimizer.state.get(p, {}) if self.optimizer else {}
-        for key, value in kept.items():
-            slot = self._slot(key)
-            if slot is not None and slot.role in roles and isinstance(value, torch.Tensor):
-                array = slot.stored(roles[slot.role], self._lr.get(id(p), 0.0))
-                if array is not None:
-                    value.copy_(torch.from_numpy(np.array(array)))
-            elif key == "step":
-                kept[key] = torch.full_like(value, updates) if isinstance(value, torch.Tensor) else updates
+        self.memory.write(state)
 
     def snapshot(self) -> Any:
-        kept = {name: copy.deepcopy(part.state_dict()) for name, part in self._stateful().items()}
-        gradients = [None if p.grad is None else p.grad.clone() for p in self.model.parameters()]
-        return self.read(), kept, self._updates, dict(self._lr), gradients
-
-    def _stateful(self) -> dict[str, Any]:
-        """The optimizer, and what is kept on it that has a state of its own, such as a scheduler."""
-        if self.optimizer is None:
-            return {}
-        held = {name: part for name, part in vars(self.optimizer).items() if hasattr(part, "load_state_dict")}
-        return {"": self.optimizer, **held}
+        return self.memory.snapshot()
 
     def restore(self, snapshot: Any) -> None:
-        state, kept, self._updates, lr, gradients = snapshot
-        for p, gradient in zip(self.model.parameters(), gradients, strict=True):
-            p.grad = None if gradient is None else gradient.clone()
-        self._lr = dict(lr)
-        self.write(State(state.parameters, state.buffers))
-        for name, part in self._stateful().items():
-            part.load_state_dict(copy.deepcopy(kept[name]))
+        self.memory.restore(snapshot)
 
-    def _slot(self, key: str) -> Slot | None:
-        return find(TORCH, [c.__name__ for c in type(self.optimizer).__mro__], key)
+    def unmapped_slots(self) -> list[str]:
+        return self.memory.unmapped_slots()
 
     def promises(self) -> Mapping[str, Distribution]:
         return {}
-
-    def unmapped_slots(self) -> list[str]:
-        found: set[str] = set()
-        for kept in (self.optimizer.state if self.optimizer else {}).values():
-            tensors = {key for key, value in kept.items() if isinstance(value, torch.Tensor)}
-            found |= {key for key in tensors - {"step"} if self._slot(key) is None}
-        return sorted(f"{type(self.optimizer).__name__}.state[...][{key!r}]" for key in found)
 
     def modes(self) -> Sequence[str]:
         return ("compiled",)
@@ -230,7 +170,7 @@ class TorchRunner:
                     observer.remove()
         gradients: dict[str, Array | None] = {}
         if observer:
-            paths = {path: p for path, p in self._parameters().items() if p.requires_grad}
+            paths = {path: p for path, p in self.memory.parameters().items() if p.requires_grad}
             found = observer.unscaled()
             gradients = {path: found.get(id(p)) for path, p in paths.items()}
         return StepRecord(
@@ -305,6 +245,33 @@ class TorchRunner:
         for module, mode in training.items():
             module.training = mode
         return {name: to_numpy(t) for name, t in named.items()}
+
+    def calls(
+        self, batch: Batch, *, training: bool = False, swap: Swap | None = None, gradients: bool = False
+    ) -> Calls:
+        ready = self._ready(batch)
+        watch = Watch(self.model, swap)
+        self._called = self.model
+        kept, modes = self.snapshot(), {m: m.training for m in self.model.modules()}
+        self.model.train(training)
+        try:
+            with self._scope(), DropoutOff(), torch.set_grad_enabled(gradients):
+                with watch.recording():
+                    raw = self._call(ready.inputs)
+                by_call = watch.gradients(self._total(raw, ready)) if gradients else {}
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+            self.restore(kept)
+        return tuple(replace(call, gradients=by_call.get(call.index, {})) for call in watch.made)
+
+    def _total(self, raw: Any, ready: Prepared) -> torch.Tensor:
+        """The loss and the penalties of the standard step, summed."""
+        terms = list(self._data_loss(raw, ready).values())
+        if self.declared.penalty is not None:
+            with calling("torch penalty"):
+                terms += _scalars(self.declared.penalty(self.model), "penalty").values()
+        return torch.stack(terms).sum()
 
     def _standard_step(self, ready: Prepared) -> dict[str, Array]:
         self.model.train()

@@ -1,0 +1,53 @@
+"""What a Keras training step starts from and leaves behind, read and written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..trace import Array, State
+from .keras_variables import canonical, counters, slots, to_numpy, written_lr
+
+
+def read(model: keras.Model) -> State:
+    """The variables of a model and the slots of its optimizer, copied."""
+    parameters: dict[str, Array] = {}
+    buffers: dict[str, Array] = {}
+    held = canonical(model)
+    for place in held.values():
+        (buffers if place.buffer else parameters)[place.path] = to_numpy(place.variable)
+    optimizer = model.optimizer
+    slots_of: dict[str, dict[str, Array]] = {}
+    for held_slot in slots(optimizer):
+        array = held_slot.slot.canonical(to_numpy(held_slot.variable), written_lr(optimizer))
+        slots_of.setdefault(held[id(held_slot.parameter)].path, {})[held_slot.slot.role] = array
+    updates = int(to_numpy(optimizer.iterations)) if optimizer is not None else 0
+    return State(parameters, buffers, slots_of, updates)
+
+
+def write(model: keras.Model, state: State) -> None:
+    """Set what the given state holds and leave the rest."""
+    held = canonical(model)
+    variables = {place.path: place.variable for place in held.values()}
+    optimizer = model.optimizer
+    for path, array in state.values().items():
+        variables[path].assign(np.asarray(array))
+    if not state.slots or optimizer is None:
+        return
+    for count in (optimizer._iterations, *counters(optimizer)):
+        count.assign(state.updates)
+    for held_slot in slots(optimizer):
+        canonical_value = state.slots.get(held[id(held_slot.parameter)].path, {}).get(held_slot.slot.role)
+        if canonical_value is not None:
+            stored = held_slot.slot.stored(canonical_value, written_lr(optimizer))
+            if stored is not None:
+                held_slot.variable.assign(stored)
+
+
+def snapshot(model: keras.Model) -> list[tuple[Any, Array]]:
+    """Each variable of a model and its optimizer with its value; setting them goes back to it."""
+    optimizer = model.optimizer
+    held = [*model.variables, *(optimizer.variables if optimizer is not None else [])]
+    return [(v, to_numpy(v)) for v in held]

@@ -1,0 +1,113 @@
+"""What a PyTorch training step starts from and leaves behind, read and written."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..slots import TORCH, Slot, find
+from ..trace import Array, State
+from .torch_variables import to_numpy
+
+
+class Memory:
+    """The parameters and buffers of a model and the slots of its optimizer.
+
+    Args:
+        model: to read and write.
+        optimizer: of the model; None where nothing trains.
+    """
+
+    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self._updates = 0
+        self._lr: dict[int, float] = {}
+        if optimizer is not None:
+            optimizer.register_step_post_hook(self._after_update)
+
+    def _after_update(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self._updates += 1
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                self._lr[id(p)] = float(group["lr"])
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """By path; one entry for a shared one, its first path."""
+        return dict(self.model.named_parameters())
+
+    def read(self) -> State:
+        """The current state, copied."""
+        slots: dict[str, dict[str, Array]] = {}
+        for path, p in self.parameters().items():
+            kept = self.optimizer.state.get(p, {}) if self.optimizer else {}
+            for key, value in kept.items():
+                slot = self._slot(key)
+                if slot is not None and isinstance(value, torch.Tensor):
+                    array = slot.canonical(to_numpy(value), self._lr.get(id(p), 0.0))
+                    slots.setdefault(path, {})[slot.role] = array
+        return State(
+            {path: to_numpy(p) for path, p in self.parameters().items()},
+            {path: to_numpy(b) for path, b in self.model.named_buffers()},
+            slots,
+            self._updates,
+        )
+
+    def write(self, state: State) -> None:
+        """Set what the given state holds and leave the rest."""
+        parameters, buffers = self.parameters(), dict(self.model.named_buffers())
+        with torch.no_grad():
+            for path, array in state.values().items():
+                tensor = parameters[path] if path in parameters else buffers[path]
+                tensor.copy_(torch.from_numpy(np.array(array)))
+            for path, roles in state.slots.items():
+                self._write_slots(parameters[path], roles, state.updates)
+
+    def _write_slots(self, p: torch.nn.Parameter, roles: Mapping[str, Array], updates: int) -> None:
+        kept = self.optimizer.state.get(p, {}) if self.optimizer else {}
+        for key, value in kept.items():
+            slot = self._slot(key)
+            if slot is not None and slot.role in roles and isinstance(value, torch.Tensor):
+                array = slot.stored(roles[slot.role], self._lr.get(id(p), 0.0))
+                if array is not None:
+                    value.copy_(torch.from_numpy(np.array(array)))
+            elif key == "step":
+                kept[key] = torch.full_like(value, updates) if isinstance(value, torch.Tensor) else updates
+
+    def snapshot(self) -> Any:
+        """Everything `restore` needs to repeat what comes next."""
+        kept = {name: copy.deepcopy(part.state_dict()) for name, part in self._stateful().items()}
+        gradients = [None if p.grad is None else p.grad.clone() for p in self.model.parameters()]
+        return self.read(), kept, self._updates, dict(self._lr), gradients
+
+    def _stateful(self) -> dict[str, Any]:
+        """The optimizer, and what is kept on it that has a state of its own, such as a scheduler."""
+        if self.optimizer is None:
+            return {}
+        held = {name: part for name, part in vars(self.optimizer).items() if hasattr(part, "load_state_dict")}
+        return {"": self.optimizer, **held}
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to a snapshot."""
+        state, kept, self._updates, lr, gradients = snapshot
+        for p, gradient in zip(self.model.parameters(), gradients, strict=True):
+            p.grad = None if gradient is None else gradient.clone()
+        self._lr = dict(lr)
+        self.write(State(state.parameters, state.buffers))
+        for name, part in self._stateful().items():
+            part.load_state_dict(copy.deepcopy(kept[name]))
+
+    def _slot(self, key: str) -> Slot | None:
+        return find(TORCH, [c.__name__ for c in type(self.optimizer).__mro__], key)
+
+    def unmapped_slots(self) -> list[str]:
+        """Optimizer slots that have no known role."""
+        found: set[str] = set()
+        for kept in (self.optimizer.state if self.optimizer else {}).values():
+            tensors = {key for key, value in kept.items() if isinstance(value, torch.Tensor)}
+            found |= {key for key in tensors - {"step"} if self._slot(key) is None}
+        return sorted(f"{type(self.optimizer).__name__}.state[...][{key!r}]" for key in found)
