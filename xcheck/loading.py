@@ -115,9 +115,14 @@ def _locate(location: str) -> Path:
 
 
 def _import(path: Path) -> types.ModuleType:
-    """Import a pair file as a module of a package of its folder, so that `from .torch_model import ...` works."""
-    package = f"xcheck_pairs.{path.parent.name.replace('-', '_').replace('.', '_')}_{abs(hash(path.parent)):x}"
-    for name, folder in (("xcheck_pairs", None), (package, path.parent)):
+    """Import a pair file as a module of a package of its folder, inside one of the folder around it.
+
+    So `from .torch_model import ...` finds what is beside the file, and `from ..common import ...` what is beside
+    the folder.
+    """
+    around = f"xcheck_pairs.in_{abs(hash(path.parent.parent)):x}"
+    package = f"{around}.{path.parent.name.replace('-', '_').replace('.', '_')}"
+    for name, folder in (("xcheck_pairs", None), (around, path.parent.parent), (package, path.parent)):
         if name not in sys.modules:
             module = types.ModuleType(name)
             module.__path__ = [str(folder)] if folder else []

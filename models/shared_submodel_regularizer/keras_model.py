@@ -1,7 +1,8 @@
 """One penalized layer applied to several inputs, in Keras.
 
-A sub-model that is called several times is one set of variables, and Keras 3 takes the penalty of a variable once,
-in one loop over the variables without repetition. A frozen variable has no penalty at all.
+A sub-model that is called several times is one set of variables, and so is a layer that sits in several models. Keras 3
+takes the penalty of a variable once, in one loop over the variables without repetition, however often and by whichever
+way the layer is reached. A frozen variable has no penalty at all.
 
 Shapes: B batch, D features.
 """
@@ -15,30 +16,30 @@ import keras
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of the model."""
+    """Sizes of the model; with `nested` the layer sits in one sub-model per input instead of one for all."""
 
     features: int = 5
     uses: int = 2
     trainable: bool = True
+    nested: bool = False
 
 
 def build(config: Config) -> keras.Model:
     """The model; every weight starts at one."""
-    shared = keras.Sequential(
-        [
-            keras.Input((config.features,)),
-            keras.layers.Dense(
-                1,
-                use_bias=False,
-                kernel_initializer="ones",
-                kernel_regularizer=keras.regularizers.L1(1.0),
-                name="dense",
-            ),
-        ],
-        name="shared",
+    dense = keras.layers.Dense(
+        1,
+        use_bias=False,
+        kernel_initializer="ones",
+        kernel_regularizer=keras.regularizers.L1(1.0),
+        trainable=config.trainable,
+        name="dense",
     )
-    shared.trainable = config.trainable
+    models = [
+        keras.Sequential([keras.Input((config.features,)), dense], name=f"shared_{i}")
+        for i in range(config.uses if config.nested else 1)
+    ]
     inputs = [keras.Input((config.features,), name=f"input_{i}") for i in range(config.uses)]
-    x = keras.layers.Concatenate()([shared(part) for part in inputs])  # (B, uses)
+    parts = [models[i % len(models)](part) for i, part in enumerate(inputs)]  # each (B, 1)
+    x = keras.layers.Concatenate()(parts)  # (B, uses)
     head = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", trainable=False, name="head")
     return keras.Model(inputs, head(x))  # (B, 1)

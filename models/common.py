@@ -1,0 +1,99 @@
+"""What several pairs need: the two builders of a folder, one optimizer for both frameworks, real data in batches.
+
+Nothing here imports a framework before it is called, so that pairs can be listed, and one side be run, without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import xcheck
+
+Data = tuple[Any, Any]
+
+
+def builders(package: str, **sizes: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Functions that build the PyTorch and the Keras model of a pair's folder.
+
+    Args:
+        package: of the folder, which is `__package__` in its pair.py.
+        sizes: for the `Config` of both models.
+    """
+
+    def build(file: str) -> Any:
+        module = importlib.import_module(f".{file}", package)
+        return module.build(module.Config(**sizes))
+
+    return lambda: build("torch_model"), lambda: build("keras_model")
+
+
+def optimizers(name: str, **settings: Any) -> tuple[Callable[[Any], Any], Callable[[], Any]]:
+    """One optimizer for PyTorch and for Keras, both by Keras's formula.
+
+    Args:
+        name: what Keras calls it, such as "Adam".
+        settings: by Keras's names, such as `learning_rate`.
+    """
+
+    def for_torch(parameters: Any) -> Any:
+        from xcheck.optim import like_keras
+
+        return getattr(like_keras, f"Keras{name}")(parameters, **settings)
+
+    def for_keras() -> Any:
+        import keras
+
+        return getattr(keras.optimizers, name)(**settings)
+
+    return for_torch, for_keras
+
+
+def minibatches(load: Callable[[], Data], batch_size: int = 16) -> Callable[[int], Iterator[xcheck.Batch]]:
+    """A pair's `batches`: rows of a data set, drawn anew for each batch.
+
+    Args:
+        load: () -> (inputs, targets); inputs are one array (N, ...) or a tuple of them.
+        batch_size: rows per batch.
+    """
+
+    def batches(seed: int) -> Iterator[xcheck.Batch]:
+        inputs, targets = load()
+        rng = np.random.default_rng(seed)
+        while True:
+            rows = rng.choice(len(targets), batch_size, replace=False)
+            chosen = tuple(part[rows] for part in inputs) if isinstance(inputs, tuple) else inputs[rows]
+            yield xcheck.Batch(chosen, targets[rows])
+
+    return batches
+
+
+def digits(image_size: int = 8) -> Data:
+    """scikit-learn's handwritten digits: images (N, H, W, 1) in 0..1, and labels (N,).
+
+    Args:
+        image_size: H and W. Each of the 8x8 pixels becomes a square, and a black margin makes up the rest.
+    """
+    from sklearn.datasets import load_digits
+
+    data: Any = load_digits()
+    scale, margin = divmod(image_size, 8)
+    images = np.kron(data.images / 16.0, np.ones((1, scale, scale)))
+    pad = (margin // 2, margin - margin // 2)
+    return np.pad(images, ((0, 0), pad, pad))[..., None], data.target.astype(np.int64)
+
+
+def diabetes() -> Data:
+    """scikit-learn's diabetes table: columns (N, 10) near -1..1, and the disease progression (N, 1) in 0..1."""
+    from sklearn.datasets import load_diabetes
+
+    data: Any = load_diabetes()
+    return data.data * 10, data.target[:, None] / 350
+
+
+def channels_first(batch: xcheck.Batch) -> Data:
+    """Images as PyTorch eats them: (B, H, W, C) -> (B, C, H, W)."""
+    return np.moveaxis(np.asarray(batch.inputs), -1, 1), batch.targets

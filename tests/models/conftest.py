@@ -1,0 +1,28 @@
+"""Each pair of the repository is checked once; its tests look at what was found."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+import xcheck
+from xcheck.loading import load_pair
+
+STEPS = 5
+
+
+@cache
+def _checked(spec: str, steps: int) -> xcheck.Result:
+    return xcheck.check(load_pair(spec), steps=steps, free_steps=3, precision=["float64"])
+
+
+@pytest.fixture(scope="session")
+def checked() -> Any:
+    """(name of a pair, steps) -> its result in float64, made once in a session."""
+
+    def check(spec: str, steps: int = STEPS) -> xcheck.Result:
+        return _checked(spec, steps)
+
+    return check
