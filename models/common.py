@@ -16,16 +16,16 @@ import xcheck
 Data = tuple[Any, Any]
 
 
-def builders(package: str, **sizes: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def builders(pair_module: str, **sizes: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """Functions that build the PyTorch and the Keras model of a pair's folder.
 
     Args:
-        package: of the folder, which is `__package__` in its pair.py.
+        pair_module: `__name__` of the folder's pair.py.
         sizes: for the `Config` of both models.
     """
 
     def build(file: str) -> Any:
-        module = importlib.import_module(f".{file}", package)
+        module = importlib.import_module(f"{pair_module.rpartition('.')[0]}.{file}")
         return module.build(module.Config(**sizes))
 
     return lambda: build("torch_model"), lambda: build("keras_model")

@@ -140,3 +140,18 @@ def test_every_pair_of_a_file_is_listed(models):
     assert {n: p.name for n, p in pairs_in(models / "alpha/pair.py").items()} == {"PAIR": "alpha", "SECOND": "second"}
     with pytest.raises(PairError, match=r"holds no xcheck\.Pair"):
         pairs_in(models / "beta_net/pair.py")
+
+
+def test_a_pair_file_may_import_what_is_beside_it_and_beside_its_folder(models):
+    write(models / "common.py", "SIZE = 3\n")
+    write(models / "gamma/part.py", "NAME = 'gamma'\n")
+    head = "from ..common import SIZE\nfrom .part import NAME\n"
+    write(models / "gamma/pair.py", head + HEAD + "PAIR = make(f'{NAME}{SIZE}')\n")
+    assert load_pair("gamma").name == "gamma3"
+
+
+def test_files_of_one_name_beside_two_folders_are_two(models):
+    for place, size in (("one", 1), ("two", 2)):
+        write(models / place / "common.py", f"SIZE = {size}\n")
+        write(models / place / "net/pair.py", "from ..common import SIZE\n" + HEAD + "PAIR = make(f'net{SIZE}')\n")
+    assert [load_pair(f"{models}/{place}/net/pair.py").name for place in ("one", "two")] == ["net1", "net2"]

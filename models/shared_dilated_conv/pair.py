@@ -11,7 +11,7 @@ from ..common import builders, channels_first, digits, minibatches, optimizers
 
 def pair(image_size: int = 10, head: str = "flat", plain_adam: bool = False) -> xcheck.Pair:
     """The pair at any size; `plain_adam` trains the PyTorch side by PyTorch's own formula, which is another."""
-    build_torch, build_keras = builders(__package__, image_size=image_size, head=head)
+    build_torch, build_keras = builders(__name__, image_size=image_size, head=head)
     torch_optimizer, keras_optimizer = optimizers("Adam", learning_rate=1e-3)
 
     def data():

@@ -23,7 +23,7 @@ def pair(
     counted: int = 1,
 ) -> xcheck.Pair:
     """The pair at any size; `counted` is how often the PyTorch side counts the penalty."""
-    build_torch, build_keras = builders(__package__, features=features, uses=uses, trainable=trainable, nested=nested)
+    build_torch, build_keras = builders(__name__, features=features, uses=uses, trainable=trainable, nested=nested)
 
     def data():
         table, progress = diabetes()
