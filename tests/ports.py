@@ -26,13 +26,13 @@ def torch_mlp(**_: Any) -> Any:
     return nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, CLASSES))
 
 
-def keras_mlp(**_: Any) -> Any:
+def keras_mlp(**hidden: Any) -> Any:
     import keras
 
     return keras.Sequential(
         [
             keras.Input((FEATURES,)),
-            keras.layers.Dense(HIDDEN, activation="tanh", name="hidden"),
+            keras.layers.Dense(HIDDEN, activation="tanh", name="hidden", **hidden),
             keras.layers.Dense(CLASSES, name="head"),
         ]
     )

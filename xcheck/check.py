@@ -273,6 +273,12 @@ def _unmapped(name: str, step: int) -> Check:
         "this optimizer keeps something that has no known counterpart, so it is neither compared nor carried over, and "
         "the run ends here: use an optimizer that both frameworks have, or one of xcheck.optim"
     )
+    if "gradient_accumulator" in name:
+        detail = (
+            "Keras adds gradients up over several steps (gradient_accumulation_steps), and the reference has no such "
+            "memory to start from, so the run ends here: let one batch be what one update is made from, and call the "
+            "model on parts of it within the step"
+        )
     return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
 
 

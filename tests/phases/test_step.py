@@ -90,7 +90,13 @@ def test_one_changed_element_is_found_in_its_phase_by_its_name_and_nowhere_else(
     assert all_wrong(plan, step) == {phase: {name: "DIFFERENT"}}
 
 
-@pytest.mark.parametrize(("where", "phase", "name"), [f for f in FAULTS if f[0][:2] != ("after", "parameters")])
+KNOWN_BY_THE_TOTAL = ("losses", "data")
+
+
+@pytest.mark.parametrize(
+    ("where", "phase", "name"),
+    [f for f in FAULTS if f[0][:2] != ("after", "parameters") and f[0] != KNOWN_BY_THE_TOTAL],
+)
 def test_what_one_side_does_not_report_is_different(where, phase, name):
     plan, step = step_of(keras={"fault": dropped(*where)})
     found = all_wrong(plan, step)
@@ -320,6 +326,19 @@ def test_a_penalty_named_after_a_parameter_is_found_under_the_other_sides_path()
     assert "penalty/linear.weight" in wrong("loss", plan, step)
     plan, step = step_of(linear_pair(reference="keras", torch={"fault": torch}, keras={"fault": keras}))
     assert f"penalty/{KERNEL}" in wrong("loss", plan, step)
+
+
+def test_a_side_that_says_the_total_alone_is_compared_by_the_total():
+    def only_total(by: float):
+        return lambda record: replace(record, losses={"total": record.losses["total"] * by})
+
+    plan, step = step_of(torch={"fault": with_penalty(0.25)}, keras={"fault": only_total(1.0)})
+    assert [c.name for c in judged("loss", plan, step)] == ["total"]
+    assert wrong("loss", plan, step) == {"total": "DIFFERENT"}
+    plan, step = step_of(keras={"fault": only_total(1.0)})
+    assert wrong("loss", plan, step) == {}
+    plan, step = step_of(torch={"fault": only_total(1 + 1e-9)})
+    assert wrong("loss", plan, step) == {"total": "DIFFERENT"}
 
 
 def test_a_side_without_any_loss_is_different_and_two_of_them_are_inconclusive():

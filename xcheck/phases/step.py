@@ -107,12 +107,15 @@ def _masked(array: Array | None, mask: Array | None, name: str) -> Array | None:
 def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The data loss and the penalties apart, their sum, and every term that both sides name.
 
-    A term that one side alone names is left to the sums; its absence is no difference.
+    A term that one side alone names is left to the sums; its absence is no difference. A side whose own step says
+    nothing but the total leaves everything to the total.
     """
     frame = Frame("loss", precision, step.number, plan.reference, terms_of(step))
     record, other = step.reference.record.losses, _renamed_losses(plan, step.follower.losses)
     zero = np.zeros(())
     names = ["data", "penalty", *sorted(n for n in record if "/" in n and n in other), "total"]
+    if {"total"} in (record.keys(), other.keys()):
+        names = ["total"]
     items: list[Item] = []
     for name in names:
         if name not in record and name not in other:

@@ -36,7 +36,7 @@ def write(model: keras.Model, state: State) -> None:
         variables[path].assign(np.asarray(array))
     if not state.slots or optimizer is None:
         return
-    for count in (optimizer._iterations, *counters(optimizer)):
+    for count in counters(optimizer):
         count.assign(state.updates)
     for held_slot in slots(optimizer):
         canonical_value = state.slots.get(held[id(held_slot.parameter)].path, {}).get(held_slot.slot.role)

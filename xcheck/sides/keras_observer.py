@@ -8,12 +8,14 @@ got.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from ..trace import Array
 from .base import losses_record, projection
@@ -22,7 +24,7 @@ from .keras_variables import canonical, to_numpy
 
 @dataclass
 class Seen:
-    """What the wrappers of one step saw, as backend tensors until the step is over.
+    """What the wrappers of one step saw, as backend tensors until the step is over; one entry per loss.
 
     Attributes:
         outputs: by name.
@@ -32,19 +34,28 @@ class Seen:
         total: what was differentiated.
     """
 
-    outputs: dict[str, Any] = field(default_factory=dict[str, Any])
+    outputs: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     gradients: dict[int, Any] = field(default_factory=dict[int, Any])
-    penalties: dict[str, Any] = field(default_factory=dict[str, Any])
-    data: Any = None
-    total: Any = None
+    penalties: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
+    data: list[Any] = field(default_factory=list[Any])
+    total: list[Any] = field(default_factory=list[Any])
 
-    def losses(self) -> dict[str, Array]:
-        """The loss terms, as for `StepRecord.losses`; empty if no loss was seen."""
-        if self.total is None:
-            return {}
-        data = {} if self.data is None else {"": to_numpy(self.data)}
-        penalties = {name: to_numpy(term) for name, term in self.penalties.items()}
-        return dict(losses_record(data, penalties, to_numpy(self.total)))
+    def calls(self) -> list[dict[str, Array]]:
+        """The outputs of each call of the model."""
+        return [{name: to_numpy(t) for name, t in call.items()} for call in self.outputs]
+
+    def losses(self, reported: Mapping[str, Any]) -> dict[str, Array]:
+        """The loss terms, as for `StepRecord.losses`.
+
+        Args:
+            reported: what the step returned. Where it made no loss that was seen, or several, the total is the one
+                that it says: only it knows what it did with them.
+        """
+        if len(self.total) != 1:
+            return {"total": np.asarray(reported["loss"])} if "loss" in reported else {}
+        data = {"": to_numpy(self.data[-1])} if self.data else {}
+        penalties = {name: to_numpy(term) for name, term in self.penalties[0].items()}
+        return dict(losses_record(data, penalties, to_numpy(self.total[0])))
 
 
 @contextmanager
@@ -66,11 +77,15 @@ def observed(
     """
     optimizer = model.optimizer
     compute_loss, compiled_loss, apply = model.compute_loss, model._compile_loss, optimizer.apply
+    judged: list[list[Any]] = []
 
     def watched_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
         picked = pick(y_pred)
         outputs = named(picked)
-        _tell(seen, outputs=outputs)
+        returned = keras.tree.flatten(y_pred)
+        if not any(_same(returned, known) for known in judged):  # two losses may judge the outputs of one call
+            judged.append(returned)
+            _tell(seen, outputs=outputs)
         if projected:
             _tell(seen, data=_projection(outputs))
             total = projected_loss(model, outputs)
@@ -112,6 +127,10 @@ def observed(
         object.__setattr__(model, "_compile_loss", compiled_loss)
 
 
+def _same(parts: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(parts) == len(others) and all(a is b for a, b in zip(parts, others, strict=True))
+
+
 def _loss_scale(optimizer: Any) -> Any:
     """What the loss was multiplied by before it was differentiated; the optimizer divides by it again."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -121,10 +140,12 @@ def _loss_scale(optimizer: Any) -> Any:
 
 def _tell(seen: Seen, **values: Any) -> None:
     """Keep what a wrapper sees. JAX traces the loss, so there the values come by a callback, once they are known."""
+    if in_symbolic_scope():  # Keras builds the loss by calling it with tensors that hold nothing
+        return
 
     def keep(found: Mapping[str, Any]) -> None:
         for name, value in found.items():
-            setattr(seen, name, value)
+            getattr(seen, name).append(value)
 
     if keras.config.backend() == "jax":
         import jax  # pyright: ignore[reportMissingImports]

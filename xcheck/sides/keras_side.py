@@ -22,7 +22,7 @@ from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, KerasSide
 from ..trace import Array, State, StepRecord
-from .base import EAGER, Prepared, calling, describe, prepared, rates_setting
+from .base import EAGER, Prepared, calling, describe, outputs_record, prepared, rates_setting
 from .keras_calls import Watch, differentiated
 from .keras_device import named_device
 from .keras_device import sees_gpu as sees_gpu
@@ -31,7 +31,7 @@ from .keras_initial import promises
 from .keras_memory import read, snapshot, write
 from .keras_observer import Seen, observed, projected_loss
 from .keras_precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
-from .keras_variables import canonical, inventory, to_numpy, unmapped_slots
+from .keras_variables import canonical, inventory, to_numpy, unmapped_slots, unwrapped
 from .tree import named_tensors
 
 _NAME_COUNTERS = "object_name_uids"
@@ -210,8 +210,8 @@ class KerasRunner:
             rates: list[float] = []
             with told, dropout_off(rates), watch if observe or self.projected else nullcontext():
                 logs = self._train(ready, mode)
-            losses = seen.losses() or {"total": np.asarray(logs["loss"])}
-            outputs = {name: to_numpy(t) for name, t in seen.outputs.items()}
+            losses = seen.losses(logs)
+            outputs = outputs_record(seen.calls(), batch.size)
             gradients = self._gradients(seen) if observe else {}
             settings = rates_setting(rates)
             return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
@@ -296,7 +296,7 @@ class KerasRunner:
             "keras": keras.__version__,
             "backend": keras.config.backend(),
             "device": self._device,
-            "optimizer": type(self.model.optimizer).__name__,
+            "optimizer": type(unwrapped(self.model.optimizer)).__name__,
             "optimizer_settings": self._settings(),
         }
         if keras.config.backend() == "tensorflow":
@@ -311,7 +311,7 @@ class KerasRunner:
 
     def _settings(self) -> dict[str, Any]:
         """The numbers of the optimizer, its learning rate as it is now."""
-        optimizer = self.model.optimizer
+        optimizer = unwrapped(self.model.optimizer)
         if optimizer is None:
             return {}
         with self._scope():

@@ -104,8 +104,15 @@ class HeldSlot:
     parameter: Any
 
 
+def unwrapped(optimizer: Any) -> Any:
+    """The optimizer that updates the weights: the one inside of a wrapper that scales the loss, or itself."""
+    wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return optimizer.inner_optimizer if wrapped else optimizer
+
+
 def slots(optimizer: Any) -> Iterator[HeldSlot]:
     """The slots of an optimizer that have a known role; none before it is built."""
+    optimizer = unwrapped(optimizer)
     if optimizer is None or not optimizer.built:
         return
     trained = list(optimizer._trainable_variables)
@@ -123,21 +130,26 @@ def slots(optimizer: Any) -> Iterator[HeldSlot]:
 
 
 def counters(optimizer: Any) -> list[Any]:
-    """Counts of updates that an optimizer keeps per parameter, as those of `xcheck.optim` do after PyTorch."""
-    return list(getattr(optimizer, "_steps", []))
+    """Counts of updates: the optimizer's own, and those per parameter that `xcheck.optim` keeps after PyTorch."""
+    optimizer = unwrapped(optimizer)
+    return [optimizer._iterations, *getattr(optimizer, "_steps", [])]
 
 
 def unmapped_slots(optimizer: Any) -> list[str]:
     """Paths of what an optimizer keeps besides its slots of known roles, its counter and its learning rate."""
     if optimizer is None or not optimizer.built:
         return []
-    known = {id(slot.variable) for slot in slots(optimizer)}
-    known |= {id(optimizer._iterations), id(optimizer._learning_rate), *map(id, counters(optimizer))}
-    return [f"{type(optimizer).__name__}: {v.path}" for v in optimizer.variables if id(v) not in known]
+    known = {id(slot.variable) for slot in slots(optimizer)} | set(map(id, counters(optimizer)))
+    if optimizer is not unwrapped(optimizer):  # the scale cancels out: a step by any of them is the same step
+        known |= {id(optimizer._iterations), id(optimizer.step_counter), id(optimizer.dynamic_scale)}
+    known |= {id(o._learning_rate) for o in (optimizer, unwrapped(optimizer))}
+    name = type(unwrapped(optimizer)).__name__
+    return [f"{name}: {v.path}" for v in optimizer.variables if id(v) not in known]
 
 
 def written_lr(optimizer: Any) -> float:
     """The learning rate of the last update, which scaled the momentum it left behind."""
+    optimizer = unwrapped(optimizer)
     rate = optimizer._learning_rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return float(to_numpy(rate(max(int(to_numpy(optimizer.iterations)) - 1, 0))))

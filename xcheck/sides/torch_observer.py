@@ -14,7 +14,7 @@ from .torch_variables import to_numpy
 
 
 class Observer:
-    """Copies the outputs of the training forward and each gradient as backpropagation finishes it.
+    """Copies the outputs of each training forward and each gradient as backpropagation finishes it.
 
     It adds nothing to the autograd graph, so the order in which gradients accumulate stays the user's.
     """
@@ -26,9 +26,8 @@ class Observer:
         named: Callable[[Any], dict[str, torch.Tensor]],
     ) -> None:
         self.gradients: dict[int, Array] = {}
-        self.outputs: dict[str, Array] = {}
+        self.calls: list[dict[str, Array]] = []
         self._applied: dict[int, Array] = {}
-        self._calls = 0
         self._named = named
         self._trained = [p for p in model.parameters() if p.requires_grad]
         self._handles: list[Any] = [model.register_forward_hook(self._forward)]
@@ -37,9 +36,7 @@ class Observer:
             self._handles.append(optimizer.register_step_pre_hook(self._before_update))
 
     def _forward(self, _module: torch.nn.Module, _args: Any, raw: Any) -> None:
-        self._calls += 1
-        suffix = "" if self._calls == 1 else f" (call {self._calls})"
-        self.outputs |= {f"{name}{suffix}": to_numpy(t) for name, t in self._named(raw).items()}
+        self.calls.append({name: to_numpy(t) for name, t in self._named(raw).items()})
 
     def _gradient(self, p: torch.Tensor) -> None:
         if p.grad is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from ..islands import Islands
 
 NARROW = (torch.float32, torch.bfloat16, torch.float16)
+_GRAD_SCALER = "torch.amp.grad_scaler"
 _CASTS = {
     torch.Tensor.float: "Tensor.float()",
     torch.Tensor.half: "Tensor.half()",
@@ -32,10 +34,13 @@ class Float64Throughout(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `func`, in float64."""
         kwargs = kwargs or {}
+        named = any(a in NARROW for a in args if isinstance(a, torch.dtype)) or kwargs.get("dtype") in NARROW
+        if (named or func in _CASTS) and _in_grad_scaler():
+            return func(*args, **kwargs)
         if func in _CASTS and args[0].dtype not in NARROW:
             self._islands.add(_CASTS[func])
             return args[0] if args[0].dtype == torch.float64 else args[0].double()
-        if any(a in NARROW for a in args if isinstance(a, torch.dtype)) or kwargs.get("dtype") in NARROW:
+        if named:
             if not (args and isinstance(args[0], torch.Tensor) and args[0].dtype in NARROW):
                 self._islands.add(f"{getattr(func, '__name__', func)}(dtype={_asked(args, kwargs)})")
             args = tuple(torch.float64 if isinstance(a, torch.dtype) and a in NARROW else a for a in args)
@@ -46,6 +51,15 @@ class Float64Throughout(TorchFunctionMode):
             self._islands.add(f"constants of {func.__name__}")
             return exact(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _in_grad_scaler() -> bool:
+    """Whether `torch.amp.GradScaler` is asking: its kernels take the scale in float32, where its powers of two are
+    exact."""
+    frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None and frame.f_code.co_name == "__torch_function__":  # of modes that are active besides
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") == _GRAD_SCALER
 
 
 def _hardsigmoid(input: torch.Tensor, inplace: bool = False) -> torch.Tensor:

@@ -20,7 +20,7 @@ from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, TorchSide
 from ..trace import Array, State, StepRecord
-from .base import EAGER, Prepared, calling, describe, losses_record, prepared, projection, rates_setting
+from .base import EAGER, Prepared, calling, describe, losses_record, outputs_record, prepared, projection, rates_setting
 from .torch_calls import Watch
 from .torch_dropout import DropoutOff
 from .torch_flags import flags, restore_flags, set_flags
@@ -178,7 +178,7 @@ class TorchRunner:
             before,
             self.read(),
             inference,
-            observer.outputs if observer else {},
+            outputs_record(observer.calls, batch.size) if observer else {},
             losses,
             rates_setting(dropout.rates),
             gradients,
@@ -314,7 +314,9 @@ class TorchRunner:
             value = self.declared.step(self._called, self.optimizer, ready)  # pyright: ignore[reportOptionalCall]
         if value is None:
             return {}
-        return dict(losses_record(_arrays(_scalars(value, "step")), {}, None))
+        terms = _arrays(_scalars(value, "step"))
+        # One number may hold penalties too; what of it is which, only a dict would say.
+        return dict(losses_record(terms, {}, None)) if isinstance(value, Mapping) else {"total": terms[""]}
 
     def environment(self) -> Mapping[str, Any]:
         cuda = torch.cuda.get_device_name() if self.device.type == "cuda" else None
