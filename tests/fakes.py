@@ -10,8 +10,9 @@ import numpy as np
 
 import xcheck
 from xcheck.inventory import Entry, Inventory
+from xcheck.layouts import LAYOUTS
 from xcheck.lockstep import StepPair, batches_of, reference_steps, resynced
-from xcheck.matching import MatchPlan, plan_from_map
+from xcheck.matching import Match, MatchPlan, Piece, plan_from_map
 from xcheck.sides.numpy_side import NumpyRunner, NumpySide
 from xcheck.trace import StepRecord
 
@@ -112,6 +113,12 @@ def entry(
     return Entry(
         path=path, shape=shape, kind=kind, identity=identity, storage=identity if storage is None else storage, **parts
     )
+
+
+def plain(torch: str, keras: str, shape: tuple[int, ...] = (2,), *, buffer: bool = False) -> Match:
+    """A match of one whole parameter with one whole parameter of the same layout."""
+    pieces = (Piece((path,), shape, () if buffer else (path,)) for path in (torch, keras))
+    return Match(*pieces, LAYOUTS["identity"], buffer=buffer)
 
 
 def inventory(*entries: Entry) -> Inventory:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xcheck.layouts import KINDS, LAYOUTS, between, fitting
+from xcheck.kinds import KINDS, between, promised
+from xcheck.layouts import LAYOUTS, fitting
 
 N = st.integers(1, 5)
 
@@ -26,6 +27,9 @@ def couples(name: str) -> st.SearchStrategy[tuple[tuple[int, ...], tuple[int, ..
         "gru_bias": N.map(lambda h: ((3 * h,), (3 * h,))),
         "split_heads": st.tuples(N, N, N).map(lambda s: ((s[0] * s[1], s[2]), (s[2], s[0], s[1]))),
         "merge_heads": st.tuples(N, N, N).map(lambda s: ((s[2], s[0] * s[1]), (s[0], s[1], s[2]))),
+        "split_last": st.tuples(N, N, N).map(lambda s: ((s[0], s[1] * s[2]), s)),
+        "merge_first": st.tuples(N, N, N).map(lambda s: ((s[0] * s[1], s[2]), s)),
+        "channels_last": st.tuples(N, st.integers(1, 3)).map(lambda s: ((s[0],), (*[1] * s[1], s[0]))),
         "head_bias": st.tuples(N, N).map(lambda s: ((s[0] * s[1],), s)),
     }[name]
 
@@ -154,9 +158,13 @@ def test_a_layout_does_not_fit_shapes_that_it_is_not_about(name, torch_shape, ke
 
 @pytest.mark.parametrize("kinds", KINDS, ids="-".join)
 def test_every_kind_names_layouts_that_exist_and_finds_them_by_role(kinds):
-    for role, (there, layout) in KINDS[kinds].items():
-        assert between(kinds[0], role, kinds[1], there) is LAYOUTS[layout]
-        assert between(kinds[0], role, kinds[1], there + "_") is None
+    for promise in KINDS[kinds]:
+        assert all(name in LAYOUTS for name in promise.layouts)
+        for role in promise.torch_roles:
+            assert promise in promised(kinds[0], role, kinds[1], promise.keras_role, f"model/{promise.inner}")
+            assert promise not in promised(kinds[0], role, kinds[1], promise.keras_role + "_", promise.inner)
+            if promise.inner:
+                assert promise not in promised(kinds[0], role, kinds[1], promise.keras_role, "model/other")
 
 
 @pytest.mark.parametrize(
@@ -189,4 +197,7 @@ def test_cells_of_recurrent_layers_are_known_with_and_without_the_layer_number()
     for role in ("weight_ih", "weight_ih_l0"):
         assert between("GRU", role, "GRUCell", "kernel").name == "gru_kernel"
         assert between("LSTM", role, "LSTMCell", "kernel").name == "transpose"
-    assert between("LSTM", "weight_ih_l1", "LSTMCell", "kernel") is None
+    for role in ("weight_ih_l1", "weight_ih_l0_reverse", "weight_ih_l12_reverse"):
+        assert between("LSTM", role, "LSTMCell", "kernel").name == "transpose"
+    assert between("LSTMCell", "weight_ih_lower", "LSTMCell", "kernel") is None
+    assert between("Linear", "weight_l1", "Dense", "kernel") is None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import phases as phase
+from .causes.added_up import added_up_parameters
 from .causes.initializers import same_random_stream
 from .causes.optimizer import update_causes
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
@@ -152,7 +153,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
             )
         return None
     progress("training both sides in float64")
-    untouched = {m.path(plan.reference) for m in plan.parameters}
+    untouched = {m.name(plan.reference) for m in plan.trained}
     for step in _timed(findings, resynced(reference.steps, follower, plan)):
         _compare_step(findings, plan, step, "float64")
         findings.count_step(step.number)
@@ -188,7 +189,8 @@ def _explain_update(findings: Findings, plan: MatchPlan, step: StepPair) -> None
     if known or not wrong or (wrong[0].phase, wrong[0].step) != ("update", step.number):
         return
     torch, keras = findings.environment["torch"], findings.environment["keras"]
-    findings.causes += update_causes(plan, step.reference.record, step.follower, torch, keras)
+    records = step.reference.record, step.follower
+    findings.causes += update_causes(plan, *records, torch, keras) + added_up_parameters(plan, *records)
 
 
 def numeric(findings: Findings, sides: Sides, plan: MatchPlan) -> None:

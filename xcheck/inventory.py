@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +51,26 @@ class Inventory:
     """
 
     entries: tuple[Entry, ...]
+    _by_path: Mapping[str, Entry] = field(init=False, repr=False, compare=False)
+    _first: Mapping[Hashable, Entry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         paths = [entry.path for entry in self.entries]
         if len(set(paths)) != len(paths):
             raise ValueError(f"paths are not unique: {sorted({p for p in paths if paths.count(p) > 1})}")
-
-    def find(self, path: str) -> Entry | None:
-        """The entry at a path; None if there is none."""
-        return next((entry for entry in self.entries if entry.path == path), None)
-
-    def canonical(self) -> tuple[Entry, ...]:
-        """One entry per parameter object: the first path under which it is known."""
         first: dict[Hashable, Entry] = {}
         for entry in self.entries:
             first.setdefault(entry.identity, entry)
-        return tuple(first.values())
+        object.__setattr__(self, "_by_path", {entry.path: entry for entry in self.entries})
+        object.__setattr__(self, "_first", first)
+
+    def find(self, path: str) -> Entry | None:
+        """The entry at a path; None if there is none."""
+        return self._by_path.get(path)
+
+    def canonical(self) -> tuple[Entry, ...]:
+        """One entry per parameter object: the first path under which it is known."""
+        return tuple(self._first.values())
 
     def canonical_path(self, path: str) -> str:
         """The first path of the object that `path` leads to.
@@ -74,10 +78,7 @@ class Inventory:
         Raises:
             KeyError: there is no such path.
         """
-        entry = self.find(path)
-        if entry is None:
-            raise KeyError(path)
-        return next(e.path for e in self.entries if e.identity == entry.identity)
+        return self._first[self._by_path[path].identity].path
 
     def parameters(self) -> tuple[Entry, ...]:
         """The canonical entries that are parameters."""

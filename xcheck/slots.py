@@ -25,6 +25,9 @@ ROLES = {
 }
 """Every role and its meaning."""
 
+ADDED_UP = ("momentum", "average")
+"""Roles in the units of the weight: where two parameters are added up, so are these; the others are of gradients."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:

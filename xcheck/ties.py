@@ -25,6 +25,8 @@ def ties(plan: MatchPlan, torch: Inventory, keras: Inventory) -> tuple[Tie, ...]
         return node
 
     for m in plan.matches:
+        if not m.plain:  # what shares no element is not tied
+            continue
         parent[root(("torch", torch_of[m.torch]))] = root(("keras", keras_of[m.keras]))
     groups: dict[Hashable, tuple[list[str], list[str]]] = {}
     for side, inventory, at in (("torch", torch, 0), ("keras", keras, 1)):

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import WEIGHT_MAP, batches, both, changed, dropped, linear_pair, scaled, steps_of
+from fakes import WEIGHT_MAP, batches, both, changed, dropped, linear_pair, plain, scaled, steps_of
 
 import xcheck
 from xcheck.errors import BatchError
-from xcheck.layouts import LAYOUTS
 from xcheck.lockstep import StepPair
-from xcheck.matching import Match, MatchPlan
+from xcheck.matching import MatchPlan
 from xcheck.phases import STEP_PHASES, silent_gradients, trajectory_checks, zero_gradients
 from xcheck.phases.step import terms_of
 from xcheck.trace import StepRecord
@@ -421,7 +420,9 @@ def test_a_frozen_parameter_has_no_gradient_to_lack():
         torch={"fault": dropped("gradients", "linear.bias")}, keras={"fault": dropped("gradients", BIAS)}
     )
     assert wrong("gradient", plan, step) == {"linear.bias": "INCONCLUSIVE"}  # as long as it is trained
-    frozen = replace(plan, matches=tuple(replace(m, trainable=m.torch == "linear.weight") for m in plan.matches))
+    weight, bias = plan.matches
+    untrained = (replace(piece, trained=()) for piece in (bias.torch_piece, bias.keras_piece))
+    frozen = replace(plan, matches=(weight, replace(bias, **dict(zip(("torch_piece", "keras_piece"), untrained)))))
     assert [c.name for c in judged("gradient", frozen, step)] == ["linear.weight"]
 
 
@@ -459,10 +460,10 @@ def test_an_update_lost_in_the_rounding_of_a_large_weight_is_no_difference():
         return both(start, end, moved(by))
 
     plan, step = step_of(torch={"fault": record(1e-6)}, keras={"fault": record(1e-6 + 2.0**-52)})
-    plan = replace(plan, matches=(Match("w", "w", LAYOUTS["identity"], (2,), (2,)),))
+    plan = replace(plan, matches=(plain("w", "w"),))
     assert wrong("update", plan, step) == {}
     plan, step = step_of(torch={"fault": record(1e-6)}, keras={"fault": record(1e-6 + 1e-12)})
-    plan = replace(plan, matches=(Match("w", "w", LAYOUTS["identity"], (2,), (2,)),))
+    plan = replace(plan, matches=(plain("w", "w"),))
     assert wrong("update", plan, step) == {"w": "DIFFERENT"}
 
 
@@ -526,7 +527,7 @@ def buffered(path: str, before, after):
     )
 
 
-MEANS = replace(Match("norm.running_mean", "norm/moving_mean", LAYOUTS["identity"], (2,), (2,)), buffer=True)
+MEANS = plain("norm.running_mean", "norm/moving_mean", buffer=True)
 
 
 @pytest.mark.parametrize(("after", "verdict"), [([0.5, 0.25], None), ([0.5, 0.25 + 1e-9], "DIFFERENT")])

@@ -144,10 +144,9 @@ def _reproduced(
     settings: Mapping[str, Settings],
 ) -> bool:
     compared = 0
-    for match in plan.parameters:
-        both: tuple[tuple[SideName, StepRecord], ...] = ((plan.reference, record), (plan.follower, other))
-        for side, made in both:
-            path = match.path(side)
+    both: tuple[tuple[SideName, StepRecord], ...] = ((plan.reference, record), (plan.follower, other))
+    for side, made in both:
+        for path in dict.fromkeys(path for match in plan.parameters for path in match.piece(side).paths):
             gradient, update = made.gradients.get(path), made.update(path)
             if gradient is None or update is None or not update.any():
                 continue
@@ -187,7 +186,8 @@ def _formula_cause(
 
 
 def _effect(plan: MatchPlan, match: Match, record: StepRecord, other: StepRecord) -> tuple[float, float]:
-    mine, theirs = record.update(match.path(plan.reference)), other.update(match.path(plan.follower))
+    mine = match.piece(plan.reference).total(record.update)
+    theirs = match.piece(plan.follower).total(other.update)
     if mine is None or theirs is None or theirs.shape != match.shape(plan.follower):
         return 0.0, 0.0
     gap = float(np.abs(match.to(plan.reference, theirs) - mine).max())

@@ -10,7 +10,7 @@ import numpy as np
 from ..compare import measure
 from ..inventory import Inventory
 from ..judge import Frame, Item
-from ..matching import MatchPlan
+from ..matching import Match, MatchPlan, SideName
 from ..result import Check, Tie, Verdict
 from ..ties import broken_ties
 from ..trace import State
@@ -36,34 +36,20 @@ def inventory_checks(
         checks.append(Check("inventory", None, None, name, torch_path, keras_path, verdict, detail=detail))
 
     for match in plan.parameters:
-        left, right = torch.find(match.torch), keras.find(match.keras)
-        assert left is not None
-        assert right is not None
-        same = left.trainable == right.trainable
+        left, right = (bool(match.piece(side).trained) for side in ("torch", "keras"))
         trained = {True: "trainable", False: "frozen"}
         add(
-            match.path(plan.reference),
-            match.torch,
-            match.keras,
-            Verdict.EQUIVALENT if same else Verdict.DIFFERENT,
-            match.layout.name if same else f"torch: {trained[left.trainable]}, keras: {trained[right.trainable]}",
+            match.name(plan.reference),
+            match.name("torch"),
+            match.name("keras"),
+            Verdict.EQUIVALENT if left == right else Verdict.DIFFERENT,
+            _how(match) if left == right else f"torch: {trained[left]}, keras: {trained[right]}",
         )
+    partly = {path for m in plan.matches for p in (m.torch_piece, m.keras_piece) for path in p.paths}
     for path in plan.unmatched_torch:
-        add(
-            path,
-            path,
-            None,
-            Verdict.INCONCLUSIVE,
-            "no counterpart on the keras side: add it to weight_map or waive it",
-        )
+        add(path, path, None, Verdict.INCONCLUSIVE, _lonely(path, "keras", partly))
     for path in plan.unmatched_keras:
-        add(
-            path,
-            None,
-            path,
-            Verdict.INCONCLUSIVE,
-            "no counterpart on the torch side: add it to weight_map or waive it",
-        )
+        add(path, None, path, Verdict.INCONCLUSIVE, _lonely(path, "torch", partly))
     if not checks:
         add("parameters", None, None, Verdict.INCONCLUSIVE, "neither side has a parameter that is compared")
     for tie in ties:
@@ -87,6 +73,16 @@ def inventory_checks(
     return checks
 
 
+def _how(match: Match) -> str:
+    """How one side's piece becomes the other's, in the words of a weight map."""
+    return f"{match.layout.name} + {match.offset:g}" if match.offset else match.layout.name
+
+
+def _lonely(path: str, other: SideName, partly: set[str]) -> str:
+    lack = "a part of it has no counterpart" if path in partly else "no counterpart"
+    return f"{lack} on the {other} side: add it to weight_map or waive it"
+
+
 def sync_checks(plan: MatchPlan, precision: str, wanted: State, read_back: State) -> list[Check]:
     """Whether the other side now holds exactly the reference's values; bit for bit, no allowance.
 
@@ -98,10 +94,13 @@ def sync_checks(plan: MatchPlan, precision: str, wanted: State, read_back: State
     """
     checks: list[Check] = []
     frame = Frame("sync", precision, None, plan.reference)
-    for match in plan.matches:
-        path = match.path(plan.follower)
-        sent, got = wanted.value(path), read_back.value(path)
-        item = Item(match.path(plan.reference), match.torch, match.keras, sent, got)
+    sent_paths = wanted.values()
+    every = [(m, path) for m in plan.matches for path in m.piece(plan.follower).paths if path in sent_paths]
+    for match, path in every:
+        part = match.piece(plan.follower).part
+        sent, got = part.select(sent_paths[path]), read_back.value(path)
+        got = part.select(got) if got.shape == sent_paths[path].shape else got
+        item = Item(match.name(plan.reference), match.name("torch"), match.name("keras"), sent, got)
         if sent.shape != got.shape:
             checks.append(frame.check(item, Verdict.DIFFERENT, f"shape {sent.shape} sent, {got.shape} read back"))
         elif np.array_equal(sent, got, equal_nan=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ..judge import Frame, Item, compare_items
 from ..lockstep import StepPair
 from ..matching import Match, MatchPlan, other_side
 from ..result import Check, Verdict
+from ..slots import ADDED_UP
 from ..tolerance import KAPPA, epsilon
 from ..trace import Array, Arrays, StepRecord
 
@@ -133,7 +135,7 @@ def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
 
 def _renamed_losses(plan: MatchPlan, losses: Arrays) -> dict[str, Array]:
     """Penalties that go by a parameter's path get the reference's path."""
-    paths = {m.path(plan.follower): m.path(plan.reference) for m in plan.parameters}
+    paths = {m.path(plan.follower): m.path(plan.reference) for m in plan.parameters if m.plain}
     renamed: dict[str, Array] = {}
     for name, value in losses.items():
         kind, _, path = name.partition("/")
@@ -147,20 +149,28 @@ def _parameter_items(
     step: StepPair,
     get: Callable[[StepRecord, str], Array | None],
     suffix: str = "",
+    values: bool = False,
 ) -> Iterator[Item]:
-    """One item per match: what `get` finds under each side's path, the other side's in the reference's layout."""
+    """One item per match: what `get` finds under each side's paths, the other side's in the reference's layout.
+
+    Args:
+        plan, step: of the run.
+        matches: whose pieces.
+        get: (record, path) -> array.
+        suffix: of the names.
+        values: the arrays are values, not differences of values.
+    """
     for match in matches:
-        mine, theirs = match.path(plan.reference), match.path(plan.follower)
-        other, problem = get(step.follower, theirs), None
+        mine, theirs = match.piece(plan.reference), match.piece(plan.follower)
+        found, *twins = (mine.total(partial(get, r)) for r in (step.reference.record, *step.reference.twins))
+        other, problem = theirs.total(partial(get, step.follower)), None
         if other is not None and other.ndim:
-            expected = match.shape(plan.follower)
-            if other.shape == expected:
-                other = match.to(plan.reference, other)
+            if other.shape == theirs.shape:
+                other = match.value_to(plan.reference, other) if values else match.to(plan.reference, other)
             else:
-                problem = f"shape {other.shape} against {expected}"
-        twins = tuple(get(twin, mine) for twin in step.reference.twins)
-        found = get(step.reference.record, mine)
-        yield Item(mine + suffix, match.torch, match.keras, found, other, twins, problem=problem)
+                problem = f"shape {other.shape} against {theirs.shape}"
+        names = (match.name("torch"), match.name("keras"))
+        yield Item(mine.name + suffix, *names, found, other, tuple(twins), problem=problem)
 
 
 def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
@@ -170,8 +180,7 @@ def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Che
     def gradient(record: StepRecord, path: str) -> Array | None:
         return record.gradients.get(path)
 
-    trained = [m for m in plan.parameters if m.trainable]
-    return compare_items(frame, list(_parameter_items(plan, trained, step, gradient)))
+    return compare_items(frame, list(_parameter_items(plan, plan.trained, step, gradient)))
 
 
 def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
@@ -180,7 +189,7 @@ def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check
     before = step.reference.record.before
     # An update is read off as a difference of two weights, each known to eps of its own size.
     items = [
-        replace(item, source=rms(before.value(match.path(plan.reference))))
+        replace(item, source=max(rms(before.value(path)) for path in match.piece(plan.reference).paths))
         for match, item in zip(
             plan.parameters, _parameter_items(plan, plan.parameters, step, StepRecord.update), strict=True
         )
@@ -190,7 +199,6 @@ def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check
 
 def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame) -> list[Check]:
     checks: list[Check] = []
-    trained = [m for m in plan.parameters if m.trainable]
     states = (step.reference.record.after.slots, step.follower.after.slots)
     roles = sorted({role for slots in states for by_role in slots.values() for role in by_role})
     for role in roles:
@@ -198,7 +206,9 @@ def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame) -> list[Check]:
         def slot(record: StepRecord, path: str, role: str = role) -> Array | None:
             return record.after.slots.get(path, {}).get(role)
 
-        items = _parameter_items(plan, trained, step, slot, suffix=f" [{role}]")
+        summed = [m.trained_part() for m in plan.parameters if m.trainable]
+        matches = summed if role in ADDED_UP else plan.trained
+        items = _parameter_items(plan, matches, step, slot, suffix=f" [{role}]")
         checks += compare_items(frame, [i for i in items if i.reference is not None or i.other is not None])
     return checks
 
@@ -220,7 +230,7 @@ def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[C
         tuple(twin.losses.get("total") for twin in twins),
     )
 
-    items = list(_parameter_items(plan, plan.parameters, step, _after))
+    items = list(_parameter_items(plan, plan.parameters, step, _after, values=True))
     drifted = compare_items(frame, items)
     order = list(Verdict)
     furthest = [min(drifted, key=lambda c: (order.index(c.verdict), -c.severity))] if drifted else []
@@ -235,7 +245,7 @@ def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]
     """The buffers after the step, and those without a counterpart that the step changed."""
     frame = Frame("state", precision, step.number, plan.reference, terms_of(step))
 
-    checks = compare_items(frame, list(_parameter_items(plan, plan.buffers, step, _after)))
+    checks = compare_items(frame, list(_parameter_items(plan, plan.buffers, step, _after, values=True)))
     for side, path in plan.unmatched_buffers:
         record = step.reference.record if side == plan.reference else step.follower
         if _is_counter(record, path):
@@ -274,28 +284,28 @@ def silent_gradients(plan: MatchPlan, checks: Sequence[Check], zero: set[str], p
     Args:
         plan: of the run.
         checks: of the run so far.
-        zero: reference paths whose gradient was all zero in every step.
+        zero: names, on the reference, of what had an all-zero gradient in every step.
         precision: of the run.
     """
     frame = Frame("gradient", precision, None, plan.reference)
     compared = {c.name for c in checks if c.phase == "gradient" and c.error is not None}
     return [
         frame.check(
-            Item(m.path(plan.reference), m.torch, m.keras, None, None),
+            Item(m.name(plan.reference), m.name("torch"), m.name("keras"), None, None),
             Verdict.INCONCLUSIVE,
             "exactly zero on both sides in every step: nothing was compared; use batches that reach it, or waive it",
         )
-        for m in plan.parameters
-        if m.path(plan.reference) in zero & compared
+        for m in plan.trained
+        if m.name(plan.reference) in zero & compared
     ]
 
 
 def zero_gradients(plan: MatchPlan, step: StepPair) -> set[str]:
-    """Reference paths of the parameters whose gradient is exactly zero on both sides in this step."""
+    """Names, on the reference, of the matches whose gradient is exactly zero on both sides in this step."""
     record, other = step.reference.record.gradients, step.follower.gradients
     zero: set[str] = set()
-    for m in plan.parameters:
-        both = (record.get(m.path(plan.reference)), other.get(m.path(plan.follower)))
+    for m in plan.trained:
+        both = (m.piece(plan.reference).total(record.get), m.piece(plan.follower).total(other.get))
         if all(g is not None and not g.any() for g in both):
-            zero.add(m.path(plan.reference))
+            zero.add(m.name(plan.reference))
     return zero

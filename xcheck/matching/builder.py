@@ -1,0 +1,84 @@
+"""Collecting matches until they are a plan: what is done, what is waived, what has no counterpart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..inventory import Entry, Inventory
+from ..kinds import between
+from ..parts import Part, covered
+from .plan import Match, MatchPlan, Piece, SideName
+
+
+class Builder:
+    """A plan in the making.
+
+    Args:
+        torch, keras: what the sides hold.
+    """
+
+    def __init__(self, torch: Inventory, keras: Inventory) -> None:
+        self.torch, self.keras = torch, keras
+        self._matches: dict[tuple[str, str], Match] = {}
+        self._waived: dict[tuple[SideName, str], str] = {}
+        self._owners: dict[str, str] = {}
+
+    def waive(self, side: SideName, path: str, reason: str) -> None:
+        """Leave a parameter out on purpose."""
+        self._waived[side, path] = reason
+
+    def is_waived(self, side: SideName, path: str) -> bool:
+        """Whether a canonical path is left out."""
+        return (side, path) in self._waived
+
+    def add(self, match: Match, entries: Sequence[Entry], others: Sequence[Entry]) -> None:
+        """Keep a match of these entries."""
+        self._owners.setdefault(entries[0].owner, others[0].owner)
+        buffer = all(e.buffer for e in (*entries, *others))
+        self._matches[match.torch_piece.name, match.keras_piece.name] = replace(match, buffer=buffer)
+
+    def add_buffers(self) -> None:
+        """Match the buffers of the layers whose parameters are matched."""
+        taken = {path for m in self._matches.values() for path in m.torch_piece.paths} | self._left_out("torch")
+        by_owner: dict[str, list[Entry]] = {}
+        for other in self.keras.buffers():
+            by_owner.setdefault(other.owner, []).append(other)
+        for entry in self.torch.buffers():
+            owner = self._owners.get(entry.owner)
+            if entry.path in taken or owner is None:
+                continue
+            for other in by_owner.get(owner, ()):
+                layout = between(entry.kind, entry.role, other.kind, other.role)
+                if layout is not None and layout.fits(entry.shape, other.shape):
+                    match = Match(Piece((entry.path,), entry.shape), Piece((other.path,), other.shape), layout)
+                    self.add(match, [entry], [other])
+
+    def _left_out(self, side: SideName) -> set[str]:
+        return {path for of, path in self._waived if of == side}
+
+    def _done(self, side: SideName) -> set[str]:
+        """Canonical paths that are matched in all their elements, or waived."""
+        parts: dict[str, list[Part]] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for m in self._matches.values():
+            piece = m.piece(side)
+            for path in piece.paths:
+                parts.setdefault(path, []).append(piece.part)
+                shapes[path] = piece.whole
+        return self._left_out(side) | {path for path, of in parts.items() if covered(of, shapes[path])}
+
+    def plan(self, reference: SideName) -> MatchPlan:
+        """The plan as it stands."""
+        done = {"torch": self._done("torch"), "keras": self._done("keras")}
+        left: list[tuple[SideName, str]] = []
+        left.extend(("torch", e.path) for e in self.torch.buffers() if e.path not in done["torch"])
+        left.extend(("keras", e.path) for e in self.keras.buffers() if e.path not in done["keras"])
+        return MatchPlan(
+            reference,
+            tuple(sorted(self._matches.values(), key=lambda m: m.buffer)),
+            {path: reason for (_, path), reason in self._waived.items()},
+            tuple(e.path for e in self.torch.parameters() if e.path not in done["torch"]),
+            tuple(e.path for e in self.keras.parameters() if e.path not in done["keras"]),
+            tuple(left),
+        )

@@ -1,0 +1,245 @@
+"""The match plan: which piece of one side's state is which piece of the other's, through which layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from ..layouts import Layout
+from ..parts import WHOLE, Part
+from ..patterns import Shape
+from ..slots import ADDED_UP
+from ..trace import Array, State
+
+SideName = Literal["torch", "keras"]
+
+
+def other_side(side: SideName) -> SideName:
+    """The side that `side` is not."""
+    return "keras" if side == "torch" else "torch"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One side's half of a match: a parameter or buffer, a part of one, or the sum of several.
+
+    Attributes:
+        paths: canonical; what they hold is added up.
+        whole: shape of each of them.
+        trained: those of them that are trainable.
+        part: of each of them.
+    """
+
+    paths: tuple[str, ...]
+    whole: Shape
+    trained: tuple[str, ...] = ()
+    part: Part = WHOLE
+
+    @property
+    def name(self) -> str:
+        """As a weight map writes it."""
+        return " + ".join(f"{path}{self.part}" for path in self.paths)
+
+    @property
+    def shape(self) -> Shape:
+        """Of the part."""
+        return self.part.shape(self.whole)
+
+    @property
+    def plain(self) -> bool:
+        """One path, and all of it."""
+        return len(self.paths) == 1 and not self.part.cuts
+
+    def total(self, get: Callable[[str], Array | None]) -> Array | None:
+        """The part of what `get` finds under the paths, added up; None where it finds nothing.
+
+        An array of another shape than the parameter's, such as a single number, is handed on as it is.
+        """
+        total: Array | None = None
+        for path in self.paths:
+            array = get(path)
+            if array is None or array.shape != self.whole:
+                return array
+            array = self.part.select(array)
+            total = array if total is None else total + array
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One piece, known by both sides.
+
+    Attributes:
+        torch_piece, keras_piece: the two halves.
+        layout: from the PyTorch to the Keras layout.
+        offset: what Keras holds more: keras = layout(torch) + offset.
+        buffer: on neither side a parameter.
+    """
+
+    torch_piece: Piece
+    keras_piece: Piece
+    layout: Layout
+    offset: float = 0.0
+    buffer: bool = False
+
+    @property
+    def torch(self) -> str:
+        """The first canonical path on the PyTorch side."""
+        return self.torch_piece.paths[0]
+
+    @property
+    def keras(self) -> str:
+        """The first canonical path on the Keras side."""
+        return self.keras_piece.paths[0]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether either side trains it."""
+        return bool(self.torch_piece.trained or self.keras_piece.trained)
+
+    @property
+    def plain(self) -> bool:
+        """One whole parameter against one whole parameter."""
+        return self.torch_piece.plain and self.keras_piece.plain
+
+    def piece(self, side: SideName) -> Piece:
+        """The half of one side."""
+        return self.torch_piece if side == "torch" else self.keras_piece
+
+    def path(self, side: SideName) -> str:
+        """The first canonical path on one side."""
+        return self.piece(side).paths[0]
+
+    def name(self, side: SideName) -> str:
+        """What one side calls it, with its part."""
+        return self.piece(side).name
+
+    def shape(self, side: SideName) -> Shape:
+        """The shape of the piece on one side."""
+        return self.piece(side).shape
+
+    def to(self, side: SideName, array: Array) -> Array:
+        """An array of the other side's piece in the layout of `side`: a gradient, an update."""
+        if side == "keras":
+            return self.layout.forward(array, self.keras_piece.shape)
+        return self.layout.inverse(array, self.torch_piece.shape)
+
+    def value_to(self, side: SideName, array: Array) -> Array:
+        """A value of the other side's piece as `side` holds it."""
+        moved = self.to(side, array)
+        return moved + (self.offset if side == "keras" else -self.offset) if self.offset else moved
+
+    def trained_part(self) -> Match:
+        """The match without the terms that are not trained."""
+        torch, keras = (replace(p, paths=p.trained or p.paths) for p in (self.torch_piece, self.keras_piece))
+        return replace(self, torch_piece=torch, keras_piece=keras)
+
+    def terms(self) -> tuple[Match, ...]:
+        """The match, or where trained parameters are added up, one for each of them: each has the same gradient."""
+        torch, keras = (
+            [
+                replace(p, paths=(path,), trained=(path,) if path in p.trained else ())
+                for path in p.trained or p.paths[:1]
+            ]
+            for p in (self.torch_piece, self.keras_piece)
+        )
+        return tuple(replace(self, torch_piece=t, keras_piece=k) for t in torch for k in keras)
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPlan:
+    """What is compared with what.
+
+    Attributes:
+        reference: the side whose names and layouts the comparison uses.
+        matches: parameters, then buffers.
+        waived: path -> reason.
+        unmatched_torch, unmatched_keras: canonical paths of parameters of which something has no counterpart.
+        unmatched_buffers: (side, path) of buffers without one; they count only if training changes them.
+    """
+
+    reference: SideName
+    matches: tuple[Match, ...]
+    waived: Mapping[str, str] = field(default_factory=dict[str, str])
+    unmatched_torch: tuple[str, ...] = ()
+    unmatched_keras: tuple[str, ...] = ()
+    unmatched_buffers: tuple[tuple[SideName, str], ...] = ()
+
+    @property
+    def follower(self) -> SideName:
+        """The other side."""
+        return other_side(self.reference)
+
+    @property
+    def parameters(self) -> tuple[Match, ...]:
+        """The matches that are parameters."""
+        return tuple(m for m in self.matches if not m.buffer)
+
+    @property
+    def buffers(self) -> tuple[Match, ...]:
+        """The matches that are buffers."""
+        return tuple(m for m in self.matches if m.buffer)
+
+    @property
+    def trained(self) -> tuple[Match, ...]:
+        """The matches that have a gradient, one for each term of a sum."""
+        return tuple(term for m in self.parameters if m.trainable for term in m.terms())
+
+    def for_follower(self, state: State, *, slots: bool) -> State:
+        """A state of the reference in the names and layouts of the other side.
+
+        What only a part of is matched is left out. Where the other side adds several parameters up, the first one
+        that is trained gets the value, and the others zero.
+
+        Args:
+            state: of the reference.
+            slots: also carry over the optimizer's slots; those of a scalar role pass unchanged.
+        """
+        follower = self.follower
+        incomplete = {*(self.unmatched_torch if follower == "torch" else self.unmatched_keras)}
+        parameters: dict[str, Array] = {}
+        buffers: dict[str, Array] = {}
+        slots_of: dict[str, dict[str, Array]] = {}  # role -> path -> value
+        for m in self.matches:
+            mine, theirs = m.piece(self.reference), m.piece(follower)
+            value = mine.total(state.value)
+            assert value is not None
+            _put(buffers if m.buffer else parameters, theirs, m.value_to(follower, value), alone=True)
+            if slots and not m.buffer:
+                trained = replace(theirs, paths=theirs.trained or theirs.paths)
+                for role, slot in _slots(mine, state).items():
+                    moved = m.to(follower, slot) if slot.ndim else slot
+                    _put(slots_of.setdefault(role, {}), trained, moved, alone=role in ADDED_UP)
+        return State(
+            {path: array for path, array in parameters.items() if path not in incomplete},
+            buffers,
+            {path: {role: by[path] for role, by in slots_of.items() if path in by} for path in parameters},
+            state.updates,
+        )
+
+
+def _slots(piece: Piece, state: State) -> dict[str, Array]:
+    """Role -> what the optimizer remembers of a piece; of a sum, each term remembers the same of its gradients."""
+    trained = replace(piece, paths=piece.trained or piece.paths)
+    found: dict[str, Array] = {}
+    for role in dict.fromkeys(role for path in trained.paths for role in state.slots.get(path, {})):
+        of = trained if role in ADDED_UP else replace(trained, paths=trained.paths[:1])
+        total = of.total(lambda path, role=role: state.slots.get(path, {}).get(role))
+        if total is not None:
+            found[role] = total
+    return found
+
+
+def _put(target: dict[str, Array], piece: Piece, value: Array, *, alone: bool) -> None:
+    """Set a piece to a value; `alone`: one term of a sum gets it and the others get zero, otherwise each gets it."""
+    first = (piece.trained or piece.paths)[0]
+    for path in piece.paths:
+        array = value if path == first or not alone else np.zeros_like(value)
+        if piece.part.cuts and array.ndim:
+            whole = target.setdefault(path, np.zeros(piece.whole, array.dtype))
+            piece.part.fill(whole, array)
+        else:
+            target[path] = array
