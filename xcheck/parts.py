@@ -99,7 +99,7 @@ def covered(parts: Iterable[Part], shape: Shape) -> bool:
     seen = np.zeros([n if c else 1 for n, c in zip(shape, cut, strict=True)], np.bool_)
     for of in axes:
         lengths = zip(of, seen.shape, strict=True)
-        chosen = [np.arange(kept) if c is None else c.indices(n) for (c, n), kept in lengths]
+        chosen: list[Array] = [np.arange(kept) if c is None else c.indices(n) for (c, n), kept in lengths]
         seen[np.ix_(*chosen)] = True
     return bool(seen.all())
 

@@ -21,6 +21,8 @@ def test_independent_draws_constants_and_small_ones_are_not() -> None:
     other = np.random.default_rng(1).standard_normal(600)
     parameters = {"a": STREAM, "b": other, "ones": np.ones(600), "more ones": np.ones(600)}
     parameters |= {"small": STREAM[:4], "other": STREAM[1:]}
+    gates = np.repeat([0.0, 1.0, 0.0, 0.0], 20)  # the bias of an LSTM, whose forget gate starts at one
+    parameters |= {"gates": gates, "more gates": gates}
     assert same_random_stream("torch", parameters) == []
 
 

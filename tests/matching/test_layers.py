@@ -1,4 +1,4 @@
-"""Layers that lay their parameters out in other pieces: each trains as the same computation, from a map of a few words."""
+"""Layers that cut their parameters into other pieces: each trains as the same computation, from a map of few words."""
 
 from __future__ import annotations
 
@@ -90,11 +90,9 @@ def test_two_biases_that_are_both_trained_move_twice_as_far(reference):
 
 
 def test_an_update_that_is_wrong_besides_is_no_effect_of_two_biases():
-    torch = replace(
-        pair(torch_recurrent("LSTM"), keras_recurrent("LSTM"), cell("r", "lstm")).torch,
-        after_step=lambda model: model.bias_ih_l0.data.mul_(1.01),
-    )
-    result = run(pair(None, keras_recurrent("LSTM"), cell("r", "lstm"), torch=torch))
+    made = pair(torch_recurrent("LSTM"), keras_recurrent("LSTM"), cell("r", "lstm"))
+    moved = replace(made.torch, after_step=lambda model: model.bias_ih_l0.data.mul_(1.01))
+    result = run(replace(made, torch=moved))
     assert [c.confirmed for c in result.causes if c.id == "two_biases"] == [False]
 
 

@@ -48,6 +48,17 @@ def test_an_initializer_that_is_not_known_promises_nothing() -> None:
     assert promised(keras.initializers.Orthogonal(), (30, 30)) is None
 
 
+def test_the_bias_of_an_lstm_promises_nothing_since_its_forget_gate_starts_at_one() -> None:
+    import keras
+
+    from xcheck.sides.keras_initial import promises
+
+    for forget in (True, False):
+        lstm = keras.layers.LSTM(20, unit_forget_bias=forget, name="r")
+        model = keras.Sequential([keras.Input((3, 4)), lstm], name="m")
+        assert ("m/r/lstm_cell/bias" in promises(model)) is not forget
+
+
 def test_an_initializer_that_does_not_do_what_it_says_is_different_in_this_phase() -> None:
     def build() -> Any:
         import keras

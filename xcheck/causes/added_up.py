@@ -45,8 +45,8 @@ def added_up_parameters(plan: MatchPlan, record: StepRecord, other: StepRecord) 
                 f"{len(first.trained)} times as far",
                 evidence={"each_alone_differs_by": max(errors, default=0.0), "sums": len(several)},
                 confirmed=bool(errors) and max(errors) <= REPRODUCED,
-                fix=f"{side}: train one of them and leave the others zero: {first.trained[-1]} "
-                + (".requires_grad_(False)" if side == "torch" else ".trainable = False"),
+                fix=f"{side}: train one of them and leave the others zero: {first.trained[-1]}"
+                + (".requires_grad_(False)" if side == "torch" else " with trainable=False"),
             )
         )
     return causes

@@ -14,7 +14,7 @@ PREFIX = 1024
 """Elements compared between two parameters; a shared stream shows from the first."""
 
 FEWEST = 16
-"""Elements below which a correlation says nothing."""
+"""Different elements below which a correlation says nothing."""
 
 SAME_STREAM = 1 - 1e-6
 """Correlation from which two parameters are one stream of random numbers up to scale. Float32 rounding of the stream
@@ -46,7 +46,7 @@ def same_random_stream(side: SideName, parameters: Mapping[str, Array]) -> list[
 
 def _standardized(value: Array) -> Array | None:
     flat = value.reshape(-1)[:PREFIX].astype(np.float64)
-    return flat if flat.size >= FEWEST and float(flat.std()) > 0 else None
+    return flat if np.unique(flat).size >= FEWEST else None  # steps between few numbers are nothing that was drawn
 
 
 def _correlation(a: Array, b: Array) -> float:

@@ -20,9 +20,12 @@ def promises(model: keras.Model) -> dict[str, Distribution]:
     found: dict[str, Distribution] = {}
     layers: dict[str, Any] = {layer.path or layer.name: layer for layer in model._flatten_layers()}
     for place in places(model):
-        initializer = getattr(layers.get(place.owner), f"{place.variable.name}_initializer", None)
+        layer = layers.get(place.owner)
+        initializer = getattr(layer, f"{place.variable.name}_initializer", None)
         if place.alias or initializer is None:
             continue
+        if place.variable.name == "bias" and getattr(layer, "unit_forget_bias", False):
+            continue  # an LSTM sets the forget gate's part to one, whatever its initializer says
         promise = promised(initializer, tuple(place.variable.shape))
         if promise is not None:
             found[place.path] = promise
