@@ -95,5 +95,37 @@ def diabetes() -> Data:
 
 
 def channels_first(batch: xcheck.Batch) -> Data:
-    """Images as PyTorch eats them: (B, H, W, C) -> (B, C, H, W)."""
+    """Images as PyTorch eats them, one array or a tuple of them: (B, H, W, C) -> (B, C, H, W)."""
+    if isinstance(batch.inputs, tuple):
+        return tuple(np.moveaxis(image, -1, 1) for image in batch.inputs), batch.targets
     return np.moveaxis(np.asarray(batch.inputs), -1, 1), batch.targets
+
+
+def text(length: int) -> Data:
+    """The source of Python's own `textwrap` module, as bytes: windows (N, length), and the byte after each (likewise).
+
+    Args:
+        length: of a window.
+    """
+    import inspect
+    import textwrap
+
+    data = np.frombuffer(inspect.getsource(textwrap).encode(), np.uint8).astype(np.int64)
+    windows = np.lib.stride_tricks.sliding_window_view(data, length + 1)
+    return windows[:, :-1], windows[:, 1:]
+
+
+def cross_entropy() -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    """The loss of a classifier for PyTorch and for Keras: logits (B, ..., K) against labels (B, ...), averaged."""
+
+    def for_torch(logits: Any, labels: Any) -> Any:
+        from torch.nn import functional as F
+
+        return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
+
+    def for_keras(labels: Any, logits: Any) -> Any:
+        import keras
+
+        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+    return for_torch, for_keras
