@@ -140,7 +140,7 @@ def _loss_scale(optimizer: Any) -> Any:
 
 def _tell(seen: Seen, **values: Any) -> None:
     """Keep what a wrapper sees. JAX traces the loss, so there the values come by a callback, once they are known."""
-    if in_symbolic_scope():  # Keras builds the loss by calling it with tensors that hold nothing
+    if in_symbolic_scope() or _in_graph():  # Keras builds the loss, or compiles the step: the tensors hold nothing
         return
 
     def keep(found: Mapping[str, Any]) -> None:
@@ -153,6 +153,14 @@ def _tell(seen: Seen, **values: Any) -> None:
         jax.debug.callback(keep, values)
     else:
         keep(values)
+
+
+def _in_graph() -> bool:
+    if keras.config.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
 
 
 def projected_loss(model: Any, named: Mapping[str, Any]) -> Any:
