@@ -108,3 +108,12 @@ def test_a_pair_may_ask_for_a_phase_on_request_for_each_of_its_runs() -> None:
     assert "modes" in begin(asking, 0, 1, None).phases
     assert begin(asking, 0, 1, ("forward",)).phases == ("forward",)
     assert begin(mlp(), 0, 1, ["all"]).phases == AVAILABLE
+
+
+@pytest.mark.usefixtures("_keras_alone")
+def test_a_pair_without_a_loss_runs_in_every_mode() -> None:
+    """The fixed projection that stands in for the loss is compiled with the step."""
+    pair = mlp(torch={"loss": None, "optimizer": None}, keras={"loss": None, "optimizer": None})
+    result = xcheck.check(pair, **MODES)
+    assert result.verdict == "EQUIVALENT", result.report()
+    assert any(c.name == "keras graph: total loss" and c.error is not None for c in result.checks)

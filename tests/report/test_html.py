@@ -10,7 +10,7 @@ import xcheck.report.html as html
 from xcheck.report.html import as_html, result_view, write_html
 from xcheck.result import Check, Result, Verdict
 
-VOID = {"meta", "wbr", "path", "circle", "rect", "br"}
+VOID = {"meta", "wbr", "path", "circle", "rect", "line", "br"}
 
 
 class Page(HTMLParser):

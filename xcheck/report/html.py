@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 from ..result import Cause, Check, Result, Verdict
 from . import views
+from .curve import Curve, curves
 from .words import NONE, count, index, many_lines, number, one_line, ratio, rows, severity, two_values
 
 MOST = 2000
@@ -111,6 +112,7 @@ class ResultView:
     causes: list[CauseView]
     phases: list[PhaseView]
     mark: float
+    curves: list[Curve]
     failing_title: str
     failing_mixed: bool
     failing: list[CheckView]
@@ -176,6 +178,7 @@ def result_view(result: Result, anchor: str) -> ResultView:
         causes=[_cause(cause) for cause in result.causes],
         phases=phases,
         mark=mark,
+        curves=curves(result),
         failing_title=views.failing_title(result),
         failing_mixed=len({check.verdict for check in failing}) > 1,
         failing=[_check(check) for check in failing[:MOST]],
