@@ -6,7 +6,9 @@ Nothing here imports a framework before it is called, so that pairs can be liste
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,11 @@ def optimizers(name: str, **settings: Any) -> tuple[Callable[[Any], Any], Callab
     return for_torch, for_keras
 
 
+def affine(torch: str, keras: str) -> dict[str, str]:
+    """Weight map of one layer with a weight and a bias, by its path on each side."""
+    return {f"{torch}.weight": f"{keras}/kernel", f"{torch}.bias": f"{keras}/bias"}
+
+
 def minibatches(load: Callable[[], Data], batch_size: int = 16) -> Callable[[int], Iterator[xcheck.Batch]]:
     """A pair's `batches`: rows of a data set, drawn anew for each batch.
 
@@ -86,12 +93,36 @@ def digits(image_size: int = 8) -> Data:
     return np.pad(images, ((0, 0), pad, pad))[..., None], data.target.astype(np.int64)
 
 
+def flat_digits(inputs: int = 64) -> Data:
+    """scikit-learn's handwritten digits as rows (N, D) of pixels in 0..1, and labels (N,).
+
+    Args:
+        inputs: D, the square of an image size.
+    """
+    images, labels = digits(math.isqrt(inputs))
+    return images.reshape(-1, inputs), labels
+
+
 def diabetes() -> Data:
     """scikit-learn's diabetes table: columns (N, 10) near -1..1, and the disease progression (N, 1) in 0..1."""
     from sklearn.datasets import load_diabetes
 
     data: Any = load_diabetes()
     return data.data * 10, data.target[:, None] / 350
+
+
+def line_lengths(steps: int) -> Data:
+    """Lengths of lines of the standard library's argparse, in units of 80: series (N, T, 1), and what is next (N, 1).
+
+    Args:
+        steps: T, lines in a row.
+    """
+    import argparse
+
+    lines = Path(argparse.__file__).read_text(encoding="utf-8").splitlines()
+    series = np.array([len(line) for line in lines if line.strip()]) / 80
+    windows = np.lib.stride_tricks.sliding_window_view(series, steps + 1)
+    return windows[:, :-1, None].copy(), windows[:, -1:].copy()
 
 
 def channels_first(batch: xcheck.Batch) -> Data:
@@ -129,3 +160,25 @@ def cross_entropy() -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any
         return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
     return for_torch, for_keras
+
+
+def categorical_crossentropy(probabilities: Any, targets: Any) -> Any:
+    """Keras's loss of this name for PyTorch, from the probabilities of a softmax.
+
+    Keras takes the logits of a softmax that it can see behind the probabilities; this is the same number.
+
+    Args:
+        probabilities: tensor (..., C).
+        targets: one-hot (..., C), or whole numbers (...).
+    """
+    from torch.nn import functional as F
+
+    logs = probabilities.log().reshape(-1, probabilities.shape[-1])
+    if targets.is_floating_point():
+        return -(targets.reshape(logs.shape) * logs).sum(-1).mean()
+    return F.nll_loss(logs, targets.reshape(-1))
+
+
+def one_hot(labels: Any, classes: int) -> Any:
+    """Labels (N,) as rows (N, C) of zeros and a one."""
+    return np.eye(classes)[labels]
