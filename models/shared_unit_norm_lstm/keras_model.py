@@ -19,10 +19,14 @@ import keras
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of the model; `constraint` says whether the kernels are given one object or each one of its own."""
+    """Sizes of the model; `constraint` says whether the kernels are given one object or each one of its own.
+
+    `trained_biases` is a matter of PyTorch alone: Keras has one bias per layer.
+    """
 
     units: tuple[int, int] = (64, 32)
     constraint: Literal["one", "one_each"] = "one"
+    trained_biases: Literal[1, 2] = 1
 
 
 def build(config: Config) -> keras.Model:

@@ -11,15 +11,18 @@ from ..common import affine, builders, line_lengths, minibatches, optimizers
 LENGTHS = (5, 3, 9)
 
 
-def pair(units: tuple[int, int] = (8, 4), constraint: str = "one", dim: int = 1) -> xcheck.Pair:
+def pair(
+    units: tuple[int, int] = (8, 4), constraint: str = "one", trained_biases: int = 1, dim: int = 1
+) -> xcheck.Pair:
     """The pair at any size, (64, 32) being the original.
 
     Args:
         units: of the two layers.
         constraint: "one" object for all kernels of Keras, or "one_each".
+        trained_biases: how many of its two biases per layer PyTorch trains; 1 is right.
         dim: where PyTorch takes its norms; 1 is right.
     """
-    build_torch, build_keras = builders(__name__, units=units, constraint=constraint)
+    build_torch, build_keras = builders(__name__, units=units, constraint=constraint, trained_biases=trained_biases)
     torch_optimizer, keras_optimizer = optimizers("Adam", learning_rate=1e-3)
 
     def batches(seed):
@@ -40,17 +43,24 @@ def pair(units: tuple[int, int] = (8, 4), constraint: str = "one", dim: int = 1)
         return {
             f"{name}.weight_ih_l0": f"{name}/lstm_cell/kernel",
             f"{name}.weight_hh_l0": f"{name}/lstm_cell/recurrent_kernel",
-            f"{name}.bias_ih_l0": (f"{name}/lstm_cell/bias", "identity"),
-            f"{name}.bias_hh_l0": xcheck.waive("held at zero: Keras has one bias where PyTorch adds two"),
+            f"{name}.bias_ih_l0 + {name}.bias_hh_l0": f"{name}/lstm_cell/bias",
         }
 
+    expect = None
+    if dim != 1:
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "update")
+    if trained_biases != 1:
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "update", "two_biases")
+    variant = (
+        ["one_each"] * (constraint != "one") + ["other_axis"] * (dim != 1) + ["two_biases"] * (trained_biases != 1)
+    )
     return xcheck.Pair(
-        name="shared_unit_norm_lstm" + "_one_each" * (constraint == "one_each") + "_other_axis" * (dim != 1),
+        name="_".join(["shared_unit_norm_lstm", *variant]),
         torch=xcheck.TorchSide(build_torch, loss=torch_loss, optimizer=torch_optimizer, after_step=after_step),
         keras=xcheck.KerasSide(build_keras, loss="mean_squared_error", optimizer=keras_optimizer),
         batches=batches,
         weight_map={**lstm("first"), **lstm("second"), **affine("head", "head")},
-        expect=None if dim == 1 else xcheck.Expectation(xcheck.Verdict.DIFFERENT, "update"),
+        expect=expect,
         also=("persistence", "export"),
     )
 
@@ -58,3 +68,4 @@ def pair(units: tuple[int, int] = (8, 4), constraint: str = "one", dim: int = 1)
 PAIR = pair()
 ONE_EACH = pair(constraint="one_each")
 OTHER_AXIS = pair(dim=0)
+TWO_BIASES = pair(trained_biases=2)

@@ -17,10 +17,11 @@ EPSILON = 1e-7
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of the model; `constraint` is a matter of Keras alone, since PyTorch has no constraint objects."""
+    """Sizes of the model; `constraint` is a matter of Keras alone, and `trained_biases` of PyTorch alone."""
 
     units: tuple[int, int] = (64, 32)
     constraint: Literal["one", "one_each"] = "one"
+    trained_biases: Literal[1, 2] = 1
 
 
 class Net(nn.Module):
@@ -31,8 +32,8 @@ class Net(nn.Module):
         self.first = nn.LSTM(1, config.units[0], batch_first=True)
         self.second = nn.LSTM(*config.units, batch_first=True)
         self.head = nn.Linear(config.units[1], 1)
-        for name, bias in self.named_parameters():  # PyTorch adds two biases where one will do, and Keras has one
-            if "bias_hh" in name:
+        for name, bias in self.named_parameters():
+            if "bias_hh" in name and config.trained_biases == 1:  # PyTorch adds two biases, Keras has their sum
                 nn.init.zeros_(bias).requires_grad_(False)
 
     def forward(self, series: torch.Tensor) -> torch.Tensor:
