@@ -366,10 +366,12 @@ def test_another_decay(torch_optimizer: Any, keras_optimizer: Any) -> None:
 class AveragingSGD(KerasSGD):
     """Keeps an average of the weights, as Keras does with `use_ema`: the first is the weights themselves."""
 
+    share = 0.9
+
     def step(self, closure: Any = None) -> Any:
         loss = super().step(closure)
         for p, kept in self.state.items():
-            share = 0.9 if "average" in kept else 0.0
+            share = self.share if "average" in kept else 0.0
             kept["average"] = share * kept.get("average", 0.0) + (1 - share) * p.detach()
         return loss
 
@@ -381,12 +383,29 @@ def test_averaged_weights_on_one_side_alone() -> None:
     assert {c.name for c in missing} >= {"0.weight [average]"}
 
 
-def test_averaged_weights_on_both_sides() -> None:
-    pair = mlp(
+def averaged(**options: Any) -> xcheck.Pair:
+    return mlp(
         torch={"optimizer": lambda p: AveragingSGD(p, learning_rate=0.1)},
-        keras={"optimizer": lambda: keras_sgd(use_ema=True, ema_momentum=0.9)},
+        keras={"optimizer": lambda: keras_sgd(use_ema=True, **{"ema_momentum": 0.9, **options})},
     )
-    assert_equivalent(pair, steps=3)
+
+
+def test_averaged_weights_on_both_sides() -> None:
+    assert_equivalent(averaged(), steps=3)
+
+
+def test_another_average_of_the_weights() -> None:
+    """Seen in the second step, and in nothing but the averages: no weight is moved by them."""
+    result = run(averaged(ema_momentum=0.9 * (1 + 1e-6)), steps=2)
+    assert_parts_in(result, "update", step=2)
+    wrong = {c.name for c in result.checks if c.verdict == "DIFFERENT"}
+    assert wrong == {f"{path} [average]" for path in ("0.weight", "0.bias", "2.weight", "2.bias")}
+
+
+def test_averages_that_overwrite_the_weights() -> None:
+    result = run(averaged(ema_overwrite_frequency=2), steps=3)
+    assert_parts_in(result, "update", step=3)  # Keras counts from one update on: after the first, then every other
+    assert "0.weight" in {c.name for c in result.checks if c.verdict == "DIFFERENT"}
 
 
 # Loss scaling --------------------------------------------------------------------------------------------------
@@ -403,6 +422,15 @@ def test_a_scaled_loss_in_keras_alone() -> None:
 
 def test_a_scaled_loss_in_torch_alone() -> None:
     assert_equivalent(mlp(torch={"step": step_with(unscale, scale=1024.0)}))
+
+
+def test_a_scaled_loss_whose_gradient_is_never_unscaled() -> None:
+    assert_parts_in(run(mlp(torch={"step": step_with(lambda model: None, scale=1024.0)})), "gradient")
+
+
+def test_a_scaled_loss_that_is_unscaled_by_another_number() -> None:
+    pair = mlp(torch={"step": step_with(unscale, scale=1024.0 * (1 + 1e-6))})
+    assert_parts_in(run(pair), "gradient")
 
 
 def test_a_scaled_loss_on_both_sides() -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import torch
-from ports import CLASSES, FEATURES, HIDDEN, MLP_MAP, assert_parts_in, mlp, torch_mlp
+from ports import CLASSES, FEATURES, HIDDEN, MLP_MAP, assert_parts_in, batches, mlp, torch_mlp
 from test_around_the_gradient import assert_equivalent, run
 from torch import nn
 from torch.nn import functional as F
@@ -270,3 +271,38 @@ def test_dropout_at_two_rates(rates: tuple[float, float]) -> None:
     result = run(dropout(*rates))
     assert_parts_in(result, "forward")
     assert {c.name for c in result.checks if c.verdict == "DIFFERENT"} == {"dropout rates"}
+
+
+def dropped_by_a_mask(kept: float = 0.6) -> xcheck.Pair:
+    """Dropout that is driven by one mask, which comes with the batch; PyTorch divides by `kept`, Keras by 0.6."""
+
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.tanh(self.hidden(x)) * mask / kept)
+
+    def build_keras() -> Any:
+        x, mask = keras.Input((6,), name="x"), keras.Input((8,), name="mask")
+        y: Any = keras.layers.Dense(8, activation="tanh", name="hidden")(x)
+        return keras.Model({"x": x, "mask": mask}, keras.layers.Dense(3, name="head")(y * mask / 0.6))
+
+    def masked(seed: int) -> Any:
+        rng = np.random.default_rng(seed)
+        for batch in batches(seed):
+            mask = (rng.random((10, 8)) < 0.6).astype(float)
+            yield xcheck.Batch({"x": batch.inputs, "mask": mask}, batch.targets)
+
+    layers = {"hidden": "hidden", "head": "head"}
+    names = {f"{a}.{w}": f"{b}/{k}" for a, b in layers.items() for w, k in (("weight", "kernel"), ("bias", "bias"))}
+    return mlp(torch={"build": Masked}, keras={"build": build_keras}, batches=masked, weight_map=names)
+
+
+def test_dropout_by_one_mask_for_both_sides() -> None:
+    assert_equivalent(dropped_by_a_mask())
+
+
+def test_dropout_by_one_mask_that_is_scaled_otherwise() -> None:
+    assert_parts_in(run(dropped_by_a_mask(0.6 * (1 + 1e-9))), "forward")

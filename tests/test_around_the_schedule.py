@@ -99,6 +99,17 @@ def test_a_schedule_that_is_off_by_one_parts_where_it_first_matters(name: str, l
     assert_parts_in(run(pair, steps=step), "update", step)
 
 
+@pytest.mark.parametrize("name", list(schedules()))
+def test_a_schedule_that_is_a_millionth_off(name: str) -> None:
+    schedule, rate = schedules()[name]
+    pair = mlp(
+        torch={"optimizer": lambda p: KerasSGD(p, learning_rate=lambda t: schedule(t) * (1 + 1e-6))},
+        keras={"optimizer": lambda: keras_sgd(rate())},
+    )
+    step = 2 if name == "warm-up" else 1  # whose first rate is zero
+    assert_parts_in(run(pair, steps=step), "update", step)
+
+
 def test_a_scheduler_that_steps_before_the_optimizer() -> None:
     def step(model: Any, optimizer: Any, batch: Any) -> Any:
         def advance(_: Any) -> None:
