@@ -40,6 +40,7 @@ FLOORS = (
         "distributions",
         "calls",
         "optim",
+        "quiet",
     ),
     ("pair", "matching", "ties", "compare", "judge", "align", "causes"),
     ("sides",),
@@ -76,6 +77,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 FRAMEWORKS = ("torch", "keras", "tensorflow", "jax", *ONNX)
 OWN_FRAMEWORK = {
     "sides.torch_*": ("torch",),
+    "sides.keras_export": ("keras", *BACKENDS, "tf2onnx"),
     "sides.keras_*": ("keras", *BACKENDS),
     "optim.like_keras": ("torch",),
     "optim.keras_rules": ("torch",),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import phases as phase
 from .causes.added_up import added_up_parameters
@@ -13,6 +15,8 @@ from .causes.optimizer import update_causes
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .distributions import Distribution
 from .errors import PairError
+from .export.run import exported
+from .export.summary import duplicated, export_notes, tables
 from .findings import Findings
 from .inventory import Inventory
 from .lockstep import (
@@ -33,7 +37,7 @@ from .ties import ties
 from .tolerance import TWINS
 from .trace import State
 
-AVAILABLE = ("inventory", "initialization", "sync", *phase.STEP_PHASES, "trajectory", "modes")
+AVAILABLE = ("inventory", "initialization", "sync", *phase.STEP_PHASES, "trajectory", "modes", "export")
 """The phases this version has, in order."""
 
 ON_REQUEST = ("modes", "persistence", "export")
@@ -104,6 +108,8 @@ def check(
                 trajectory(findings, sides, plan, free_steps)
             if "modes" in findings.phases:
                 modes(findings, sides)
+            if "export" in findings.phases:
+                export(findings, sides, plan)
     return findings.result()
 
 
@@ -229,6 +235,24 @@ def modes(findings: Findings, sides: Sides) -> None:
             batches = batches_of(findings.pair, findings.seed, min(MODE_STEPS, findings.steps))
             for step, found in in_modes(runner, batches, seed=findings.seed):
                 findings.checks += phase.mode_checks(side, step, found)
+
+
+def export(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
+    """Both sides written to ONNX, in float32 and from one state, and every file against its model."""
+    sides.progress("exporting both sides")
+    batch = next(batches_of(findings.pair, findings.seed, 1))
+    with (
+        sides.open(plan.reference) as truth,
+        sides.open(plan.reference, "float32") as own,
+        sides.open(plan.follower, "float32") as other,
+        tempfile.TemporaryDirectory() as folder,
+        findings.timed("export"),
+    ):
+        found = exported(truth, own, other, plan, batch, Path(folder), findings.seed)
+        findings.checks += phase.export_checks(found, plan.reference)
+        findings.exports += tables(found)
+        findings.ties = duplicated(findings.ties, found)
+        findings.notes += export_notes(found)
 
 
 def _match(findings: Findings, reference: Inventory, follower: Runner) -> MatchPlan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ class Findings:
         pair, seed, steps: as asked for.
         phases: that were asked for.
         complete: these are all phases there are.
-        checks, ties, causes, coverage, environment, timings, notes: as in `Result`.
+        checks, ties, causes, coverage, environment, timings, notes, exports: as in `Result`.
     """
 
     pair: Pair
@@ -37,6 +37,7 @@ class Findings:
     environment: dict[str, Any] = field(default_factory=dict[str, Any])
     timings: dict[str, float] = field(default_factory=dict[str, float])
     notes: list[str] = field(default_factory=list[str])
+    exports: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:
@@ -109,6 +110,7 @@ class Findings:
             timings=self.timings,
             notes=tuple(notes),
             failure=failure,
+            exports=tuple(self.exports),
         )
 
 

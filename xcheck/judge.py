@@ -69,18 +69,23 @@ class Frame:
         return Check(self.phase, self.precision, self.step, item.name, item.torch, item.keras, verdict, detail=detail)
 
 
-def compare_items(frame: Frame, items: Sequence[Item], floor: float | None = None) -> list[Check]:
+def compare_items(
+    frame: Frame, items: Sequence[Item], floor: float | None = None, *, semantic: bool | None = None
+) -> list[Check]:
     """One check per item.
 
     Args:
         frame: shared by the items.
         items: quantities of one kind, whose sizes set the scale floor of each other.
         floor: least scale; None takes the median root mean square of the items that are not zero.
+        semantic: ask whether the two differ, and not which loses more precision; None does so in float64 alone.
     """
     if floor is None:
         sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
         floor = statistics.median([size for size in sizes if size > 0] or [0.0])
-    judge = _semantic if frame.precision == "float64" else _numeric
+    if semantic is None:
+        semantic = frame.precision == "float64"
+    judge = _semantic if semantic else _numeric
     return [_structural(frame, item) or judge(frame, item, floor) for item in items]
 
 

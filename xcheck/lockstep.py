@@ -159,8 +159,8 @@ def _perturbed_step(
 ) -> StepRecord:
     rng = np.random.default_rng(seed)
     runner.restore(start)
-    runner.write(State(_perturbed(record.before.parameters, rng, precision)))
-    return runner.step(record.step, _perturbed_batch(batch, rng, precision))
+    runner.write(State(perturbed(record.before.parameters, rng, precision)))
+    return runner.step(record.step, perturbed_batch(batch, rng, precision))
 
 
 def free_running(
@@ -194,7 +194,7 @@ def free_running(
         drifting: list[StepRecord] = []
         for i, twin in enumerate(twins):
             rng = np.random.default_rng([seed, number, i])
-            twin.write(State(_perturbed(twin.read().parameters, rng, precision)))
+            twin.write(State(perturbed(twin.read().parameters, rng, precision)))
             drifting.append(twin.step(number, batch, observe=False))
         step = ReferenceStep(batch, record, tuple(drifting))
         yield StepPair(step, follower.step(number, batch, observe=False))
@@ -267,7 +267,8 @@ def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan) 
         yield StepPair(step, follower.step(step.record.step, step.batch))
 
 
-def _perturbed(arrays: Mapping[str, Array], rng: np.random.Generator, precision: str) -> dict[str, Array]:
+def perturbed(arrays: Mapping[str, Array], rng: np.random.Generator, precision: str) -> dict[str, Array]:
+    """Arrays by path, each float moved by one relative rounding error."""
     return {path: _nudge(array, rng, precision) for path, array in arrays.items()}
 
 
@@ -279,7 +280,9 @@ def _nudge(array: Array, rng: np.random.Generator, precision: str) -> Array:
     return np.asarray(array * (1.0 + epsilon(precision) * signs), dtype=precision)
 
 
-def _perturbed_batch(batch: Batch, rng: np.random.Generator, precision: str) -> Batch:
+def perturbed_batch(batch: Batch, rng: np.random.Generator, precision: str) -> Batch:
+    """A batch, each float of its inputs moved by one relative rounding error."""
+
     def nudged(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {key: _nudge(item, rng, precision) for key, item in value.items()}  # pyright: ignore

@@ -152,6 +152,7 @@ class Result:
         timings: seconds per stage.
         notes: what a reader should know though it changes no verdict.
         failure: message of the error that ended the run early, None for a run that ended by itself.
+        exports: what each ONNX file is made of, and which constants hold the storages of its side.
     """
 
     pair: str
@@ -169,6 +170,7 @@ class Result:
     notes: tuple[str, ...] = ()
     failure: str | None = None
     expectation: Mapping[str, Any] | None = None
+    exports: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data as in `result.json`: no NaN, no infinity, no tuple."""
@@ -198,6 +200,7 @@ class Result:
                 "causes": tuple(Cause(**_mapping(c)) for c in body["causes"]),
                 "ties": tuple(_tie_from(_mapping(t)) for t in body["ties"]),
                 "notes": tuple(body.get("notes", ())),
+                "exports": tuple(_mapping(e) for e in body.get("exports", ())),
             }
             return Result(**{**body, **typed})
         except (KeyError, TypeError, ValueError) as error:

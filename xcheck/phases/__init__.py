@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .export import export_checks as export_checks
 from .initialization import initialization_checks as initialization_checks
 from .modes import mode_checks as mode_checks
 from .setup import inventory_checks as inventory_checks

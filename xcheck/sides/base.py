@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import traceback
 import zlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -86,6 +87,10 @@ class Runner(Protocol):
         """
         ...
 
+    def exporter(self) -> Exporter:
+        """Writes the model, as it is now, to ONNX."""
+        ...
+
     def environment(self) -> Mapping[str, Any]:
         """Versions, devices and flags."""
         ...
@@ -104,6 +109,47 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Undo global settings and free what is held."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What the inputs and outputs of an exported graph are in the side's own words.
+
+    Attributes:
+        inputs: (batch) -> name and value of each tensor that the model eats, in the order in which it eats them.
+        outputs: (the graph's outputs by name, in its order) -> the outputs that are compared, by name.
+        fixed: what kept the size of the batch from being left free; None where it is free.
+    """
+
+    inputs: Callable[[Batch], Sequence[tuple[str, Array]]]
+    outputs: Callable[[Arrays], Arrays]
+    fixed: str | None = None
+
+
+class Exporter(Protocol):
+    """Writes the model of a side to ONNX, in inference mode and with a free batch size."""
+
+    def routes(self) -> Sequence[str]:
+        """The ways there are to do so, the usual one first."""
+        ...
+
+    def infer(self, batch: Batch) -> Arrays:
+        """The outputs of the model itself in inference mode."""
+        ...
+
+    def export(self, route: str, path: Path, batch: Batch, other: Batch) -> Exported:
+        """Write the model to `path`.
+
+        Args:
+            route: one of `routes`.
+            path: of the file.
+            batch: to trace the model with.
+            other: the like of another size; the axes that differ are the free ones.
+
+        Raises:
+            UserCodeError: the exporter raised.
+        """
         ...
 
 

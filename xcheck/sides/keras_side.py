@@ -27,6 +27,7 @@ from .keras_calls import Watch, differentiated
 from .keras_device import named_device
 from .keras_device import sees_gpu as sees_gpu
 from .keras_dropout import dropout_off
+from .keras_export import KerasExporter
 from .keras_initial import promises
 from .keras_memory import read, snapshot, write
 from .keras_observer import Seen, observed, projected_loss
@@ -290,6 +291,9 @@ class KerasRunner:
                 gradient = seen.gradients.get(key)
                 found[place.path] = None if gradient is None else to_numpy(gradient)
         return found
+
+    def exporter(self) -> KerasExporter:
+        return KerasExporter(self)
 
     def environment(self) -> Mapping[str, Any]:
         facts: dict[str, Any] = {

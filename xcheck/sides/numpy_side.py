@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from ..distributions import Distribution
 from ..inventory import Entry, Inventory
 from ..matching import SideName
 from ..pair import Batch, Prepare
-from ..trace import Array, State, StepRecord
-from .base import EAGER, losses_record, prepared
+from ..trace import Array, Arrays, State, StepRecord
+from .base import EAGER, Exported, calling, losses_record, prepared
 
 Fault = Callable[[StepRecord], StepRecord]
+Write = Callable[[Path, Arrays], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class NumpySide:
         tied: whether the copies are one storage.
         prepare: as on the other sides.
         fault: rewrites each record, to plant a difference in exactly one place.
+        exports: route -> function that writes the parameters to a file as an ONNX model from "x" to one output.
     """
 
     side: SideName
@@ -47,6 +50,7 @@ class NumpySide:
     prepare: Prepare | None = None
     fault: Fault | None = None
     extra: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    exports: Mapping[str, Write] = field(default_factory=dict[str, Write])
 
 
 class NumpyRunner:
@@ -158,6 +162,9 @@ class NumpyRunner:
         whole = Call(0, None, "", "Model", 1, {"0": x}, {"output": out} if swapped is None else swapped)
         return inner, whole
 
+    def exporter(self) -> NumpyExporter:
+        return NumpyExporter(self)
+
     def environment(self) -> Mapping[str, Any]:
         return {"numpy": np.__version__}
 
@@ -172,3 +179,27 @@ class NumpyRunner:
 
     def close(self) -> None:
         """Holds nothing."""
+
+
+class NumpyExporter:
+    """Lets the functions of `NumpySide.exports` write the model."""
+
+    def __init__(self, runner: NumpyRunner) -> None:
+        self._runner = runner
+
+    def routes(self) -> Sequence[str]:
+        return tuple(self._runner.declared.exports)
+
+    def infer(self, batch: Batch) -> Arrays:
+        inner, _ = self._runner.calls(batch)
+        return inner.outputs
+
+    def export(self, route: str, path: Path, batch: Batch, other: Batch) -> Exported:
+        with calling(route):
+            self._runner.declared.exports[route](path, self._runner.read().parameters)
+
+        def inputs(batch: Batch) -> list[tuple[str, Array]]:
+            ready = prepared(self._runner.declared.prepare, batch, self._runner.side)
+            return [("x", np.asarray(ready.inputs, self._runner.precision))]
+
+        return Exported(inputs, lambda found: {"output": next(iter(found.values()))})

@@ -23,6 +23,7 @@ from ..trace import Array, State, StepRecord
 from .base import EAGER, Prepared, calling, describe, losses_record, outputs_record, prepared, projection, rates_setting
 from .torch_calls import Watch
 from .torch_dropout import DropoutOff
+from .torch_export import TorchExporter
 from .torch_flags import flags, restore_flags, set_flags
 from .torch_memory import Memory
 from .torch_observer import Observer
@@ -317,6 +318,9 @@ class TorchRunner:
         terms = _arrays(_scalars(value, "step"))
         # One number may hold penalties too; what of it is which, only a dict would say.
         return dict(losses_record(terms, {}, None)) if isinstance(value, Mapping) else {"total": terms[""]}
+
+    def exporter(self) -> TorchExporter:
+        return TorchExporter(self)
 
     def environment(self) -> Mapping[str, Any]:
         cuda = torch.cuda.get_device_name() if self.device.type == "cuda" else None

@@ -1,0 +1,201 @@
+"""The export phase on a model without a framework, with one fault planted in a file at a time."""
+
+import fakes
+import numpy as np
+import onnx
+import onnx_files
+import pytest
+from onnx import helper
+
+import xcheck
+
+PHASES = ("inventory", "sync", "export")
+
+
+def run(torch=None, keras=None, **options):
+    """The linear pair, exported by the functions given per side, or as it is."""
+    pair = fakes.linear_pair(
+        torch={"exports": {"by hand": torch or onnx_files.writes()}, **options},
+        keras={"exports": {"by hand": keras or onnx_files.writes()}},
+    )
+    return xcheck.check(pair, steps=1, free_steps=0, phases=PHASES)
+
+
+def found(result, name):
+    return next(c for c in result.checks if c.phase == "export" and name in c.name)
+
+
+def test_a_faithful_export_passes_every_comparison():
+    result = run()
+    assert result.verdict == "EQUIVALENT", result.report()
+    names = [c.name for c in result.checks if c.phase == "export"]
+    assert [n for n in names if n.startswith("output:")] == [
+        "output: by hand in onnxruntime",
+        "output: by hand in onnxruntime, optimized",
+        "output: by hand in onnx.reference, float64",
+    ] * 2 + ["output: models in float32", "output: exports in onnxruntime", "output: exports in onnxruntime, optimized"]
+    assert names.count("by hand: batch of 7") == 2
+    assert found(result, "by hand: linear.weight").detail == "linear.weight (identity)"
+    assert [(e["side"], e["opset"], e["operators"], e["wasted_bytes"]) for e in result.exports] == [
+        ("torch", {"ai.onnx": 20}, {"Gemm": 1}, 0),
+        ("keras", {"ai.onnx": 20}, {"Gemm": 1}, 0),
+    ]
+    again = xcheck.Result.from_dict(result.to_dict())
+    assert list(again.exports) == result.to_dict()["exports"]
+
+
+@pytest.mark.parametrize("side", ["torch", "keras"])
+def test_one_altered_element_is_found_where_no_output_shows_it(side):
+    def nudge(w):
+        w.flat[1] *= 1 + 1e-6
+        return w
+
+    name = {"torch": "linear.weight", "keras": "dense/kernel"}[side]
+    result = run(**{side: onnx_files.writes(onnx_files.with_weight(name, nudge))})
+    assert result.verdict == "DIFFERENT"
+    bad = [c for c in result.checks if c.verdict != "EQUIVALENT"]
+    assert [(c.name, c.verdict) for c in bad] == [(f"by hand: {name}", "DIFFERENT")]
+    assert bad[0].detail == f"{name} should hold it, and 1 of 6 elements are others"
+
+
+def test_another_computation_is_found_in_every_runtime():
+    wrong = onnx_files.writes(onnx_files.before_output("Mul", np.float32(1.01)))
+    result = run(torch=wrong)
+    assert result.verdict == "DIFFERENT"
+    assert result.first_divergence.phase == "export"
+    bad = {c.name for c in result.checks if c.verdict == "DIFFERENT"}
+    assert bad == {
+        "output: by hand in onnxruntime",
+        "output: by hand in onnxruntime, optimized",
+        "output: by hand in onnx.reference, float64",
+        "by hand: batch of 7",
+        "output: exports in onnxruntime",
+        "output: exports in onnxruntime, optimized",
+    }
+
+
+def test_a_loss_of_precision_is_told_from_a_difference():
+    big = np.float32(2.0**12)
+
+    def lossy(made):
+        onnx_files.before_output("Add", big)(made)
+        made.graph.initializer[-1].name = made.graph.node[-1].input[1] = "big"
+        onnx_files.before_output("Sub", big)(made)
+        made.graph.node[-2].output[0] = made.graph.node[-1].input[0] = "larger"
+        made.graph.node[-2].name = "add"
+
+    result = run(torch=onnx_files.writes(lossy))
+    assert found(result, "by hand in onnxruntime").verdict == "NUMERIC"
+    assert "in float64 the file computes the model" in found(result, "by hand in onnxruntime").detail
+    assert found(result, "by hand in onnx.reference").verdict == "EQUIVALENT"
+
+
+def test_weights_stored_with_fewer_digits_are_named():
+    rounded = onnx_files.with_weight("linear.weight", lambda w: w.astype(np.float16).astype(np.float32))
+    result = run(torch=onnx_files.writes(rounded))
+    assert found(result, "by hand: linear.weight").verdict == "NUMERIC"
+    assert found(result, "by hand: linear.weight").detail == "stored in float16 precision, in linear.weight"
+    assert result.verdict == "DIFFERENT"
+
+
+def test_a_transposed_copy_is_counted_in_bytes_and_is_no_failure():
+    def twice(made):
+        made.graph.initializer.append(
+            onnx.numpy_helper.from_array(np.ascontiguousarray(onnx_files.weight_of(made, "linear.weight").T), "again")
+        )
+        made.graph.node.append(helper.make_node("MatMul", ["x", "again"], ["unused"]))
+
+    result = run(torch=onnx_files.writes(twice), copies=2)
+    assert result.verdict == "EQUIVALENT", result.report()
+    told = found(result, "by hand: linear.weight").detail
+    assert told == "2 copies, 24 bytes wasted: linear.weight (identity), again (transpose)"
+    assert [t.status for t in result.ties if len(t.torch) > 1] == ["duplicated"]
+    assert result.exports[0]["wasted_bytes"] == 24
+    assert [n for n in result.notes if "stores linear.weight 2 times, 24 bytes" in n and "xcheck retie" in n]
+
+
+def test_dropout_left_active_is_different_though_it_drops_nothing():
+    nothing, active = np.float32(0.0), np.bool_(True)
+    result = run(torch=onnx_files.writes(onnx_files.before_output("Dropout", nothing, active)))
+    bad = [c for c in result.checks if c.verdict != "EQUIVALENT"]
+    assert [c.name for c in bad] == ["by hand: operators"]
+    assert bad[0].detail == "1 of training: Dropout extra drops at random"
+    idle = run(torch=onnx_files.writes(onnx_files.before_output("Dropout", nothing, np.bool_(False))))
+    assert idle.verdict == "EQUIVALENT"
+
+
+def test_a_fixed_batch_is_different():
+    result = run(keras=onnx_files.writes(batch=8))
+    bad = [c for c in result.checks if c.verdict != "EQUIVALENT"]
+    assert [(c.name, c.verdict) for c in bad] == [("by hand: batch of 7", "DIFFERENT")]
+    assert "given x float32(7, 3); the model takes x float32(8, 3)" in bad[0].detail
+
+
+def truncated(path, parameters):
+    onnx_files.writes()(path, parameters)
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def raising(path, parameters):
+    raise NotImplementedError("no operator for frobnicate")
+
+
+def test_what_cannot_be_exported_or_read_is_inconclusive_and_the_rest_goes_on():
+    for writer, said in ((truncated, "no ONNX model, or not a whole one"), (raising, "no operator for frobnicate")):
+        result = run(torch=writer)
+        assert result.verdict == "INCONCLUSIVE"
+        bad = [c for c in result.checks if c.verdict != "EQUIVALENT"]
+        assert [c.name for c in bad] == ["by hand"]
+        assert bad[0].detail.startswith("not exported: ")
+        assert said in bad[0].detail
+        assert "\n" not in bad[0].detail
+        assert [c for c in result.checks if c.keras and c.name == "output: by hand in onnxruntime"]
+
+
+def test_an_opset_that_does_not_run_is_inconclusive():
+    def future(made):
+        made.opset_import[0].version = 999
+
+    result = run(torch=onnx_files.writes(future))
+    assert found(result, "by hand in onnxruntime").verdict == "INCONCLUSIVE"
+    assert "onnxruntime cannot load this model" in found(result, "by hand in onnxruntime").detail
+    assert {c.verdict for c in result.checks if c.phase == "export"} == {"INCONCLUSIVE", "EQUIVALENT"}
+
+
+def test_a_side_without_an_exporter_is_inconclusive():
+    result = xcheck.check(fakes.linear_pair(), steps=1, free_steps=0, phases=PHASES)
+    assert result.verdict == "INCONCLUSIVE"
+    assert found(result, "export").detail == "this side has no way to be exported"
+
+
+def test_a_missing_package_is_inconclusive(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    result = run()
+    assert result.verdict == "INCONCLUSIVE"
+    assert "onnxruntime is not installed" in found(result, "by hand").detail
+
+
+EQUAL = "EQUIVALENT"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dilated_conv", "submodel_regularizer"])
+def test_both_sides_of_a_pair_are_exported_by_every_route(name, capfd):
+    import keras
+    import ports
+    import torch
+
+    assert keras
+    assert torch
+    capfd.readouterr()  # of the imports
+    result = xcheck.check(getattr(ports, name)(), steps=1, free_steps=0, phases=PHASES)
+    assert result.verdict == EQUAL, result.report()
+    assert [(e["side"], e["route"]) for e in result.exports] == [
+        ("torch", "torch.onnx.export"),
+        ("keras", "Model.export"),
+        ("keras", "tf2onnx"),
+    ]
+    batches = {c.name: c.verdict for c in result.checks if "batch of" in c.name}
+    assert batches == {f"{e['route']}: batch of 15": EQUAL for e in result.exports}
+    assert any(c.name.startswith("output: exports in onnxruntime") for c in result.checks)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,140 @@
+"""ONNX files: read, validated, and the weights that they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import FileError, SetupError
+from ..trace import Array
+
+
+def require_onnx() -> None:
+    """Import what reads and runs ONNX.
+
+    Raises:
+        SetupError: it is not installed.
+    """
+    try:
+        import onnx
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            "ONNX files are read with onnx and run with onnxruntime.",
+            cause=f"{error.name} is not installed",
+            todo="pip install 'xcheck[onnx]'",
+        ) from error
+    assert onnx
+    assert onnxruntime
+
+
+def load(path: Path, *, weights: bool = True) -> Any:
+    """A model from disk, as an `onnx.ModelProto`.
+
+    Args:
+        path: of the file.
+        weights: also those that it keeps in files beside it.
+
+    Raises:
+        FileError: there is no such file, it is no whole ONNX model, or a file beside it is missing.
+    """
+    require_onnx()
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path), load_external_data=weights)
+    except DecodeError as error:
+        raise FileError(
+            "This file is no ONNX model, or not a whole one.",
+            where=str(path),
+            numbers=f"{path.stat().st_size} bytes",
+            cause=f"it ends early or is something else ({error})",
+            todo="export it again",
+        ) from error
+    except (OSError, onnx.checker.ValidationError) as error:
+        raise FileError("This ONNX model cannot be read.", where=str(path), cause=str(error)) from error
+    if not model.HasField("graph"):
+        raise FileError(
+            "This file is no ONNX model.", where=str(path), numbers=f"{path.stat().st_size} bytes, without a graph"
+        )
+    return model
+
+
+def invalid(path: Path) -> str | None:
+    """What `onnx.checker` finds wrong with a file; None if it is valid."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        return " ".join(str(error).split())[:300]
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A constant of a graph.
+
+    Attributes:
+        name: of the initializer, or of the output of a Constant node.
+        value: as it is stored.
+    """
+
+    name: str
+    value: Array
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in the file."""
+        return self.value.nbytes
+
+
+def graphs(model: Any) -> Iterator[Any]:
+    """The main graph and those inside of its nodes, such as the body of a Loop."""
+
+    def inner(graph: Any) -> Iterator[Any]:
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                for other in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                    yield from inner(other)
+
+    yield from inner(model.graph)
+
+
+def nodes(model: Any) -> Iterator[Any]:
+    """The nodes of all graphs and functions of a model."""
+    for graph in graphs(model):
+        yield from graph.node
+    for function in model.functions:
+        yield from function.node
+
+
+def weights(model: Any, folder: Path | None = None) -> list[Weight]:
+    """The floating-point constants of a model: initializers and Constant nodes, in the order of the file.
+
+    Args:
+        model: an `onnx.ModelProto`.
+        folder: where the files beside it are, for one loaded without them.
+    """
+    from onnx import numpy_helper
+
+    base = str(folder) if folder else ""
+    found: list[Weight] = []
+    for graph in graphs(model):
+        found += [Weight(i.name, numpy_helper.to_array(i, base)) for i in graph.initializer]
+    for node in nodes(model):
+        if node.op_type == "Constant":
+            held = [numpy_helper.to_array(a.t) for a in node.attribute if a.HasField("t")]
+            found += [Weight(node.output[0], value) for value in held]
+    return [w for w in found if np.issubdtype(w.value.dtype, np.floating)]
+
+
+def opsets(model: Any) -> dict[str, int]:
+    """Domain -> version; the standard domain is "ai.onnx"."""
+    return {o.domain or "ai.onnx": o.version for o in model.opset_import}

@@ -1,0 +1,169 @@
+"""What a file computes: in onnxruntime, and as `onnx.reference` reads the standard, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import FileError
+from ..trace import Array, Arrays
+from .files import require_onnx
+from .float64 import in_float64
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or an output of a graph.
+
+    Attributes:
+        name: in the graph.
+        dtype: as NumPy names it.
+        shape: a free axis is None or the name that the graph gives it.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+class Session:
+    """A model in onnxruntime, on the CPU, on one thread: every sum has one order.
+
+    Args:
+        model: a file, or a model's bytes.
+        optimized: let onnxruntime rewrite the graph; else it runs node by node as it stands.
+        prepacked: let it lay out constant weights anew, which changes the order of sums.
+        replaced: initializer -> the value to use in its place.
+
+    Raises:
+        FileError: onnxruntime cannot load the model.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        optimized: bool = False,
+        prepacked: bool = True,
+        replaced: Mapping[str, Array] | None = None,
+    ) -> None:
+        require_onnx()
+        import onnxruntime as ort
+
+        self._where = str(model) if isinstance(model, Path) else None
+        options = ort.SessionOptions()
+        level = ort.GraphOptimizationLevel
+        options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        if not prepacked:
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        self._held = {
+            name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(a)) for name, a in (replaced or {}).items()
+        }
+        for name, value in self._held.items():
+            options.add_initializer(name, value)
+        given = str(model) if isinstance(model, Path) else model
+        try:
+            self._session = ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+        except _errors() as error:
+            raise self._failure("onnxruntime cannot load this model.", error) from error
+        self.inputs = tuple(Port(i.name, _dtype(i.type), tuple(i.shape)) for i in self._session.get_inputs())
+        self.outputs = tuple(Port(o.name, _dtype(o.type), tuple(o.shape)) for o in self._session.get_outputs())
+
+    def run(self, feeds: Arrays) -> dict[str, Array]:
+        """The outputs by name, in the order of the graph.
+
+        Raises:
+            FileError: onnxruntime stopped.
+        """
+        try:
+            found = self._session.run(None, dict(feeds))
+        except (*_errors(), ValueError, RuntimeError) as error:
+            raise self._failure("onnxruntime cannot run this model on these inputs.", error) from error
+        return {port.name: np.asarray(array) for port, array in zip(self.outputs, found, strict=True)}
+
+    def _failure(self, what: str, error: BaseException) -> FileError:
+        return FileError(what, where=self._where, cause=_short(error))
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises; its exceptions have no base of their own."""
+    import onnxruntime.capi.onnxruntime_pybind11_state as state  # pyright: ignore[reportMissingImports]
+
+    return tuple(e for e in vars(state).values() if isinstance(e, type) and issubclass(e, Exception))
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 400 else f"{text[:300]} ... {text[-90:]}"
+
+
+def _dtype(told: str) -> str:
+    inner = told.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(inner, inner)
+
+
+def reference_outputs(model: Any, feeds: Arrays) -> dict[str, Array]:
+    """What a model computes in float64, by the evaluator of the standard itself.
+
+    Args:
+        model: an `onnx.ModelProto`.
+        feeds: graph input -> array.
+
+    Raises:
+        FileError: the evaluator lacks an operator, or stopped.
+    """
+    from onnx.reference import ReferenceEvaluator
+
+    wide = {name: a.astype(np.float64) if a.dtype == np.float32 else a for name, a in feeds.items()}
+    failures = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError)
+    try:
+        evaluator = ReferenceEvaluator(in_float64(model))
+        found: Any = evaluator.run(None, wide)
+    except (*failures, RuntimeError, TypeError, ValueError) as error:
+        raise FileError("onnx.reference cannot evaluate this model.", cause=_short(error)) from error
+    return {o.name: np.asarray(array) for o, array in zip(model.graph.output, found, strict=True)}
+
+
+def assigned(ports: Sequence[Port], given: Sequence[tuple[str, Array]], where: str | None = None) -> dict[str, Array]:
+    """Which array goes into which input: by name where all names are known, else in order where the shapes fit.
+
+    Args:
+        ports: inputs of a graph.
+        given: names, "" where there is none, and arrays.
+        where: for the message.
+
+    Raises:
+        FileError: the arrays do not fit the inputs.
+    """
+    by_name = dict(given)
+    if len(by_name) == len(given) and by_name.keys() >= {port.name for port in ports}:
+        chosen = [by_name[port.name] for port in ports]
+    else:
+        chosen = [array for _, array in given]
+    if len(chosen) != len(ports) or not all(_fits(p, a) for p, a in zip(ports, chosen, strict=True)):
+        raise FileError(
+            "The inputs of this model are not those it is given.",
+            where=where,
+            numbers=f"given {', '.join(f'{name} {a.dtype}{a.shape}' for name, a in given) or 'nothing'}; "
+            f"the model takes {', '.join(f'{p.name} {p.dtype}{p.shape}' for p in ports) or 'nothing'}",
+        )
+    return {port.name: _as(port, array) for port, array in zip(ports, chosen, strict=True)}
+
+
+def _fits(port: Port, array: Array) -> bool:
+    if len(port.shape) != array.ndim:
+        return False
+    if any(isinstance(n, int) and n != m for n, m in zip(port.shape, array.shape, strict=True)):
+        return False
+    made = _as(port, array)
+    return bool(np.array_equal(made, array)) or made.dtype.kind == array.dtype.kind == "f"
+
+
+def _as(port: Port, array: Array) -> Array:
+    return np.ascontiguousarray(array).astype(np.dtype(port.dtype), copy=False).reshape(array.shape)
