@@ -23,8 +23,8 @@ def probe(state: State, plan: MatchPlan, seed: int) -> State:
         seed: of the draws.
     """
     rng = np.random.default_rng([seed, 0x0E])
-    moved = {m.path(plan.reference): state.value(m.path(plan.reference)) for m in plan.matches}
-    return State({path: _moved(value, rng) for path, value in moved.items()})
+    paths = dict.fromkeys(path for m in plan.matches for path in m.piece(plan.reference).paths)
+    return State({path: _moved(state.value(path), rng) for path in paths})
 
 
 def _moved(value: Array, rng: np.random.Generator) -> Array:
