@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""`scripts/run_pair.py NAME ...` is `xcheck run NAME ...`; `--list` is `xcheck list`.
+"""`scripts/run_pair.py NAME ...` is `xcheck run NAME ...`; `--all ...` is `xcheck sweep --all ...`; `--list` is
+`xcheck list`.
 
 Runs in the project's environment, whichever Python starts it; without one it says how to make it.
 """
@@ -23,4 +24,4 @@ except ModuleNotFoundError as error:
 
 os.environ.setdefault("XCHECK_MODELS", str(ROOT / "models"))
 arguments = sys.argv[1:]
-main(["list"] if arguments == ["--list"] else ["run", *arguments])
+main(["list"] if arguments == ["--list"] else ["sweep" if "--all" in arguments else "run", *arguments])

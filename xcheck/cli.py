@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
-import tempfile
 import time
 import traceback
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,13 +21,15 @@ from .check import FREE_STEPS, check
 from .choose import Device, Progress, choose_backend
 from .errors import BadInput, FileError, PairError
 from .golden import record, verify
+from .importing import import_quietly
 from .loading import DEFAULT, load_pair, models_folder, named_pairs, pairs_in
-from .pair import Expectation, KerasSide, Pair
+from .pair import Expectation, Pair
 from .report.html import write_html
 from .report.junit import write_junit
 from .report.terminal import as_text, print_result
 from .result import Result, Verdict
 from .scaffold import write_scaffold
+from .sweep import Outcome, complaints, plan, summary, sweep, table
 from .trace import Trace
 
 EXIT_CODES = {Verdict.EQUIVALENT: 0, Verdict.NUMERIC: 0, Verdict.DIFFERENT: 1, Verdict.INCONCLUSIVE: 3}
@@ -134,6 +135,65 @@ def new(name: Annotated[str, typer.Argument(help="Of the port; also the name of 
     """Write a pair file for your own port, to be filled in."""
     path = write_scaffold(name)
     print(f"Wrote {path}.\nFill in the two build functions, then: xcheck run {path}")
+
+
+@app.command(name="sweep")
+def sweep_pairs(
+    names: Annotated[list[str] | None, typer.Argument(help="Pairs, as `run` takes them.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every pair under models/.")] = False,
+    variants: Annotated[bool, typer.Option("--variants", help="Of each file every pair, not PAIR alone.")] = False,
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE; a key given again is another value to try.")
+    ] = None,
+    steps: StepsOption = 5,
+    free_steps: Annotated[int | None, typer.Option(help=f"Steps of the free run; {FREE_STEPS} by default.")] = None,
+    precision: Annotated[str, typer.Option(help="float64, or float64,float32.")] = "float64,float32",
+    device: DeviceOption = "auto",
+    keras_backend: BackendOption = None,
+    phases: PhasesOption = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core by default.")] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Run on Ray.")] = False,
+    out: Annotated[Path, typer.Option(help="Gets a folder per check.")] = Path("xcheck-results/sweep"),
+    expect: Annotated[bool, typer.Option("--expect", help="Exit 0 if every pair showed what it declares.")] = False,
+) -> None:
+    """Check many pairs, with several seeds and settings, in several processes."""
+    if not re.fullmatch(r"\d+(,\d+)*", seeds):
+        raise PairError("Seeds are whole numbers from 0, with commas between.", numbers=f"--seeds {seeds}")
+    values: dict[str, list[Any]] = {}
+    for item in settings or ():
+        for key, value in _settings([item]).items():
+            values.setdefault(key, []).append(value)
+    tasks = plan(names or [], every=every, variants=variants, seeds=[int(s) for s in seeds.split(",")], settings=values)
+    options = {
+        "steps": steps,
+        "free_steps": free_steps,
+        "precision": precision.split(","),
+        "device": _device(device),
+        "keras_backend": keras_backend,
+        "phases": None if phases is None else [p for p in phases.split(",") if p],
+    }
+    started, done, console = time.perf_counter(), list[Outcome](), Console(stderr=True)
+    with console.status(f"{len(tasks)} checks") as status:
+        if not console.is_terminal:
+            status.stop()
+        for outcome in sweep(tasks, out, jobs=jobs, ray=ray, options=options):
+            done.append(outcome)
+            status.update(f"{len(done)} of {len(tasks)}: {outcome.task.label} {outcome.verdict}")
+    order = [task.label for task in tasks]
+    done.sort(key=lambda outcome: order.index(outcome.task.label))
+    Console().print(table(done))
+    print("", *complaints(done), f"{summary(done)}; {time.perf_counter() - started:.0f} s", sep="\n")
+    print(f"written: {out}/*/result.json")
+    raise typer.Exit(_exit_code_of_all(done, expect))
+
+
+def _exit_code_of_all(outcomes: list[Outcome], expect: bool) -> int:
+    if any(outcome.verdict == "ERROR" for outcome in outcomes):
+        return BAD_INPUT
+    if expect:
+        return 0 if all(outcome.held for outcome in outcomes) else 1
+    return EXIT_CODES[Verdict.worst([Verdict(outcome.verdict) for outcome in outcomes])]
 
 
 @app.command(name="record")
@@ -243,48 +303,12 @@ def _with_progress(pair: Pair, work: Any, keras_backend: str | None, out: Path |
         try:
             progress("importing the frameworks")
             choose_backend(pair, keras_backend)
-            _import_quietly(pair)
+            import_quietly(pair)
             return work(pair, progress)
         except BadInput as error:
             if error.result is not None:
                 _write(error.result, out)
             raise
-
-
-def _import_quietly(pair: Pair) -> None:
-    """Import TensorFlow without the lines its C++ code prints before anyone can turn them off."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if isinstance(pair.keras, KerasSide):  # Keras loads TensorFlow, where it is installed, under every backend
-        with _stderr_aside():
-            import_module("tensorflow")
-
-
-def import_module(name: str) -> None:
-    """Import a framework by name; a missing one is left to the side that needs it to report."""
-    try:
-        __import__(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-
-
-@contextmanager
-def _stderr_aside() -> Generator[None]:
-    """Keep what is written to file descriptor 2, also by C++ code, and show it only if the block fails."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(kept, 2)
-            aside.seek(0)
-            sys.stderr.write(aside.read().decode(errors="replace"))
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 def _write(result: Result, out: Path | None) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import PairError
+from .errors import BadInput, PairError
 from .pair import Pair
 from .sides.base import calling
 
@@ -83,6 +83,28 @@ def pairs_in(path: Path) -> dict[str, Pair]:
     if not found:
         raise PairError("The file holds no xcheck.Pair.", where=str(path), todo="define PAIR = xcheck.Pair(...)")
     return found
+
+
+def specs_in(spec: str, variants: bool = False) -> dict[str, str]:
+    """What a spec stands for: a name to show -> a spec that holds in any folder.
+
+    Args:
+        spec: as `load_pair` takes it.
+        variants: of a file without an attribute, every pair and not `PAIR` alone. A file that cannot be imported
+            stands for its `PAIR`, so that loading it says why.
+
+    Raises:
+        PairError: there is no such pair.
+    """
+    location, attribute = _split(spec)
+    path = _locate(location)
+    if not variants or location != spec:
+        return {spec: f"{path}:{attribute}"}
+    try:
+        names = list(pairs_in(path))
+    except BadInput:
+        names = [DEFAULT]
+    return {spec if name == DEFAULT else f"{spec}:{name}": f"{path}:{name}" for name in names}
 
 
 def _split(spec: str) -> tuple[str, str]:

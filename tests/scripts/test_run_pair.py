@@ -29,3 +29,11 @@ def test_without_an_environment_it_says_how_to_make_one(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "scripts/install" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_all_is_a_sweep_of_what_is_under_models(tmp_path: Path) -> None:
+    environment = {**os.environ, "XCHECK_MODELS": str(tmp_path)}
+    command = [sys.executable, SCRIPT, "--all"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "A sweep needs pairs." in done.stderr
