@@ -190,7 +190,8 @@ def _on_joblib(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, An
 
     left = dict(enumerate(tasks))
     processes = min(len(tasks), jobs or cpu_count())
-    parallel = Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")
+    one: Any = 1  # a task at a time, so that a process that dies takes none that was finished
+    parallel = Parallel(n_jobs=processes, batch_size=one, return_as="generator_unordered")
     runs: Any = parallel(delayed(_numbered)(number, task, options) for number, task in enumerate(tasks))
     try:
         for number, outcome in runs:
