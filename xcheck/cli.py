@@ -19,6 +19,7 @@ from rich.table import Table
 
 from .check import FREE_STEPS, check
 from .choose import Device, Progress, choose_backend
+from .cli_onnx import retie
 from .errors import BadInput, FileError, PairError
 from .golden import record, verify
 from .importing import import_quietly
@@ -257,6 +258,9 @@ def report(
     for path, write in ((html, write_html), (junit, write_junit)):
         if path is not None:
             print(f"Wrote {write(loaded, path)}")
+
+
+app.command()(retie)
 
 
 def _device(device: str) -> Device:

@@ -43,12 +43,11 @@ def export_notes(found: Exports) -> list[str]:
 
 def _notes(file: Export) -> Iterator[str]:
     who = f"{file.side} {file.route}"
-    for storage in file.storages:
-        if storage.wasted:
-            yield (
-                f"{who} stores {storage.paths[0]} {len(storage.names)} times, {storage.wasted} bytes more than once: "
-                "`xcheck retie` stores it once"
-            )
+    copied = [s for s in file.storages if s.wasted]
+    if copied:
+        paths = ", ".join(s.paths[0] for s in copied[:4]) + (", ..." if len(copied) > 4 else "")
+        wasted = sum(s.wasted for s in copied)
+        yield f"{who} stores {paths} more than once, {wasted} bytes too many: `xcheck retie` stores each once"
     if file.structure is not None and not any(runtime == STANDARD for runtime, _ in file.outputs):
         yield f"{who} is too large for onnx.reference and was run in onnxruntime alone"
     for (runtime, _), outputs in file.outputs.items():
