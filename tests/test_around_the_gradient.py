@@ -403,8 +403,10 @@ def test_another_average_of_the_weights() -> None:
 
 
 def test_averages_that_overwrite_the_weights() -> None:
-    result = run(averaged(ema_overwrite_frequency=2), steps=3)
-    assert_parts_in(result, "update", step=3)  # Keras counts from one update on: after the first, then every other
+    """Also after an optimizer of the base class was made, whose `step` is then hooked like that of the subclass."""
+    assert_equivalent(mlp(torch={"optimizer": lambda p: KerasSGD(p, learning_rate=0.1)}), steps=1)
+    result = run(averaged(ema_overwrite_frequency=2), steps=2)
+    assert_parts_in(result, "update", step=2)
     assert "0.weight" in {c.name for c in result.checks if c.verdict == "DIFFERENT"}
 
 

@@ -27,10 +27,18 @@ class Memory:
         self.optimizer = optimizer
         self._updates = 0
         self._lr: dict[int, float] = {}
+        self._depth = 0
         if optimizer is not None:
+            optimizer.register_step_pre_hook(self._before_update)
             optimizer.register_step_post_hook(self._after_update)
 
+    def _before_update(self, *_: Any) -> None:
+        self._depth += 1
+
     def _after_update(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self._depth -= 1
+        if self._depth:  # the `step` of a base class, called by that of its subclass: one update, both with hooks
+            return
         self._updates += 1
         for group in optimizer.param_groups:
             for p in group["params"]:
