@@ -146,18 +146,23 @@ def text(length: int) -> Data:
     return windows[:, :-1], windows[:, 1:]
 
 
-def cross_entropy() -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
-    """The loss of a classifier for PyTorch and for Keras: logits (B, ..., K) against labels (B, ...), averaged."""
+def cross_entropy(ignore: int = -100) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    """The loss of a classifier for PyTorch and for Keras: logits (B, ..., K) against labels (B, ...), averaged.
+
+    Args:
+        ignore: label of the positions that are left out.
+    """
 
     def for_torch(logits: Any, labels: Any) -> Any:
         from torch.nn import functional as F
 
-        return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
+        return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=ignore)
 
     def for_keras(labels: Any, logits: Any) -> Any:
         import keras
 
-        return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=ignore)
+        return loss(labels, logits)
 
     return for_torch, for_keras
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import keras
 
-from ..batch_norm import BatchNorm
+from ..keras_layers import BatchNorm
 
 
 @dataclass(frozen=True)

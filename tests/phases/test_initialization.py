@@ -42,6 +42,22 @@ def test_keras_keeps_what_it_promises(initializer: str) -> None:
         assert promise.distance(values * 1.1 + 0.02) > bound
 
 
+def test_the_axes_of_an_einsum_decide_its_fans() -> None:
+    import keras
+
+    from xcheck.distributions import distance_bound
+    from xcheck.sides.keras_initial import promises
+
+    x = keras.Input((5, 60))
+    model = keras.Model(x, keras.layers.MultiHeadAttention(4, 15, name="attention")(x, x))
+    kernels = {v.path: np.asarray(v.value) for v in model.variables if v.name == "kernel"}
+    for path, values in kernels.items():
+        promise, bound = promises(model)[path], distance_bound(values.size, 1e-6)
+        assert promise.distance(values) <= bound
+        assert promise.distance(values * 1.2) > bound
+    assert len(kernels) == 4
+
+
 def test_an_initializer_that_is_not_known_promises_nothing() -> None:
     import keras
 

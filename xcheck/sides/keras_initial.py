@@ -26,13 +26,23 @@ def promises(model: keras.Model) -> dict[str, Distribution]:
             continue
         if place.variable.name == "bias" and getattr(layer, "unit_forget_bias", False):
             continue  # an LSTM sets the forget gate's part to one, whatever its initializer says
-        promise = promised(initializer, tuple(place.variable.shape))
+        shape = tuple(place.variable.shape)
+        promise = promised(initializer, shape, _fans(layer, initializer, shape))
         if promise is not None:
             found[place.path] = promise
     return found
 
 
-def promised(initializer: Any, shape: tuple[int, ...]) -> Distribution | None:
+def _fans(layer: Any, initializer: Any, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Inputs and outputs per unit: an einsum says which axes are which, else Keras takes a convolution's order."""
+    if not isinstance(layer, keras.layers.EinsumDense) or not hasattr(initializer, "input_axes"):
+        return compute_fans(shape)
+    kernel, outputs = layer.equation.split(",")[1].split("->")
+    summed = [i for i, letter in enumerate(kernel) if letter not in outputs]
+    return compute_fans(shape, summed, [i for i in range(len(kernel)) if i not in summed])
+
+
+def promised(initializer: Any, shape: tuple[int, ...], fans: tuple[int, int] | None = None) -> Distribution | None:
     """The distribution of an initializer for a shape; None for a kind that is not known here.
 
     The variance of the scaling family is scale / fan (Glorot and Bengio 2010, He et al. 2015); a uniform one reaches
@@ -41,7 +51,7 @@ def promised(initializer: Any, shape: tuple[int, ...]) -> Distribution | None:
     name = type(initializer).__name__
     kinds = keras.initializers
     if isinstance(initializer, kinds.VarianceScaling):
-        fan_in, fan_out = compute_fans(shape)
+        fan_in, fan_out = fans or compute_fans(shape)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[initializer.mode]
         std = math.sqrt(initializer.scale / max(1.0, fan))
         if initializer.distribution == "uniform":
