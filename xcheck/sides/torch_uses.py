@@ -1,0 +1,148 @@
+"""The gradient of a PyTorch parameter, one part per use.
+
+Wherever a parameter enters a function of PyTorch, an alias of it goes in instead: the same values in the same
+memory, and a node of its own in the graph. What flows back through that node is the gradient of this use alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from ..pair import Batch
+from ..trace import Arrays
+from ..uses import LOSS, PENALTY, Touch, uses_of
+from .torch_dropout import DropoutOff
+from .torch_observer import Observer
+from .torch_variables import to_numpy
+
+if TYPE_CHECKING:
+    from .torch_side import TorchRunner
+
+_VIEWS = {getattr(torch.Tensor, name).__get__ for name in ("T", "H", "mT", "mH", "real", "imag")}
+_OF_THE_PARAMETER_ITSELF = {
+    "__get__",
+    "__set__",
+    "__delete__",
+    "__deepcopy__",
+    "__reduce_ex__",
+    "backward",
+    "grad",
+    "register_hook",
+    "register_post_accumulate_grad_hook",
+    "requires_grad_",
+    "retain_grad",
+    "set_",
+}
+"""Functions that ask for, or change, the object and not its value: they get the parameter, not an alias."""
+
+
+def uses(runner: TorchRunner, number: int, batch: Batch) -> Mapping[str, Arrays]:
+    """Make a training step again, with every use of a parameter told apart, and undo it.
+
+    Args:
+        runner: stands where the step began, and is left there.
+        number: of the step.
+        batch: of the step.
+
+    Returns:
+        Path of a parameter -> name of the use -> gradient; parameters that are tied or used several times.
+    """
+    ready, start, declared = runner._ready(batch), runner.snapshot(), runner.declared
+    told = _ToldApart(runner.model)
+    observer = Observer(runner.model, runner.optimizer, runner._named_outputs)
+    if declared.penalty is not None:
+        runner.declared = replace(declared, penalty=told.named(PENALTY, declared.penalty))
+    torch.manual_seed(runner.step_seed(number))
+    try:
+        with runner._scope(), DropoutOff(), told:
+            runner._custom_step(ready) if declared.step else runner._standard_step(ready)
+    finally:
+        runner.declared = declared
+        observer.remove()
+        told.remove()
+        runner.restore(start)
+    return told.uses(observer.scale())
+
+
+class _ToldApart(TorchFunctionMode):
+    """While active, every use of a trained parameter goes through an alias of its own.
+
+    Args:
+        model: whose parameters and calls.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self._paths = {id(p): path for path, p in model.named_parameters() if p.requires_grad}
+        self._tied = _tied(model)
+        self._names = {id(m): name or "the model" for name, m in model.named_modules()}
+        self._calls: Counter[int] = Counter()
+        self._stack: list[tuple[str, int]] = []
+        self._outside = LOSS
+        self._touches: list[tuple[torch.Tensor, tuple[str, int], list[torch.Tensor]]] = []
+        self._handles: list[Any] = []
+        for module in model.modules():
+            self._handles.append(module.register_forward_pre_hook(self._enter, prepend=True))
+            self._handles.append(module.register_forward_hook(self._leave, always_call=True))
+
+    def _enter(self, module: torch.nn.Module, _args: Any) -> None:
+        self._calls[id(module)] += 1
+        self._stack.append((self._names[id(module)], self._calls[id(module)]))
+
+    def _leave(self, *_: Any) -> None:
+        self._stack.pop()
+
+    def remove(self) -> None:
+        """Take the hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+
+    def named(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of the pair; the uses in it, outside of every module, go by `name`."""
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self._outside, before = name, self._outside
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._outside = before
+
+        return wrapped
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call `func` with aliases of the parameters among its arguments."""
+        kwargs = kwargs or {}
+        if func in _VIEWS or getattr(func, "__name__", "") not in _OF_THE_PARAMETER_ITSELF:
+            args, kwargs = tree_map(self._alias, (args, kwargs))
+        return func(*args, **kwargs)
+
+    def _alias(self, value: Any) -> Any:
+        if id(value) not in self._paths or not isinstance(value, torch.nn.Parameter):
+            return value
+        place = self._stack[-1] if self._stack else (self._outside, 0)
+        gradients: list[torch.Tensor] = []
+        self._touches.append((value, place, gradients))
+        if not torch.is_grad_enabled():
+            return value
+        alias: torch.Tensor = torch.ops.aten.alias(value)
+        alias.register_hook(lambda gradient: gradients.append(gradient.detach().clone()))
+        return alias
+
+    def uses(self, scale: float) -> Mapping[str, Arrays]:
+        """As `uses` above.
+
+        Args:
+            scale: of a loss that was multiplied before it was differentiated.
+        """
+        touches = [
+            Touch(self._paths[id(p)], *place, to_numpy(_sum(gradients) / scale) if gradients else None, tuple(p.shape))
+            for p, place, gradients in self._touches
+        ]
+        return uses_of(touches, self._tied)
