@@ -36,7 +36,8 @@ def uses_of(touches: Iterable[Touch], tied: Collection[str]) -> dict[str, dict[s
     """Parameter -> name of the use -> gradient through that use, in the order of the forward pass.
 
     A call of a layer is one use, or as many as it has places where a gradient comes back. A call that reads the
-    parameter though no gradient comes back is a use of gradient zero.
+    parameter though no gradient comes back is a use of gradient zero; outside of every layer it is none, since there
+    is more than the loss that reads a parameter.
 
     Args:
         touches: in the order of the forward pass.
@@ -47,7 +48,8 @@ def uses_of(touches: Iterable[Touch], tied: Collection[str]) -> dict[str, dict[s
     """
     calls: dict[str, dict[tuple[str, int], list[Touch]]] = {}
     for touch in touches:
-        calls.setdefault(touch.parameter, {}).setdefault((touch.owner, touch.call), []).append(touch)
+        if touch.call or touch.gradient is not None:
+            calls.setdefault(touch.parameter, {}).setdefault((touch.owner, touch.call), []).append(touch)
     found = {parameter: _named(by_call) for parameter, by_call in calls.items()}
     return {parameter: uses for parameter, uses in found.items() if len(uses) > 1 or parameter in tied}
 
@@ -55,7 +57,8 @@ def uses_of(touches: Iterable[Touch], tied: Collection[str]) -> dict[str, dict[s
 def _named(calls: Mapping[tuple[str, int], list[Touch]]) -> dict[str, Array]:
     uses: dict[str, Array] = {}
     for (owner, call), touches in calls.items():
-        gradients = [t.gradient for t in touches if t.gradient is not None] or [np.zeros(touches[0].shape)]
+        gradients = [t.gradient for t in touches if t.gradient is not None and t.gradient.any()]
+        gradients = gradients or [np.zeros(touches[0].shape)]
         for number, gradient in enumerate(gradients, 1):
             words = [f"call {call}"] if call else []
             words += [f"use {number}"] if len(gradients) > 1 else []

@@ -91,6 +91,23 @@ class Runner(Protocol):
         """Writes the model, as it is now, to ONNX."""
         ...
 
+    def uses(self, number: int, batch: Batch) -> Mapping[str, Arrays]:
+        """The gradients of the parameters that are used several times, or tied, one part per use.
+
+        The step is made again from where the side stands; the state stays as it is.
+
+        Args:
+            number, batch: as for `step`.
+
+        Returns:
+            Canonical path -> name of the use, in the order of the forward pass -> gradient of the total loss through
+            this use alone.
+
+        Raises:
+            UserCodeError: code of the pair raised.
+        """
+        ...
+
     def environment(self) -> Mapping[str, Any]:
         """Versions, devices and flags."""
         ...
@@ -151,6 +168,16 @@ class Exporter(Protocol):
             UserCodeError: the exporter raised.
         """
         ...
+
+
+def step_seed(seed: int, number: int) -> int:
+    """What a step's random numbers are seeded with.
+
+    Args:
+        seed: of the run.
+        number: of the step.
+    """
+    return seed * 1_000_003 % 2**31 + number
 
 
 class Prepared(NamedTuple):

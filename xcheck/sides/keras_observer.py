@@ -98,7 +98,7 @@ def observed(
         grads = list(grads)
         variables = None if trainable_variables is None else list(trainable_variables)
         known = optimizer._trainable_variables if variables is None else variables
-        scale = _loss_scale(optimizer)
+        scale = loss_scale(optimizer)
         unscaled = [g if g is None or scale is None else g / keras.ops.cast(scale, g.dtype) for g in grads]
         seen.gradients |= {id(v): g for v, g in zip(known, unscaled, strict=True)}
         return apply(grads, variables)
@@ -131,7 +131,7 @@ def _same(parts: Sequence[Any], others: Sequence[Any]) -> bool:
     return len(parts) == len(others) and all(a is b for a, b in zip(parts, others, strict=True))
 
 
-def _loss_scale(optimizer: Any) -> Any:
+def loss_scale(optimizer: Any) -> Any:
     """What the loss was multiplied by before it was differentiated; the optimizer divides by it again."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer.dynamic_scale

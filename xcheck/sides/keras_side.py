@@ -21,8 +21,8 @@ from ..inventory import Inventory
 from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, KerasSide
-from ..trace import Array, State, StepRecord
-from .base import EAGER, Prepared, calling, describe, outputs_record, prepared, rates_setting
+from ..trace import Array, Arrays, State, StepRecord
+from .base import EAGER, Prepared, calling, describe, outputs_record, prepared, rates_setting, step_seed
 from .keras_calls import Watch, differentiated
 from .keras_device import named_device
 from .keras_device import sees_gpu as sees_gpu
@@ -32,6 +32,7 @@ from .keras_initial import promises
 from .keras_memory import read, snapshot, write
 from .keras_observer import Seen, observed, projected_loss
 from .keras_precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
+from .keras_uses import uses
 from .keras_variables import canonical, inventory, to_numpy, unmapped_slots, unwrapped
 from .tree import named_tensors
 
@@ -204,7 +205,7 @@ class KerasRunner:
             self._ensure_built(ready)
             before = self.read()
             inference = self._infer(ready) if observe else {}
-            keras.utils.set_random_seed(self.seed * 1_000_003 % 2**31 + number)
+            keras.utils.set_random_seed(step_seed(self.seed, number))
             seen = Seen()
             watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
             told = calling("keras training step", numbers=describe(tuple(ready)))
@@ -254,6 +255,9 @@ class KerasRunner:
         finally:
             self.restore(kept)
         return tuple(replace(call, gradients=by_call.get(call.index, {})) for call in watch.made)
+
+    def uses(self, number: int, batch: Batch) -> Mapping[str, Arrays]:
+        return uses(self, number, batch)
 
     def _total(self, ready: Prepared, raw: Any, training: bool) -> Any:
         """The loss and the penalties, as the training step takes them."""

@@ -165,6 +165,9 @@ class NumpyRunner:
     def exporter(self) -> NumpyExporter:
         return NumpyExporter(self)
 
+    def uses(self, number: int, batch: Batch) -> Mapping[str, Arrays]:
+        return {}
+
     def environment(self) -> Mapping[str, Any]:
         return {"numpy": np.__version__}
 

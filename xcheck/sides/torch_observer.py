@@ -51,8 +51,12 @@ class Observer:
         A step that scales its loss divides the gradients again before it updates. That is told from clipping by its
         factor: one power of two for every element.
         """
-        scale = self._power_of_two()
-        return self.gradients if scale is None else {key: g / scale for key, g in self.gradients.items()}
+        scale = self.scale()
+        return self.gradients if scale == 1 else {key: g / scale for key, g in self.gradients.items()}
+
+    def scale(self) -> float:
+        """What the loss was multiplied by before it was differentiated; 1 for nothing."""
+        return self._power_of_two() or 1.0
 
     def _power_of_two(self) -> float | None:
         found: float | None = None

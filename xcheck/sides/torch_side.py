@@ -19,8 +19,8 @@ from ..inventory import Inventory
 from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, TorchSide
-from ..trace import Array, State, StepRecord
-from .base import EAGER, Prepared, calling, describe, losses_record, outputs_record, prepared, projection, rates_setting
+from ..trace import Array, Arrays, State, StepRecord
+from .base import EAGER, Prepared, calling, describe, losses_record, outputs_record, prepared, projection, rates_setting, step_seed
 from .torch_calls import Watch
 from .torch_dropout import DropoutOff
 from .torch_export import TorchExporter
@@ -28,6 +28,7 @@ from .torch_flags import flags, restore_flags, set_flags
 from .torch_memory import Memory
 from .torch_observer import Observer
 from .torch_precision import Float64Throughout
+from .torch_uses import uses
 from .torch_variables import inventory, to_numpy
 from .tree import named_tensors
 
@@ -158,7 +159,7 @@ class TorchRunner:
         ready = self._ready(batch)
         before = self.read()
         inference = self._infer(ready) if observe else {}
-        torch.manual_seed(self.seed * 1_000_003 + number)
+        torch.manual_seed(step_seed(self.seed, number))
         observer = Observer(self.model, self.optimizer, self._named_outputs) if observe else None
         dropout = DropoutOff()
         with self._scope(), dropout, warnings.catch_warnings():
@@ -265,6 +266,9 @@ class TorchRunner:
                 module.training = mode
             self.restore(kept)
         return tuple(replace(call, gradients=by_call.get(call.index, {})) for call in watch.made)
+
+    def uses(self, number: int, batch: Batch) -> Mapping[str, Arrays]:
+        return uses(self, number, batch)
 
     def _total(self, raw: Any, ready: Prepared) -> torch.Tensor:
         """The loss and the penalties of the standard step, summed."""

@@ -16,11 +16,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from ..pair import Batch
-from ..trace import Arrays
+from ..trace import Array, Arrays
 from ..uses import LOSS, PENALTY, Touch, uses_of
+from .base import step_seed
 from .torch_dropout import DropoutOff
 from .torch_observer import Observer
-from .torch_variables import to_numpy
+from .torch_variables import inventory, to_numpy
 
 if TYPE_CHECKING:
     from .torch_side import TorchRunner
@@ -42,6 +43,8 @@ _OF_THE_PARAMETER_ITSELF = {
 }
 """Functions that ask for, or change, the object and not its value: they get the parameter, not an alias."""
 
+_DETACHED = torch.Tensor.data.__get__  # pyright: ignore[reportAttributeAccessIssue]
+
 
 def uses(runner: TorchRunner, number: int, batch: Batch) -> Mapping[str, Arrays]:
     """Make a training step again, with every use of a parameter told apart, and undo it.
@@ -58,8 +61,8 @@ def uses(runner: TorchRunner, number: int, batch: Batch) -> Mapping[str, Arrays]
     told = _ToldApart(runner.model)
     observer = Observer(runner.model, runner.optimizer, runner._named_outputs)
     if declared.penalty is not None:
-        runner.declared = replace(declared, penalty=told.named(PENALTY, declared.penalty))
-    torch.manual_seed(runner.step_seed(number))
+        runner.declared = replace(declared, penalty=told.penalty(declared.penalty))
+    torch.manual_seed(step_seed(runner.seed, number))
     try:
         with runner._scope(), DropoutOff(), told:
             runner._custom_step(ready) if declared.step else runner._standard_step(ready)
@@ -82,7 +85,7 @@ class _ToldApart(TorchFunctionMode):
         super().__init__()
         self._paths = {id(p): path for path, p in model.named_parameters() if p.requires_grad}
         self._tied = _tied(model)
-        self._names = {id(m): name or "the model" for name, m in model.named_modules()}
+        self._names = {id(m): name or "(the model)" for name, m in model.named_modules()}
         self._calls: Counter[int] = Counter()
         self._stack: list[tuple[str, int]] = []
         self._outside = LOSS
@@ -104,45 +107,59 @@ class _ToldApart(TorchFunctionMode):
         for handle in self._handles:
             handle.remove()
 
-    def named(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function of the pair; the uses in it, outside of every module, go by `name`."""
+    def penalty(self, declared: Callable[..., Any]) -> Callable[..., Any]:
+        """The pair's penalty; the uses in it go by that name."""
 
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            self._outside, before = name, self._outside
+        def followed(*args: Any, **kwargs: Any) -> Any:
+            self._outside = PENALTY
             try:
-                return function(*args, **kwargs)
+                return declared(*args, **kwargs)
             finally:
-                self._outside = before
+                self._outside = LOSS
 
-        return wrapped
+        return followed
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `func` with aliases of the parameters among its arguments."""
         kwargs = kwargs or {}
-        if func in _VIEWS or getattr(func, "__name__", "") not in _OF_THE_PARAMETER_ITSELF:
+        if func is _DETACHED:
+            self._alias(args[0], connected=False)
+        elif func in _VIEWS or getattr(func, "__name__", "") not in _OF_THE_PARAMETER_ITSELF:
             args, kwargs = tree_map(self._alias, (args, kwargs))
         return func(*args, **kwargs)
 
-    def _alias(self, value: Any) -> Any:
+    def _alias(self, value: Any, *, connected: bool = True) -> Any:
         if id(value) not in self._paths or not isinstance(value, torch.nn.Parameter):
             return value
         place = self._stack[-1] if self._stack else (self._outside, 0)
         gradients: list[torch.Tensor] = []
         self._touches.append((value, place, gradients))
-        if not torch.is_grad_enabled():
+        if not (connected and torch.is_grad_enabled()):
             return value
         alias: torch.Tensor = torch.ops.aten.alias(value)
         alias.register_hook(lambda gradient: gradients.append(gradient.detach().clone()))
         return alias
 
     def uses(self, scale: float) -> Mapping[str, Arrays]:
-        """As `uses` above.
+        """As the function of that name.
 
         Args:
-            scale: of a loss that was multiplied before it was differentiated.
+            scale: that the loss was multiplied by before it was differentiated.
         """
-        touches = [
-            Touch(self._paths[id(p)], *place, to_numpy(_sum(gradients) / scale) if gradients else None, tuple(p.shape))
+        touches = (
+            Touch(self._paths[id(p)], *place, _summed(gradients, scale), tuple(p.shape))
             for p, place, gradients in self._touches
-        ]
+        )
         return uses_of(touches, self._tied)
+
+
+def _summed(gradients: list[torch.Tensor], scale: float) -> Array | None:
+    if not gradients:
+        return None
+    total = sum(gradients[1:], gradients[0])
+    return to_numpy(total.to_dense() if total.is_sparse else total) / scale
+
+
+def _tied(model: torch.nn.Module) -> set[str]:
+    held = inventory(model)
+    return {held.canonical_path(path) for group in held.tie_groups() if len(group) > 1 for path in group}
