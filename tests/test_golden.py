@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from fakes import bad, batches, changed, linear_pair, scaled
+from ports import dilated_conv
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -66,6 +67,15 @@ def test_ties_are_compared_after_the_process_that_recorded_them_is_gone(tmp_path
     found = xcheck.verify(untied, trace)
     assert [t.status for t in found.ties] == ["missing"]
     assert found.verdict == "DIFFERENT"
+
+
+def test_the_uses_of_a_weight_are_recorded_and_compared(tmp_path):
+    pair = dilated_conv()
+    asked = ("gradient", "update")
+    live = xcheck.check(pair, steps=1, precision=("float64",), phases=asked)
+    later = xcheck.verify(pair, recorded(tmp_path, pair, steps=1), phases=asked)
+    assert [asdict(c) for c in later.checks] == [asdict(c) for c in live.checks]
+    assert sum(c.of_use for c in later.checks) == 10
 
 
 def test_phases_can_be_chosen_for_a_recording_too(tmp_path):

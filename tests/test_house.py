@@ -39,6 +39,7 @@ FLOORS = (
         "islands",
         "distributions",
         "calls",
+        "uses",
         "optim",
         "quiet",
     ),

@@ -346,3 +346,50 @@ def test_a_float32_step_has_the_float64_one_for_its_truth_and_starts_from_its_st
         assert len(twins) == 2
         for twin in twins:
             assert 0 < np.abs(twin.before.parameters["linear.weight"] / start - 1).max() <= 2.0**-22
+
+
+def splitting(monkeypatch) -> list[tuple]:
+    """Lets the fake side tell its only use apart; filled with (side, step, weight, batch) of each time."""
+    asked = []
+
+    def uses(self, number, batch):
+        asked.append((self.side, number, self.read().parameters[self._weight], batch.inputs))
+        return {self._weight: {f"{self.side} (call {number})": asked[-1][2]}}
+
+    monkeypatch.setattr(NumpyRunner, "uses", uses)
+    return asked
+
+
+def test_uses_are_told_apart_in_the_first_step_from_where_it_began(monkeypatch):
+    asked = splitting(monkeypatch)
+    _, steps = steps_of(linear_pair(), steps=2)
+    assert [(side, number) for side, number, *_ in asked] == [("torch", 1)] * 3 + [("keras", 1)]
+    first, second = steps
+    for record, weight in ((first.reference.record, "linear.weight"), (first.follower, "dense/kernel")):
+        ((use, gradient),) = record.uses[weight].items()
+        assert use.endswith("(call 1)")
+        assert np.array_equal(gradient, record.before.parameters[weight])
+    for twin in first.reference.twins:
+        assert np.array_equal(twin.uses["linear.weight"]["torch (call 1)"], twin.before.parameters["linear.weight"])
+    assert second.reference.record.uses == second.follower.uses == {}
+
+
+def test_a_step_that_does_not_repeat_itself_is_not_made_again_to_tell_uses_apart(monkeypatch):
+    asked = splitting(monkeypatch)
+    calls = []
+
+    def hidden(record):
+        calls.append(record.step)
+        return replace(record, losses={"total": np.asarray(float(len(calls)))})
+
+    steps_of(linear_pair(torch={"fault": hidden}))
+    assert [side for side, *_ in asked] == ["keras"]
+
+
+def test_telling_uses_apart_leaves_both_sides_where_the_step_left_them(monkeypatch):
+    _, plain = steps_of(linear_pair(), steps=3)
+    splitting(monkeypatch)
+    _, split = steps_of(linear_pair(), steps=3)
+    for one, other in zip(plain, split, strict=True):
+        assert records_equal(replace(other.reference.record, uses={}), one.reference.record)
+        assert records_equal(replace(other.follower, uses={}), one.follower)

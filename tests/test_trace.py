@@ -17,8 +17,11 @@ BEFORE = State(
     {"a.count": np.array(7), "a.mask": np.array([True, False])},
     {"a.weight": {"momentum": np.zeros((2, 2)), "momentum_product": np.array(0.9)}},
     updates=4,
+    ties=(("a.weight", "b.weight"), ("c.weight", "d.weight", "e.weight")),
 )
-AFTER = replace(BEFORE, parameters={"a.weight": np.array([[1.5, 2.0], [3.0, 3.0]])}, updates=5)
+AFTER = replace(
+    BEFORE, parameters={"a.weight": np.array([[1.5, 2.0], [3.0, 3.0]])}, updates=5, ties=(("a.weight", "b.weight"),)
+)
 RECORD = StepRecord(
     step=1,
     before=BEFORE,
@@ -27,6 +30,7 @@ RECORD = StepRecord(
     outputs={"output": np.arange(6.0).reshape(2, 3).T[::-1]},
     losses={"data": np.array(0.25), "data/a|b": np.array(1.0, np.float32), "total": np.array(0.25)},
     gradients={"a.weight": np.ones((2, 2)), "lost": None},
+    uses={"a.weight": {"z.head (call 1)": np.full((2, 2), 0.25), "a (call 2, use 1)": np.full((2, 2), 0.75)}},
 )
 
 
@@ -44,6 +48,9 @@ def same(left: StepRecord, right: StepRecord) -> None:
         right.before.updates,
         right.after.updates,
     ]
+    assert [left.before.ties, left.after.ties] == [right.before.ties, right.after.ties]
+    order = [[(path, list(uses)) for path, uses in record.uses.items()] for record in (left, right)]
+    assert order[0] == order[1]
 
 
 def test_the_update_is_what_the_step_added():
@@ -53,7 +60,7 @@ def test_the_update_is_what_the_step_added():
 
 def test_items_name_every_array_and_leave_out_a_missing_gradient():
     keys = [key for key, _ in RECORD.items()]
-    assert len(keys) == len(set(keys)) == 16
+    assert len(keys) == len(set(keys)) == 18
     assert Key(1, "gradients", "a.weight") in keys
     assert Key(1, "after.slots.momentum_product", "a.weight") in keys
     assert not [key for key in keys if key.name == "lost"]

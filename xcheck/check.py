@@ -160,16 +160,22 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         return None
     progress("training both sides in float64")
     untouched = {m.name(plan.reference) for m in plan.trained}
+    made = 0
     for step in _timed(findings, resynced(reference.steps, follower, plan)):
         _compare_step(findings, plan, step, "float64")
+        if "gradient" in findings.phases:
+            findings.notes += phase.unsplit(plan, step)
         findings.count_step(step.number)
         _explain_update(findings, plan, step)
         untouched &= phase.zero_gradients(plan, step)
+        made = step.number
         unmapped = [*reference.unmapped_slots(), *follower.unmapped_slots()]
         if unmapped:
             findings.checks += [_unmapped(name, step.number) for name in unmapped]
             return None  # the next step could not start from the reference's state
         progress(f"step {step.number} of {findings.steps} in float64")
+    if made < findings.steps:
+        findings.notes.append(f"the run ended with step {made}, which changed what is tied")
     if any(c.name == "dropout rates" for c in findings.checks):
         findings.notes.append("dropout is switched off on both sides, and its rates are compared")
     if "gradient" in findings.phases:
@@ -280,9 +286,10 @@ def _start(findings: Findings, side: SideName, initial: State, promises: Mapping
 
 
 def _sync(reference: Reference, follower: Runner, plan: MatchPlan) -> list[Check]:
-    wanted = plan.for_follower(reference.initial, slots=False)
+    wanted, before = plan.for_follower(reference.initial, slots=False), follower.read()
     follower.write(wanted)
-    return phase.sync_checks(plan, "float64", wanted, follower.read())
+    after = follower.read()
+    return phase.sync_checks(plan, "float64", wanted, after) + phase.synced_ties(plan, before, after)
 
 
 def _timed(findings: Findings, steps: Iterator[StepPair]) -> Iterator[StepPair]:

@@ -70,7 +70,7 @@ class Findings:
         """Count what a step compared."""
         at = [c for c in self.checks if c.step == step]
         for kind, phase in (("gradients", "gradient"), ("outputs", "forward")):
-            of_phase = [c for c in at if c.phase == phase]
+            of_phase = [c for c in at if c.phase == phase and not c.of_use]
             compared = sum(c.error is not None for c in of_phase)
             tally = self.coverage.setdefault(kind, {"compared": 0, "missing": 0})
             tally["compared"] += compared

@@ -95,6 +95,10 @@ class Inventory:
             groups.setdefault(entry.storage, []).append(entry.path)
         return tuple(tuple(group) for group in groups.values())
 
+    def ties(self) -> tuple[tuple[str, ...], ...]:
+        """The paths of each storage that has several, in order."""
+        return tuple(group for group in self.tie_groups() if len(group) > 1)
+
     def same_storage(self, paths: Iterable[str]) -> bool:
         """Whether all the paths are one storage.
 

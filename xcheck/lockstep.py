@@ -128,11 +128,19 @@ def reference_steps(
     for number, batch in enumerate(batches, 1):
         start = runner.snapshot()
         record = runner.step(number, batch)
+        if record.after.ties != record.before.ties:  # there is no way back, and no way on
+            yield ReferenceStep(batch, record, ())
+            return
         end = runner.snapshot()
         repeatable = number > REPEATED or _repeats(runner, start, record, batch)
+        split = number == 1 and repeatable
         made = tuple(
-            _perturbed_step(runner, start, record, batch, precision, [seed, number, twin]) for twin in range(twins)
+            _perturbed_step(runner, start, record, batch, precision, [seed, number, twin], uses=split)
+            for twin in range(twins)
         )
+        if split:
+            runner.restore(start)
+            record = replace(record, uses=runner.uses(number, batch))
         runner.restore(end)
         yield ReferenceStep(batch, record, made, repeatable)
 
@@ -155,12 +163,14 @@ def _learning_rate(runner: Runner) -> Any:
 
 
 def _perturbed_step(
-    runner: Runner, start: Any, record: StepRecord, batch: Batch, precision: str, seed: list[int]
+    runner: Runner, start: Any, record: StepRecord, batch: Batch, precision: str, seed: list[int], uses: bool = False
 ) -> StepRecord:
     rng = np.random.default_rng(seed)
     runner.restore(start)
     runner.write(State(perturbed(record.before.parameters, rng, precision)))
-    return runner.step(record.step, perturbed_batch(batch, rng, precision))
+    nudged = perturbed_batch(batch, rng, precision)
+    found = runner.uses(record.step, nudged) if uses else None
+    return replace(runner.step(record.step, nudged), uses=found or {})
 
 
 def free_running(
@@ -260,11 +270,22 @@ def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan) 
     """Run each step of the reference on the follower, from the reference's state.
 
     The optimizer's slots are carried over from the second step on: what they start as is each side's own and part
-    of the comparison.
+    of the comparison. A step that changes what is tied is the last one.
     """
     for step in steps:
-        follower.write(plan.for_follower(step.record.before, slots=step.record.step > 1))
-        yield StepPair(step, follower.step(step.record.step, step.batch))
+        number = step.record.step
+        follower.write(plan.for_follower(step.record.before, slots=number > 1))
+        start = follower.snapshot() if number == 1 else None
+        record = follower.step(number, step.batch)
+        tied = record.after.ties == record.before.ties
+        if number == 1 and tied:
+            end = follower.snapshot()
+            follower.restore(start)
+            record = replace(record, uses=follower.uses(number, step.batch))
+            follower.restore(end)
+        yield StepPair(step, record)
+        if not tied:
+            return
 
 
 def perturbed(arrays: Mapping[str, Array], rng: np.random.Generator, precision: str) -> dict[str, Array]:

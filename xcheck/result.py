@@ -91,6 +91,11 @@ class Check:
             return self.error / self.allowed
         return 0.0 if self.verdict is Verdict.EQUIVALENT else math.inf
 
+    @property
+    def of_use(self) -> bool:
+        """Whether a single use of a parameter, or the sum of its uses, was compared, and not its whole gradient."""
+        return self.phase == "gradient" and (" via " in self.name or self.name.startswith("uses of "))
+
 
 @dataclass(frozen=True, slots=True)
 class Divergence:

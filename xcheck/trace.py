@@ -8,7 +8,7 @@ elsewhere, or read from disk, is as good as a live one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,8 @@ from .errors import FileError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = Mapping[str, Array]
+Groups = tuple[tuple[str, ...], ...]
+"""Groups of paths."""
 
 TRACE_VERSION = 1
 _SEPARATOR = "|"  # never part of a parameter path in either framework
@@ -48,12 +50,14 @@ class State:
         slots: path -> slot role -> value, the optimizer's memory per parameter, in canonical units
             (see `slots.py`).
         updates: how many updates the optimizer has made.
+        ties: the groups of paths that are one storage; those of a single path are left out.
     """
 
     parameters: Arrays = field(default_factory=_empty)
     buffers: Arrays = field(default_factory=_empty)
     slots: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
     updates: int = 0
+    ties: Groups = ()
 
     def values(self) -> Arrays:
         """Parameters and buffers together; what is a parameter on one side may be a buffer on the other."""
@@ -82,6 +86,8 @@ class StepRecord:
         settings: what is compared besides arrays of the model: "dropout rates" of the training step, sorted.
         gradients: path -> gradient of the total loss as backpropagation left it, before any clipping; None
             where the framework gave none.
+        uses: path -> use -> gradient through this use alone, in the order of the forward pass; parameters that are
+            tied or used several times. Taken in the first step, see `uses.py`.
     """
 
     step: int
@@ -92,6 +98,7 @@ class StepRecord:
     losses: Arrays = field(default_factory=_empty)
     settings: Arrays = field(default_factory=_empty)
     gradients: Mapping[str, Array | None] = field(default_factory=dict[str, Array | None])
+    uses: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
 
     def update(self, path: str) -> Array | None:
         """What the step added to a parameter or buffer; None if there is none at this path."""
@@ -113,19 +120,21 @@ class StepRecord:
         ]
         for prefix, state in (("before", self.before), ("after", self.after)):
             groups += [(f"{prefix}.parameters", state.parameters), (f"{prefix}.buffers", state.buffers)]
-            groups += [(f"{prefix}.slots.{role}", group) for role, group in _by_role(state.slots).items()]
+            groups += [(f"{prefix}.slots.{role}", group) for role, group in _inverted(state.slots).items()]
+        groups += [(f"uses.{use}", group) for use, group in _inverted(self.uses).items()]
         for phase, group in groups:
             for name, array in group.items():
                 if array is not None:
                     yield Key(self.step, phase, name), array
 
 
-def _by_role(slots: Mapping[str, Arrays]) -> dict[str, dict[str, Array]]:
-    roles: dict[str, dict[str, Array]] = {}
-    for path, by_role in slots.items():
-        for role, array in by_role.items():
-            roles.setdefault(role, {})[path] = array
-    return roles
+def _inverted(table: Mapping[str, Arrays]) -> dict[str, dict[str, Array]]:
+    """Path -> name -> array, as name -> path -> array."""
+    found: dict[str, dict[str, Array]] = {}
+    for path, by_name in table.items():
+        for name, array in by_name.items():
+            found.setdefault(name, {})[path] = array
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,8 @@ class Trace:
                     "step": record.step,
                     "updates": [record.before.updates, record.after.updates],
                     "missing_gradients": [name for name, g in record.gradients.items() if g is None],
+                    "ties": [record.before.ties, record.after.ties],
+                    "uses": {path: list(uses) for path, uses in record.uses.items()},
                 }
             )
         header = {
@@ -212,25 +223,27 @@ def _record(made: Mapping[str, Any], arrays: Arrays) -> StepRecord:
             phase, name = joined.removeprefix(start).split(_SEPARATOR, 1)
             groups.setdefault(phase, {})[name] = array
 
-    def state(prefix: str, updates: int) -> State:
+    def state(prefix: str, updates: int, ties: Sequence[Sequence[str]]) -> State:
         slots: dict[str, dict[str, Array]] = {}
         for phase, group in groups.items():
             if phase.startswith(f"{prefix}.slots."):
                 role = phase.removeprefix(f"{prefix}.slots.")
                 for path, array in group.items():
                     slots.setdefault(path, {})[role] = array
-        return State(groups.get(f"{prefix}.parameters", {}), groups.get(f"{prefix}.buffers", {}), slots, updates)
+        parameters, buffers = groups.get(f"{prefix}.parameters", {}), groups.get(f"{prefix}.buffers", {})
+        return State(parameters, buffers, slots, updates, tuple(tuple(group) for group in ties))
 
-    before, after = made["updates"]
+    (before, after), (tied_before, tied_after) = made["updates"], made.get("ties", ((), ()))
     gradients: dict[str, Array | None] = {**groups.get("gradients", {})}
     gradients |= dict.fromkeys(made["missing_gradients"])
     return StepRecord(
         made["step"],
-        state("before", before),
-        state("after", after),
+        state("before", before, tied_before),
+        state("after", after, tied_after),
         groups.get("inference", {}),
         groups.get("outputs", {}),
         groups.get("losses", {}),
         groups.get("settings", {}),
         gradients,
+        {path: {use: groups[f"uses.{use}"][path] for use in uses} for path, uses in made.get("uses", {}).items()},
     )

@@ -50,3 +50,23 @@ def test_gradients_of_a_shared_weight_accumulate_in_the_users_order() -> None:
         return first.grad.numpy().copy()
 
     assert gradient(True).tobytes() == gradient(False).tobytes()
+
+
+@pytest.mark.parametrize("side", ["torch", "keras"])
+@pytest.mark.parametrize("name", PAIRS)
+def test_telling_uses_apart_changes_no_bit_of_what_comes_next(name: str, side: str) -> None:
+    def total_and_weights(split: bool) -> list[bytes]:
+        pair = PAIRS[name]()
+        runner: Runner = _runner(pair, side, "float64", "cpu", 0)  # type: ignore[arg-type]
+        chosen = list(islice(pair.batches(0), 3))
+        getattr(runner, "prime", lambda _: None)(chosen[0])
+        runner.step(1, chosen[0])
+        if split:
+            assert runner.uses(2, chosen[1]) or name == "mlp"
+        record = runner.step(2, chosen[1])
+        if split:
+            runner.uses(3, chosen[2])
+        last = runner.step(3, chosen[2])
+        return [a.tobytes() for made in (record, last) for _, a in made.items()]
+
+    assert total_and_weights(True) == total_and_weights(False)

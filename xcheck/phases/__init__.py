@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ..lockstep import StepPair
+from ..matching import MatchPlan
+from ..result import Check
+from . import step
 from .export import export_checks as export_checks
 from .initialization import initialization_checks as initialization_checks
 from .modes import mode_checks as mode_checks
 from .setup import inventory_checks as inventory_checks
 from .setup import sync_checks as sync_checks
-from .step import STEP_PHASES as STEP_PHASES
 from .step import silent_gradients as silent_gradients
 from .step import trajectory_checks as trajectory_checks
 from .step import zero_gradients as zero_gradients
+from .ties import synced_ties as synced_ties
+from .ties import tie_checks
+from .uses import unsplit as unsplit
+from .uses import use_checks
+
+Compare = Callable[[MatchPlan, StepPair, str], list[Check]]
+
+
+def _each(*parts: Compare) -> Compare:
+    return lambda plan, step, precision: [check for part in parts for check in part(plan, step, precision)]
+
+
+STEP_PHASES: dict[str, Compare] = {
+    "forward": step.forward_checks,
+    "loss": step.loss_checks,
+    "gradient": _each(step.gradient_checks, use_checks),
+    "update": _each(step.update_checks, tie_checks),
+    "state": step.state_checks,
+}
+"""The phases of a step, in the order of its dataflow."""

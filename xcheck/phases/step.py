@@ -268,16 +268,6 @@ def _is_counter(record: StepRecord, path: str) -> bool:
     return path.rpartition(".")[2] == "num_batches_tracked" and record.before.buffers[path].dtype.kind == "i"
 
 
-STEP_PHASES: dict[str, Callable[[MatchPlan, StepPair, str], list[Check]]] = {
-    "forward": forward_checks,
-    "loss": loss_checks,
-    "gradient": gradient_checks,
-    "update": update_checks,
-    "state": state_checks,
-}
-"""The phases of a step, in the order of its dataflow."""
-
-
 def silent_gradients(plan: MatchPlan, checks: Sequence[Check], zero: set[str], precision: str) -> list[Check]:
     """Parameters whose gradient was exactly zero on both sides in every step: nothing of them was compared.
 

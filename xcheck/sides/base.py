@@ -243,6 +243,20 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
         ) from error
 
 
+@contextmanager
+def leaving_out(remarks: list[str], what: str) -> Generator[None]:
+    """Go on without an explanation where the user's code does not bear being looked into, and say so.
+
+    Args:
+        remarks: receives the reason.
+        what: is left out.
+    """
+    try:
+        yield
+    except UserCodeError as error:
+        remarks.append(f"{what}: {(error.parts['cause'] or str(error)).splitlines()[0]}")
+
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HERE = Path(__file__).parent.parent
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from ..trace import Array, State
-from .keras_variables import canonical, counters, slots, to_numpy, written_lr
+from .keras_variables import canonical, counters, inventory, slots, to_numpy, written_lr
 
 
 def read(model: keras.Model) -> State:
@@ -24,7 +24,7 @@ def read(model: keras.Model) -> State:
         array = held_slot.slot.canonical(to_numpy(held_slot.variable), written_lr(optimizer))
         slots_of.setdefault(held[id(held_slot.parameter)].path, {})[held_slot.slot.role] = array
     updates = int(to_numpy(optimizer.iterations)) if optimizer is not None else 0
-    return State(parameters, buffers, slots_of, updates)
+    return State(parameters, buffers, slots_of, updates, inventory(model).ties())
 
 
 def write(model: keras.Model, state: State) -> None:

@@ -22,7 +22,7 @@ from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, KerasSide
 from ..trace import Array, Arrays, State, StepRecord
-from .base import EAGER, Prepared, calling, describe, outputs_record, prepared, rates_setting, step_seed
+from .base import EAGER, Prepared, calling, describe, leaving_out, outputs_record, prepared, rates_setting, step_seed
 from .keras_calls import Watch, differentiated
 from .keras_device import named_device
 from .keras_device import sees_gpu as sees_gpu
@@ -64,6 +64,7 @@ class KerasRunner:
         self.projected = False
         self._mode = EAGER
         self.islands = Islands(layer_of)
+        self.remarks: list[str] = []
         self._names: dict[str, int] = defaultdict(int)
         with self._scope():
             self.model = self._build()
@@ -257,7 +258,9 @@ class KerasRunner:
         return tuple(replace(call, gradients=by_call.get(call.index, {})) for call in watch.made)
 
     def uses(self, number: int, batch: Batch) -> Mapping[str, Arrays]:
-        return uses(self, number, batch)
+        with leaving_out(self.remarks, "the gradients of the keras side are not split by use"):
+            return uses(self, number, batch)
+        return {}
 
     def _total(self, ready: Prepared, raw: Any, training: bool) -> Any:
         """The loss and the penalties, as the training step takes them."""
@@ -329,7 +332,7 @@ class KerasRunner:
         return {name: value for name, value in config.items() if isinstance(value, int | float)}
 
     def notes(self) -> list[str]:
-        notes = self.islands.notes(self.side)
+        notes = self.islands.notes(self.side) + self.remarks
         if keras.config.backend() == "jax" and self.precision == "float64":
             notes.append(
                 "on JAX not all of Keras's hidden float32 is intercepted: differences near 1e-8 may be its own"

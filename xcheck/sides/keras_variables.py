@@ -75,7 +75,7 @@ def canonical(model: keras.Model) -> dict[int, Place]:
 
 
 def inventory(model: keras.Model) -> Inventory:
-    """The inventory of a Keras model; identity of the variable is identity of the storage."""
+    """The inventory of a Keras model; variables that hold their values in one place are one storage."""
     return Inventory(
         tuple(
             Entry(
@@ -88,11 +88,17 @@ def inventory(model: keras.Model) -> Inventory:
                 kind=p.kind,
                 role=p.variable.name,
                 identity=id(p.variable),
-                storage=id(p.variable),
+                storage=_memory(p.variable),
             )
             for p in places(model)
         )
     )
+
+
+def _memory(variable: Any) -> int:
+    """Where a variable holds its value; on JAX, whose arrays never change, that is the variable itself."""
+    on_jax = keras.config.backend() == "jax"
+    return id(variable if on_jax or variable._value is None else variable._value)
 
 
 @dataclass(frozen=True, slots=True)

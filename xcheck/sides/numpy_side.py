@@ -108,7 +108,8 @@ class NumpyRunner:
     def read(self) -> State:
         rate = self.declared.learning_rate
         slots = {path: {"momentum": -rate * value} for path, value in self._momenta.items()}
-        return State({p: v.copy() for p, v in self._parameters.items()}, {}, slots, self._updates)
+        parameters = {path: value.copy() for path, value in self._parameters.items()}
+        return State(parameters, {}, slots, self._updates, self.inventory().ties())
 
     def write(self, state: State) -> None:
         self._parameters |= {path: np.array(value, self.precision) for path, value in state.parameters.items()}

@@ -11,7 +11,7 @@ import torch
 
 from ..slots import TORCH, Slot, find
 from ..trace import Array, State
-from .torch_variables import to_numpy
+from .torch_variables import inventory, to_numpy
 
 
 class Memory:
@@ -63,6 +63,7 @@ class Memory:
             {path: to_numpy(b) for path, b in self.model.named_buffers()},
             slots,
             self._updates,
+            inventory(self.model).ties(),
         )
 
     def write(self, state: State) -> None:

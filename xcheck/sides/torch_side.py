@@ -20,7 +20,19 @@ from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, TorchSide
 from ..trace import Array, Arrays, State, StepRecord
-from .base import EAGER, Prepared, calling, describe, losses_record, outputs_record, prepared, projection, rates_setting, step_seed
+from .base import (
+    EAGER,
+    Prepared,
+    calling,
+    describe,
+    leaving_out,
+    losses_record,
+    outputs_record,
+    prepared,
+    projection,
+    rates_setting,
+    step_seed,
+)
 from .torch_calls import Watch
 from .torch_dropout import DropoutOff
 from .torch_export import TorchExporter
@@ -66,6 +78,7 @@ class TorchRunner:
         self._flags = set_flags(self.device)
         self._paths: dict[int, str] = {}
         self.islands = Islands(self._layer)
+        self.remarks: list[str] = []
         try:
             torch.manual_seed(seed)
             with self._scope():
@@ -268,7 +281,9 @@ class TorchRunner:
         return tuple(replace(call, gradients=by_call.get(call.index, {})) for call in watch.made)
 
     def uses(self, number: int, batch: Batch) -> Mapping[str, Arrays]:
-        return uses(self, number, batch)
+        with leaving_out(self.remarks, "the gradients of the torch side are not split by use"):
+            return uses(self, number, batch)
+        return {}
 
     def _total(self, raw: Any, ready: Prepared) -> torch.Tensor:
         """The loss and the penalties of the standard step, summed."""
@@ -347,7 +362,7 @@ class TorchRunner:
         return {name: value for name, value in group.items() if isinstance(value, int | float)}
 
     def notes(self) -> list[str]:
-        return self.islands.notes(self.side)
+        return self.islands.notes(self.side) + self.remarks
 
     def close(self) -> None:
         restore_flags(self._flags)

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 from ..pair import Batch
 from ..trace import Array, Arrays
 from ..uses import LOSS, PENALTY, Touch, uses_of
-from .base import step_seed
+from .base import calling, step_seed
 from .torch_dropout import DropoutOff
 from .torch_observer import Observer
 from .torch_variables import inventory, to_numpy
@@ -64,8 +64,11 @@ def uses(runner: TorchRunner, number: int, batch: Batch) -> Mapping[str, Arrays]
         runner.declared = replace(declared, penalty=told.penalty(declared.penalty))
     torch.manual_seed(step_seed(runner.seed, number))
     try:
-        with runner._scope(), DropoutOff(), told:
-            runner._custom_step(ready) if declared.step else runner._standard_step(ready)
+        with calling("torch training step, with its uses told apart,"), runner._scope(), DropoutOff(), told:
+            if declared.step:
+                runner._custom_step(ready)
+            else:
+                runner._standard_step(ready)
     finally:
         runner.declared = declared
         observer.remove()
@@ -122,7 +125,7 @@ class _ToldApart(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `func` with aliases of the parameters among its arguments."""
         kwargs = kwargs or {}
-        if func is _DETACHED:
+        if func == _DETACHED:
             self._alias(args[0], connected=False)
         elif func in _VIEWS or getattr(func, "__name__", "") not in _OF_THE_PARAMETER_ITSELF:
             args, kwargs = tree_map(self._alias, (args, kwargs))

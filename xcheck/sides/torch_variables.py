@@ -49,19 +49,21 @@ class _Regions:
     """
 
     def __init__(self) -> None:
-        self._seen: list[tuple[int, int, int, int]] = []
+        self._seen: dict[int, list[tuple[int, int, int]]] = {}
+        self._groups = 0
 
     def of(self, tensor: torch.Tensor) -> int:
         base = tensor.untyped_storage().data_ptr()
         start = int(tensor.storage_offset()) * tensor.element_size()
         extent = sum((n - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride(), strict=True)) + 1
         end = start + extent * tensor.element_size() if tensor.numel() else start
-        for other_base, other_start, other_end, group in self._seen:
-            if base == other_base and start < other_end and other_start < end:
-                self._seen.append((base, start, end, group))
-                return group
-        self._seen.append((base, start, end, len(self._seen)))
-        return len(self._seen) - 1
+        seen = self._seen.setdefault(base, [])
+        group = next((g for first, last, g in seen if start < last and first < end), None)
+        if group is None:
+            group = self._groups
+            self._groups += 1
+        seen.append((start, end, group))
+        return group
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:

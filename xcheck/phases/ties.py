@@ -1,0 +1,93 @@
+"""Whether what is one storage stays one storage: after the sync, and after every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..lockstep import StepPair
+from ..matching import MatchPlan, SideName
+from ..result import Check, Verdict
+from ..trace import Groups, State, StepRecord
+
+
+def tie_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
+    """Both sides' ties after the step against those before it; no check where nothing is tied."""
+    if precision != "float64":
+        return []
+    checks: list[Check] = []
+    records: tuple[tuple[SideName, StepRecord], ...] = (
+        (plan.reference, step.reference.record),
+        (plan.follower, step.follower),
+    )
+    for side, record in records:
+        checks += _held("update", step.number, side, record.before, record.after)
+    return checks
+
+
+def synced_ties(plan: MatchPlan, before: State, after: State) -> list[Check]:
+    """The other side's ties after it received the reference's values against those it was built with."""
+    return _held("sync", None, plan.follower, before, after)
+
+
+def _held(phase: str, number: int | None, side: SideName, before: State, after: State) -> list[Check]:
+    """One check where everything holds, else one per group that changed."""
+    if not before.ties and not after.ties:
+        return []
+    what = "the sync" if number is None else "the step"
+    held = [group for group in before.ties if group in after.ties]
+    changed = [
+        (group, f"{what} separated them: {_shown(_parts(group, after.ties))}")
+        for group in before.ties
+        if not any(set(group) <= set(other) for other in after.ties)
+    ]
+    changed += [
+        (group, f"{what} made them one storage, they were {_shown(_parts(group, before.ties))}")
+        for group in after.ties
+        if not any(set(group) <= set(other) for other in before.ties)
+    ]
+    if not changed:
+        return [
+            _check(
+                phase,
+                number,
+                side,
+                f"ties of the {side} side",
+                held,
+                Verdict.EQUIVALENT,
+                f"as before {what}: {len(held)}",
+            )
+        ]
+    return [
+        _check(phase, number, side, f"tie of {group[0]}", [group], Verdict.DIFFERENT, detail)
+        for group, detail in changed
+    ]
+
+
+def _check(
+    phase: str,
+    number: int | None,
+    side: SideName,
+    name: str,
+    groups: Sequence[Sequence[str]],
+    verdict: Verdict,
+    detail: str,
+) -> Check:
+    paths = "; ".join(" = ".join(group) for group in groups)
+    sides = (paths, None) if side == "torch" else (None, paths)
+    return Check(phase, "float64", number, name, *sides, verdict, detail=detail)
+
+
+def _parts(group: Sequence[str], groups: Groups) -> list[list[str]]:
+    """The storages that the paths of a group lie in, by the ties of another moment."""
+    parts: list[list[str]] = []
+    left = list(group)
+    while left:
+        alone = (left[0],)
+        of: tuple[str, ...] = next((other for other in groups if left[0] in other), alone)
+        parts.append([path for path in left if path in of])
+        left = [path for path in left if path not in of]
+    return parts
+
+
+def _shown(parts: Sequence[Sequence[str]]) -> str:
+    return " | ".join(" = ".join(part) for part in parts)

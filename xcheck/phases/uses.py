@@ -1,0 +1,177 @@
+"""The gradient of a parameter that is used several times, use by use."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..compare import rms
+from ..judge import Frame, Item, compare_items
+from ..lockstep import StepPair
+from ..matching import Match, MatchPlan, Piece, SideName
+from ..result import Check, Verdict
+from ..trace import Array, Arrays, StepRecord
+from ..uses import Group, paired
+from .step import terms_of
+
+WHOLE = "its only use"
+"""Name of the use of a parameter whose side did not split its gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The gradient of one match, whole and by use, in the reference's layout.
+
+    Attributes:
+        match: whose gradient.
+        total, other: of the reference and of the other side.
+        uses, other_uses: by name of the use.
+    """
+
+    match: Match
+    total: Array
+    other: Array
+    uses: Arrays
+    other_uses: Arrays
+
+
+def splits(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Split]:
+    """The gradients that a side told apart by use, but for those of untied copies: no copy has all uses."""
+    copies = [
+        [path for path, n in Counter(m.path(side) for m in plan.parameters if m.plain).items() if n > 1]
+        for side in (plan.reference, plan.follower)
+    ]
+    found: list[Split] = []
+    for match in plan.trained:
+        mine, theirs = match.piece(plan.reference), match.piece(plan.follower)
+        total, port = mine.total(record.gradients.get), theirs.total(other.gradients.get)
+        if match.plain and any(p.paths[0] in many for p, many in zip((mine, theirs), copies, strict=True)):
+            continue
+        if total is None or port is None or port.shape != theirs.shape:
+            continue
+        uses, ported = _uses(mine, record), _uses(theirs, other)
+        if uses or ported:
+            moved = {name: match.to(plan.reference, gradient) for name, gradient in (ported or {WHOLE: port}).items()}
+            found.append(Split(match, total, match.to(plan.reference, port), uses or {WHOLE: total}, moved))
+    return found
+
+
+def _uses(piece: Piece, record: StepRecord) -> dict[str, Array]:
+    return {name: piece.part.select(g) for name, g in record.uses.get(piece.paths[0], {}).items()}
+
+
+def use_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
+    """The gradient of each use against the same use of the other side, and that the uses sum to the whole.
+
+    Uses are matched by order, or by value where the order does not fit. Where the wholes agree, uses that do the same
+    only together (two calls against one on both batches) are compared in sum.
+    """
+    if precision != "float64":
+        return []
+    frame = Frame("gradient", precision, step.number, plan.reference, terms_of(step))
+    checks: list[Check] = []
+    for split in splits(plan, step.reference.record, step.follower):
+        sums = [_sum_check(frame, split, side) for side in (plan.reference, plan.follower)]
+        if all(c is None or c.verdict is Verdict.EQUIVALENT for c in sums):
+            checks += [c for c in sums if c is not None]
+            checks += _by_use(plan, frame, split, step.reference.twins)
+    return checks
+
+
+def unsplit(plan: MatchPlan, step: StepPair) -> list[str]:
+    """One line per parameter whose uses, as far as they were seen, do not sum to its gradient."""
+    frame = Frame("gradient", "float64", step.number, plan.reference, terms_of(step))
+    notes: list[str] = []
+    for split in splits(plan, step.reference.record, step.follower):
+        for side in (plan.reference, plan.follower):
+            found = _sum_check(frame, split, side)
+            if found is not None and found.error is not None and found.verdict is not Verdict.EQUIVALENT:
+                notes.append(
+                    f"the gradient of {split.match.name(side)} is not split by use: what was seen of its uses on the "
+                    f"{side} side misses the whole by {found.error:.1e} of the largest, allowed {found.allowed:.1e}"
+                )
+    return notes
+
+
+def _sum_check(frame: Frame, split: Split, side: SideName) -> Check | None:
+    of_reference = side == frame.reference
+    whole, uses = (split.total, split.uses) if of_reference else (split.other, split.other_uses)
+    if WHOLE in uses:
+        return None
+    path = split.match.name(side)
+    sides = (path, None) if side == "torch" else (None, path)
+    largest = max(rms(g) for g in uses.values())
+    item = Item(f"uses of {path} sum to its gradient", *sides, whole, _sum(uses.values()), source=largest)
+    return replace(compare_items(frame, [item], floor=largest)[0], detail=f"{len(uses)} uses on the {side} side")
+
+
+def _by_use(plan: MatchPlan, frame: Frame, split: Split, twins: Sequence[StepRecord]) -> list[Check]:
+    mine, theirs = list(split.uses), list(split.other_uses)
+    largest = max(rms(g) for g in (*split.uses.values(), *split.other_uses.values()))
+    piece = split.match.piece(plan.reference)
+    wholes = tuple(piece.total(twin.gradients.get) for twin in twins)
+    whole = Item(piece.name, None, None, split.total, split.other, wholes, source=largest)
+    agree = compare_items(frame, [whole], floor=largest)[0].verdict is Verdict.EQUIVALENT
+    groups = paired(list(split.uses.values()), list(split.other_uses.values()), agree=agree)
+    checks = _judged(plan, frame, split, twins, groups)
+    if agree and any(c.verdict is not Verdict.EQUIVALENT for c in checks):
+        everything = tuple(range(len(mine))), tuple(range(len(theirs)))
+        return _judged(plan, frame, split, twins, [everything])
+    return checks
+
+
+def _judged(
+    plan: MatchPlan, frame: Frame, split: Split, twins: Sequence[StepRecord], groups: Sequence[Group]
+) -> list[Check]:
+    """One check per group; those with uses on both sides are measured."""
+    mine, theirs = list(split.uses), list(split.other_uses)
+    piece = split.match.piece(plan.reference)
+    items: list[Item] = []
+    details: list[str] = []
+    for ours, others in groups:
+        left, right = [mine[i] for i in ours], [theirs[j] for j in others]
+        named = {plan.reference: left, plan.follower: right}
+        torch, keras = (
+            f"{split.match.name(side)} via {_listed(named[side])}" if named[side] else None
+            for side in ("torch", "keras")
+        )
+        parts = [split.uses[name] for name in left] + [split.other_uses[name] for name in right]
+        items.append(
+            Item(
+                f"{piece.name} via {_listed(left or right)}",
+                torch,
+                keras,
+                _sum(split.uses[name] for name in left) if left else None,
+                _sum(split.other_uses[name] for name in right) if right else None,
+                tuple(_of_twin(twin, piece, left) for twin in twins),
+                source=max(rms(part) for part in parts),
+            )
+        )
+        counts = f"{len(left)} on the {plan.reference} side, {len(right)} on the {plan.follower} side"
+        details.append("" if len(left) <= 1 and len(right) <= 1 else f"uses that are the same in sum: {counts}")
+    judged = compare_items(frame, items)
+    lost = "no use on the {} side has this gradient"
+    return [
+        replace(check, detail=check.detail or detail)
+        if item.reference is not None and item.other is not None
+        else frame.check(item, Verdict.DIFFERENT, lost.format(plan.follower if item.other is None else plan.reference))
+        for item, check, detail in zip(items, judged, details, strict=True)
+    ]
+
+
+def _of_twin(twin: StepRecord, piece: Piece, names: Sequence[str]) -> Array | None:
+    uses = {WHOLE: piece.total(twin.gradients.get), **_uses(piece, twin)}
+    parts = [part for name in names if (part := uses.get(name)) is not None]
+    return _sum(parts) if parts and len(parts) == len(names) else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _sum(gradients: Iterable[Array]) -> Array:
+    first, *rest = gradients
+    return np.asarray(sum(rest, first))
