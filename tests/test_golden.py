@@ -17,7 +17,7 @@ from xcheck.errors import BatchError, FileError, PairError, UserCodeError
 from xcheck.sides.numpy_side import NumpyRunner
 from xcheck.trace import Trace
 
-RECORDED = tuple(phase for phase in AVAILABLE if phase != "trajectory")
+RECORDED = tuple(phase for phase in AVAILABLE if phase not in ("trajectory", "export"))
 """The phases that a recording has the reference's half of."""
 FAULT = {"fault": scaled("gradients", "dense/bias", by=1 + 1e-9, step=2)}
 
