@@ -19,7 +19,7 @@ from rich.table import Table
 
 from .check import FREE_STEPS, check
 from .choose import Device, Progress, choose_backend
-from .cli_onnx import retie
+from .cli_onnx import EXIT_CODES, onnx, retie
 from .errors import BadInput, FileError, PairError
 from .golden import record, verify
 from .importing import import_quietly
@@ -33,7 +33,6 @@ from .scaffold import write_scaffold
 from .sweep import Outcome, complaints, plan, summary, sweep, table
 from .trace import Trace
 
-EXIT_CODES = {Verdict.EQUIVALENT: 0, Verdict.NUMERIC: 0, Verdict.DIFFERENT: 1, Verdict.INCONCLUSIVE: 3}
 BAD_INPUT = 2
 NO_VERDICT = 3
 QUIET_WIDTH = 400
@@ -260,6 +259,7 @@ def report(
             print(f"Wrote {write(loaded, path)}")
 
 
+app.command()(onnx)
 app.command()(retie)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import FileError
-from ..trace import Array
+from ..trace import Array, Arrays
 from .files import nodes
 from .runtime import Port, Session, assigned
 
@@ -30,29 +30,49 @@ def random_inputs(model: Any, session: Session, seed: int, given: Path | None = 
         FileError: the model runs on none of the sizes tried, or not on what is given.
     """
     if given is not None:
-        return assigned(session.inputs, list(_from_file(given).items()), str(given))
-    bounds = whole_number_bounds(model)
+        return assigned(session.inputs, list(from_file(given).items()), str(given))
+    return tried(session.inputs, whole_number_bounds(model), session.run, seed)
+
+
+def tried(
+    ports: Sequence[Port], bounds: Mapping[str, int], run: Callable[[Arrays], object], seed: int
+) -> dict[str, Array]:
+    """Random arrays for some inputs, of the first sizes on which nothing is raised.
+
+    Args:
+        ports: the inputs.
+        bounds: input -> how many values it may have, where it holds whole numbers.
+        run: to be tried on the arrays.
+        seed: of the draws.
+
+    Raises:
+        FileError: every size is refused.
+    """
+    free = any(not isinstance(n, int) for port in ports for n in port.shape)
     refused = ""
-    for first, rest in SIZES:
+    for first, rest in SIZES if free else SIZES[:1]:
         rng = np.random.default_rng([seed, first, rest])
-        feeds = {port.name: _drawn(port, bounds.get(port.name, 2), first, rest, rng) for port in session.inputs}
+        feeds = {port.name: _drawn(port, bounds.get(port.name, 2), first, rest, rng) for port in ports}
         try:
-            session.run(feeds)
+            run(feeds)
         except FileError as error:
-            refused = error.parts["cause"] or ""
+            refused = error.parts["cause"] or error.what
         else:
             return feeds
-        if not any(None in port.shape or any(isinstance(n, str) for n in port.shape) for port in session.inputs):
-            break
     raise FileError(
         "No random inputs were found that this model runs on.",
-        numbers="; ".join(f"{p.name} {p.dtype}{p.shape}" for p in session.inputs),
+        numbers="; ".join(f"{p.name} {p.dtype}{p.shape}" for p in ports),
         cause=refused,
         todo="save arrays it takes with numpy.savez, by the names of its inputs, and pass --inputs FILE.npz",
     )
 
 
-def _from_file(path: Path) -> dict[str, Array]:
+def from_file(path: Path) -> dict[str, Array]:
+    """The arrays of an .npz file by name.
+
+    Raises:
+        FileError: it cannot be read.
+    """
     try:
         with np.load(path) as held:
             return {name: held[name] for name in held.files}

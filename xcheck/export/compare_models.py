@@ -1,0 +1,213 @@
+"""Two ONNX files from anywhere: do they compute the same, and what is in them?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..compare import measurable, rms
+from ..errors import FileError
+from ..judge import Frame, Item, compare_items
+from ..lockstep import perturbed
+from ..result import Check, Verdict
+from ..tolerance import TWINS, epsilon
+from ..trace import Array, Arrays
+from .files import Weight, invalid, load, weights
+from .first_node import FirstNode, first_nodes, inside
+from .inputs import from_file, tried, whole_number_bounds
+from .locate import Located, locate
+from .pairing import Pairing, paired
+from .runtime import Session, assigned, reference_outputs
+from .structure import Structure, structure
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One of the two.
+
+    Attributes:
+        path: of the file.
+        model: an `onnx.ModelProto`.
+        weights: its floating-point constants.
+        made_of: its structure.
+    """
+
+    path: Path
+    model: Any
+    weights: tuple[Weight, ...]
+    made_of: Structure
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What two files have shown.
+
+    Attributes:
+        files: both.
+        inputs, outputs: which is which; empty where they do not fit.
+        checks: `torch` is the first file in them, and `keras` the second.
+        located: where each weight of the first file is in the second.
+        first: in each file, the first node that has no equal in the other; None where there is none.
+        sizes: shapes of the inputs that both were run on.
+    """
+
+    files: tuple[File, File]
+    inputs: tuple[Pairing, ...] = ()
+    outputs: tuple[Pairing, ...] = ()
+    checks: tuple[Check, ...] = ()
+    located: tuple[Located, ...] = ()
+    first: tuple[FirstNode | None, FirstNode | None] = (None, None)
+    sizes: Mapping[str, tuple[int, ...]] | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the checks."""
+        return Verdict.worst([c.verdict for c in self.checks])
+
+
+def compare_models(left: Path, right: Path, seed: int = 0, given: Path | None = None) -> Comparison:
+    """Run two files on the same random inputs and compare everything that they have.
+
+    Args:
+        left, right: the files.
+        seed: of the inputs.
+        given: an .npz file with the inputs of the first file by name, to be used instead.
+
+    Raises:
+        FileError: a file cannot be read.
+    """
+    files = (_opened(left), _opened(right))
+    named = {w.name: w.value for w in files[0].weights if w.value.size > 1 and w.value.min() != w.value.max()}
+    located = tuple(locate(named, files[1].weights))
+    found = Comparison(files, located=located, checks=(*_file_checks(files), *_weight_checks(located)))
+    try:
+        return _run(found, seed, given)
+    except FileError as error:
+        why = " ".join(f"{error.what} {error.parts['numbers'] or ''} {error.parts['cause'] or ''}".split())
+        return replace(found, checks=(*found.checks, _said("outputs", Verdict.INCONCLUSIVE, why)))
+
+
+def _opened(path: Path) -> File:
+    model = load(path)
+    held = weights(model)
+    return File(path, model, tuple(held), structure(model, held))
+
+
+def _file_checks(files: tuple[File, File]) -> list[Check]:
+    checks: list[Check] = []
+    for file in files:
+        wrong, left = invalid(file.path), file.made_of.leftovers
+        name = file.path.name
+        checks.append(
+            _said(f"{name}: onnx.checker", Verdict.DIFFERENT if wrong else Verdict.EQUIVALENT, wrong or "valid")
+        )
+        told = f"{len(left)} of training: {'; '.join(left[:3])}" if left else "none belongs into training"
+        checks.append(_said(f"{name}: operators", Verdict.DIFFERENT if left else Verdict.EQUIVALENT, told))
+    return checks
+
+
+def _weight_checks(located: Sequence[Located]) -> list[Check]:
+    """What is nearly a weight of the other file is a fault; what is nowhere in it may be folded, and outputs decide."""
+    altered = [_said(f"weight {at.path}", Verdict.DIFFERENT, at.altered) for at in located if at.altered]
+    rounded = [_said(f"weight {at.path}", Verdict.NUMERIC, f"stored in {at.rounded}") for at in located if at.rounded]
+    return altered + rounded
+
+
+def _said(name: str, verdict: Verdict, told: str) -> Check:
+    return Check("export", None, None, name, name, name, verdict, detail=told)
+
+
+def _run(found: Comparison, seed: int, given: Path | None) -> Comparison:
+    left, right = (Session(file.path) for file in found.files)
+    inputs = tuple(paired(left.inputs, right.inputs, "inputs"))
+    outputs = tuple(paired(left.outputs, right.outputs, "outputs"))
+
+    def theirs(feeds: Arrays) -> dict[str, Array]:
+        return assigned(right.inputs, [(p.right.name, p.to_right(feeds[p.left.name])) for p in inputs])
+
+    def run(feeds: Arrays) -> None:
+        left.run(feeds)
+        right.run(theirs(feeds))
+
+    if given is not None:
+        feeds = assigned(left.inputs, list(from_file(given).items()), str(given))
+        run(feeds)
+    else:
+        bounds, others = (whole_number_bounds(file.model) for file in found.files)
+        for p in inputs:
+            if p.right.name in others:
+                bounds[p.left.name] = min(bounds.get(p.left.name, others[p.right.name]), others[p.right.name])
+        feeds = tried([p.both() for p in inputs], bounds, run, seed)
+    noise = _Noise(found.files[0], feeds, seed)
+    checks: list[Check] = []
+    for runtime, optimized in (("onnxruntime", False), ("onnxruntime, optimized", True)):
+        one, two = (Session(file.path, optimized=optimized) for file in found.files)
+        checks += noise.judge(runtime, outputs, one.run(feeds), two.run(theirs(feeds)))
+    if any(c.verdict is Verdict.DIFFERENT for c in checks):
+        checks = _arbitrated(found, noise, outputs, feeds, theirs(feeds), checks)
+    sizes = {name: array.shape for name, array in feeds.items()}
+    done = replace(found, inputs=inputs, outputs=outputs, checks=(*found.checks, *checks), sizes=sizes)
+    if all(c.verdict is Verdict.EQUIVALENT for c in checks):
+        return done
+    return replace(done, first=_first(found, noise, feeds, theirs))
+
+
+class _Noise:
+    """What one rounding error in every weight and input of the first file does to its outputs."""
+
+    def __init__(self, file: File, feeds: Arrays, seed: int) -> None:
+        initializers = {i.name for i in file.model.graph.initializer}
+        held = {w.name: w.value for w in file.weights if w.name in initializers and w.value.dtype == np.float32}
+        self.feeds: list[Arrays] = []
+        self.weights: list[Arrays] = []
+        self.outputs: list[Arrays] = []
+        for twin in range(TWINS):
+            rng = np.random.default_rng([seed, twin])
+            self.weights.append(perturbed(held, rng, "float32"))
+            self.feeds.append({n: a.astype(feeds[n].dtype) for n, a in perturbed(feeds, rng, "float32").items()})
+            self.outputs.append(Session(file.path, replaced=self.weights[-1]).run(self.feeds[-1]))
+        self.terms = max([1, *(a.size for a in (*held.values(), *feeds.values()))])
+
+    def judge(self, runtime: str, outputs: Sequence[Pairing], left: Arrays, right: Arrays) -> list[Check]:
+        """One check per output, in the layout of the first file."""
+        back = {"channels last": "channels first", "channels first": "channels last"}
+        items: list[Item] = []
+        for p in outputs:
+            other = replace(p, layout=back.get(p.layout, p.layout)).to_right(right[p.right.name])
+            twins = tuple(t[p.left.name] for t in self.outputs)
+            name = f"{p.left.name} in {runtime}"
+            items.append(Item(name, p.left.name, p.right.name, left[p.left.name], other, twins))
+        sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
+        frame = Frame("export", "float32", None, "torch", self.terms)
+        return compare_items(frame, items, floor=epsilon("float32") * max(sizes, default=0.0), semantic=True)
+
+
+def _arbitrated(
+    found: Comparison, noise: _Noise, outputs: Sequence[Pairing], mine: Arrays, theirs: Arrays, checks: list[Check]
+) -> list[Check]:
+    """A difference in float32 that is none where both files are evaluated in float64 is a loss of precision."""
+    try:
+        left, right = (reference_outputs(f.model, a) for f, a in zip(found.files, (mine, theirs), strict=True))
+    except FileError:
+        return checks  # more than rounding explains, and nothing speaks against it
+    exact = {c.torch: c.verdict for c in noise.judge("float64", outputs, left, right)}
+    told = "more than rounding explains, though in float64 both files compute the same: precision is lost"
+    return [
+        replace(c, verdict=Verdict.NUMERIC, detail=told)
+        if c.verdict is Verdict.DIFFERENT and exact[c.torch] is Verdict.EQUIVALENT
+        else c
+        for c in checks
+    ]
+
+
+def _first(found: Comparison, noise: _Noise, feeds: Arrays, theirs: Any) -> tuple[FirstNode | None, FirstNode | None]:
+    try:
+        left = inside(found.files[0].model, [feeds, *noise.feeds], [{}, *noise.weights])
+        right = inside(found.files[1].model, [theirs(feeds)], [{}])
+    except FileError:
+        return None, None
+    return first_nodes(left, right, noise.terms)
