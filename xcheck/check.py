@@ -107,7 +107,7 @@ def check(
             if "trajectory" in findings.phases and free_steps != 0:
                 trajectory(findings, sides, plan, free_steps)
             if "modes" in findings.phases:
-                modes(findings, sides)
+                modes(findings, sides, "float32" in precision)
             if "export" in findings.phases:
                 export(findings, sides, plan)
     return findings.result()
@@ -233,14 +233,23 @@ def trajectory(findings: Findings, sides: Sides, plan: MatchPlan, free_steps: in
             findings.checks += phase.trajectory_checks(plan, step, "float64")
 
 
-def modes(findings: Findings, sides: Sides) -> None:
-    """Each side in every mode it has against itself in eager mode."""
+def modes(findings: Findings, sides: Sides, float32: bool) -> None:
+    """Each side in every mode it has against itself in eager mode; in float32 too, where that passed."""
+    _modes(findings, sides, "float64")
+    if float32 and findings.passes():
+        _modes(findings, sides, "float32")
+
+
+def _modes(findings: Findings, sides: Sides, precision: str) -> None:
     for side in ("torch", "keras"):
-        sides.progress(f"running the {side} side in other modes")
-        with sides.open(side) as runner, findings.timed("modes"):
+        sides.progress(f"running the {side} side in other modes in {precision}")
+        with contextlib.ExitStack() as stack:
+            runner = stack.enter_context(sides.open(side, precision))
+            truth = stack.enter_context(sides.open(side)) if precision == "float32" else None
+            stack.enter_context(findings.timed("modes"))
             batches = batches_of(findings.pair, findings.seed, min(MODE_STEPS, findings.steps))
-            for step, found in in_modes(runner, batches, seed=findings.seed):
-                findings.checks += phase.mode_checks(side, step, found)
+            for step, found in in_modes(runner, batches, seed=findings.seed, truth=truth):
+                findings.checks += phase.mode_checks(side, step, found, precision)
 
 
 def export(findings: Findings, sides: Sides, plan: MatchPlan) -> None:

@@ -211,7 +211,7 @@ def free_running(
 
 
 def in_modes(
-    runner: Runner, batches: Iterable[Batch], *, seed: int
+    runner: Runner, batches: Iterable[Batch], *, seed: int, truth: Runner | None = None
 ) -> Iterator[tuple[ReferenceStep, Mapping[str, StepRecord | UserCodeError]]]:
     """Each step of one side in eager mode with its twins, and the same step from the same state in its other modes.
 
@@ -219,13 +219,21 @@ def in_modes(
         runner: of the side.
         batches: one per step.
         seed: of the perturbations.
+        truth: the same side in float64, where the runner is in float32; it trains freely, and each step of the
+            runner starts from its rounded state.
     """
+    precision = "float64" if truth is None else "float32"
     for number, batch in enumerate(batches, 1):
+        exact = None
+        if truth is not None:
+            exact = truth.step(number, batch)
+            before = exact.before
+            runner.write(before if number > 1 else State(before.parameters, before.buffers))
         start = runner.snapshot()
         record = runner.step(number, batch)
         end = runner.snapshot()
         twins = tuple(
-            _perturbed_step(runner, start, record, batch, "float64", [seed, number, twin]) for twin in range(TWINS)
+            _perturbed_step(runner, start, record, batch, precision, [seed, number, twin]) for twin in range(TWINS)
         )
         found: dict[str, StepRecord | UserCodeError] = {}
         for mode in runner.modes():
@@ -235,7 +243,8 @@ def in_modes(
             except UserCodeError as error:  # a mode that does not run is told as such, and the others go on
                 found[mode] = error
         runner.restore(end)
-        yield ReferenceStep(batch, record, twins), found
+        own = ReferenceStep(batch, record, twins)
+        yield own if exact is None else replace(own, record=exact, twins=(record, *twins)), found
 
 
 def in_float32(

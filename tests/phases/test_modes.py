@@ -62,6 +62,56 @@ def test_a_layer_that_does_something_else_when_traced_is_named_with_its_mode() -
     assert (result.first_divergence.phase, result.first_divergence.name) == ("modes", "keras graph: total loss")
 
 
+BOTH = {**MODES, "precision": ("float64", "float32"), "free_steps": 0}
+
+
+@pytest.mark.usefixtures("_keras_alone")
+def test_modes_are_compared_in_float32_too_where_they_agree_in_float64() -> None:
+    result = xcheck.check(mlp(), **BOTH)
+    assert result.verdict == "EQUIVALENT", result.report()
+    names = {(c.precision, c.name.partition(":")[0]) for c in result.checks}
+    assert names == {(p, f"keras {mode}") for p in ("float64", "float32") for mode in ("graph", "xla", "fit")}
+    assert all(c.error is not None for c in result.checks)
+
+
+@pytest.mark.usefixtures("_keras_alone")
+def test_a_mode_that_loses_precision_is_numeric_and_named() -> None:
+    """In float64 the cast is kept in float64, so that only float32 shows it."""
+
+    def layer() -> Any:
+        import keras
+        import tensorflow as tf
+
+        class Fickle(keras.layers.Layer):
+            def call(self, x: Any) -> Any:
+                return x if tf.executing_eagerly() else tf.cast(tf.cast(x, "bfloat16"), x.dtype)
+
+        return Fickle()
+
+    result = xcheck.check(keras_with(layer), **BOTH)
+    assert result.verdict == "NUMERIC", result.report()
+    wrong = {c.name for c in result.checks if c.verdict == "NUMERIC"}
+    assert {"keras graph: total loss", "keras fit: total loss"} <= wrong
+    assert all(c.precision == "float32" and c.phase == "modes" for c in result.checks if c.verdict == "NUMERIC")
+
+
+@pytest.mark.usefixtures("_keras_alone")
+def test_modes_that_part_in_float64_are_not_run_in_float32() -> None:
+    def layer() -> Any:
+        import keras
+        import tensorflow as tf
+
+        class Fickle(keras.layers.Layer):
+            def call(self, x: Any) -> Any:
+                return x if tf.executing_eagerly() else x * (1 + 1e-6)
+
+        return Fickle()
+
+    result = xcheck.check(keras_with(layer), **BOTH)
+    assert result.verdict == "DIFFERENT"
+    assert {c.precision for c in result.checks} == {"float64"}
+
+
 @pytest.mark.usefixtures("_keras_alone")
 def test_a_mode_that_does_not_run_is_inconclusive_and_the_others_go_on() -> None:
     def layer() -> Any:

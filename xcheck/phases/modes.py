@@ -13,18 +13,23 @@ from ..result import Check, Verdict
 from ..trace import StepRecord
 
 
-def mode_checks(side: SideName, step: ReferenceStep, modes: Mapping[str, StepRecord | UserCodeError]) -> list[Check]:
+def mode_checks(
+    side: SideName, step: ReferenceStep, modes: Mapping[str, StepRecord | UserCodeError], precision: str
+) -> list[Check]:
     """One side against itself, per mode: its total loss and every update, from one state on one batch.
+
+    In float32 the question is whether a mode loses far more precision than the eager one, as in the numeric verdict.
 
     Args:
         side: that was run.
-        step: in eager mode, with the twins that show its noise.
+        step: in eager mode, with the twins that show its noise; in a float32 comparison as `ReferenceStep` has it.
         modes: mode -> the same step in that mode, or what kept it from running.
+        precision: of the modes.
     """
     checks: list[Check] = []
     eager = step.record
     terms = max([step.batch.terms(), *(value.size for value in eager.before.parameters.values())])
-    frame = Frame("modes", "float64", eager.step, side, terms)
+    frame = Frame("modes", precision, eager.step, side, terms)
     for mode, record in modes.items():
         name = f"{side} {mode}"
         if isinstance(record, UserCodeError):
