@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Measure how well the verdicts are calibrated: no false alarm on equal pairs, and how small a fault is still seen.
 
-    scripts/bench_calibration.py             some 500 runs of equal pairs, then the sensitivity of each setting
-    scripts/bench_calibration.py --quick     some 50 runs, coarse sensitivity
-    scripts/bench_calibration.py --slow      four times as many runs
+    scripts/bench_calibration.py             some 550 runs of equal pairs, then the sensitivity of each setting
+    scripts/bench_calibration.py --quick     some 80 runs, coarse sensitivity
+    scripts/bench_calibration.py --slow      four times as many runs, four times as many of them compiled
     scripts/bench_calibration.py --write     also write docs/calibration.md
     scripts/bench_calibration.py --plant     add a pair that is wrong on purpose; must count alarms and exit 1
 
@@ -380,11 +380,14 @@ def of_models(folder: str, **settings: Any) -> Case:
         pair = load_pair(str(ROOT / "models" / folder / "pair.py"), settings)
 
         def first(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {name: first(part) for name, part in value.items()}
             return tuple(map(first, value)) if isinstance(value, tuple) else value[:size]
 
         def batches(seed: int) -> Iterator[xcheck.Batch]:
             for batch in pair.batches(seed):
-                yield xcheck.Batch(first(batch.inputs), first(batch.targets))
+                targets = None if batch.targets is None else first(batch.targets)
+                yield xcheck.Batch(first(batch.inputs), targets, batch.compare and first(batch.compare))
 
         return replace(pair, batches=batches)
 
@@ -408,6 +411,9 @@ EQUAL: dict[str, Case] = {
     "shared_dilated_conv, per pixel": of_models("shared_dilated_conv", image_size=8, head="per_pixel"),
     "shared_submodel_regularizer": of_models("shared_submodel_regularizer"),
     "shared_submodel_regularizer, three uses": of_models("shared_submodel_regularizer", uses=3, features=3),
+    "siamese": of_models("siamese"),
+    "tied_autoencoder": of_models("tied_autoencoder"),
+    "tied_language_model": of_models("tied_language_model"),
 }
 
 
@@ -429,13 +435,17 @@ class Plan:
         decades: relative changes that the sensitivity is tried at, largest first.
         only: words; cases and settings that contain none of them are left out. Empty: all.
         plant: also run a pair that is wrong on purpose.
+        compiled: seeds that each side is run compiled with, against itself in eager mode.
+        stride: of the pairs, with the seed and the threads counted in, each so many-th is run compiled.
     """
 
-    seeds: int = 9
+    seeds: int = 7
     sizes: tuple[int, ...] = (4, 16)
     decades: tuple[float, ...] = DECADES
     only: tuple[str, ...] = ()
     plant: bool = False
+    compiled: int = 1
+    stride: int = 2
 
     def wanted(self, name: str) -> bool:
         """Whether a case or a setting is to be run."""
@@ -446,34 +456,58 @@ class Plan:
         chosen = {name: case for name, case in EQUAL.items() if self.wanted(name)}
         return chosen | ({"planted fault": planted} if self.plant else {})
 
+    def to_compile(self, threads: int) -> list[tuple[str, int]]:
+        """The cases to run compiled, with their seeds. Compiling takes longer than everything else."""
+        named = list(enumerate(self.cases()))
+        return [(name, s) for s in range(self.compiled) for i, name in named if (i + s + threads) % self.stride == 0]
+
+    def runs(self, threads: int) -> int:
+        """How many runs there are with so many threads."""
+        return self.seeds * len(self.sizes) * len(self.cases()) + len(self.to_compile(threads))
+
     def settings(self) -> list[Setting]:
         """The settings to try."""
         return [setting for setting in SETTINGS if self.wanted(setting.name)]
 
 
 DEFAULT = Plan()
-QUICK = Plan(seeds=2, sizes=(4,), decades=(1e-3, 1e-6))
-SLOW = replace(DEFAULT, seeds=36)
+QUICK = Plan(seeds=2, sizes=(4,), decades=(1e-3, 1e-6), stride=8)
+SLOW = replace(DEFAULT, seeds=28, compiled=2, stride=1)
 Row = dict[str, Any]
 
 
 def alarms(plan: Plan, threads: int) -> Iterator[Row]:
-    """Run the equal pairs; one row per run."""
+    """Run the equal pairs, then each side of some of them compiled; one row per run."""
     number = 0
     for seed in range(plan.seeds):
         for size in plan.sizes:
             for name, case in plan.cases().items():
                 free = number % 4 == 0
-                result = xcheck.check(
-                    case(size, BASE, BASE),
-                    steps=STEPS,
-                    seed=seed,
-                    phases=(*STEPWISE, "trajectory") if free else STEPWISE,
-                    free_steps=FREE_STEPS,
-                    device="cpu",
-                )
+                phases = (*STEPWISE, "trajectory") if free else STEPWISE
+                result = run(case, size, seed, phases)
                 number += 1
-                yield {"kind": "run", "case": name, "seed": seed, "batch": size, "threads": threads} | row_of(result)
+                yield place(name, "eager", seed, size, threads) | row_of(result)
+    for name, seed in plan.to_compile(threads):
+        size = plan.sizes[seed % len(plan.sizes)]
+        result = run(plan.cases()[name], size, seed, ("modes",))
+        yield place(name, "compiled", seed, size, threads) | row_of(result)
+
+
+def run(case: Case, size: int, seed: int, phases: Sequence[str]) -> xcheck.Result:
+    """One check of an equal pair, in float64 and float32."""
+    pair = case(size, BASE, BASE)
+    return xcheck.check(pair, steps=STEPS, seed=seed, phases=phases, free_steps=FREE_STEPS, device="cpu")
+
+
+def place(name: str, mode: str, seed: int, size: int, threads: int) -> Row:
+    """Which run it is."""
+    return {"kind": "run", "case": name, "mode": mode, "seed": seed, "batch": size, "threads": threads}
+
+
+def where(row: Row) -> str:
+    """The same in words."""
+    compiled = ", compiled" if row["mode"] == "compiled" else ""
+    return f"seed {row['seed']}, batch {row['batch']}, threads {row['threads']}{compiled}"
 
 
 def row_of(result: xcheck.Result) -> Row:
@@ -608,12 +642,12 @@ def gather(plan: Plan, console: Console, jobs: int) -> list[Row]:
     """All rows of a plan, with progress on the screen."""
     rows: list[Row] = []
     parts = [*(("alarms", n) for n in THREADS), ("sensitivity", 1)]
-    totals = {"alarms": plan.seeds * len(plan.sizes) * len(plan.cases()), "sensitivity": len(plan.settings())}
-    parts = [(part, n) for part, n in parts if totals[part]]
+    totals = {("alarms", n): plan.runs(n) for n in THREADS} | {("sensitivity", 1): len(plan.settings())}
+    parts = [part for part in parts if totals[part]]
     with Progress(console=console, transient=True) as bar, ThreadPoolExecutor(jobs) as pool:
         running = []
         for part, threads in parts:
-            task = bar.add_task(f"{part}, threads: {threads}", total=totals[part])
+            task = bar.add_task(f"{part}, threads: {threads}", total=totals[part, threads])
 
             def tell(row: Row, task: Any = task) -> None:
                 rows.append(row)
@@ -671,27 +705,22 @@ def label(bin_: int) -> str:
 def sheets(rows: Sequence[Row]) -> list[Sheet]:
     """The tables of all rows."""
     runs = [row for row in rows if row["kind"] == "run"]
-    ratios = {p: [r for row in runs for r in row["ratios"].get(p, [])] for p in ("float64", "float32")}
-    cases = []
-    for name in dict.fromkeys(row["case"] for row in runs):
-        mine = [row for row in runs if row["case"] == name]
-        compared = sum(len(r) for row in mine for r in row["ratios"].values())
-        largest = [max((r for row in mine for r in row["ratios"].get(p, [])), default=0.0) for p in ratios]
-        cases.append((name, str(len(mine)), str(compared), _alarmed(mine), *(f"{r:.2g}" for r in largest)))
-    compared = sum(map(len, ratios.values()))
-    largest = (f"{max(r, default=0.0):.2g}" for r in ratios.values())
-    cases.append(("all", str(len(runs)), str(compared), _alarmed(runs), *largest))
-    counts = {p: Counter(map(decade, r)) for p, r in ratios.items()}
+    cases = [
+        _case(name, [row for row in runs if row["case"] == name]) for name in dict.fromkeys(r["case"] for r in runs)
+    ]
+    cases.append(_case("all", runs))
+    columns = {(m, p): _ratios(runs, p, m) for m in ("eager", "compiled") for p in ("float64", "float32")}
+    counts = {column: Counter(map(decade, ratios)) for column, ratios in columns.items()}
     bins = sorted({b for count in counts.values() for b in count})
-    histogram = [(label(b), *(str(counts[p][b]) for p in ratios)) for b in bins]
+    histogram = [(label(b), *(str(count[b]) for count in counts.values())) for b in bins]
     settings = [_setting_row(row) for row in rows if row["kind"] == "setting"]
     found = [
         Sheet(
             "False alarms",
-            ("pair", "runs", "comparisons", "false alarms", "largest ratio, float64", "largest ratio, float32"),
+            ("pair", "runs", "compiled", "comparisons", "false alarms", "largest, float64", "largest, float32"),
             cases,
         ),
-        Sheet("Error as a share of its allowance", ("ratio", *ratios), histogram),
+        Sheet("Error as a share of its allowance", ("ratio", *(f"{m}, {p}" for m, p in columns)), histogram),
         Sheet("Largest ratios", ("precision", "ratio", "phase", "item", "pair"), _largest(runs)),
     ]
     header = (
@@ -708,6 +737,17 @@ def sheets(rows: Sequence[Row]) -> list[Sheet]:
         found.append(Sheet("Alarms", ("pair", "verdict", "runs", "worst phase", "item", "error", "allowed"), alarmed))
     found = found if runs else []
     return [*found, Sheet("Sensitivity", header, settings)] if settings else found
+
+
+def _ratios(runs: Sequence[Row], precision: str, mode: str | None = None) -> list[float]:
+    return [r for row in runs if mode in (None, row["mode"]) for r in row["ratios"].get(precision, [])]
+
+
+def _case(name: str, runs: Sequence[Row]) -> tuple[str, ...]:
+    compiled = sum(row["mode"] == "compiled" for row in runs)
+    ratios = [_ratios(runs, p) for p in ("float64", "float32")]
+    largest = (f"{max(r, default=0.0):.2g}" for r in ratios)
+    return (name, str(len(runs)), str(compiled), str(sum(map(len, ratios))), _alarmed(runs), *largest)
 
 
 def _alarmed(runs: Sequence[Row]) -> str:
@@ -739,9 +779,8 @@ def _largest(runs: Sequence[Row]) -> list[tuple[str, ...]]:
             continue
         row = max(candidates, key=lambda row: row["worst"][precision]["ratio"])
         worst = row["worst"][precision]
-        where = f"{row['case']}; seed {row['seed']}, batch {row['batch']}, threads {row['threads']}"
         item = f"{worst['item']}, step {worst['step']}, by {worst['metric']}"
-        found.append((precision, f"{worst['ratio']:.2g}", worst["phase"], item, where))
+        found.append((precision, f"{worst['ratio']:.2g}", worst["phase"], item, f"{row['case']}; {where(row)}"))
     return found
 
 
@@ -779,6 +818,8 @@ scripts/bench_calibration.py --write
 
 - *False alarms*: {STEPS} steps per run in float64 (the semantic verdict) and in float32 (the numeric one), every
   fourth run with {FREE_STEPS} free steps besides; several seeds and batch sizes, each with one and with two threads.
+  In a *compiled* run each side is compared with itself instead, in eager mode and in the others that it has: Keras as
+  `tf.function`, with XLA and by `fit`, PyTorch by `torch.compile`, in both precisions.
   A *comparison* is one quantity of one phase of one step. A *false alarm* is any verdict but EQUIVALENT, so that
   INCONCLUSIVE counts too.
 - *Ratio*: the error of a comparison divided by what rounding can explain; above 1 it is called different. In float32
@@ -799,6 +840,7 @@ def options() -> argparse.ArgumentParser:
     extent.add_argument("--quick", action="store_const", const=QUICK, dest="extent", help="some 50 runs")
     extent.add_argument("--slow", action="store_const", const=SLOW, dest="extent", help="four times as many runs")
     parser.add_argument("--seeds", type=int, help="weights and batches per pair and batch size")
+    parser.add_argument("--compiled", type=int, help="seeds that pairs are run compiled with; 0 for none")
     parser.add_argument("--only", action="append", default=[], help="a word; pairs and settings that have it")
     parser.add_argument("--plant", action="store_true", help="add a pair that is wrong on purpose")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: 2)")
@@ -817,7 +859,8 @@ def plan_of(given: argparse.Namespace) -> Plan:
         lists: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.plan.items()}
         return Plan(**lists)
     plan = replace(given.extent or DEFAULT, only=tuple(given.only), plant=given.plant)
-    return plan if given.seeds is None else replace(plan, seeds=given.seeds)
+    asked = {"seeds": given.seeds, "compiled": given.compiled}
+    return replace(plan, **{name: value for name, value in asked.items() if value is not None})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -836,8 +879,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(sheet.on_screen())
     seen: set[tuple[str, str]] = set()
     for row in false_alarms(rows):
-        where = f"{row['case']}, seed {row['seed']}, batch {row['batch']}, threads {row['threads']}"
-        console.print(f"FALSE ALARM, {row['verdict']}: {where}", markup=False, soft_wrap=True)
+        console.print(f"FALSE ALARM, {row['verdict']}: {row['case']}, {where(row)}", markup=False, soft_wrap=True)
         if (row["case"], row["verdict"]) not in seen:
             console.print("\n".join(row["report"]), markup=False, highlight=False)
         seen.add((row["case"], row["verdict"]))

@@ -18,12 +18,14 @@ pytest.importorskip("keras")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 bench: Any = importlib.import_module("bench_calibration")
 
-TINY = bench.Plan(seeds=1, sizes=(4,), decades=(1e-3,), only=("SGD with momentum",))
+TINY = bench.Plan(seeds=1, sizes=(4,), decades=(1e-3,), only=("SGD with momentum",), compiled=0)
 
 
-def a_run(verdict: str = "EQUIVALENT", float64: tuple[float, ...] = (), float32: tuple[float, ...] = ()) -> Any:
+def a_run(
+    verdict: str = "EQUIVALENT", float64: tuple[float, ...] = (), float32: tuple[float, ...] = (), mode: str = "eager"
+) -> Any:
     worst = {"ratio": 1.0, "error": 1.0, "allowed": 1.0, "phase": "loss", "item": "data", "step": 1, "metric": "norm"}
-    row = {"kind": "run", "case": "made up", "seed": 0, "batch": 4, "threads": 1, "verdict": verdict, "report": ["no"]}
+    row = bench.place("made up", mode, 0, 4, 1) | {"verdict": verdict, "report": ["no"]}
     ratios = {"float64": list(float64), "float32": list(float32)}
     return row | {"ratios": ratios, "worst": {p: {**worst, "ratio": max(r)} for p, r in ratios.items() if r}}
 
@@ -90,24 +92,44 @@ def test_a_change_that_the_framework_refuses_is_not_tried(monkeypatch: pytest.Mo
 def test_every_comparison_is_in_one_bin() -> None:
     ratios = (0.0, 1e-300, 1e-9, 0.05, 0.9999, 1.0, 20.0)
     rows = [a_run(float64=ratios, float32=(0.5,)), a_run("NUMERIC", float32=(3.0, 1e-3))]
+    rows.append(a_run(float64=(0.0, 0.0), float32=(0.05,), mode="compiled"))
     histogram = sheet(rows, "Error as a share of its allowance").rows
-    assert {label: (int(a), int(b)) for label, a, b in histogram} == {
-        "0 (bit for bit)": (1, 0),
-        "below 1e-5": (2, 0),
-        "1e-3 ... 1e-2": (0, 1),
-        "1e-2 ... 1e-1": (1, 0),
-        "1e-1 ... 1e0": (1, 1),
-        "1e0 ... 1e1": (1, 1),
-        "1e1 ... 1e2": (1, 0),
+    assert {label: tuple(map(int, counts)) for label, *counts in histogram} == {
+        "0 (bit for bit)": (1, 0, 2, 0),
+        "below 1e-5": (2, 0, 0, 0),
+        "1e-3 ... 1e-2": (0, 1, 0, 0),
+        "1e-2 ... 1e-1": (1, 0, 0, 1),
+        "1e-1 ... 1e0": (1, 1, 0, 0),
+        "1e0 ... 1e1": (1, 1, 0, 0),
+        "1e1 ... 1e2": (1, 0, 0, 0),
     }
-    assert bench.summary(rows) == "2 runs, 10 comparisons, 1 false alarms"
+    assert bench.summary(rows) == "3 runs, 13 comparisons, 1 false alarms"
+
+
+def test_every_pair_is_compiled_once_and_in_the_slow_mode_with_each_number_of_threads() -> None:
+    once = [name for n in bench.THREADS for name, _ in bench.DEFAULT.to_compile(n)]
+    assert sorted(once) == sorted(bench.EQUAL)
+    assert {name for name, _ in bench.SLOW.to_compile(1)} == {name for name, _ in bench.SLOW.to_compile(2)} == {*once}
+    assert sum(bench.DEFAULT.runs(n) for n in bench.THREADS) >= 500
+
+
+@pytest.mark.slow
+def test_a_compiled_run_compares_each_side_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xcheck.sides.torch_side import TorchRunner
+
+    monkeypatch.setattr(TorchRunner, "modes", lambda self: ())  # compiling with PyTorch takes half a minute
+    plan = replace(TINY, seeds=0, compiled=1, stride=1)
+    (row,) = bench.alarms(plan, 1)
+    assert (row["mode"], row["verdict"]) == ("compiled", "EQUIVALENT"), row["report"]
+    assert {*row["ratios"]} == {"float64", "float32"}
+    assert row["worst"]["float64"]["phase"] == "modes"
 
 
 @pytest.mark.parametrize("verdict", ["DIFFERENT", "INCONCLUSIVE", "NUMERIC"])
 def test_any_verdict_but_equivalent_is_an_alarm(verdict: str) -> None:
     rows = [a_run(float64=(0.1,)), a_run(verdict)]
     assert len(bench.false_alarms(rows)) == 1
-    assert sheet(rows, "False alarms").rows[-1][:4] == ("all", "2", "1", f"1 {verdict}")
+    assert sheet(rows, "False alarms").rows[-1][:5] == ("all", "2", "0", "1", f"1 {verdict}")
 
 
 def test_alarms_are_listed_with_their_worst_place() -> None:
@@ -146,7 +168,7 @@ def test_a_process_that_fails_is_not_passed_over() -> None:
 
 @pytest.mark.slow
 def test_the_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--quick", "--seeds", "1", "--only", "SGD with momentum", "--only", "learning rate"]
+    few = ["--quick", "--seeds", "1", "--compiled", "0", "--only", "SGD with momentum", "--only", "learning rate"]
     rows, page = tmp_path / "rows.json", tmp_path / "page.md"
     assert bench.main([*few, "--json", str(rows), "--write", "--page", str(page)]) == 0
     assert "2 runs" in capsys.readouterr().out
@@ -154,7 +176,7 @@ def test_the_exit_code_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert sorted(row["threads"] for row in written if row["kind"] == "run") == [1, 2]
     assert [row["smallest"] for row in written if row["kind"] == "setting"] == [1e-6]
     assert "| learning rate |" in page.read_text()
-    assert bench.main(["--quick", "--seeds", "1", "--only", "none of them", "--plant"]) == 1
+    assert bench.main(["--quick", "--seeds", "1", "--compiled", "0", "--only", "none of them", "--plant"]) == 1
     printed = capsys.readouterr().out
     assert printed.count("FALSE ALARM, DIFFERENT: planted fault") == 2
     assert "2 runs" in printed
