@@ -80,3 +80,9 @@ def test_many_uses_that_do_not_fit_are_one_group_before_it_takes_long():
     right[-1] = sum(left) - sum(right[:-1])
     assert len(left) * len(right) > MOST
     assert paired(left, right, agree=True) == [(tuple(range(90)), tuple(range(80)))]
+
+
+def test_uses_that_are_zero_but_for_rounding_stay_in_order():
+    noise = np.random.default_rng(0).standard_normal((4, 3)) * 1e-17
+    assert paired(noise[:2], noise[2:], agree=True, floor=1.0) == [((0,), (0,)), ((1,), (1,))]
+    assert paired(noise[:2], noise[2:], agree=True) != [((0,), (0,)), ((1,), (1,))]

@@ -77,7 +77,7 @@ MOST = 4096
 """Sums of uses that are tried at most to see how two groupings fit."""
 
 
-def paired(left: Sequence[Array], right: Sequence[Array], *, agree: bool) -> list[Group]:
+def paired(left: Sequence[Array], right: Sequence[Array], *, agree: bool, floor: float = 0.0) -> list[Group]:
     """Which uses of one side are which of the other: by order first, by value where the order does not fit.
 
     Two calls of one side may be one call of the other, so uses may belong together in groups. A use of gradient zero
@@ -86,8 +86,9 @@ def paired(left: Sequence[Array], right: Sequence[Array], *, agree: bool) -> lis
     Args:
         left, right: gradients of each use, all of one shape, in the order of the forward passes.
         agree: whether all of them have the same sum on both sides.
+        floor: least size of a gradient that is told from zero.
     """
-    allowed = CLOSE * max((float(np.abs(g).max(initial=0)) for g in (*left, *right)), default=0.0)
+    allowed = CLOSE * max(floor, *(float(np.abs(g).max(initial=0)) for g in (*left, *right)))
     if len(left) == len(right) and all(_gap(a, b) <= allowed for a, b in zip(left, right, strict=True)):
         return [((i,), (i,)) for i in range(len(left))]
     groups: list[Group] = []

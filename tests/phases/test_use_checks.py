@@ -135,3 +135,30 @@ def test_a_doubled_gradient_is_no_split_of_itself():
     plan, step = shared(total=2.0)
     assert said(plan, step) == {}
     assert len(unsplit(plan, step)) == 1
+
+
+def test_a_use_whose_gradient_is_zero_but_for_rounding_is_measured_against_the_others():
+    plan, step = shared()
+    rng = np.random.default_rng(0)
+
+    def tiny(record, path):
+        noise = 1e-17 * rng.standard_normal((2, *record.gradients[path].shape))
+        uses = {"a (call 1)": noise[0], "a (call 2)": noise[1]}
+        return replace(record, gradients={**record.gradients, path: noise.sum(axis=0)}, uses={path: uses})
+
+    reference = replace(
+        step.reference,
+        record=tiny(step.reference.record, W),
+        twins=tuple(tiny(twin, W) for twin in step.reference.twins),
+    )
+    checks = use_checks(plan, replace(step, reference=reference, follower=tiny(step.follower, K)), "float64")
+    assert {c.verdict for c in checks} == {"EQUIVALENT"}
+    assert len(checks) == 4
+
+
+def test_where_no_use_fits_the_whole_gradient_says_it_all():
+    plan, step = shared(PARTS[:2] / PARTS[:2].sum())
+    uses = {f"keras (call {n})": 3.0 * n * step.follower.gradients[K] for n in (1, 2, 3)}
+    gradients = {**step.follower.gradients, K: sum(uses.values())}
+    found = said(plan, replace(step, follower=replace(step.follower, gradients=gradients, uses={K: uses})))
+    assert list(found) == [f"uses of {W} sum to its gradient", f"uses of {K} sum to its gradient"]

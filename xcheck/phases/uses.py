@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -72,59 +73,72 @@ def use_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     if precision != "float64":
         return []
     frame = Frame("gradient", precision, step.number, plan.reference, terms_of(step))
+    found = splits(plan, step.reference.record, step.follower)
+    floor = _floor(found, step.reference.record)
     checks: list[Check] = []
-    for split in splits(plan, step.reference.record, step.follower):
-        sums = [_sum_check(frame, split, side) for side in (plan.reference, plan.follower)]
+    for split in found:
+        sums = [_sum_check(frame, split, side, floor) for side in (plan.reference, plan.follower)]
         if all(c is None or c.verdict is Verdict.EQUIVALENT for c in sums):
             checks += [c for c in sums if c is not None]
-            checks += _by_use(plan, frame, split, step.reference.twins)
+            checks += _by_use(plan, frame, split, step.reference.twins, floor)
     return checks
+
+
+def _floor(found: Sequence[Split], record: StepRecord) -> float:
+    """The least scale: a use may have a gradient of zero, as the bias before a normalization has."""
+    wholes = [rms(g) for g in record.gradients.values() if g is not None]
+    uses = [rms(g) for split in found for g in split.uses.values()]
+    return max(statistics.median([size for size in sizes if size > 0] or [0.0]) for sizes in (wholes, uses))
 
 
 def unsplit(plan: MatchPlan, step: StepPair) -> list[str]:
     """One line per parameter whose uses, as far as they were seen, do not sum to its gradient."""
     frame = Frame("gradient", "float64", step.number, plan.reference, terms_of(step))
     notes: list[str] = []
-    for split in splits(plan, step.reference.record, step.follower):
+    found = splits(plan, step.reference.record, step.follower)
+    floor = _floor(found, step.reference.record)
+    for split in found:
         for side in (plan.reference, plan.follower):
-            found = _sum_check(frame, split, side)
-            if found is not None and found.error is not None and found.verdict is not Verdict.EQUIVALENT:
+            summed = _sum_check(frame, split, side, floor)
+            if summed is not None and summed.error is not None and summed.verdict is not Verdict.EQUIVALENT:
                 notes.append(
                     f"the gradient of {split.match.name(side)} is not split by use: what was seen of its uses on the "
-                    f"{side} side misses the whole by {found.error:.1e} of the largest, allowed {found.allowed:.1e}"
+                    f"{side} side misses the whole by {summed.error:.1e} of the largest, allowed {summed.allowed:.1e}"
                 )
     return notes
 
 
-def _sum_check(frame: Frame, split: Split, side: SideName) -> Check | None:
+def _sum_check(frame: Frame, split: Split, side: SideName, floor: float) -> Check | None:
     of_reference = side == frame.reference
     whole, uses = (split.total, split.uses) if of_reference else (split.other, split.other_uses)
     if WHOLE in uses:
         return None
     path = split.match.name(side)
     sides = (path, None) if side == "torch" else (None, path)
-    largest = max(rms(g) for g in uses.values())
+    largest = max(floor, *(rms(g) for g in uses.values()))
     item = Item(f"uses of {path} sum to its gradient", *sides, whole, _sum(uses.values()), source=largest)
     return replace(compare_items(frame, [item], floor=largest)[0], detail=f"{len(uses)} uses on the {side} side")
 
 
-def _by_use(plan: MatchPlan, frame: Frame, split: Split, twins: Sequence[StepRecord]) -> list[Check]:
+def _by_use(plan: MatchPlan, frame: Frame, split: Split, twins: Sequence[StepRecord], floor: float) -> list[Check]:
     mine, theirs = list(split.uses), list(split.other_uses)
-    largest = max(rms(g) for g in (*split.uses.values(), *split.other_uses.values()))
+    largest = max(floor, *(rms(g) for g in (*split.uses.values(), *split.other_uses.values())))
     piece = split.match.piece(plan.reference)
     wholes = tuple(piece.total(twin.gradients.get) for twin in twins)
     whole = Item(piece.name, None, None, split.total, split.other, wholes, source=largest)
     agree = compare_items(frame, [whole], floor=largest)[0].verdict is Verdict.EQUIVALENT
-    groups = paired(list(split.uses.values()), list(split.other_uses.values()), agree=agree)
-    checks = _judged(plan, frame, split, twins, groups)
+    groups = paired(list(split.uses.values()), list(split.other_uses.values()), agree=agree, floor=floor)
+    if not any(mine and theirs for mine, theirs in groups):
+        return []  # nothing fits: the whole says as much
+    checks = _judged(plan, frame, split, twins, groups, floor)
     if agree and any(c.verdict is not Verdict.EQUIVALENT for c in checks):
         everything = tuple(range(len(mine))), tuple(range(len(theirs)))
-        return _judged(plan, frame, split, twins, [everything])
+        return _judged(plan, frame, split, twins, [everything], floor)
     return checks
 
 
 def _judged(
-    plan: MatchPlan, frame: Frame, split: Split, twins: Sequence[StepRecord], groups: Sequence[Group]
+    plan: MatchPlan, frame: Frame, split: Split, twins: Sequence[StepRecord], groups: Sequence[Group], floor: float
 ) -> list[Check]:
     """One check per group; those with uses on both sides are measured."""
     mine, theirs = list(split.uses), list(split.other_uses)
@@ -152,7 +166,7 @@ def _judged(
         )
         counts = f"{len(left)} on the {plan.reference} side, {len(right)} on the {plan.follower} side"
         details.append("" if len(left) <= 1 and len(right) <= 1 else f"uses that are the same in sum: {counts}")
-    judged = compare_items(frame, items)
+    judged = compare_items(frame, items, floor)
     lost = "no use on the {} side has this gradient"
     return [
         replace(check, detail=check.detail or detail)
