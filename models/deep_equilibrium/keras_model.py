@@ -43,7 +43,7 @@ class Block(keras.layers.Layer):
         self.width = width
         self.small = keras.initializers.RandomNormal(stddev=0.1 / width**0.5)
 
-    def build(self, *_) -> None:
+    def build(self, input_shape) -> None:
         self.kernel = self.add_weight(shape=(self.width, self.width), initializer=self.small, name="kernel")
 
     def call(self, z, x):
@@ -68,8 +68,8 @@ class FixedPoint(keras.layers.Layer):
         self.gradient = gradient
         self.block = Block(width, name="block")
 
-    def build(self, shape) -> None:
-        self.block.build()
+    def build(self, input_shape) -> None:
+        self.block.build(None)
 
     def call(self, x):
         # x: (B, W)

@@ -40,10 +40,10 @@ class UpdateBlock(keras.layers.Layer):
         self.candidate = keras.layers.Conv2D(channels, 3, padding="same", name="candidate")
         self.change = keras.layers.Conv2D(1, 3, padding="same", name="change")
 
-    def build(self, h_shape, *_) -> None:
+    def build(self, input_shape, *_) -> None:
         for layer in (self.update, self.reset, self.candidate):
-            layer.build((*h_shape[:-1], 2 * self.channels + 1))
-        self.change.build(h_shape)
+            layer.build((*input_shape[:-1], 2 * self.channels + 1))
+        self.change.build(input_shape)
 
     def call(self, h, features, estimate):
         # h, features: (B, H, W, C); estimate: (B, H, W, 1)
@@ -73,9 +73,8 @@ def build(config: Config) -> keras.Model:
     return keras.Model(image, keras.ops.squeeze(keras.ops.stack(estimates, 1), -1))  # (B, K, H, W)
 
 
-def sequence_loss(truth, estimates, gamma: float = 0.8, newest_first: bool = False):
+def sequence_loss(truth, estimates, iterations: int, gamma: float = 0.8, newest_first: bool = False):
     """Mean absolute error of each iteration, the last one weighted 1, the one before it gamma, and so on."""
     each = keras.ops.mean(keras.ops.abs(estimates - truth), (2, 3))  # (B, K)
-    k = each.shape[1]
-    weights = [gamma ** (i if newest_first else k - 1 - i) for i in range(k)]
-    return keras.ops.sum(each * keras.ops.convert_to_tensor(weights, each.dtype), axis=1)  # (B,)
+    age = range(iterations) if newest_first else reversed(range(iterations))
+    return sum(gamma**n * each[:, i] for i, n in enumerate(age))  # (B,)

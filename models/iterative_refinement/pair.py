@@ -51,7 +51,7 @@ def pair(
     def keras_loss(truth, estimates):
         from .keras_model import sequence_loss
 
-        return sequence_loss(truth, estimates, gamma, keras_newest_first)
+        return sequence_loss(truth, estimates, iterations, gamma, keras_newest_first)
 
     weight_map = affine("features", "features") | affine("start", "start")
     for layer in ("update", "reset", "candidate", "change"):

@@ -70,7 +70,8 @@ class Refinement(nn.Module):
 def sequence_loss(estimates: torch.Tensor, truth: torch.Tensor, gamma: float = 0.8) -> torch.Tensor:
     """Mean absolute error of each iteration, the last one weighted 1, the one before it gamma, and so on."""
     each = (estimates - truth).abs().mean((0, 2, 3))  # (K,)
-    return sum(gamma ** (len(each) - 1 - i) * each[i] for i in range(len(each)))
+    weights = gamma ** torch.arange(len(each) - 1, -1, -1).to(each)
+    return (weights * each).sum()
 
 
 def build(config: Config) -> Refinement:

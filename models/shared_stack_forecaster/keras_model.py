@@ -44,10 +44,10 @@ class Block(keras.layers.Layer):
         self.backcast = keras.layers.Dense(past, use_bias=False, name="backcast")
         self.forecast = keras.layers.Dense(future, use_bias=False, name="forecast")
 
-    def build(self, shape) -> None:
-        self.hidden_0.build(shape)
+    def build(self, input_shape) -> None:
+        self.hidden_0.build(input_shape)
         for layer in (self.hidden_1, self.backcast, self.forecast):
-            layer.build((shape[0], self.sizes["width"]))
+            layer.build((input_shape[0], self.sizes["width"]))
 
     def call(self, x):
         # x: (B, T)
@@ -62,7 +62,7 @@ class Block(keras.layers.Layer):
 class Scale(keras.layers.Layer):
     """One number that multiplies the forecast."""
 
-    def build(self, *_) -> None:
+    def build(self, input_shape) -> None:
         self.scale = self.add_weight(shape=(1,), initializer="ones", name="scale")
 
     def call(self, forecast):

@@ -17,7 +17,7 @@ from typing import Literal
 
 import keras
 
-from ..batch_norm import BatchNorm
+from ..keras_layers import BatchNorm
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,15 @@ class SlimmableConv(keras.layers.Layer):
         self.inputs, self.outputs = inputs, outputs
         self.slices = slices
 
-    def build(self, *_) -> None:
+    def build(self, input_shape) -> None:
         self.kernel = self.add_weight(shape=(3, 3, self.inputs, self.outputs), name="kernel")
 
     def call(self, x, outputs: int):
         # x: (B, H, W, C), of the first C input channels; kernel: (3, 3, inputs, outputs)
-        kernel = keras.ops.convert_to_tensor(self.kernel)
         if self.slices == "first":
-            kernel = kernel[:, :, : x.shape[-1], :outputs]
+            kernel = self.kernel[:, :, : x.shape[-1], :outputs]
         else:
-            kernel = kernel[:, :, -x.shape[-1] :, -outputs:]
+            kernel = self.kernel[:, :, -x.shape[-1] :, -outputs:]
         return keras.ops.conv(x, kernel, padding="same")
 
     def get_config(self):
@@ -66,13 +65,13 @@ class SlimmableDense(keras.layers.Layer):
         super().__init__(**options)
         self.inputs, self.units = inputs, units
 
-    def build(self, *_) -> None:
+    def build(self, input_shape) -> None:
         self.kernel = self.add_weight(shape=(self.inputs, self.units), name="kernel")
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
 
     def call(self, x):
         # x: (B, C); kernel: (inputs, K)
-        return x @ keras.ops.convert_to_tensor(self.kernel)[: x.shape[-1]] + self.bias
+        return x @ self.kernel[: x.shape[-1]] + self.bias
 
     def get_config(self):
         return {**super().get_config(), "inputs": self.inputs, "units": self.units}

@@ -44,10 +44,10 @@ def pair(
         return keras.ops.mean(each, axis=-1) if keras_averaged else keras.ops.sum(each, axis=-1)
 
     weight_map = {
-        "conv_0.weight": ("conv_0/kernel", "conv"),
-        "conv_1.weight": ("conv_1/kernel", "conv"),
-        "head.weight": ("head/kernel", "transpose"),
-        "head.bias": "head/bias",
+        "conv_0.whole.weight": ("conv_0/kernel", "conv"),
+        "conv_1.whole.weight": ("conv_1/kernel", "conv"),
+        "head.whole.weight": ("head/kernel", "transpose"),
+        "head.whole.bias": "head/bias",
     }
     for layer in (0, 1):
         for i in range(len(widths)):

@@ -24,23 +24,28 @@ class Config:
     classes: int = 10
 
 
-class SlimmableConv(nn.Conv2d):
+class SlimmableConv(nn.Module):
     """A 3x3 convolution that can be used with fewer channels than it has."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, padding=1, bias=False)
+        super().__init__()
+        self.whole = nn.Conv2d(inputs, outputs, 3, bias=False)
 
     def forward(self, x: torch.Tensor, outputs: int) -> torch.Tensor:
         # x: (B, C, H, W), of the first C input channels; weight: (outputs, inputs, 3, 3)
-        return F.conv2d(x, self.weight[:outputs, : x.shape[1]], padding=1)
+        return F.conv2d(x, self.whole.weight[:outputs, : x.shape[1]], padding=1)
 
 
-class SlimmableLinear(nn.Linear):
+class SlimmableLinear(nn.Module):
     """A linear layer that can be used with fewer inputs than it has."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.whole = nn.Linear(inputs, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # x: (B, C); weight: (K, inputs)
-        return F.linear(x, self.weight[:, : x.shape[-1]], self.bias)
+        return F.linear(x, self.whole.weight[:, : x.shape[-1]], self.whole.bias)
 
 
 class Slimmable(nn.Module):

@@ -24,5 +24,5 @@ def test_the_usual_failures_are_found(checked, variant):
 def test_a_mean_over_the_widths_halves_every_gradient(checked):
     result = checked(f"{NAME}:AVERAGED", steps=1)
     wrong = [c for c in result.checks if c.phase == "gradient" and c.verdict == "DIFFERENT" and c.torch]
-    assert {c.name for c in wrong} >= {"conv_0.weight", "conv_1.weight", "head.weight"}
+    assert {c.name for c in wrong} >= {"conv_0.whole.weight", "conv_1.whole.weight", "head.whole.weight"}
     assert all(c.keras_value == pytest.approx(c.torch_value / 2) for c in wrong if c.metric == "element")
