@@ -59,12 +59,15 @@ def affine(torch: str, keras: str) -> dict[str, str]:
     return {f"{torch}.weight": f"{keras}/kernel", f"{torch}.bias": f"{keras}/bias"}
 
 
-def minibatches(load: Callable[[], Data], batch_size: int = 16) -> Callable[[int], Iterator[xcheck.Batch]]:
+def minibatches(
+    load: Callable[[], Data], batch_size: int = 16, change: Callable[[Any], Any] | None = None
+) -> Callable[[int], Iterator[xcheck.Batch]]:
     """A pair's `batches`: rows of a data set, drawn anew for each batch.
 
     Args:
         load: () -> (inputs, targets); inputs are one array (N, ...) or a tuple of them.
         batch_size: rows per batch.
+        change: of the inputs that were drawn; for what would be too large for the whole set.
     """
 
     def batches(seed: int) -> Iterator[xcheck.Batch]:
@@ -73,7 +76,7 @@ def minibatches(load: Callable[[], Data], batch_size: int = 16) -> Callable[[int
         while True:
             rows = rng.choice(len(targets), batch_size, replace=False)
             chosen = tuple(part[rows] for part in inputs) if isinstance(inputs, tuple) else inputs[rows]
-            yield xcheck.Batch(chosen, targets[rows])
+            yield xcheck.Batch(change(chosen) if change else chosen, targets[rows])
 
     return batches
 
@@ -82,15 +85,24 @@ def digits(image_size: int = 8) -> Data:
     """scikit-learn's handwritten digits: images (N, H, W, 1) in 0..1, and labels (N,).
 
     Args:
-        image_size: H and W. Each of the 8x8 pixels becomes a square, and a black margin makes up the rest.
+        image_size: H and W, see `enlarged`.
     """
     from sklearn.datasets import load_digits
 
     data: Any = load_digits()
+    return enlarged(data.images[..., None] / 16.0, image_size), data.target.astype(np.int64)
+
+
+def enlarged(images: Any, image_size: int) -> Any:
+    """Images (N, 8, 8, C) as (N, H, W, C): each pixel becomes a square, and a black margin makes up the rest.
+
+    Args:
+        images: to enlarge.
+        image_size: H and W.
+    """
     scale, margin = divmod(image_size, 8)
-    images = np.kron(data.images / 16.0, np.ones((1, scale, scale)))
     pad = (margin // 2, margin - margin // 2)
-    return np.pad(images, ((0, 0), pad, pad))[..., None], data.target.astype(np.int64)
+    return np.pad(images.repeat(scale, axis=1).repeat(scale, axis=2), ((0, 0), pad, pad, (0, 0)))
 
 
 def flat_digits(inputs: int = 64) -> Data:

@@ -182,7 +182,7 @@ def sweep_pairs(
             status.update(f"{len(done)} of {len(tasks)}: {outcome.task.label} {outcome.verdict}")
     order = [task.label for task in tasks]
     done.sort(key=lambda outcome: order.index(outcome.task.label))
-    Console().print(table(done))
+    Console(width=None if sys.stdout.isatty() else QUIET_WIDTH).print(table(done))
     print("", *complaints(done), f"{summary(done)}; {time.perf_counter() - started:.0f} s", sep="\n")
     print(f"written: {out}/*/result.json")
     raise typer.Exit(_exit_code_of_all(done, expect))

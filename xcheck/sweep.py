@@ -243,8 +243,8 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     """One row per outcome: pair, verdict, whether it is what the pair declares, worst phase, seconds."""
     made = Table(box=None, pad_edge=False)
     for column in ("pair", "verdict", "expectation", "worst phase"):
-        made.add_column(column, overflow="fold")
-    made.add_column("seconds", justify="right")
+        made.add_column(column, no_wrap=True, overflow="ignore")
+    made.add_column("seconds", justify="right", no_wrap=True)
     for outcome in outcomes:
         held = "held" if outcome.held else "NOT held"
         made.add_row(outcome.task.label, outcome.verdict, held, outcome.worst, f"{outcome.seconds:.1f}")

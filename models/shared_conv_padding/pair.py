@@ -9,18 +9,27 @@ import numpy as np
 
 import xcheck
 
-from ..common import affine, builders, channels_first, digits, minibatches, optimizers
+from ..common import affine, builders, channels_first, digits, enlarged, minibatches, optimizers
 
 
-def pair(image_size: int = 12, filters: int = 8, from_logits: bool = True) -> xcheck.Pair:
-    """The pair at any size, 299 and 64 being the original; `from_logits` is how the loss reads the output."""
+def pair(image_size: int = 12, filters: int = 8, batch_size: int = 16, from_logits: bool = True) -> xcheck.Pair:
+    """The pair at any size.
+
+    Args:
+        image_size: 299 in the original.
+        filters: 64 in the original.
+        batch_size: rows per batch.
+        from_logits: how the loss reads the output; False is the original.
+    """
     build_torch, uncompiled = builders(__name__, image_size=image_size, filters=filters)
     torch_optimizer, keras_optimizer = optimizers("Adam", learning_rate=1e-3)
 
     def data():
-        images, labels = digits(image_size)
-        images = images - images.mean(axis=0)  # so that the outputs lie on both sides of zero
-        return np.repeat(images, 3, axis=-1), (labels[:, None] % 2 == 0).astype(np.float64)
+        images, labels = digits()
+        return images - images.mean(axis=0), (labels[:, None] % 2 == 0).astype(np.float64)  # outputs around zero
+
+    def coloured(images):
+        return np.repeat(enlarged(images, image_size), 3, axis=-1)
 
     def torch_loss(outputs, targets):
         from torch.nn import functional as F
@@ -42,7 +51,7 @@ def pair(image_size: int = 12, filters: int = 8, from_logits: bool = True) -> xc
         name="shared_conv_padding" + ("" if from_logits else "_as_written"),
         torch=xcheck.TorchSide(build_torch, loss=torch_loss, optimizer=torch_optimizer, prepare=channels_first),
         keras=xcheck.KerasSide(build_keras),
-        batches=minibatches(data),
+        batches=minibatches(data, batch_size, coloured),
         weight_map={
             "same.weight": ("shared_conv/kernel", "conv"),
             "same.bias": "shared_conv/bias",

@@ -29,3 +29,17 @@ def checked() -> Any:
         return _checked(spec, steps)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def uses() -> Any:
+    """(result, parameter) -> the names of its uses, each of which agrees in every step and all of which sum up."""
+
+    def agreeing(result: xcheck.Result, parameter: str) -> list[str]:
+        of_it = [c for c in result.checks if c.phase == "gradient" and c.torch and c.torch.startswith(parameter)]
+        assert all(c.verdict == "EQUIVALENT" for c in of_it)
+        assert any(c.name == f"uses of {parameter} sum to its gradient" for c in of_it)
+        head = f"{parameter} via "
+        return [c.name.removeprefix(head) for c in of_it if c.step == 1 and c.name.startswith(head)]
+
+    return agreeing

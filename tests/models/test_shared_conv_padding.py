@@ -20,6 +20,10 @@ def test_the_pair_is_the_same_computation(checked, variant):
     }
 
 
+def test_the_gradient_is_the_sum_of_both_paddings(checked, uses):
+    assert uses(checked(NAME), "same.weight") == ["same (call 1)", "valid (call 1)"]
+
+
 def test_as_written_some_outputs_are_clipped_and_some_are_not(checked):
     pair = load_pair(f"{NAME}:AS_WRITTEN")
     batch = next(pair.batches(0))

@@ -18,6 +18,13 @@ def test_the_square_form_trains_as_one_weight(checked, variant):
     assert result.coverage["parameters"] == {"matched": 4, "waived": 0, "unmatched": 0}
 
 
+@pytest.mark.parametrize(("variant", "calls"), [("PAIR", 2), ("THREE_USES", 3)])
+def test_the_gradient_is_split_by_use(checked, uses, variant, calls):
+    for part in ("weight", "bias"):
+        found = uses(checked(f"{NAME}:{variant}"), f"shared.{part}")
+        assert found == [f"shared (call {i + 1})" for i in range(calls)]
+
+
 def test_as_written_the_error_names_both_shapes(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("XCHECK_MODELS", "models")
     with pytest.raises(SystemExit) as ended:

@@ -22,6 +22,10 @@ def test_the_corrected_subclass_is_the_same_computation(checked):
     assert result.coverage["parameters"] == {"matched": 4, "waived": 0, "unmatched": 0}
 
 
+def test_the_gradient_of_the_corrected_subclass_is_the_sum_of_two_uses(checked, uses):
+    assert uses(checked(f"{NAME}:CORRECTED"), "dense.weight") == ["dense (call 1)", "dense (call 2)"]
+
+
 def test_what_was_claimed_to_share_is_two_layers(checked):
     result = checked(f"{NAME}:TWO_LAYERS")
     assert result.verdict == "EQUIVALENT", result.report()

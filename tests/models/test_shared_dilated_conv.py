@@ -21,6 +21,12 @@ def test_the_pair_is_one_kernel_and_one_bias(checked, variant):
     assert all(len(tie.torch) == 3 for tie in result.ties)
 
 
+def test_the_gradient_is_the_sum_of_three_uses(checked, uses):
+    for part in ("weight", "bias"):
+        found = uses(checked(NAME), f"branches.0.{part}")
+        assert found == [f"branches.{i} (call 1)" for i in range(3)]
+
+
 def test_adam_of_pytorch_is_another_formula(checked):
     result = checked(f"{NAME}:PLAIN_ADAM", steps=1)
     assert result.expectation["held"], result.report()

@@ -29,6 +29,12 @@ def test_the_data_loss_and_the_penalty_are_compared_apart(checked, variant):
     assert names == {"data", "penalty", "penalty/models.0.0.weight", "total"}
 
 
+@pytest.mark.parametrize(("variant", "calls"), [("PAIR", 2), ("THREE_USES", 3), ("NESTED", 2)])
+def test_the_gradient_is_the_sum_of_all_uses_and_one_penalty(checked, uses, variant, calls):
+    found = uses(checked(f"{NAME}:{variant}"), "models.0.0.weight")
+    assert found == [*(f"models.0.0 (call {i + 1})" for i in range(calls)), "penalty"]
+
+
 def test_the_penalty_of_the_report_is_one_and_not_two(checked):
     result = checked(f"{NAME}:COUNTED_PER_USE")
     assert term(result, "penalty") == (2.0, 1.0)
