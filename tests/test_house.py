@@ -43,9 +43,9 @@ FLOORS = (
         "optim",
         "quiet",
     ),
-    ("pair", "matching", "ties", "compare", "judge", "align", "causes"),
+    ("pair", "matching", "ties", "compare", "judge", "align", "reload", "causes"),
     ("sides",),
-    ("lockstep", "phases", "export"),
+    ("lockstep", "saving", "phases", "export"),
     ("findings", "choose", "check", "golden", "importing"),
     ("loading", "scaffold", "sweep", "report", "cli", "cli_onnx", "pytest_plugin", "__main__", "__init__"),
 )

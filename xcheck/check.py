@@ -31,18 +31,19 @@ from .lockstep import (
 )
 from .matching import MatchPlan, SideName, other_side, plan_from_map
 from .pair import Pair
+from .persistence import persistence
 from .result import PHASES, Check, Result, Verdict
 from .sides.base import Runner
 from .ties import ties
 from .tolerance import TWINS
 from .trace import State
 
-AVAILABLE = ("inventory", "initialization", "sync", *phase.STEP_PHASES, "trajectory", "modes", "export")
-"""The phases this version has, in order."""
-
 ON_REQUEST = ("modes", "persistence", "export")
 """Phases that run only where the call or the pair asks for them: compiling and exporting take longer than everything
 else, and say something about each side rather than about the port."""
+
+AVAILABLE = ("inventory", "initialization", "sync", *phase.STEP_PHASES, "trajectory", *ON_REQUEST)
+"""The phases this version has, in order."""
 
 EVERY = "all"
 """Asks for every phase there is."""
@@ -108,6 +109,8 @@ def check(
                 trajectory(findings, sides, plan, free_steps)
             if "modes" in findings.phases:
                 modes(findings, sides, "float32" in precision)
+            if "persistence" in findings.phases:
+                persistence(findings, sides)
             if "export" in findings.phases:
                 export(findings, sides, plan)
     return findings.result()

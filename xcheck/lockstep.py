@@ -114,7 +114,7 @@ def _keys(batch: Batch) -> tuple[Any, ...]:
 
 
 def reference_steps(
-    runner: Runner, batches: Iterable[Batch], *, precision: str, seed: int, twins: int = TWINS
+    runner: Runner, batches: Iterable[Batch], *, precision: str, seed: int, twins: int = TWINS, first: int = 1
 ) -> Iterator[ReferenceStep]:
     """Train the reference freely, and each step again from perturbed starts.
 
@@ -124,8 +124,9 @@ def reference_steps(
         precision: sets the size of the perturbation.
         seed: of the perturbations.
         twins: perturbed runs per step.
+        first: number of the first step.
     """
-    for number, batch in enumerate(batches, 1):
+    for number, batch in enumerate(batches, first):
         start = runner.snapshot()
         record = runner.step(number, batch)
         if record.after.ties != record.before.ties:  # there is no way back, and no way on

@@ -11,6 +11,9 @@ from . import step
 from .export import export_checks as export_checks
 from .initialization import initialization_checks as initialization_checks
 from .modes import mode_checks as mode_checks
+from .persistence import persistence_checks as persistence_checks
+from .persistence import persistence_notes as persistence_notes
+from .persistence import stopped as stopped
 from .setup import inventory_checks as inventory_checks
 from .setup import sync_checks as sync_checks
 from .step import silent_gradients as silent_gradients

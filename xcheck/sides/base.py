@@ -9,7 +9,7 @@ import re
 import traceback
 import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +22,7 @@ from ..errors import UserCodeError, XcheckError
 from ..inventory import Inventory
 from ..matching import SideName
 from ..pair import Batch, Prepare
+from ..reload import Route
 from ..trace import Array, Arrays, State, StepRecord
 
 EAGER = "eager"
@@ -87,6 +88,10 @@ class Runner(Protocol):
         """
         ...
 
+    def persistence(self) -> Persistence:
+        """The ways to save this side and to load it again."""
+        ...
+
     def exporter(self) -> Exporter:
         """Writes the model, as it is now, to ONNX."""
         ...
@@ -126,6 +131,57 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Undo global settings and free what is held."""
+        ...
+
+
+class Loaded(NamedTuple):
+    """A side after a route.
+
+    Attributes:
+        runner: over the model that was loaded.
+        optimizer_kept: its optimizer has the state of the one that was saved.
+        remarks: what a reader should know besides.
+        orphans: how many parameters its optimizer trains that its model does not have.
+    """
+
+    runner: Any
+    optimizer_kept: bool
+    remarks: Sequence[str] = ()
+    orphans: int = 0
+
+
+class Persistence(Protocol):
+    """How one side is saved and loaded."""
+
+    routes: Sequence[Route]
+
+    def reload(self, route: Route, folder: Path, batch: Batch) -> Loaded:
+        """Save the side as it is and load it into a model of its own.
+
+        Args:
+            route: one of `routes`.
+            folder: to write to.
+            batch: what a model that is made anew may be built with.
+
+        Raises:
+            UserCodeError: the route does not take this model.
+        """
+        ...
+
+    def restarted(self) -> AbstractContextManager[None]:
+        """While the block runs the side trains with a fresh optimizer."""
+        ...
+
+    def unsaved(self, route: Route) -> Sequence[str]:
+        """Paths of what the side holds and a route leaves out."""
+        ...
+
+    def attributes(self) -> Mapping[str, Any]:
+        """What the model holds in plain attributes besides its parameters and buffers: numbers, words, arrays."""
+        ...
+
+    def mend(self, attributes: Mapping[str, Any]) -> None:
+        """Set plain attributes to these values, and let the optimizer train what the model has."""
         ...
 
 

@@ -31,6 +31,7 @@ from .keras_export import KerasExporter
 from .keras_initial import promises
 from .keras_memory import read, snapshot, write
 from .keras_observer import Seen, observed, projected_loss
+from .keras_persistence import KerasPersistence
 from .keras_precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .keras_uses import uses
 from .keras_variables import canonical, inventory, to_numpy, unmapped_slots, unwrapped
@@ -298,6 +299,9 @@ class KerasRunner:
                 gradient = seen.gradients.get(key)
                 found[place.path] = None if gradient is None else to_numpy(gradient)
         return found
+
+    def persistence(self) -> KerasPersistence:
+        return KerasPersistence(self)
 
     def exporter(self) -> KerasExporter:
         return KerasExporter(self)

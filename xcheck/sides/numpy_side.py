@@ -6,20 +6,23 @@ with momentum, in either framework's names and layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
 from ..calls import Call, Calls, Swap
 from ..distributions import Distribution
 from ..inventory import Entry, Inventory
 from ..matching import SideName
 from ..pair import Batch, Prepare
+from ..reload import Route
 from ..trace import Array, Arrays, State, StepRecord
-from .base import EAGER, Exported, calling, losses_record, prepared
+from .base import EAGER, Exported, Loaded, calling, losses_record, prepared
 
 Fault = Callable[[StepRecord], StepRecord]
 Write = Callable[[Path, Arrays], None]
@@ -37,6 +40,7 @@ class NumpySide:
         tied: whether the copies are one storage.
         prepare: as on the other sides.
         fault: rewrites each record, to plant a difference in exactly one place.
+        spoil: changes the runner that was loaded from a file, to plant a loss.
         exports: route -> function that writes the parameters to a file as an ONNX model from "x" to one output.
     """
 
@@ -50,6 +54,7 @@ class NumpySide:
     prepare: Prepare | None = None
     fault: Fault | None = None
     extra: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    spoil: Callable[[Any], None] | None = None
     exports: Mapping[str, Write] = field(default_factory=dict[str, Write])
 
 
@@ -163,6 +168,9 @@ class NumpyRunner:
         whole = Call(0, None, "", "Model", 1, {"0": x}, {"output": out} if swapped is None else swapped)
         return inner, whole
 
+    def persistence(self) -> NumpyPersistence:
+        return NumpyPersistence(self)
+
     def exporter(self) -> NumpyExporter:
         return NumpyExporter(self)
 
@@ -185,11 +193,48 @@ class NumpyRunner:
         """Holds nothing."""
 
 
+class NumpyPersistence:
+    """Saves a `NumpyRunner` whole, or its parameters alone."""
+
+    routes: Sequence[Route] = (Route("all", keeps_optimizer=True), Route("parameters"))
+
+
 class NumpyExporter:
     """Lets the functions of `NumpySide.exports` write the model."""
 
     def __init__(self, runner: NumpyRunner) -> None:
         self._runner = runner
+
+    def reload(self, route: Route, folder: Path, batch: Batch) -> Loaded:
+        ours = self._runner
+        save_file(
+            {path: np.ascontiguousarray(value) for path, value in ours.read().parameters.items()}, folder / "model"
+        )
+        made = NumpyRunner(ours.declared, precision=ours.precision, device="cpu", seed=1)
+        made.write(State(load_file(folder / "model")))
+        if route.keeps_optimizer:
+            made.restore(ours.snapshot())
+        if ours.declared.spoil is not None:
+            ours.declared.spoil(made)
+        return Loaded(made, route.keeps_optimizer)
+
+    @contextmanager
+    def restarted(self) -> Generator[None]:
+        kept = self._runner.snapshot()
+        self._runner.restore((kept[0], {}, 0))
+        try:
+            yield
+        finally:
+            self._runner.restore(kept)
+
+    def unsaved(self, route: Route) -> Sequence[str]:
+        return ()
+
+    def attributes(self) -> Mapping[str, Any]:
+        return {"learning_rate": self._runner.declared.learning_rate}
+
+    def mend(self, attributes: Mapping[str, Any]) -> None:
+        self._runner.declared = replace(self._runner.declared, **attributes)
 
     def routes(self) -> Sequence[str]:
         return tuple(self._runner.declared.exports)

@@ -89,11 +89,11 @@ class Memory:
 
     def snapshot(self) -> Any:
         """Everything `restore` needs to repeat what comes next."""
-        kept = {name: copy.deepcopy(part.state_dict()) for name, part in self._stateful().items()}
+        kept = {name: copy.deepcopy(part.state_dict()) for name, part in self.stateful().items()}
         gradients = [None if p.grad is None else p.grad.clone() for p in self.model.parameters()]
         return self.read(), kept, self._updates, dict(self._lr), gradients
 
-    def _stateful(self) -> dict[str, Any]:
+    def stateful(self) -> dict[str, Any]:
         """The optimizer, and what is kept on it that has a state of its own, such as a scheduler."""
         if self.optimizer is None:
             return {}
@@ -107,8 +107,14 @@ class Memory:
             p.grad = None if gradient is None else gradient.clone()
         self._lr = dict(lr)
         self.write(State(state.parameters, state.buffers))
-        for name, part in self._stateful().items():
+        for name, part in self.stateful().items():
             part.load_state_dict(copy.deepcopy(kept[name]))
+
+    def follow(self, other: Memory) -> None:
+        """Take over what another memory knows of the updates so far; the slots themselves stay."""
+        theirs = other.parameters()
+        self._updates = other._updates
+        self._lr = {id(p): other._lr.get(id(theirs.get(path)), 0.0) for path, p in self.parameters().items()}
 
     def _slot(self, key: str) -> Slot | None:
         return find(TORCH, [c.__name__ for c in type(self.optimizer).__mro__], key)

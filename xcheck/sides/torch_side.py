@@ -39,6 +39,7 @@ from .torch_export import TorchExporter
 from .torch_flags import flags, restore_flags, set_flags
 from .torch_memory import Memory
 from .torch_observer import Observer
+from .torch_persistence import TorchPersistence
 from .torch_precision import Float64Throughout
 from .torch_uses import uses
 from .torch_variables import inventory, to_numpy
@@ -340,6 +341,9 @@ class TorchRunner:
 
     def exporter(self) -> TorchExporter:
         return TorchExporter(self)
+
+    def persistence(self) -> TorchPersistence:
+        return TorchPersistence(self)
 
     def environment(self) -> Mapping[str, Any]:
         cuda = torch.cuda.get_device_name() if self.device.type == "cuda" else None

@@ -1,10 +1,11 @@
-"""The tensors in whatever a model takes or returns, by name."""
+"""The tensors in whatever a model takes, returns or keeps, by name."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from types import FunctionType, ModuleType
 from typing import Any
 
 
@@ -96,3 +97,73 @@ def _visit(value: Any, is_tensor: Callable[[Any], bool], name: str, visit: Calla
             object.__setattr__(made, f.name, inner(f.name, getattr(value, f.name)))
         return made
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A value that an object keeps in a plain attribute, or in a container or another object there.
+
+    Attributes:
+        path: attribute names, keys and indices joined by dots.
+        value: a tensor, a number, a word, None, a function, or a tuple of such.
+        owner, key: who keeps it, and under which attribute, key or index.
+    """
+
+    path: str
+    value: Any
+    owner: Any
+    key: Any
+
+    def put(self, value: Any) -> None:
+        """Keep another value in this place."""
+        if isinstance(self.owner, list | dict):
+            self.owner[self.key] = value  # pyright: ignore[reportUnknownMemberType]
+        else:
+            vars(self.owner)[self.key] = value  # past whatever the object does about new attributes
+
+
+def held_values(
+    thing: Any, root: str, skipped: Container[str], is_tensor: Callable[[Any], bool], foreign: Callable[[Any], bool]
+) -> list[Held]:
+    """What an object keeps in plain attributes, and in the containers and objects in them, a few levels down.
+
+    Args:
+        thing: a module or a layer.
+        root: its path.
+        skipped: attributes of the framework's own.
+        is_tensor: tells what is a value, however it looks inside.
+        foreign: tells objects that are not looked into.
+    """
+    found: list[Held] = []
+
+    def visit(owner: Any, key: Any, value: Any, path: str, depth: int) -> None:
+        if is_tensor(value) or _is_plain(value):
+            found.append(Held(path, value, owner, key))
+            return
+        items: list[tuple[Any, Any]] = []
+        if isinstance(value, dict):
+            items = list(value.items())  # pyright: ignore
+        elif isinstance(value, list | tuple):
+            items = list(enumerate(value))  # pyright: ignore
+        elif hasattr(value, "__dict__") and not isinstance(value, type | ModuleType) and not foreign(value):
+            items = _attributes(value)
+        for inner, item in items if depth else ():
+            visit(value, inner, item, f"{path}.{inner}", depth - 1)
+
+    for name, value in _attributes(thing):
+        if name not in skipped:
+            visit(thing, name, value, f"{root}.{name}" if root else name, 3)
+    return found
+
+
+def _attributes(thing: Any) -> list[tuple[Any, Any]]:
+    return list(vars(thing).items())  # pyright: ignore
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_plain(item) for item in value)  # pyright: ignore
+    return value is None or isinstance(value, _PLAIN)
+
+
+_PLAIN = (bool, int, float, str, FunctionType)

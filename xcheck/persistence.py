@@ -1,0 +1,49 @@
+"""The persistence phase: each side is saved and loaded by every route it has, trained on, and told from itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from . import phases as phase
+from .causes.persistence import persistence_causes
+from .choose import Sides
+from .errors import UserCodeError
+from .findings import Findings
+from .lockstep import batches_of
+from .matching import SideName
+from .pair import Batch
+from .phases.persistence import Persisted
+from .saving import after_reload
+from .sides.base import Runner
+
+BOTH: tuple[SideName, SideName] = ("torch", "keras")
+
+
+def persistence(findings: Findings, sides: Sides) -> None:
+    """Each side against itself, by every route, in float64."""
+    for side in BOTH:
+        sides.progress(f"saving and loading the {side} side")
+        tied = {path for tie in findings.ties for path in (tie.torch if side == "torch" else tie.keras)}
+        with sides.open(side) as runner, findings.timed("persistence"):
+            batches = batches_of(findings.pair, findings.seed, 2, fewer=True)
+            routes = every_route(runner, batches, findings.seed, tied)
+        findings.checks += [check for route in routes for check in route.checks]
+        findings.causes += persistence_causes(side, [fault for route in routes for fault in route.faults])
+        findings.notes += phase.persistence_notes(side, routes)
+
+
+def every_route(runner: Runner, batches: Iterable[Batch], seed: int, tied: Collection[str]) -> list[Persisted]:
+    """What is said about each route of a side.
+
+    Args:
+        runner: of the side, freshly built.
+        batches: one or two; the last is that of the step after loading.
+        seed: of the values that are saved.
+        tied: paths whose ties are reported even where the side has a single path for all uses.
+    """
+    return [
+        phase.stopped(runner.side, route, left)
+        if isinstance(left, UserCodeError)
+        else phase.persistence_checks(runner.side, *left, tied)
+        for route, left in after_reload(runner, batches, seed=seed)
+    ]
