@@ -24,7 +24,7 @@ def test_each_route_takes_the_second_step_from_what_was_saved():
     assert [route.name for route in found] == ["all", "parameters"]
     for step, reloaded in found.values():
         assert step.record.step == reloaded.record.step == 2
-        assert len(step.twins) == 2
+        assert step.twins == ()  # where every bit agrees nobody asks for noise
         for path, value in step.record.after.parameters.items():
             np.testing.assert_array_equal(value, reloaded.record.after.parameters[path])
         assert reloaded.mended is None
@@ -71,6 +71,7 @@ def test_what_was_lost_is_set_back_for_a_second_try():
 
     _, found = taken(forget)
     for step, reloaded in found.values():
+        assert len(step.twins) == 2
         assert not np.array_equal(reloaded.record.losses["total"], step.record.losses["total"])
         assert reloaded.mended is not None
         np.testing.assert_array_equal(reloaded.mended.losses["total"], step.record.losses["total"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -17,6 +18,9 @@ from .pair import Batch
 from .reload import Reloaded, Route, carried, equal, same_bits, tie_changes
 from .sides.base import Runner, describe
 from .trace import Array, State
+
+NEXT = 2
+"""The step after loading."""
 
 NUDGE = 2.0**-6
 """How far every parameter is moved before it is saved, relative to itself: enough to make each element its own, and
@@ -37,8 +41,8 @@ def after_reload(
         seed: of the values and the perturbations.
 
     Returns:
-        Per route the step of the run that never stopped, with its twins, and what the route left, or what kept it
-        from running.
+        Per route the step of the run that never stopped, with its twins where the bits differ, and what the route
+        left; or what kept it from running.
     """
     first, *more = batches
     batch = more[0] if more else first
@@ -46,21 +50,22 @@ def after_reload(
     runner.step(1, first, observe=False)
     runner.write(State(_distinct(runner.read().parameters, seed)))
     start, attributes = runner.snapshot(), keeper.attributes()
-    steps: dict[bool, ReferenceStep] = {}
+    steps: dict[tuple[bool, bool], ReferenceStep] = {}
 
     def again() -> None:
         runner.restore(start)
         keeper.mend(attributes)
 
-    def going_on(optimizer_kept: bool) -> ReferenceStep:
-        if optimizer_kept not in steps:
+    def going_on(optimizer_kept: bool, twins: bool) -> ReferenceStep:
+        key = optimizer_kept, twins
+        if key not in steps:
             again()
-            if optimizer_kept:
-                steps[True] = _next_step(runner, batch, seed)
-            else:
-                with keeper.restarted():
-                    steps[False] = _next_step(runner, batch, seed)
-        return steps[optimizer_kept]
+            with nullcontext() if optimizer_kept else keeper.restarted():
+                if twins:
+                    steps[key] = next(reference_steps(runner, [batch], precision="float64", seed=seed, first=NEXT))
+                else:
+                    steps[key] = ReferenceStep(batch, runner.step(NEXT, batch), ())
+        return steps[key]
 
     with tempfile.TemporaryDirectory() as folder:
         for route in keeper.routes:
@@ -72,12 +77,8 @@ def after_reload(
             yield route, found
 
 
-def _next_step(runner: Runner, batch: Batch, seed: int) -> ReferenceStep:
-    return next(reference_steps(runner, [batch], precision="float64", seed=seed, first=2))
-
-
 def _take(
-    runner: Runner, route: Route, folder: Path, batch: Batch, going_on: Callable[[bool], ReferenceStep]
+    runner: Runner, route: Route, folder: Path, batch: Batch, going_on: Callable[[bool, bool], ReferenceStep]
 ) -> tuple[ReferenceStep, Reloaded]:
     keeper = runner.persistence()
     before, saved, attributes = runner.inventory(), runner.read(), keeper.attributes()
@@ -86,8 +87,8 @@ def _take(
     theirs = other.persistence()
     after, loaded, found = other.inventory(), other.read(), theirs.attributes()
     start = other.snapshot()
-    record = other.step(2, batch)
-    reference = going_on(made.optimizer_kept)
+    record = other.step(NEXT, batch)
+    reference = going_on(made.optimizer_kept, False)
     untied = bool(tie_changes(before, after))
     mended = None
     expected = carried(reference.record.after, before, after, slots=False)
@@ -95,7 +96,8 @@ def _take(
         other.restore(start)
         theirs.mend(attributes)
         other.write(carried(saved, before, after, slots=made.optimizer_kept and not untied))
-        mended = other.step(2, batch)
+        mended = other.step(NEXT, batch)
+        reference = going_on(made.optimizer_kept, True)
     differing = [name for name, value in attributes.items() if name in found and not _alike(value, found[name])]
     reloaded = Reloaded(
         route=route,

@@ -99,6 +99,7 @@ def pair(
 
             return LOSSES[name](targets, outputs)
 
+        keras_loss.__name__ = f"{name}_loss"  # a saved model knows its losses by their names
         return keras_loss
 
     weight_map: dict[str, str | list[str]] = {}

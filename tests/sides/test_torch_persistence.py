@@ -99,7 +99,11 @@ def test_a_model_that_loads_with_assign_is_untied_by_name(optimizer):
     found = saved(Assigning, optimizer=optimizer)
     assert found.wrong()[0].name == "torch: tie of a.weight after state_dict"
     assert "over one memory" in found.wrong()[0].detail
-    assert causes(found) == {("tie_lost_by_assign", "a.weight = b.weight", True)}
+    first, second = found.causes
+    assert (first.id, first.torch, first.confirmed) == ("tie_lost_by_assign", "a.weight = b.weight", True)
+    assert first.evidence["routes"] == "state_dict"
+    # The file of safetensors holds a tied weight once; assigned, it replaces one of the two.
+    assert (second.id, second.evidence["routes"], second.confirmed) == ("tie_lost_on_save", "safetensors", True)
 
 
 def test_without_ties_loading_with_assign_leaves_the_optimizer_behind():
@@ -286,4 +290,6 @@ def test_a_step_that_loads_with_assign_is_found_in_the_update():
         return loss
 
     result = xcheck.check(tied_pair(Plain, loss=None, step=step), steps=2, precision=("float64",), free_steps=0)
-    assert result.verdict != "EQUIVALENT"
+    assert result.verdict == "DIFFERENT"
+    assert result.first_divergence is not None
+    assert result.first_divergence.phase in ("inventory", "gradient", "update")

@@ -45,6 +45,7 @@ from ..lockstep import ReferenceStep
 from ..matching import SideName
 from ..reload import Fault, Loss, Reloaded, Route, TieChange, carried, equal, tie_changes
 from ..result import Check, Verdict
+from ..saving import NEXT
 from ..trace import Array, StepRecord
 
 BY_DESIGN: Mapping[Loss, str] = {
@@ -53,8 +54,6 @@ BY_DESIGN: Mapping[Loss, str] = {
     "views": "parameters that are views of one memory come back with memories of their own",
     "joined": "",
 }
-NEXT = 2
-"""The step after loading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +178,20 @@ def _value_checks(side: SideName, found: Reloaded) -> list[Check]:
     route, origin = found.route.name, found.origin
     bad: list[Check] = []
     good = 0
+    seen: set[str | None] = set()
     for entry in found.after.canonical():
-        name = f"{side}: {entry.path} after {route}"
         old = origin.get(entry.path)
+        shown = entry.path if old is None or old in seen else old  # a copy goes by its own path
+        seen.add(old)
+        name = f"{side}: {shown} after {route}"
         if old is None:
-            bad.append(_check(side, name, entry.path, Verdict.DIFFERENT, "was not there before it was saved"))
+            bad.append(_check(side, name, shown, Verdict.DIFFERENT, "was not there before it was saved"))
             continue
         before, now = found.saved.value(found.before.canonical_path(old)), found.loaded.value(entry.path)
         if equal(before, now):
             good += 1
             continue
-        check = _check(side, name, entry.path, Verdict.DIFFERENT, _other(found, old, before, now))
+        check = _check(side, name, shown, Verdict.DIFFERENT, _other(found, old, before, now))
         bad.append(check if structure(before, now) else _exact(check, measure(before, now).element))
     gone = {e.path for e in found.before.canonical()} - {found.before.canonical_path(old) for old in origin.values()}
     bad += [

@@ -157,8 +157,13 @@ class KerasPersistence:
         for part in [*parts, rate]:
             thing = part if isinstance(part, FunctionType | type) else type(part)
             root = str(thing.__module__).partition(".")[0]
-            if root not in ("keras", "builtins") and isinstance(part, (*_COMPILED, FunctionType, type)):
-                found[thing.__name__] = thing
+            theirs = root not in ("keras", "builtins") and isinstance(part, (*_COMPILED, FunctionType, type))
+            if theirs and found.setdefault(thing.__name__, thing) is not thing:
+                raise UserCodeError(
+                    f"Two things that the keras model is compiled with are called {thing.__name__!r}.",
+                    cause="the file knows them by their names alone",
+                    todo=f"give each a name of its own, or {_REGISTER}",
+                )
         return found
 
     @contextmanager

@@ -198,10 +198,6 @@ class NumpyPersistence:
 
     routes: Sequence[Route] = (Route("all", keeps_optimizer=True), Route("parameters"))
 
-
-class NumpyExporter:
-    """Lets the functions of `NumpySide.exports` write the model."""
-
     def __init__(self, runner: NumpyRunner) -> None:
         self._runner = runner
 
@@ -235,6 +231,13 @@ class NumpyExporter:
 
     def mend(self, attributes: Mapping[str, Any]) -> None:
         self._runner.declared = replace(self._runner.declared, **attributes)
+
+
+class NumpyExporter:
+    """Lets the functions of `NumpySide.exports` write the model."""
+
+    def __init__(self, runner: NumpyRunner) -> None:
+        self._runner = runner
 
     def routes(self) -> Sequence[str]:
         return tuple(self._runner.declared.exports)

@@ -91,7 +91,8 @@ class Memory:
         """Everything `restore` needs to repeat what comes next."""
         kept = {name: copy.deepcopy(part.state_dict()) for name, part in self.stateful().items()}
         gradients = [None if p.grad is None else p.grad.clone() for p in self.model.parameters()]
-        return self.read(), kept, self._updates, dict(self._lr), gradients
+        places = [(module, name, p) for module in self.model.modules() for name, p in module._parameters.items()]
+        return self.read(), kept, self._updates, dict(self._lr), gradients, places
 
     def stateful(self) -> dict[str, Any]:
         """The optimizer, and what is kept on it that has a state of its own, such as a scheduler."""
@@ -102,7 +103,10 @@ class Memory:
 
     def restore(self, snapshot: Any) -> None:
         """Go back to a snapshot."""
-        state, kept, self._updates, lr, gradients = snapshot
+        state, kept, self._updates, lr, gradients, places = snapshot
+        for module, name, p in places:
+            if getattr(module, name) is not p:  # a step that loads with assign=True puts others in their places
+                setattr(module, name, p)
         for p, gradient in zip(self.model.parameters(), gradients, strict=True):
             p.grad = None if gradient is None else gradient.clone()
         self._lr = dict(lr)
