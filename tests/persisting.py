@@ -9,9 +9,8 @@ from typing import Any
 import xcheck
 from xcheck import phases
 from xcheck.causes.persistence import persistence_causes
-from xcheck.errors import UserCodeError
+from xcheck.persistence import every_route
 from xcheck.result import Cause, Check
-from xcheck.saving import after_reload
 
 
 @dataclass
@@ -40,12 +39,7 @@ class Found:
 
 def persisted(runner: Any, batches: Iterable[xcheck.Batch], tied: Iterable[str] = (), seed: int = 0) -> Found:
     """Every route of a side."""
-    routes = [
-        phases.stopped(runner.side, route, left)
-        if isinstance(left, UserCodeError)
-        else phases.persistence_checks(runner.side, *left, set(tied))
-        for route, left in after_reload(runner, batches, seed=seed)
-    ]
+    routes = every_route(runner, batches, seed, set(tied))
     return Found(
         [check for route in routes for check in route.checks],
         persistence_causes(runner.side, [fault for route in routes for fault in route.faults]),
