@@ -15,6 +15,7 @@ from .causes.optimizer import update_causes
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .distributions import Distribution
 from .errors import PairError
+from .export.explain import explained
 from .export.run import exported
 from .export.summary import duplicated, export_notes, tables
 from .findings import Findings
@@ -267,7 +268,10 @@ def export(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
         findings.timed("export"),
     ):
         found = exported(truth, own, other, plan, batch, Path(folder), findings.seed)
-        findings.checks += phase.export_checks(found, plan.reference)
+        checks = phase.export_checks(found, plan.reference)
+        findings.checks += checks
+        if any(c.verdict in (Verdict.DIFFERENT, Verdict.NUMERIC) for c in checks):
+            findings.causes += explained(found, {own.side: own, other.side: other})
         findings.exports += tables(found)
         findings.ties = duplicated(findings.ties, found)
         findings.notes += export_notes(found)

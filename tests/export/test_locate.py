@@ -98,3 +98,11 @@ def test_rounded_weights_are_told_by_their_precision(stored):
 
 def test_another_weight_of_the_same_size_is_not_an_altered_one():
     assert located(MATRIX, draw(4, 4)) == type(located(MATRIX))("w")
+
+
+def test_an_altered_copy_is_told_though_another_one_is_whole():
+    wrong = MATRIX.T.copy()
+    wrong[0, 3] += 1
+    at = located(MATRIX, MATRIX, wrong)
+    assert [h.name for h in at.holders] == ["c0"]
+    assert at.altered == "c1 should hold it, and 1 of 16 elements are others"

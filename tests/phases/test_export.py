@@ -25,6 +25,10 @@ def found(result, name):
     return next(c for c in result.checks if c.phase == "export" and name in c.name)
 
 
+def causes(result):
+    return [(c.id, c.torch or c.keras, c.confirmed) for c in result.causes]
+
+
 def test_a_faithful_export_passes_every_comparison():
     result = run()
     assert result.verdict == "EQUIVALENT", result.report()
@@ -56,6 +60,7 @@ def test_one_altered_element_is_found_where_no_output_shows_it(side):
     bad = [c for c in result.checks if c.verdict != "EQUIVALENT"]
     assert [(c.name, c.verdict) for c in bad] == [(f"by hand: {name}", "DIFFERENT")]
     assert bad[0].detail == f"{name} should hold it, and 1 of 6 elements are others"
+    assert causes(result) == [("initializer_altered", name, True)]
 
 
 def test_another_computation_is_found_in_every_runtime():
@@ -96,6 +101,16 @@ def test_weights_stored_with_fewer_digits_are_named():
     assert found(result, "by hand: linear.weight").verdict == "NUMERIC"
     assert found(result, "by hand: linear.weight").detail == "stored in float16 precision, in linear.weight"
     assert result.verdict == "DIFFERENT"
+    assert causes(result) == [("weights_rounded", "linear.weight", True)]
+
+
+def test_an_altered_weight_does_not_explain_what_something_else_breaks():
+    def nudge(made):
+        onnx_files.with_weight("linear.weight", lambda w: np.where(np.arange(6).reshape(2, 3) == 4, 9, w))(made)
+        onnx_files.before_output("Mul", np.float32(1.01))(made)
+
+    result = run(torch=onnx_files.writes(nudge))
+    assert causes(result) == [("initializer_altered", "linear.weight", False)]
 
 
 def test_a_transposed_copy_is_counted_in_bytes_and_is_no_failure():
@@ -122,6 +137,14 @@ def test_dropout_left_active_is_different_though_it_drops_nothing():
     assert bad[0].detail == "1 of training: Dropout extra drops at random"
     idle = run(torch=onnx_files.writes(onnx_files.before_output("Dropout", nothing, np.bool_(False))))
     assert idle.verdict == "EQUIVALENT"
+    assert causes(result) == [("exported_in_training_mode", "by hand", True)]
+
+
+def test_an_export_taken_in_training_mode_is_explained():
+    half, active = np.float32(0.5), np.bool_(True)
+    result = run(torch=onnx_files.writes(onnx_files.before_output("Dropout", half, active)))
+    assert found(result, "output: by hand in onnxruntime").verdict == "DIFFERENT"
+    assert causes(result) == [("exported_in_training_mode", "by hand", True)]
 
 
 def test_a_fixed_batch_is_different():

@@ -41,6 +41,6 @@ def in_float64(model: Any) -> Any:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 widen(attribute.t)
-            if attribute.name in ("to", "dtype", "stash_type") and attribute.i == single:
+            if attribute.name in ("to", "dtype") and attribute.i == single:
                 attribute.i = double
     return wide

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -131,20 +131,20 @@ def locate(values: Mapping[str, Array], weights: Sequence[Weight]) -> list[Locat
             found[path] = Located(path, holders)
             taken |= {w.name for w in same}
     free = [w for w in weights if w.name not in taken and w.value.size]
-    lost = {path: values[path] for path, at in found.items() if not at.holders}
-    return [_closer(path, lost[path], free) if path in lost else at for path, at in found.items()]
+    return [_closer(at, values[at.path], free) for at in found.values()]
 
 
-def _closer(path: str, value: Array, free: Sequence[Weight]) -> Located:
-    """A parameter that no constant holds as it is: rounded, altered, or in pieces."""
+def _closer(at: Located, value: Array, free: Sequence[Weight]) -> Located:
+    """A parameter with what no constant's exact values say: a copy rounded or altered, or its pieces."""
     for weight in free:
-        if weight.value.size == value.size:
-            near = _nearest(value, weight)
-            if near is not None:
-                return _judged(path, value, weight, *near)
+        near = _nearest(value, weight) if weight.value.size == value.size else None
+        if near is not None:
+            return _judged(at, value, weight, *near)
+    if at.holders:
+        return at
     pieces = [w.name for w in free if np.isin(w.value, value).all() or np.isin(value, w.value).all()]
     whole = np.concatenate([w.value.reshape(-1) for w in free if w.name in pieces] or [np.zeros(0)])
-    return Located(path, pieces=tuple(pieces) if np.isin(value, whole).all() else ())
+    return replace(at, pieces=tuple(pieces)) if pieces and np.isin(value, whole).all() else at
 
 
 def _nearest(value: Array, weight: Weight) -> tuple[Array, float] | None:
@@ -161,12 +161,11 @@ def _nearest(value: Array, weight: Weight) -> tuple[Array, float] | None:
     return best
 
 
-def _judged(path: str, value: Array, weight: Weight, made: Array, share: float) -> Located:
+def _judged(at: Located, value: Array, weight: Weight, made: Array, share: float) -> Located:
     gap = np.abs(weight.value.astype(np.float64) - made)
-    right = np.ascontiguousarray(made, dtype=weight.value.dtype)
+    suspect = (weight.name, np.ascontiguousarray(made, dtype=weight.value.dtype))
     for name, error in ROUNDING.items():
         if share == 1.0 and (gap <= error * np.abs(made)).all() and (gap > 0).mean() > ALIKE:
-            return Located(path, rounded=f"{name} precision, in {weight.name}", suspect=(weight.name, right))
-    many = int((gap > 0).sum())
-    told = f"{weight.name} should hold it, and {many} of {value.size} elements are others"
-    return Located(path, altered=told, suspect=(weight.name, right))
+            return replace(at, rounded=f"{name} precision, in {weight.name}", suspect=suspect)
+    told = f"{weight.name} should hold it, and {int((gap > 0).sum())} of {value.size} elements are others"
+    return replace(at, altered=told, suspect=suspect)

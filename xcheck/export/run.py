@@ -61,6 +61,7 @@ class Export:
         located: where each parameter of the side is in it.
         storages: the copies that it holds of each storage.
         outputs: (what ran it, size of the batch) -> outputs, or why there are none.
+        written: what its inputs and outputs are in the side's words.
     """
 
     side: SideName
@@ -73,6 +74,7 @@ class Export:
     located: tuple[Located, ...] = ()
     storages: tuple[Tied, ...] = ()
     outputs: Mapping[tuple[str, int], Arrays | str] = field(default_factory=dict[tuple[str, int], "Arrays | str"])
+    written: Exported | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ def _one_file(runner: Runner, exporter: Exporter, route: str, path: Path, batch:
         located=tuple(located),
         storages=tuple(tied(inventory.tie_groups(), located)),
         outputs=outputs,
+        written=written,
     )
 
 

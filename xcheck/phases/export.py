@@ -166,6 +166,18 @@ def _sides(what: str, found: Exports, native: Native, mine: Arrays, theirs: Arra
     return _compared(frame, items)
 
 
+def agrees(found: Exports, side: SideName, expected: Arrays, outputs: Arrays) -> bool:
+    """Whether outputs on the whole batch are what is expected, but for rounding.
+
+    Args:
+        found: shows the rounding.
+        side: whose words they are in.
+        expected, outputs: in float32.
+    """
+    checks = _sides("", found, found.natives[0], expected, outputs, side)
+    return bool(checks) and all(c.verdict is Verdict.EQUIVALENT for c in checks)
+
+
 def _around(value: Array | None, twin: Array | None, truth: Array | None) -> Array | None:
     """A value with the rounding errors of a twin: what it might have been as well."""
     if value is None or twin is None or truth is None or value.dtype.kind != "f" or value.shape != truth.shape:
