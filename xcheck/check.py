@@ -16,6 +16,7 @@ from .choose import Device, Progress, Sides, choose_backend, choose_device, sile
 from .distributions import Distribution
 from .errors import PairError
 from .export.explain import explained
+from .explain import explain
 from .export.run import exported
 from .export.summary import duplicated, export_notes, tables
 from .findings import Findings
@@ -100,6 +101,7 @@ def check(
                 reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed),
                 runner.unmapped_slots,
                 runner.promises(),
+                runner,
             )
             with sides.open(other_side(pair.reference)) as follower:
                 plan = pipeline(findings, reference, follower, progress)
@@ -127,6 +129,7 @@ class Reference:
         steps: what it does, step by step.
         unmapped_slots: optimizer slots without a known role, asked after a step.
         promises: path -> distribution that a parameter is said to start from.
+        runner: to look into; None for a recording.
     """
 
     inventory: Inventory
@@ -134,6 +137,7 @@ class Reference:
     steps: Iterator[ReferenceStep]
     unmapped_slots: Callable[[], list[str]]
     promises: Mapping[str, Distribution]
+    runner: Runner | None = None
 
 
 def pipeline(findings: Findings, reference: Reference, follower: Runner, progress: Progress) -> MatchPlan | None:
@@ -171,6 +175,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
             findings.notes += phase.unsplit(plan, step)
         findings.count_step(step.number)
         _explain_update(findings, plan, step)
+        _look_inside(findings, reference, follower, plan, step)
         untouched &= phase.zero_gradients(plan, step)
         made = step.number
         unmapped = [*reference.unmapped_slots(), *follower.unmapped_slots()]
@@ -207,6 +212,18 @@ def _explain_update(findings: Findings, plan: MatchPlan, step: StepPair) -> None
     torch, keras = findings.environment["torch"], findings.environment["keras"]
     records = step.reference.record, step.follower
     findings.causes += update_causes(plan, *records, torch, keras) + added_up_parameters(plan, *records)
+
+
+def _look_inside(findings: Findings, reference: Reference, follower: Runner, plan: MatchPlan, step: StepPair) -> None:
+    """Follow the first difference of a step into the models, once."""
+    first = findings.first_difference(("forward", "loss", "gradient", "state"))
+    if first is None or first.step != step.number or reference.runner is None:
+        return
+    with findings.timed("explain"):
+        found = explain(reference.runner, follower, plan, step, first, findings.seed)
+    findings.located = found.divergence
+    findings.causes += found.causes
+    findings.notes += found.notes
 
 
 def numeric(findings: Findings, sides: Sides, plan: MatchPlan) -> None:

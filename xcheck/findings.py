@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,7 @@ class Findings:
         phases: that were asked for.
         complete: these are all phases there are.
         checks, ties, causes, coverage, environment, timings, notes, exports: as in `Result`.
+        located: the first difference, where it could be followed into the models.
     """
 
     pair: Pair
@@ -38,6 +39,7 @@ class Findings:
     timings: dict[str, float] = field(default_factory=dict[str, float])
     notes: list[str] = field(default_factory=list[str])
     exports: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
+    located: Divergence | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:
@@ -88,7 +90,7 @@ class Findings:
         """
         verdicts = [c.verdict for c in self.checks] + ([Verdict.INCONCLUSIVE] if failure else [])
         verdict = Verdict.worst(verdicts)
-        divergence = first_divergence(self.checks)
+        divergence = self._divergence()
         expect = self.pair.expect
         assert not isinstance(expect, str)  # Pair turns a word into an Expectation
         notes = list(dict.fromkeys(self.notes))
@@ -112,6 +114,16 @@ class Findings:
             failure=failure,
             exports=tuple(self.exports),
         )
+
+    def first_difference(self, phases: Collection[str]) -> Check | None:
+        """The first check of some phases that is DIFFERENT; checks stand in dataflow order."""
+        return next((c for c in self.checks if c.verdict is Verdict.DIFFERENT and c.phase in phases), None)
+
+    def _divergence(self) -> Divergence | None:
+        found, inside = first_divergence(self.checks), self.located
+        if found is None or inside is None or (found.phase, found.step) != (inside.phase, inside.step):
+            return found
+        return inside
 
 
 def first_divergence(checks: Sequence[Check]) -> Divergence | None:

@@ -99,7 +99,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """The first place, in dataflow order, where the sides part."""
+    """The first place, in dataflow order, where the sides part.
+
+    Attributes:
+        phase, precision, step, torch, keras: as in `Check`. Where both sides could be looked into, the paths are those
+            of the first calls that give something else though they are given the same.
+        local_error, allowed: the difference there, and what rounding can explain.
+        name: of the quantity.
+        agreed: the last that still agreed before it, in words.
+    """
 
     phase: str
     precision: str | None
@@ -109,6 +117,7 @@ class Divergence:
     local_error: float | None
     allowed: float | None
     name: str = ""
+    agreed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

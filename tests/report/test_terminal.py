@@ -43,8 +43,28 @@ def test_the_first_line_is_the_answer(make, answer):
     result = make()
     text = as_text(result)
     assert text.startswith(f"{result.verdict}  {result.pair}: ")
-    assert unwrapped(text) == f"{result.verdict} {answer}"
+    assert unwrapped(text).partition(" because: ")[0] == f"{result.verdict} {answer}"
     assert as_text(result, width=200).splitlines()[0] == f"{result.verdict}  {answer}"
+
+
+def test_below_the_answer_stands_why():
+    result = different()
+    first, second, *_ = as_text(result, width=200).splitlines()
+    assert second.strip() == "because: Adam's epsilon differs: 1e-08 in PyTorch, 1e-07 in Keras."
+    assert second.index("because") == first.index("my_port")
+    unsure = replace(result, causes=(replace(result.causes[0], confirmed=False),))
+    assert "\n           perhaps: Adam" in as_text(unsure)
+    elsewhere = replace(result, causes=(replace(result.causes[0], phase="forward"),))
+    assert "because" not in as_text(elsewhere)
+
+
+def test_what_still_agreed_is_shown():
+    result = different()
+    assert "agreed" not in as_text(result)
+    first = replace(result.first_divergence, agreed="torch a (2, 3) and keras b (2, 3), 1e-16 apart")
+    assert "  agreed     torch a (2, 3) and keras b (2, 3), 1e-16 apart\n" in as_text(
+        replace(result, first_divergence=first)
+    )
 
 
 def test_steps_are_counted_not_believed():
@@ -196,9 +216,9 @@ def test_markup_and_escape_codes_in_names_are_printed_as_they_are(colour):
     print_result(hostile(), console, verbose=True)
     text = console.file.getvalue()
     literal = "<script>alert('x')</script>.[red]weight[/red] & [link=x]b :smile: \\x1b[31mc"
-    # pair, failure, card (torch, keras, detail), cause (id, summary, torch, keras, evidence, fix), phases,
+    # pair, failure, card (torch, keras, detail), cause (id, summary, torch, keras, evidence, fix, again in the answer), phases,
     # failing (name, detail, keras), ties, environment, timings, coverage, note, expected (4)
-    assert " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split()).count(literal) == 24
+    assert " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split()).count(literal) == 25
     assert "\x1b[31mc" not in text
     assert ("\x1b[" in text) == (colour is not None)
 

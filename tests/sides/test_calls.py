@@ -9,6 +9,7 @@ import torch
 from ports import dilated_conv, mlp
 
 import xcheck
+from xcheck.calls import LOSS, everywhere
 from xcheck.check import begin
 from xcheck.choose import Sides, silent
 from xcheck.lockstep import batches_of
@@ -121,3 +122,94 @@ def test_a_recurrent_layer_shows_its_cells_and_a_dict_its_keys():
         calls = runner.calls(batch)
         assert calls[-1].outputs["last"].shape == (2, 4)
         assert any(c.kind == "GRUCell" for c in calls)
+
+
+def test_functions_are_listed_where_they_are_asked_for(opened, side):
+    runner, batch = opened
+    assert not any(c.function for c in runner.calls(batch))
+    calls = runner.calls(batch, inside=everywhere)
+    found = [(c.kind, c.parameters) for c in calls if c.function]
+    hidden = {"torch": ("0.weight", "0.bias"), "keras": ("sequential/hidden/kernel", "sequential/hidden/bias")}[side]
+    if side == "torch":
+        assert found[:2] == [("linear", hidden), ("tanh", ())]
+    else:
+        assert found[:3] == [("matmul", hidden[:1]), ("add", hidden[1:]), ("tanh", ())]
+    first = next(c for c in calls if c.function)
+    assert all(c.function or c.path in ("", "1", "2", first.path, "sequential/head") for c in calls)
+    assert first.name == f"{first.path}: {first.kind}"
+    assert set(first.inputs) == {"0"}
+
+
+def test_functions_are_those_of_the_module_that_calls_them(opened, side):
+    runner, batch = opened
+    hidden = {"torch": "0", "keras": "sequential/hidden"}[side]
+    calls = runner.calls(batch, inside=lambda path: path == hidden)
+    assert {c.path for c in calls if c.function} == {hidden}
+
+
+def test_watching_functions_changes_no_bit(opened):
+    runner, batch = opened
+    plain, watched = runner.calls(batch)[-1], runner.calls(batch, inside=everywhere)[-1]
+    for name, array in plain.outputs.items():
+        np.testing.assert_array_equal(array, watched.outputs[name])
+
+
+def test_a_function_can_be_swapped_too(opened):
+    runner, batch = opened
+    again = runner.calls(
+        batch,
+        inside=everywhere,
+        swap=lambda c: {n: np.zeros_like(a) for n, a in c.outputs.items()} if c.kind == "tanh" and c.function else None,
+    )
+    assert not any(next(c for c in again if c.path.endswith(("2", "head"))).inputs["0"].ravel())
+
+
+def test_settings_are_the_plain_values_of_a_module_or_a_function(side):
+    def torch_build():
+        return torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.GELU("tanh"), torch.nn.LayerNorm(3, eps=1e-3))
+
+    def keras_build():
+        gelu = keras.layers.Lambda(lambda x: keras.ops.gelu(x, approximate=True))
+        return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3), gelu, keras.layers.LayerNormalization()])
+
+    pair = mlp(torch={"build": torch_build}, keras={"build": keras_build})
+    with Sides(begin(pair, 0, 1, None), "cpu", silent).open(side) as runner:
+        calls = runner.calls(next(batches_of(pair, 0, 1)), inside=everywhere)
+    norm = next(c for c in calls if "Norm" in c.kind and not c.function)
+    assert norm.settings["eps" if side == "torch" else "epsilon"] == 1e-3
+    gelu = next(c for c in calls if c.kind == "gelu")
+    assert True in gelu.settings.values() or "tanh" in gelu.settings.values()
+
+
+def test_with_gradients_the_loss_is_one_more_call(opened):
+    runner, batch = opened
+    calls = runner.calls(batch, training=True, gradients=True, inside=everywhere)
+    assert (calls[-1].path, calls[-1].parent) == (LOSS, None)
+    np.testing.assert_array_equal(calls[-1].outputs["output"], runner.step(1, batch).losses["total"])
+    within = [c for c in calls if c.parent == calls[-1].index]
+    assert within
+    assert all(c.function and c.path == LOSS for c in within)
+
+
+def test_operators_and_slices_of_tensors_are_functions(side):
+    class Mine(torch.nn.Module):
+        def forward(self, x):
+            return 2.0 * x[:, 1:3] + 1.0
+
+    def keras_build():
+        x = keras.Input((6,))
+
+        class Own(keras.layers.Layer):
+            def call(self, x):
+                return 2.0 * x[:, 1:3] + 1.0
+
+        return keras.Model(x, Own()(x))
+
+    pair = mlp(torch={"build": Mine}, keras={"build": keras_build}, weight_map={})
+    with Sides(begin(pair, 0, 1, None), "cpu", silent).open(side) as runner:
+        calls = runner.calls(next(batches_of(pair, 0, 1)), inside=everywhere)
+    found = [c for c in calls if c.function]
+    assert len(found) == 3
+    assert found[0].kind == "getitem"
+    assert found[0].settings["1"] == (":", "1:3")
+    assert 2.0 in found[1].settings.values()

@@ -74,6 +74,7 @@ class DivergenceView:
     keras: str | None
     error: str
     allowed: str
+    agreed: str
     check: CheckView | None
 
 
@@ -233,6 +234,7 @@ def _divergence(result: Result) -> DivergenceView | None:
         keras=_optional(first.keras),
         error=number(first.local_error),
         allowed=number(first.allowed),
+        agreed=one_line(first.agreed),
         check=None if check is None else _check(check),
     )
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ..result import Check, Divergence, Result, Tie, Verdict
 from . import views
-from .words import cut, index, many_lines, number, one_line, ratio, rows, two_values
+from .words import cut, index, many_lines, number, one_line, ratio, rows, times, two_values
 
 STYLES = {
     Verdict.DIFFERENT: "bold red",
@@ -94,6 +94,9 @@ def _answer(result: Result, width: int) -> RenderableType:
     line.add_column(overflow="fold")
     said = views.headline(result, path_width=max(12, (width - 16) * 2 // 3))
     line.add_row(Text(result.verdict.value, style=STYLES[result.verdict]), Text(said, style="bold"))
+    why = views.because(result)
+    if why is not None:
+        line.add_row(Text(), Text(why))
     return line
 
 
@@ -131,12 +134,14 @@ def _divergence(result: Result, first: Divergence) -> RenderableType:
         lines.append(("quantity", Path(one_line(first.name))))
     lines += [("torch", _path(first.torch)), ("keras", _path(first.keras))]
     if first.local_error is not None:
-        factor = f", that is {ratio(check)}" if check and first.local_error == check.error else ""
+        factor = f", that is {times(first.local_error / first.allowed)}" if first.allowed else ""
         metric = f" (worst {check.metric})" if check and check.metric in ("element", "row") else ""
         said = f"{number(first.local_error)} against {number(first.allowed)} allowed{factor}{metric}"
         lines.append(("error", Text(said, style="bold")))
     if check is not None:
         lines += _evidence(check)
+    if first.agreed:
+        lines.append(("agreed", _prose(first.agreed)))
     return _fields(lines)
 
 

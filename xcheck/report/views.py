@@ -144,6 +144,16 @@ def headline(result: Result, path_width: int = 10_000) -> str:
     return f"{cut(one_line(result.pair), path_width)}: {said}"
 
 
+def because(result: Result) -> str | None:
+    """Why the sides part, in one sentence; None where nothing was found."""
+    known = [c for c in result.causes if c.confirmed] or list(result.causes)
+    first = result.first_divergence
+    there = [c for c in known if first is not None and c.phase == first.phase]
+    if not there or result.verdict is not Verdict.DIFFERENT:
+        return None
+    return f"{'because' if there[0].confirmed else 'perhaps'}: {one_line(there[0].summary)}"
+
+
 def _same(result: Result) -> str:
     ran = {c.phase for c in result.checks}
     steps = len({c.step for c in result.checks if c.step and c.phase in STEPPED})

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..calls import Calls, Swap
+from ..calls import Calls, Inside, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import UserCodeError, XcheckError
 from ..inventory import Inventory
@@ -73,7 +73,13 @@ class Runner(Protocol):
         ...
 
     def calls(
-        self, batch: Batch, *, training: bool = False, swap: Swap | None = None, gradients: bool = False
+        self,
+        batch: Batch,
+        *,
+        training: bool = False,
+        swap: Swap | None = None,
+        gradients: bool = False,
+        inside: Inside = nowhere,
     ) -> Calls:
         """Every call of a module or layer in one forward pass; the state stays as it is.
 
@@ -81,7 +87,9 @@ class Runner(Protocol):
             batch: in the neutral layout.
             training: run as in a training step, dropout off; else as in inference.
             swap: may replace what a call returns, for all that comes after it.
-            gradients: also differentiate the total loss with respect to what each call returned.
+            gradients: also compute the loss, as one more call, and differentiate the total loss with respect to what
+                each call returned.
+            inside: in which modules the functions that are called are listed too.
 
         Raises:
             UserCodeError: code of the pair raised.

@@ -1,4 +1,4 @@
-"""Every call of a Keras layer in one forward pass.
+"""Every call of a Keras layer in one forward pass, and of the functions inside of them.
 
 Keras has no forward hooks; `keras.layers.Layer.__call__` is wrapped for the length of the pass. Calls nest, so that a
 stack tells which was made in which.
@@ -6,14 +6,17 @@ stack tells which was made in which.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
-from ..calls import Call, Swap
+from ..calls import LOSS, Call, Inside, Swap, nowhere, plain
+from ..trace import Array
+from .keras_functions import functions_shown
 from .keras_variables import canonical, kind_of, to_numpy
 from .tree import replaced, tensors_in
 
@@ -23,21 +26,25 @@ class Watch:
 
     Args:
         model: built.
-        swap: may replace what a layer returns.
+        swap: may replace what a call returns.
+        inside: in which layers the functions are recorded too.
 
     Attributes:
         made: the calls that have ended.
         tensors: index of a call -> its outputs as backend tensors, for the gradients.
     """
 
-    def __init__(self, model: keras.Model, swap: Swap | None = None) -> None:
+    def __init__(self, model: keras.Model, swap: Swap | None = None, inside: Inside = nowhere) -> None:
         self.model = model
         self.made: list[Call] = []
         self.tensors: dict[int, dict[str, Any]] = {}
-        self._swap = swap
-        self._open: list[tuple[int, dict[str, Any]]] = []
+        self._swap, self._inside = swap, inside
+        self._open: list[tuple[int, str, dict[str, Any]]] = []
+        self._in_function = False
         self._entered = 0
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._arrays: dict[int, tuple[Any, Array]] = {}
+        self._settings: dict[int, Mapping[str, Any]] = {}
         self._places = canonical(model)
 
     @contextmanager
@@ -47,42 +54,105 @@ class Watch:
         original = layer_class.__call__
 
         def watched(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            given = tensors_in({str(i): a for i, a in enumerate(args)} | kwargs, keras.ops.is_tensor)
-            if not _concrete(given):
-                return original(layer, *args, **kwargs)
-            index = self._entered
-            self._entered += 1
-            self._open.append((index, {name: to_numpy(t) for name, t in given.items()}))
-            try:
-                raw = original(layer, *args, **kwargs)
-            finally:
-                _, inputs = self._open.pop()
-            tensors = tensors_in(raw, keras.ops.is_tensor)
-            return self._ended(layer, index, inputs, raw, tensors) if _concrete(tensors) else raw
+            return self._layer(original, layer, args, kwargs)
 
-        layer_class.__call__ = watched
-        try:
+        with ExitStack() as stack:
+            layer_class.__call__ = watched
+            stack.callback(setattr, layer_class, "__call__", original)
+            if self._inside is not nowhere:
+                stack.enter_context(functions_shown(self._function))
             yield
-        finally:
-            layer_class.__call__ = original
 
-    def _ended(self, layer: Any, index: int, inputs: dict[str, Any], raw: Any, tensors: dict[str, Any]) -> Any:
+    @contextmanager
+    def recording_loss(self, given: Any) -> Generator[dict[str, Any]]:
+        """Watch what is computed until the block ends as one call; the block fills in what comes out."""
+        outputs: dict[str, Any] = {}
+        self._enter(LOSS, tensors_in(given, keras.ops.is_tensor))
+        with functions_shown(self._function) if self._inside is not nowhere else ExitStack():
+            yield outputs
+        self._ended(self._open.pop(), LOSS, "loss", outputs, outputs, (), {})
+
+    def _enter(self, path: str, tensors: Mapping[str, Any]) -> None:
+        inputs = {name: self._array(t) for name, t in tensors.items()}
+        self._open.append((self._entered, path, inputs))
+        self._entered += 1
+
+    def _array(self, tensor: Any) -> Array:
+        """A copy; one for all calls that see the tensor. A variable may have changed in between."""
+        if isinstance(tensor, keras.Variable) or id(tensor) not in self._arrays:
+            self._arrays[id(tensor)] = tensor, to_numpy(tensor)
+        return self._arrays[id(tensor)][1]
+
+    def _layer(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
+        given = tensors_in({str(i): a for i, a in enumerate(args)} | kwargs, keras.ops.is_tensor)
+        if _traced(given):
+            return original(layer, *args, **kwargs)
         path = "" if layer is self.model else layer.path or layer.name
-        self._numbers[path] = self._numbers.get(path, 0) + 1
+        self._enter(path, given)
+        within, self._in_function = self._in_function, False
+        try:
+            raw = original(layer, *args, **kwargs)
+        finally:
+            entered = self._open.pop()
+            self._in_function = within
+        tensors = tensors_in(raw, keras.ops.is_tensor)
+        if not tensors or _traced(tensors):
+            return raw
+        return self._ended(entered, path, kind_of(layer), raw, tensors, self._held(layer), self._settings_of(layer))
+
+    def _function(self, name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Call a function of the backend; those that it calls in turn are not seen."""
+        path = self._open[-1][1] if self._open else None
+        if self._in_function or path is None or not (path == LOSS or self._inside(path)):
+            return function(*args, **kwargs)
+        given = {str(i): a for i, a in enumerate(args)} | kwargs
+        tensors = tensors_in(given, keras.ops.is_tensor)
+        used = {n: self._places[id(t)].path for n, t in tensors.items() if id(t) in self._places}
+        tensors = {n: t for n, t in tensors.items() if n not in used}
+        if _traced(tensors):
+            return function(*args, **kwargs)
+        self._enter(path, tensors)
+        self._in_function = True
+        try:
+            raw = function(*args, **kwargs)
+        finally:
+            entered = self._open.pop()
+            self._in_function = False
+        made = tensors_in(raw, keras.ops.is_tensor)
+        if not made or _traced(made):
+            return raw
+        return self._ended(entered, path, name, raw, made, tuple(used.values()), given, function=True)
+
+    def _ended(
+        self,
+        entered: tuple[int, str, dict[str, Any]],
+        path: str,
+        kind: str,
+        raw: Any,
+        tensors: Mapping[str, Any],
+        held: tuple[str, ...],
+        settings: Mapping[str, Any],
+        function: bool = False,
+    ) -> Any:
+        index, _, inputs = entered
+        key = (path, kind if function else "")
+        self._numbers[key] = self._numbers.get(key, 0) + 1
         call = Call(
             index=index,
             parent=self._open[-1][0] if self._open else None,
             path=path,
-            kind=kind_of(layer),
-            number=self._numbers[path],
+            kind=kind,
+            number=self._numbers[key],
             inputs=inputs,
-            outputs={name: to_numpy(t) for name, t in tensors.items()},
-            parameters=self._held(layer),
+            outputs={name: self._array(t) for name, t in tensors.items()},
+            parameters=held,
+            settings=plain(settings),
+            function=function,
         )
         self.made.append(call)
         others = self._swap(call) if self._swap else None
         if others is None:
-            self.tensors[index] = tensors
+            self.tensors[index] = dict(tensors)
             return raw
         made = {n: keras.ops.convert_to_tensor(np.array(a), tensors[n].dtype) for n, a in others.items()}
         return replaced(raw, made, keras.ops.is_tensor)
@@ -90,6 +160,17 @@ class Watch:
     def _held(self, layer: Any) -> tuple[str, ...]:
         held = [*layer._trainable_variables, *layer._non_trainable_variables]
         return tuple(self._places[id(v)].path for v in held if id(v) in self._places)
+
+    def _settings_of(self, layer: Any) -> Mapping[str, Any]:
+        if id(layer) not in self._settings:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # such as one about a lambda, which nobody reloads here
+                    config = layer.get_config()
+            except NotImplementedError:  # a layer of the user's own may have none
+                config = {}
+            self._settings[id(layer)] = plain(vars(layer)) | plain(config)
+        return self._settings[id(layer)]
 
 
 def differentiated(total: Callable[[], Any], watch: Watch) -> dict[int, Mapping[str, Any]]:
@@ -128,9 +209,9 @@ def _floating(watch: Watch) -> list[tuple[int, str, Any]]:
     return [w for w in every if keras.backend.is_float_dtype(keras.backend.standardize_dtype(w[2].dtype))]
 
 
-def _concrete(tensors: dict[str, Any]) -> bool:
-    """Whether there are values to read: not while Keras or a compiler only traces shapes."""
-    return bool(tensors) and not any(_symbolic(t) for t in tensors.values())
+def _traced(tensors: Mapping[str, Any]) -> bool:
+    """Whether some have no values to read: Keras or a compiler only traces their shapes."""
+    return any(_symbolic(t) for t in tensors.values())
 
 
 def _symbolic(tensor: Any) -> bool:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
-from ..calls import Calls, Swap
+from ..calls import Calls, Inside, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import PairError, UserCodeError
 from ..inventory import Inventory
@@ -239,19 +239,29 @@ class KerasRunner:
             return self.model(x, training=training) if self.model._call_has_training_arg else self.model(x)
 
     def calls(
-        self, batch: Batch, *, training: bool = False, swap: Swap | None = None, gradients: bool = False
+        self,
+        batch: Batch,
+        *,
+        training: bool = False,
+        swap: Swap | None = None,
+        gradients: bool = False,
+        inside: Inside = nowhere,
     ) -> Calls:
         kept = self.snapshot()
         try:
             with self._scope(), dropout_off([]):
                 ready = self._ready(batch)
                 self._ensure_built(ready)
-                watch = Watch(self.model, swap)
+                watch = Watch(self.model, swap, inside)
 
                 def total() -> Any:
                     with watch.recording():
                         raw = self._call(ready.inputs, training=training)
-                    return self._total(ready, raw, training) if gradients else None
+                    if not gradients:
+                        return None
+                    with watch.recording_loss({"outputs": raw, "targets": ready.targets}) as made:
+                        made["output"] = self._total(ready, raw, training)
+                    return made["output"]
 
                 by_call = differentiated(total, watch) if gradients else total() or {}
         finally:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
-from ..calls import Call, Calls, Swap
+from ..calls import Call, Calls, Inside, Swap, nowhere
 from ..distributions import Distribution
 from ..inventory import Entry, Inventory
 from ..matching import SideName
@@ -155,7 +155,13 @@ class NumpyRunner:
         return record if observe else replace(record, inference={}, outputs={}, gradients={})
 
     def calls(
-        self, batch: Batch, *, training: bool = False, swap: Swap | None = None, gradients: bool = False
+        self,
+        batch: Batch,
+        *,
+        training: bool = False,
+        swap: Swap | None = None,
+        gradients: bool = False,
+        inside: Inside = nowhere,
     ) -> Calls:
         ready = prepared(self.declared.prepare, batch, self.side)
         x = np.asarray(ready.inputs, self.precision)

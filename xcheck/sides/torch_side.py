@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..calls import Calls, Swap
+from ..calls import Calls, Inside, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import PairError, SetupError, UserCodeError
 from ..inventory import Inventory
@@ -263,10 +263,16 @@ class TorchRunner:
         return {name: to_numpy(t) for name, t in named.items()}
 
     def calls(
-        self, batch: Batch, *, training: bool = False, swap: Swap | None = None, gradients: bool = False
+        self,
+        batch: Batch,
+        *,
+        training: bool = False,
+        swap: Swap | None = None,
+        gradients: bool = False,
+        inside: Inside = nowhere,
     ) -> Calls:
         ready = self._ready(batch)
-        watch = Watch(self.model, swap)
+        watch = Watch(self.model, swap, inside)
         self._called = self.model
         kept, modes = self.snapshot(), {m: m.training for m in self.model.modules()}
         self.model.train(training)
@@ -274,7 +280,11 @@ class TorchRunner:
             with self._scope(), DropoutOff(), torch.set_grad_enabled(gradients):
                 with watch.recording():
                     raw = self._call(ready.inputs)
-                by_call = watch.gradients(self._total(raw, ready)) if gradients else {}
+                by_call: dict[int, Mapping[str, Any]] = {}
+                if gradients:
+                    with watch.recording_loss({"outputs": raw, "targets": ready.targets}) as made:
+                        made["output"] = self._total(raw, ready)
+                    by_call = watch.gradients(made["output"])
         finally:
             for module, mode in modes.items():
                 module.training = mode

@@ -1,0 +1,195 @@
+"""Normalisation layers: epsilon, the axes, the variance, batch or running statistics, the offset of the scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..families import family_of
+from ..trace import Array
+from .forms import Form, Problem, Setting
+from .local import Seen
+
+KINDS = ("batchnorm", "layernorm", "groupnorm", "rmsnorm")
+EPSILONS = (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 0.0)
+"""Those that frameworks and published models use."""
+
+
+def _last(array: Array) -> Array:
+    """Channels first to channels last."""
+    return np.moveaxis(array, 1, -1) if array.ndim > 2 else array
+
+
+def _same(array: Array) -> Array:
+    return array
+
+
+def _read(seen: Seen) -> Problem | None:
+    kind = next((k for k in (family_of(seen.call.kind), family_of(seen.inner.kind)) if k in KINDS), None)
+    x = seen.x
+    if x.shape != seen.value.shape or x.ndim < 2 or x.dtype.kind != "f":
+        return None
+    said = {**seen.inner.settings, **seen.call.settings}
+    last = _last if seen.side == "torch" and kind in ("batchnorm", "groupnorm") else _same
+    axis = said.get("axis", -1)
+    if seen.side == "keras" and kind in ("batchnorm", "groupnorm") and axis in (1, (1,)) and x.ndim > 2:
+        last = _last
+    neutral = last(x)
+    roles = {"scale": ("weight", "gamma", "scale"), "shift": ("bias", "beta")}
+    arrays = {"x": neutral}
+    for name, spellings in roles.items():
+        held = next((seen.weights[r] for r in spellings if r in seen.weights), None)
+        if held is not None:
+            arrays[name] = held
+    for name, spellings in {"mean": ("running_mean", "moving_mean"), "var": ("running_var", "moving_variance")}.items():
+        held = next((seen.weights[r] for r in spellings if r in seen.weights), None)
+        if held is not None:
+            arrays[name] = held
+    return Problem(seen.side, arrays, _settings(seen, kind, said, neutral), last(seen.value), last)
+
+
+def _settings(seen: Seen, kind: str | None, said: dict[str, Any], x: Array) -> dict[str, Any]:
+    epsilon = said.get("eps", said.get("epsilon"))
+    found: dict[str, Any] = {
+        "epsilon": float(epsilon) if isinstance(epsilon, int | float) else 1e-5,
+        "axes": (x.ndim - 1,),
+        "groups": 1,
+        "centred": kind != "rmsnorm",
+        "running": False,
+        "ddof": 0,
+        "inside": True,
+        "offset": 0.0,
+    }
+    if kind == "batchnorm":
+        found["axes"] = tuple(range(x.ndim - 1))
+        training = bool(said.get("training", False))
+        found["running"] = not training if seen.side == "torch" else "mean" not in said and not training
+    if kind == "groupnorm":
+        groups = said.get("num_groups", said.get("groups", said.get("1", 1)))
+        groups = x.shape[-1] if groups == -1 or "InstanceNorm" in seen.call.kind else groups
+        found |= {"groups": int(groups), "axes": tuple(range(1, x.ndim))}
+    if kind in ("layernorm", "rmsnorm") and seen.side == "torch":
+        shape = said.get("normalized_shape", said.get("1", (x.shape[-1],)))
+        many = len(shape) if isinstance(shape, tuple) else 1
+        found["axes"] = tuple(range(x.ndim - many, x.ndim))
+    elif kind in ("layernorm", "rmsnorm"):
+        axis = said.get("axis", -1)
+        found["axes"] = tuple(sorted(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))))
+    return found
+
+
+def _moments(problem: Problem) -> tuple[Array, Array] | None:
+    x, s = problem.arrays["x"], problem.settings
+    if s["running"]:
+        if "mean" not in problem.arrays or "var" not in problem.arrays:
+            return None
+        return problem.arrays["mean"], problem.arrays["var"]
+    groups = s["groups"]
+    if x.shape[-1] % groups:
+        return None
+    split = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups) if groups > 1 else x
+    axes = s["axes"]
+    if groups > 1:  # the channels of a group, not the groups
+        axes = tuple(a if a < x.ndim - 1 else x.ndim for a in axes)
+    many = int(np.prod([split.shape[a] for a in axes]))
+    if many <= s["ddof"]:
+        return None
+    mean = split.mean(axis=axes, keepdims=True) * s["centred"]
+    var = ((split - mean) ** 2).sum(axis=axes, keepdims=True) / (many - s["ddof"])
+    if groups > 1:
+        wide = (*split.shape[:-2], groups, x.shape[-1] // groups)
+        return tuple(np.broadcast_to(m, wide).reshape(x.shape) for m in (mean, var))  # pyright: ignore
+    return mean, var
+
+
+def _compute(problem: Problem) -> Array | None:
+    moments = _moments(problem)
+    if moments is None:
+        return None
+    x, s = problem.arrays["x"], problem.settings
+    mean, var = moments
+    root = np.sqrt(var + s["epsilon"]) if s["inside"] else np.sqrt(var) + s["epsilon"]
+    out = (x - mean) / root
+    if "scale" in problem.arrays:
+        out = out * (problem.arrays["scale"] + s["offset"])
+    return out + problem.arrays["shift"] if "shift" in problem.arrays else out
+
+
+def _fitted_epsilon(problem: Problem, value: Array) -> Any:
+    """The epsilon that would give a value, from the ratio of what is normalised to what came out."""
+    moments = _moments(problem)
+    if moments is None or value.shape != problem.arrays["x"].shape:
+        return None
+    mean, var = moments
+    with np.errstate(all="ignore"):
+        try:
+            out = (value - problem.arrays.get("shift", 0.0)) / (
+                problem.arrays.get("scale", 1.0) + problem.settings["offset"]
+            )
+        except ValueError:
+            return None
+        ratio = (problem.arrays["x"] - mean) / out
+        found = ratio**2 - var if problem.settings["inside"] else ratio - np.sqrt(var)
+    found = np.where(np.isfinite(found), found, np.nan)
+    if np.isnan(found).all():
+        return None
+    exact = float(np.nanmedian(found))
+    rounded = [float(f"{exact:.{digits}g}") for digits in (1, 2, 3, 6)] if exact > 0 else []
+    return [*rounded, exact]
+
+
+def _epsilons(problem: Problem) -> Sequence[Any]:
+    return EPSILONS
+
+
+def _axes(problem: Problem) -> Sequence[Any]:
+    n = problem.arrays["x"].ndim
+    return [(n - 1,), *((a,) for a in range(1, n - 1)), tuple(range(1, n)), tuple(range(n - 1))]
+
+
+def _groups(problem: Problem) -> Sequence[Any]:
+    n = problem.arrays["x"].shape[-1]
+    return [g for g in range(1, min(n, 64) + 1) if n % g == 0]
+
+
+def _either(problem: Problem) -> Sequence[Any]:
+    return (False, True)
+
+
+def _values(*values: Any) -> Callable[[Problem], Sequence[Any]]:
+    def others(problem: Problem) -> Sequence[Any]:
+        return values
+
+    return others
+
+
+def _statistics(running: bool) -> str:
+    return "the running statistics" if running else "those of the batch"
+
+
+NORM = Form(
+    "normalisation",
+    _read,
+    _compute,
+    (
+        Setting("epsilon", "epsilon", "epsilon", "eps={}", "epsilon={}", _epsilons, _fitted_epsilon),
+        Setting(
+            "running",
+            "frozen_mode",
+            "the mean and variance used",
+            "module.eval() or .train() as keras has it",
+            "trainable=..., or training=... as torch has it",
+            _either,
+            shown=_statistics,
+        ),
+        Setting("ddof", "biased_variance", "what the variance is divided by, n minus", others=_values(0, 1)),
+        Setting("axes", "normalised_axis", "the axes normalised over", others=_axes),
+        Setting("groups", "groups", "the number of groups", "num_groups={}", "groups={}", _groups),
+        Setting("centred", "mean_not_subtracted", "whether the mean is subtracted", others=_either),
+        Setting("offset", "offset_of_the_scale", "what is added to the scale", others=_values(0.0, 1.0)),
+        Setting("inside", "epsilon_place", "whether epsilon is under the root", others=_either),
+    ),
+)
+"""Any layer that subtracts a mean, divides by a deviation, and applies a scale and a shift."""

@@ -1,0 +1,345 @@
+"""Where two sides first part: both are run again from one state, call by call, and what they compute is aligned.
+
+Whether two calls are the same computation come out differently is decided by trying: the reference's value is put in
+the place of the follower's, and if what comes after agrees again, they are. The error at such a place is local, since
+what went in agrees; and the search goes on behind it for others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .align import Alignment, Place, Suspect, align, conditions_of, leaves, suspects
+from .calls import Call, Calls, Inside, everywhere
+from .causes.local import Local, Seen
+from .graph import Graph, Key
+from .judge import Frame, Item, compare_items
+from .lockstep import StepPair, perturbed, perturbed_batch
+from .matching import MatchPlan, SideName
+from .orders import Order, closest
+from .result import Check
+from .sides.base import Runner
+from .tolerance import TWINS
+from .trace import Array, Arrays, State
+
+TRIES = 10
+"""Suspects whose value is put in the other's place before the search gives up."""
+
+MOST_FOUND = 3
+"""Independent places that are reported."""
+
+_Name = tuple[str, str, int, bool]
+
+
+@dataclass(frozen=True)
+class Parting:
+    """A place where the sides part though what goes in agrees.
+
+    Attributes:
+        suspect: the value of each side, and the calls that made it.
+        torch, keras: the calls as a reader should know them: the module where all of it is one, else the function.
+        order: from the reference's axes to the follower's.
+        check: the local comparison.
+        alignment: of the run in which it was found.
+        proven: with the reference's value in its place, what comes after agrees.
+    """
+
+    suspect: Suspect
+    torch: Call
+    keras: Call
+    order: Order
+    check: Check
+    alignment: Alignment
+    proven: bool
+
+
+@dataclass
+class Scene:
+    """Both sides at the start of a step, to be run as often as it takes.
+
+    Args:
+        reference, follower: the sides.
+        plan: of the run.
+        step: whose start and batch are used.
+        training: run as in a training step, or as in inference.
+        seed: of the perturbations.
+
+    Attributes:
+        graph: of the reference.
+        conditions: of its values.
+        twins: its calls from perturbed starts.
+    """
+
+    reference: Runner
+    follower: Runner
+    plan: MatchPlan
+    step: StepPair
+    training: bool
+    seed: int
+    inside: Inside = everywhere
+    graph: Graph = field(init=False)
+    twins: list[Calls] = field(init=False)
+    conditions: Mapping[Key, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        record, batch = self.step.reference.record, self.step.reference.batch
+        masks = list((batch.compare or {}).values())
+        self.mask = masks[0] if masks else None
+        start = record.before
+        self.follower.write(self.plan.for_follower(start, slots=False))
+        self.weights = {self.plan.reference: start.values(), self.plan.follower: self.follower.read().values()}
+        kept = self.reference.snapshot()
+        self.reference.write(State(start.parameters, start.buffers))
+        self.graph = Graph(self.reference.calls(batch, training=self.training, inside=self.inside), self.mask)
+        self.twins = []
+        for twin in range(TWINS):
+            rng = np.random.default_rng([self.seed, self.step.number, twin])
+            self.reference.write(State(perturbed(start.parameters, rng, "float64")))
+            moved = perturbed_batch(batch, rng, "float64")
+            self.twins.append(self.reference.calls(moved, training=self.training, inside=self.inside))
+        self.reference.restore(kept)
+        self.conditions = conditions_of(self.graph, self.twins)
+        sizes = [array.size for array in (*start.parameters.values(), *record.outputs.values())]
+        self.terms = max([batch.terms(), *sizes])
+
+    @property
+    def partners(self) -> dict[str, frozenset[str]]:
+        """The reference's path of a parameter or buffer -> the follower's that are made from it."""
+        found: dict[str, frozenset[str]] = {}
+        for match in self.plan.matches:
+            for path in match.piece(self.plan.reference).paths:
+                found[path] = found.get(path, frozenset()) | {*match.piece(self.plan.follower).paths}
+        return found
+
+    def aligned(self, swaps: Mapping[_Name, Arrays]) -> Alignment:
+        """Run the follower with some outputs replaced, and align it with the reference."""
+
+        def swap(call: Call) -> Arrays | None:
+            return swaps.get(_name(call))
+
+        calls = self.follower.calls(
+            self.step.reference.batch, training=self.training, inside=self.inside, swap=swap if swaps else None
+        )
+        return align(self.graph, Graph(calls, self.mask), self.conditions, self.terms)
+
+
+def _name(call: Call) -> _Name:
+    return call.path, call.kind, call.number, call.function
+
+
+def partings(scene: Scene) -> list[Parting]:
+    """The places in a forward pass where the sides part, the first first.
+
+    Args:
+        scene: both sides.
+    """
+    found: list[Parting] = []
+    swaps: dict[_Name, Arrays] = {}
+    alignment = scene.aligned(swaps)
+    while len(found) < MOST_FOUND:
+        best = _best(scene, alignment, swaps)
+        if best is None:
+            break
+        settled = not _ends(best.after)[0]
+        found.append(_parting(scene, alignment, best.suspect, best.order, best.gain > 0 or settled))
+        if settled or best.gain <= 0:
+            break
+        alignment, swaps = best.after, best.swaps
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A suspect with the reference's value in its place.
+
+    Attributes:
+        gain: values of the reference that the follower has besides, not counting what was put there.
+        after: the alignment then.
+    """
+
+    suspect: Suspect
+    order: Order
+    swaps: dict[_Name, Arrays]
+    after: Alignment
+    gain: int
+
+
+def _best(scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays]) -> _Tried | None:
+    """The first suspect behind which what is made next agrees; if there is none, the one behind which most does."""
+    ends, other_ends = _ends(alignment)
+    ranked = _once_each(alignment, suspects(alignment, ends, other_ends, scene.partners))
+    before = alignment.agreeing()
+    best: _Tried | None = None
+    for suspect in ranked[:TRIES]:
+        order = _order(alignment, suspect)
+        if order is None:
+            continue
+        value, place = suspect.reference.call.outputs[suspect.reference.output], suspect.follower
+        tried = swaps | {_name(place.call): {place.output: order.apply(value)}}
+        after = scene.aligned(tried)
+        won = after.agreeing() - before
+        gain = len(won) - (suspect.lacking != "reference")
+        if best is None or gain > best.gain:
+            best = _Tried(suspect, order, tried, after, gain)
+        if gain > 0 and _next_agrees(alignment.reference, suspect.reference, won):
+            return _Tried(suspect, order, tried, after, gain)
+    return best
+
+
+def _next_agrees(graph: Graph, place: Place, won: set[Key]) -> bool:
+    """Whether something that is made of a value directly agrees now and did not before."""
+    return any(key in won for call in graph.users.get(place.key, ()) for key in graph.outputs[call.index].values())
+
+
+def _ends(alignment: Alignment) -> tuple[list[Key], list[Key]]:
+    """The outputs of the model that the other side does not have, on each side."""
+    ends: list[list[Key]] = []
+    for graph, shared in ((alignment.reference, alignment.there), (alignment.follower, alignment.back)):
+        model = graph.model()
+        keys = [] if model is None else list(graph.outputs[model.index].values())
+        ends.append([key for key in dict.fromkeys(keys) if key not in shared])
+    return ends[0], ends[1]
+
+
+def _once_each(alignment: Alignment, ranked: Sequence[Suspect]) -> list[Suspect]:
+    """The best of each pair of values, at the innermost calls: which call it is swapped at makes no difference."""
+    first: dict[tuple[Key, Key], Suspect] = {}
+    for suspect in ranked:
+        first.setdefault((suspect.reference.key, suspect.follower.key), suspect)
+    return [
+        replace(
+            suspect,
+            reference=_innermost(alignment.reference, suspect.reference),
+            follower=_innermost(alignment.follower, suspect.follower),
+        )
+        for suspect in first.values()
+    ]
+
+
+def _innermost(graph: Graph, place: Place) -> Place:
+    call = graph.makers[place.key][0]
+    return replace(place, call=call, output=next(n for n, k in graph.outputs[call.index].items() if k == place.key))
+
+
+def _order(alignment: Alignment, suspect: Suspect) -> Order | None:
+    """From the reference's axes to the follower's: as they are before the place, or else as the values come closest."""
+    value = suspect.reference.call.outputs[suspect.reference.output]
+    other = suspect.follower.call.outputs[suspect.follower.output]
+    best = closest(value, other)
+    if best is None:
+        return None
+    for before in _orders_before(alignment, suspect):
+        if (before.source, before.target) == (value.shape, other.shape):
+            return before
+        if not before.after and len(before.axes) == value.ndim:
+            usual = Order(value.shape, other.shape, before.axes)
+            permuted = tuple(value.shape[a] for a in before.axes)
+            if permuted == other.shape and _gap(usual, value, other) <= 2.0 * _gap(best, value, other):
+                return usual
+    return best
+
+
+def _orders_before(alignment: Alignment, suspect: Suspect) -> Iterator[Order]:
+    """How the axes of what a place was made from are permuted between the sides."""
+    mine, theirs = suspect.reference, suspect.follower
+    for key in sorted(mine.base):
+        for other in sorted(alignment.there.get(key, frozenset()) & theirs.base):
+            for array in _shapes(alignment.reference, mine, key):
+                for there in _shapes(alignment.follower, theirs, other):
+                    order = closest(array, there)
+                    if order is not None:
+                        yield order
+
+
+def _shapes(graph: Graph, place: Place, key: Key) -> list[Array]:
+    """A value in the shapes in which a place takes it and in which it was made."""
+    found = [place.call.inputs[name] for name, k in graph.inputs[place.call.index].items() if k == key]
+    found += [c.outputs[n] for c in graph.makers.get(key, ())[:1] for n, k in graph.outputs[c.index].items() if k == key]
+    return list({array.shape: array for array in found}.values())
+
+
+def _gap(order: Order, value: Array, other: Array) -> float:
+    return float(np.abs(order.apply(value).astype(np.float64) - other).sum())
+
+
+def _parting(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order, proven: bool) -> Parting:
+    mine, theirs = suspect.reference, suspect.follower
+    value, other = mine.call.outputs[mine.output], theirs.call.outputs[theirs.output]
+    twins = tuple(_same_output(twin, mine) for twin in scene.twins)
+    calls = {
+        scene.plan.reference: _shown(alignment.reference, mine),
+        scene.plan.follower: _shown(alignment.follower, theirs),
+    }
+    frame = Frame("forward", "float64", scene.step.number, scene.plan.reference, scene.terms)
+    item = Item(
+        f"output of {mine.call.name}",
+        calls["torch"].name,
+        calls["keras"].name,
+        value,
+        order.inverse().apply(other),
+        twins,
+    )
+    check = compare_items(frame, [item], floor=0.0)[0]
+    return Parting(suspect, calls["torch"], calls["keras"], order, check, alignment, proven)
+
+
+def _same_output(twin: Calls, place: Place) -> Array | None:
+    call = next((c for c in twin if _name(c) == _name(place.call)), None)
+    return None if call is None else call.outputs.get(place.output)
+
+
+def _shown(graph: Graph, place: Place) -> Call:
+    """The innermost call that made a value, or the module that does nothing else."""
+    call = graph.makers[place.key][0]
+    if call.function:
+        parent = next(graph.ancestors(call), None)
+        own = parent is not None and parent.parent is not None and parent in graph.makers[place.key]
+        if parent is not None and own and place.base <= set(graph.inputs[parent.index].values()):
+            return parent
+    return call
+
+
+def local_of(scene: Scene, parting: Parting) -> Local:
+    """What both sides did at a place where they part."""
+    alignment, suspect, plan = parting.alignment, parting.suspect, scene.plan
+    halves: tuple[tuple[SideName, Graph, Mapping[Key, frozenset[Key]], Place, bool], ...] = (
+        (plan.reference, alignment.reference, alignment.there, suspect.reference, suspect.lacking == "reference"),
+        (plan.follower, alignment.follower, alignment.back, suspect.follower, suspect.lacking == "follower"),
+    )
+    seen = {
+        side: _seen(side, graph, shared, place, scene.weights[side], idle)
+        for side, graph, shared, place, idle in halves
+    }
+    order = parting.order if plan.reference == "torch" else parting.order.inverse()
+    error = math.inf if parting.check.error is None else parting.check.error
+    return Local(seen["torch"], seen["keras"], order, alignment.allowed(suspect.reference.key), error)
+
+
+def _seen(
+    side: SideName, graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place, values: Arrays, idle: bool
+) -> Seen:
+    shown = _shown(graph, place)
+    value = place.call.outputs[place.output]
+    name = place.call.name
+    given = {name: value} if idle else leaves(graph, shared, place)
+    paths: dict[str, str] = {}
+    for call in () if idle else graph.inside(shown):
+        for path in call.parameters:
+            paths.setdefault(path.replace("/", ".").rpartition(".")[2], path)
+    first = next((key for key in graph.inputs[place.call.index].values() if key in place.base), None)
+    return Seen(
+        side=side,
+        call=shown,
+        inner=place.call,
+        value=value,
+        given=given,
+        weights={role: values[path] for role, path in paths.items() if path in values},
+        paths=paths,
+        within=tuple(c.kind for c in graph.ancestors(place.call)),
+        views=tuple(graph.views(first)) if first is not None else (),
+        idle=idle,
+    )
