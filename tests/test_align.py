@@ -84,7 +84,9 @@ def test_two_traces_of_one_computation_share_every_value():
 
 def test_what_is_made_in_one_call_and_in_two_agrees_after_both():
     found = aligned(torch(), keras(fused=True))
-    alone = [c.path for c in found.reference.calls for k in found.reference.outputs[c.index].values() if k not in found.there]
+    alone = [
+        c.path for c in found.reference.calls for k in found.reference.outputs[c.index].values() if k not in found.there
+    ]
     assert alone == ["layer_1"]
     assert parting(found.reference, found.there, list(found.reference.outputs[0].values())) == []
 
@@ -135,7 +137,7 @@ def test_an_operation_that_one_side_lacks_is_paired_with_where_its_input_comes_f
 
     for swapped in (False, True):
         found = aligned(trace("t", not swapped), trace("k", swapped))
-        ends = [[k for k in g.outputs[0].values()] for g in (found.reference, found.follower)]
+        ends = [list(g.outputs[0].values()) for g in (found.reference, found.follower)]
         lacking = {(s.lacking, s.reference.call.kind, s.follower.call.kind) for s in suspects(found, *ends, {})}
         wanted = ("reference", "Linear", "Scale") if swapped else ("follower", "Scale", "Linear")
         assert wanted in lacking

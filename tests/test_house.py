@@ -48,8 +48,8 @@ FLOORS = (
     ),
     ("pair", "matching", "ties", "compare", "judge", "align", "reload", "causes"),
     ("sides",),
-    ("lockstep", "saving", "phases", "export", "locate", "explain"),
-    ("findings", "choose", "persistence", "check", "golden", "importing"),
+    ("lockstep", "saving", "phases", "export", "locate"),
+    ("findings", "choose", "persistence", "explain", "check", "golden", "importing"),
     ("loading", "scaffold", "sweep", "report", "cli", "cli_onnx", "pytest_plugin", "__main__", "__init__"),
 )
 """Bottom first. A module may import from its own floor and from those below."""

@@ -327,7 +327,7 @@ def _score(alignment: Alignment, place: Place, other: Place, partners: Mapping[s
     The weights rank evidence, they decide nothing: a pair is tried by putting the one's value in the other's place.
     """
     score = 0.0
-    held = {theirs for path in place.parameters for theirs in partners.get(path, ())}
+    held = frozenset(theirs for path in place.parameters for theirs in partners.get(path, ()))
     if held or other.parameters:
         score += 6.0 if held == other.parameters else 3.0 if held & other.parameters else -4.0
     reached = {k for key in place.base for k in alignment.there[key]}

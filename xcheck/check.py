@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import phases as phase
-from .causes.added_up import added_up_parameters
 from .causes.initializers import same_random_stream
-from .causes.optimizer import update_causes
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .distributions import Distribution
 from .errors import PairError
-from .export.explain import explained
 from .explain import explain
+from .export.explain import explained
 from .export.run import exported
 from .export.summary import duplicated, export_notes, tables
 from .findings import Findings
@@ -174,8 +172,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         if "gradient" in findings.phases:
             findings.notes += phase.unsplit(plan, step)
         findings.count_step(step.number)
-        _explain_update(findings, plan, step)
-        _look_inside(findings, reference, follower, plan, step)
+        explain(findings, plan, step, reference.runner, follower)
         untouched &= phase.zero_gradients(plan, step)
         made = step.number
         unmapped = [*reference.unmapped_slots(), *follower.unmapped_slots()]
@@ -201,29 +198,6 @@ def _compare_step(findings: Findings, plan: MatchPlan, step: StepPair, precision
                 findings.checks += compare(plan, step, precision)
     if not step.reference.repeatable:
         findings.checks.append(_unrepeatable(findings.pair.reference, step.number))
-
-
-def _explain_update(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
-    """Look for the cause of the first update that differs though its gradients agree."""
-    wrong = [c for c in findings.checks if c.verdict is Verdict.DIFFERENT]
-    known = any(cause.phase == "update" for cause in findings.causes)
-    if known or not wrong or (wrong[0].phase, wrong[0].step) != ("update", step.number):
-        return
-    torch, keras = findings.environment["torch"], findings.environment["keras"]
-    records = step.reference.record, step.follower
-    findings.causes += update_causes(plan, *records, torch, keras) + added_up_parameters(plan, *records)
-
-
-def _look_inside(findings: Findings, reference: Reference, follower: Runner, plan: MatchPlan, step: StepPair) -> None:
-    """Follow the first difference of a step into the models, once."""
-    first = findings.first_difference(("forward", "loss", "gradient", "state"))
-    if first is None or first.step != step.number or reference.runner is None:
-        return
-    with findings.timed("explain"):
-        found = explain(reference.runner, follower, plan, step, first, findings.seed)
-    findings.located = found.divergence
-    findings.causes += found.causes
-    findings.notes += found.notes
 
 
 def numeric(findings: Findings, sides: Sides, plan: MatchPlan) -> None:

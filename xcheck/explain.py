@@ -3,62 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .align import distance
+from .causes.added_up import added_up_parameters
 from .causes.forward import forward_causes
+from .causes.optimizer import update_causes
 from .errors import UserCodeError
+from .findings import Findings
 from .graph import Graph, Key
 from .locate import Parting, Scene, local_of, partings
 from .lockstep import StepPair
 from .matching import MatchPlan
-from .result import Cause, Check, Divergence
+from .result import Cause, Check, Divergence, Verdict
 from .sides.base import Runner
 
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """What looking inside a step has shown.
-
-    Attributes:
-        divergence: the first place where the sides part; None where it was not found.
-        causes: of it and of those behind it.
-        notes: what a reader should know besides.
-    """
-
-    divergence: Divergence | None = None
-    causes: tuple[Cause, ...] = ()
-    notes: tuple[str, ...] = ()
+INSIDE = ("forward",)
+"""Phases whose differences can be followed into the models."""
 
 
-def explain(reference: Runner, follower: Runner, plan: MatchPlan, step: StepPair, first: Check, seed: int) -> Explained:
-    """Look into the first step that differs; both sides are left at some state of it.
+def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
+    """Look for the cause of the first difference, once it is there.
 
     Args:
-        reference, follower: the sides, live.
+        findings: of the run so far; what is found is added.
         plan: of the run.
-        step: the step.
-        first: the first check that says so.
-        seed: of the perturbations.
+        step: the last one that was compared.
+        reference: the side to look into, left at some state of the step; None for a recording.
+        follower: likewise.
     """
-    try:
-        if first.phase == "forward" and first.error is not None:
-            scene = Scene(reference, follower, plan, step, "(training)" in first.name, seed)
-            return _forward(scene, first)
-    except UserCodeError as error:  # a model may refuse to be watched, and the difference stands all the same
-        return Explained(notes=(f"the models could not be looked into: {str(error).splitlines()[0]}",))
-    return Explained()
+    _update(findings, plan, step)
+    first = findings.first_difference(INSIDE)
+    if first is None or first.step != step.number or first.error is None or reference is None:
+        return
+    with findings.timed("explain"):
+        try:
+            scene = Scene(reference, follower, plan, step, "(training)" in first.name, findings.seed)
+            _forward(findings, scene, first)
+        except UserCodeError as error:  # a model may refuse to be watched, and the difference stands all the same
+            findings.notes.append(f"the models could not be looked into: {str(error).splitlines()[0]}")
 
 
-def _forward(scene: Scene, first: Check) -> Explained:
+def _update(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
+    """Look for the cause of the first update that differs though its gradients agree."""
+    wrong = [c for c in findings.checks if c.verdict is Verdict.DIFFERENT]
+    known = any(cause.phase == "update" for cause in findings.causes)
+    if known or not wrong or (wrong[0].phase, wrong[0].step) != ("update", step.number):
+        return
+    torch, keras = findings.environment["torch"], findings.environment["keras"]
+    records = step.reference.record, step.follower
+    findings.causes += update_causes(plan, *records, torch, keras) + added_up_parameters(plan, *records)
+
+
+def _forward(findings: Findings, scene: Scene, first: Check) -> None:
     found = partings(scene)
     if not found:
-        return Explained()
-    causes: list[Cause] = []
-    for parting in found:
-        causes += forward_causes(local_of(scene, parting))
+        return
     top = found[0]
-    divergence = Divergence(
+    findings.located = Divergence(
         first.phase,
         first.precision,
         first.step,
@@ -69,7 +71,7 @@ def _forward(scene: Scene, first: Check) -> Explained:
         first.name,
         _agreed(scene, top),
     )
-    return Explained(divergence, tuple(merged(causes)))
+    findings.causes += merged([cause for parting in found for cause in forward_causes(local_of(scene, parting))])
 
 
 def merged(causes: Sequence[Cause]) -> list[Cause]:

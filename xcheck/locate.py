@@ -258,7 +258,9 @@ def _orders_before(alignment: Alignment, suspect: Suspect) -> Iterator[Order]:
 def _shapes(graph: Graph, place: Place, key: Key) -> list[Array]:
     """A value in the shapes in which a place takes it and in which it was made."""
     found = [place.call.inputs[name] for name, k in graph.inputs[place.call.index].items() if k == key]
-    found += [c.outputs[n] for c in graph.makers.get(key, ())[:1] for n, k in graph.outputs[c.index].items() if k == key]
+    found += [
+        c.outputs[n] for c in graph.makers.get(key, ())[:1] for n, k in graph.outputs[c.index].items() if k == key
+    ]
     return list({array.shape: array for array in found}.values())
 
 

@@ -60,10 +60,11 @@ class Order:
     def at(self, positions: Array) -> Array:
         """Flat positions in `target` -> the flat positions in `source` that they come from."""
         if self.after:
-            index = np.unravel_index(positions, self.target)
-            return np.asarray(np.ravel_multi_index(tuple(index[a] for a in self.axes), tuple(self.target[a] for a in self.axes)))
+            index: tuple[Array, ...] = np.unravel_index(positions, self.target)
+            permuted = tuple(self.target[a] for a in self.axes)
+            return np.asarray(np.ravel_multi_index(tuple(index[a] for a in self.axes), permuted))
         index = np.unravel_index(positions, tuple(self.source[a] for a in self.axes))
-        back = np.argsort(self.axes)
+        back: list[int] = np.argsort(self.axes).tolist()
         return np.asarray(np.ravel_multi_index(tuple(index[i] for i in back), self.source))
 
 

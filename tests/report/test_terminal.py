@@ -216,7 +216,7 @@ def test_markup_and_escape_codes_in_names_are_printed_as_they_are(colour):
     print_result(hostile(), console, verbose=True)
     text = console.file.getvalue()
     literal = "<script>alert('x')</script>.[red]weight[/red] & [link=x]b :smile: \\x1b[31mc"
-    # pair, failure, card (torch, keras, detail), cause (id, summary, torch, keras, evidence, fix, again in the answer), phases,
+    # pair, why, failure, card (torch, keras, detail), cause (id, summary, torch, keras, evidence, fix), phases,
     # failing (name, detail, keras), ties, environment, timings, coverage, note, expected (4)
     assert " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split()).count(literal) == 25
     assert "\x1b[31mc" not in text

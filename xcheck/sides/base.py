@@ -73,26 +73,17 @@ class Runner(Protocol):
         ...
 
     def calls(
-        self,
-        batch: Batch,
-        *,
-        training: bool = False,
-        swap: Swap | None = None,
-        gradients: bool = False,
-        inside: Inside = nowhere,
-    ) -> Calls:
-        """Every call of a module or layer in one forward pass; the state stays as it is.
+        self, batch: Batch, *, training: bool = False, swap: Swap | None = None,
+        gradients: bool = False, inside: Inside = nowhere,
+    ) -> Calls:  # fmt: skip
+        """Every call of a module or layer in one forward pass; the state stays as it is. Raises as `step` does.
 
         Args:
             batch: in the neutral layout.
             training: run as in a training step, dropout off; else as in inference.
             swap: may replace what a call returns, for all that comes after it.
-            gradients: also compute the loss, as one more call, and differentiate the total loss with respect to what
-                each call returned.
+            gradients: also compute the loss, as one more call, and differentiate it with respect to every output.
             inside: in which modules the functions that are called are listed too.
-
-        Raises:
-            UserCodeError: code of the pair raised.
         """
         ...
 
