@@ -122,6 +122,7 @@ class ResultView:
     passing: list[CheckView]
     passing_more: int
     ties: list[tuple[str, tuple[str, ...], tuple[str, ...]]]
+    saved_ties: list[tuple[str, str]]
     coverage: list[tuple[str, str]]
     notes: list[str]
     environment: list[tuple[str, str]]
@@ -195,6 +196,7 @@ def result_view(result: Result, anchor: str) -> ResultView:
             )
             for t in views.shown_ties(result)
         ],
+        saved_ties=views.saved_ties(result),
         coverage=views.coverage(result),
         notes=[one_line(note) for note in result.notes],
         environment=rows(result.environment),

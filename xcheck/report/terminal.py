@@ -119,7 +119,8 @@ def _sections(result: Result, width: int, verbose: bool) -> Iterable[tuple[str, 
         )
     ties = views.shown_ties(result)
     if ties:
-        yield "Tie groups", _ties(ties)
+        saved = [(side, _prose(f"saved and loaded: {said}")) for side, said in views.saved_ties(result)]
+        yield "Tie groups", Group(_ties(ties), Text(), _fields(saved)) if saved else _ties(ties)
     if verbose and result.environment:
         yield "Environment", _fields([(name, _prose(text)) for name, text in rows(result.environment)])
     if verbose and result.timings:
