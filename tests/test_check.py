@@ -350,7 +350,7 @@ def test_a_choice_of_phases_is_run_alone_and_noted():
 
 def test_all_phases_by_name_are_no_choice():
     result = xcheck.check(linear_pair(), steps=1, phases=tuple(reversed(AVAILABLE)))
-    assert result.notes == ()
+    assert not [note for note in result.notes if "asked for" in note]
     assert result.checks[0].phase == "inventory"
 
 
@@ -359,13 +359,10 @@ def test_a_run_without_the_gradient_phase_says_nothing_on_gradients():
     assert not [note for note in result.notes if "gradient" in note]
 
 
-@pytest.mark.parametrize(
-    ("phase", "words"), [("gradients", "this one has: inventory"), ("persistence", "later versions")]
-)
-def test_a_phase_that_is_not_there_is_refused(phase, words):
-    with pytest.raises(PairError, match=f"no phase '{phase}'") as caught:
-        xcheck.check(linear_pair(), phases=("forward", phase))
-    assert words in str(caught.value)
+def test_a_phase_that_is_not_there_is_refused():
+    with pytest.raises(PairError, match="no phase 'gradients'") as caught:
+        xcheck.check(linear_pair(), phases=("forward", "gradients"))
+    assert "there are: inventory" in str(caught.value)
 
 
 # Mistakes and what they leave behind -----------------------------------------------------------------------------

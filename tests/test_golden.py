@@ -12,13 +12,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import xcheck
-from xcheck.check import AVAILABLE
 from xcheck.errors import BatchError, FileError, PairError, UserCodeError
+from xcheck.golden import SEMANTIC
 from xcheck.sides.numpy_side import NumpyRunner
 from xcheck.trace import Trace
 
-RECORDED = tuple(phase for phase in AVAILABLE if phase not in ("trajectory", "export"))
-"""The phases that a recording has the reference's half of."""
+RECORDED = SEMANTIC
 FAULT = {"fault": scaled("gradients", "dense/bias", by=1 + 1e-9, step=2)}
 
 

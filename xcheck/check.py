@@ -32,7 +32,7 @@ from .lockstep import (
 from .matching import MatchPlan, SideName, other_side, plan_from_map
 from .pair import Pair
 from .persistence import persistence
-from .result import PHASES, Check, Result, Verdict
+from .result import Check, Result, Verdict
 from .sides.base import Runner
 from .ties import ties
 from .tolerance import TWINS
@@ -43,7 +43,7 @@ ON_REQUEST = ("modes", "persistence", "export")
 else, and say something about each side rather than about the port."""
 
 AVAILABLE = ("inventory", "initialization", "sync", *phase.STEP_PHASES, "trajectory", *ON_REQUEST)
-"""The phases this version has, in order."""
+"""The phases there are, in order."""
 
 EVERY = "all"
 """Asks for every phase there is."""
@@ -345,14 +345,13 @@ def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None) -> Fi
     """Empty findings for the phases that are asked for.
 
     Raises:
-        PairError: a phase does not exist, or not in this version.
+        PairError: a phase does not exist.
     """
     if phases is not None and EVERY in phases:
         phases = AVAILABLE
     unknown = [p for p in phases or () if p not in AVAILABLE]
     if unknown:
-        planned = "later versions will have it; " if unknown[0] in PHASES else ""
-        raise PairError(f"There is no phase {unknown[0]!r}.", numbers=f"{planned}this one has: {', '.join(AVAILABLE)}")
+        raise PairError(f"There is no phase {unknown[0]!r}.", numbers=f"there are: {', '.join(AVAILABLE)}")
     usual = tuple(p for p in AVAILABLE if p not in ON_REQUEST or p in pair.also)
     chosen = usual if phases is None else tuple(p for p in AVAILABLE if p in phases)
     return Findings(pair, seed, steps, chosen, complete=set(chosen) >= set(usual))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
-from .check import AVAILABLE, Reference, begin, pipeline, validate
+from .check import AVAILABLE, ON_REQUEST, Reference, begin, pipeline, validate
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .errors import BatchError, FileError
 from .inventory import Entry, Inventory
@@ -16,7 +16,7 @@ from .result import Result
 from .trace import Trace
 
 _HEADER = {"pair", "side", "precision", "seed", "environment", "inventory", "batches", "repeatable", "unmapped_slots"}
-SEMANTIC = tuple(phase for phase in AVAILABLE if phase not in ("trajectory", "modes"))
+SEMANTIC = tuple(phase for phase in AVAILABLE if phase not in ("trajectory", *ON_REQUEST))
 """The phases that a trace can be verified in: those whose steps are re-synced."""
 
 
