@@ -13,6 +13,11 @@ def test_the_port_is_the_same_computation(checked):
     assert result.coverage["parameters"] == {"matched": 42, "waived": 0, "unmatched": 0}
 
 
+@pytest.mark.parametrize("parameter", ["embedding.weight", "layers.0.query.weight", "layers.2.down.bias"])
+def test_the_gradient_is_the_sum_of_its_uses(checked, uses, parameter):
+    assert len(uses(checked(NAME), parameter)) == 2
+
+
 def test_each_group_is_two_neighbouring_layers_and_one_block(checked):
     ties = {tie.torch: tie.keras for tie in checked(NAME).ties}
     assert ties["layers.0.up.weight", "layers.1.up.weight"] == ("group_0_up/kernel",)

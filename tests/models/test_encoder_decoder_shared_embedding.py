@@ -14,6 +14,10 @@ def test_the_port_is_the_same_computation(checked, variant, parameters):
     assert result.coverage["parameters"] == {"matched": parameters, "waived": 0, "unmatched": 0}
 
 
+def test_the_gradient_is_the_sum_of_its_uses(checked, uses):
+    assert len(uses(checked(f"{NAME}:PAIR"), "embedding.weight")) == 3
+
+
 def test_the_head_and_the_embeddings_are_one_table(checked):
     (tie,) = checked(f"{NAME}:PAIR").ties
     assert tie.torch == ("embedding.weight", "head.weight")

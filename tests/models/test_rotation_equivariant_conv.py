@@ -18,6 +18,10 @@ def test_the_port_is_the_same_computation(checked):
     assert result.coverage["parameters"] == {"matched": 6, "waived": 0, "unmatched": 0}
 
 
+def test_the_gradient_is_the_sum_of_its_uses(checked, uses):
+    assert len(uses(checked(NAME), "rotated.weight")) == 4
+
+
 @pytest.mark.parametrize("variant", ["TORCH_AXES", "OTHER_WAY"])
 def test_what_goes_wrong_in_a_port_is_found(checked, variant):
     result = checked(f"{NAME}:{variant}", steps=1)

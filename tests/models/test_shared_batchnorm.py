@@ -17,6 +17,11 @@ def test_the_port_is_the_same_computation(checked):
     assert result.coverage["parameters"] == {"matched": 9, "waived": 0, "unmatched": 0}
 
 
+@pytest.mark.parametrize("parameter", ["encoder.0.linear.weight", "predictor.0.norm.bias"])
+def test_the_gradient_is_the_sum_of_its_uses(checked, uses, parameter):
+    assert len(uses(checked(NAME), parameter)) == 2
+
+
 @pytest.mark.parametrize("variant", ["BIASED", "MOMENTUM", "KERAS_DEFAULTS", "CONCATENATED", "FUNCTIONAL"])
 def test_what_goes_wrong_in_a_port_is_found(checked, variant):
     result = checked(f"{NAME}:{variant}", steps=1)

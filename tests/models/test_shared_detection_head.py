@@ -16,6 +16,11 @@ def test_the_port_is_the_same_computation(checked):
     assert result.coverage["parameters"] == {"matched": 22, "waived": 0, "unmatched": 0}
 
 
+@pytest.mark.parametrize("parameter", ["classes.last.weight", "boxes.tower.0.bias"])
+def test_the_gradient_is_the_sum_of_its_uses(checked, uses, parameter):
+    assert len(uses(checked(NAME), parameter)) == 3
+
+
 @pytest.mark.parametrize("variant", ["HEAD_PER_LEVEL", "CHANNELS_FIRST"])
 def test_what_goes_wrong_in_a_port_is_found(checked, variant):
     result = checked(f"{NAME}:{variant}", steps=1)

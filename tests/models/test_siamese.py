@@ -16,6 +16,11 @@ def test_the_port_is_the_same_computation(checked):
     assert result.coverage["parameters"] == {"matched": 5, "waived": 0, "unmatched": 0}
 
 
+@pytest.mark.parametrize("parameter", ["encoder.conv.weight", "encoder.norm.weight", "encoder.head.weight"])
+def test_the_gradient_is_the_sum_of_its_uses(checked, uses, parameter):
+    assert len(uses(checked(NAME), parameter)) == 2
+
+
 def test_one_call_of_two_images_differs_in_training_alone(checked):
     result = checked(f"{NAME}:CONCATENATED", steps=1)
     assert result.expectation["held"], result.report()

@@ -17,6 +17,11 @@ def test_the_port_is_the_same_computation(checked):
     assert result.coverage["parameters"] == {"matched": 6, "waived": 0, "unmatched": 0}
 
 
+@pytest.mark.parametrize("parameter", ["layers.0.forwards.weight", "layers.1.forwards.weight"])
+def test_the_gradient_is_the_sum_of_its_uses(checked, uses, parameter):
+    assert len(uses(checked(NAME), parameter)) == 2
+
+
 def test_a_square_kernel_that_is_not_transposed_is_found(checked):
     result = checked(f"{NAME}:UNTRANSPOSED", steps=1)
     assert result.expectation["held"], result.report()

@@ -16,6 +16,10 @@ def test_the_port_is_the_same_computation(checked):
     assert tie.keras == ("embedding/embeddings",)
 
 
+def test_the_gradient_is_the_sum_of_its_uses(checked, uses):
+    assert len(uses(checked(NAME), "embedding.weight")) == 2
+
+
 @pytest.mark.parametrize("variant", ["UNTIED", "SCALED"])
 def test_what_goes_wrong_in_a_port_is_found(checked, variant):
     result = checked(f"{NAME}:{variant}", steps=1)

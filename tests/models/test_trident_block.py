@@ -17,6 +17,11 @@ def test_the_port_is_the_same_computation(checked):
     assert result.coverage["parameters"] == {"matched": 16, "waived": 0, "unmatched": 0}
 
 
+@pytest.mark.parametrize("parameter", ["kernel", "reduce.weight", "head.bias"])
+def test_the_gradient_is_the_sum_of_its_uses(checked, uses, parameter):
+    assert len(uses(checked(NAME), parameter)) == 3
+
+
 def test_all_branches_are_trained_and_one_is_used():
     model = load_pair(NAME).keras.build()
     image = np.zeros((2, 8, 8, 1))

@@ -20,6 +20,10 @@ def test_the_port_is_the_same_computation(checked):
     assert tie.keras == ("embedding/embeddings",)
 
 
+def test_the_gradient_is_the_sum_of_its_uses(checked, uses):
+    assert len(uses(checked(NAME), "embedding.weight")) == 2
+
+
 @pytest.mark.parametrize("variant", ["EPSILON", "DECAY_ALL", "LATE_SCHEDULE", "CLIP_EACH", "PLAIN_ADAMW"])
 def test_what_goes_wrong_in_training_leaves_outputs_and_gradients_alone(checked, variant):
     result = checked(f"{NAME}:{variant}", steps=1)
