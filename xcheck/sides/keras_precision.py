@@ -69,7 +69,7 @@ def float64_throughout(islands: Islands | None = None) -> Generator[None]:
 @contextmanager
 def _names(islands: Islands) -> Generator[None]:
     """In the table through which Keras reads every name of a dtype, the narrow floats mean float64."""
-    before = dtypes.PYTHON_DTYPES_MAP
+    before, narrowed = dtypes.PYTHON_DTYPES_MAP, dtypes.BIT64_TO_BIT32_DTYPE
 
     class Table(dict[Any, Any]):
         def get(self, key: Any, default: Any = None) -> Any:
@@ -80,10 +80,12 @@ def _names(islands: Islands) -> Generator[None]:
             return super().get(key, default)
 
     dtypes.PYTHON_DTYPES_MAP = Table(before | dict.fromkeys((*NARROW, float), "float64"))
+    # On other backends than TensorFlow, Keras turns every float64 that a promotion gives into float32.
+    dtypes.BIT64_TO_BIT32_DTYPE = narrowed | {"float64": "float64"}
     try:
         yield
     finally:
-        dtypes.PYTHON_DTYPES_MAP = before
+        dtypes.PYTHON_DTYPES_MAP, dtypes.BIT64_TO_BIT32_DTYPE = before, narrowed
 
 
 def policy_islands(model: Any, islands: Islands) -> None:
