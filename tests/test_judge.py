@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from xcheck.compare import rms
-from xcheck.judge import Frame, Item, compare_items
+from xcheck.judge import FLOAT32_EXPLAINS, Frame, Item, compare_items
+from xcheck.result import Check
 from xcheck.tolerance import KAPPA
 
 EPS = 2.0**-52
@@ -273,3 +274,39 @@ def test_not_a_number_in_float32_where_the_truth_is_infinite_is_numeric():
 def test_what_is_missing_or_of_another_shape_in_float32_is_a_difference():
     assert judged(item(None, T, T), SINGLE).verdict == "DIFFERENT"
     assert judged(item(T[:1], T, T), SINGLE).verdict == "DIFFERENT"
+
+
+# Numbers of float32 ------------------------------------------------------------------------------------------------
+
+
+def moved_by(error: float, mine: float, theirs: float) -> Check:
+    """A quantity that is `error` off, and how far each side goes when its numbers of float32 are moved."""
+    value = np.ones(4)
+    other = value * (1 + error)
+    return judged(item(other, value, moved=((value * (1 + mine), other * (1 + theirs)),)))
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(6e-8, 0.0), (0.0, 6e-8)])
+def test_what_numbers_of_float32_explain_is_equivalent_and_says_so(mine: float, theirs: float) -> None:
+    found = moved_by(3e-8, mine, theirs)
+    assert (found.verdict, found.detail) == ("EQUIVALENT", FLOAT32_EXPLAINS)
+    assert found.allowed == pytest.approx(KAPPA * 6e-8, rel=1e-6)
+
+
+def test_what_is_beyond_them_is_different_by_the_usual_allowance() -> None:
+    found = moved_by(2 * KAPPA * 6e-8, 6e-8, 6e-8)
+    assert found.verdict == "DIFFERENT"
+    assert "explain 1.0e-06 of it at most" in found.detail
+    assert found.allowed is not None
+    assert found.allowed < 1e-12
+
+
+def test_they_explain_nothing_where_nothing_is_to_be_explained() -> None:
+    found = moved_by(1e-15, 6e-8, 6e-8)
+    assert (found.verdict, found.detail) == ("EQUIVALENT", "")
+    assert found.allowed is not None
+    assert found.allowed < 1e-12
+
+
+def test_numbers_that_move_a_quantity_by_its_whole_size_say_nothing() -> None:
+    assert moved_by(0.5, 0.9, 0.0).verdict == "INCONCLUSIVE"

@@ -20,6 +20,9 @@ from .result import Check, Verdict
 from .tolerance import KAPPA, Noise, epsilon
 from .trace import Array
 
+FLOAT32_EXPLAINS = "no more than numbers of float32 that the sides compute with explain"
+"""Detail of a check that is within its allowance for that reason alone."""
+
 Twins = tuple[Array | None, ...]
 
 
@@ -36,6 +39,7 @@ class Item:
             value in float32, and the others are the perturbed runs of that.
         source: root mean square of the numbers that the quantity was read off from; 0 where it was not.
         problem: what makes the two incomparable, known before.
+        moved: both values with the numbers of float32 moved that the sides compute with; see `islands.py`.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Item:
     twins: Twins = ()
     source: float = 0.0
     problem: str | None = None
+    moved: tuple[tuple[Array | None, Array | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +122,24 @@ def _semantic(frame: Frame, item: Item, floor: float) -> Check:
     noises = [measure(t, twin, floor) for twin in item.twins if twin is not None and twin.shape == t.shape]
     metric, error, allowed = _closest(found, noises, frame.terms, cancellation, eps)
     verdict, detail = Verdict.EQUIVALENT if error <= allowed else Verdict.DIFFERENT, ""
+    responses = _responses(item, floor) if verdict is Verdict.DIFFERENT else []
+    if responses:
+        explained = _closest(found, [*noises, *responses], frame.terms, cancellation, eps)
+        if explained[1] <= explained[2]:
+            (metric, error, allowed), verdict, detail = explained, Verdict.EQUIVALENT, FLOAT32_EXPLAINS
+        else:
+            detail = f"the numbers of float32 that the sides compute with explain {explained[2]:.1e} of it at most"
     if verdict is Verdict.EQUIVALENT and allowed >= 1.0:
         verdict = Verdict.INCONCLUSIVE
         detail = "rounding alone moves this by its whole size: the comparison says nothing"
     return _measured(frame.check(item, verdict, detail), frame, found, metric, error, allowed)
+
+
+def _responses(item: Item, floor: float) -> list[Measure]:
+    """How far each side goes when its numbers of float32 are moved."""
+    t, k = _values(item)
+    both = [(mine, moved) for pair in item.moved for mine, moved in zip((t, k), pair, strict=True)]
+    return [measure(mine, moved, floor) for mine, moved in both if moved is not None and moved.shape == mine.shape]
 
 
 def _numeric(frame: Frame, item: Item, floor: float) -> Check:

@@ -8,14 +8,16 @@ or from a trace on disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .errors import BatchError, UserCodeError
-from .matching import MatchPlan
+from .islands import factors, made_in_float32
+from .matching import MatchPlan, SideName
 from .pair import Batch, Pair
 from .sides.base import Runner, calling
 from .tolerance import TWINS, epsilon
@@ -23,6 +25,13 @@ from .trace import Array, State, StepRecord
 
 REPEATED = 3
 """Steps that are made twice to see whether they repeat; what a step hides outside of its state shows by then."""
+
+
+Moved = tuple[Sequence[str], tuple[StepRecord, ...]]
+"""Where a side has numbers of float32, and its step with them moved, several times over."""
+
+Again = Callable[[Collection[str]], Moved]
+"""Makes a step again with numbers of float32 moved, those of the given buffers among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +44,58 @@ class ReferenceStep:
         twins: the same step from weights and inputs perturbed by one rounding error each. In a float32
             comparison the first is the reference's own step in float32.
         repeatable: the step gave the same bits when it was made again from the same state.
+        again: makes the step again with numbers of float32 moved; None where it was recorded.
     """
 
     batch: Batch
     record: StepRecord
     twins: tuple[StepRecord, ...]
     repeatable: bool = True
+    again: Again | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StepPair:
-    """One step of both sides from one state, each in its own names and layouts."""
+    """One step of both sides from one state, each in its own names and layouts.
+
+    Attributes:
+        reference, follower: what the sides did.
+        again: like that of the reference, for the follower.
+        moved: both sides again, with the numbers of float32 moved that they could not keep out of the computation.
+        places: side -> where it has such numbers, as far as they were moved.
+    """
 
     reference: ReferenceStep
     follower: StepRecord
+    again: Again | None = None
+    moved: tuple[tuple[StepRecord, StepRecord], ...] = ()
+    places: Mapping[SideName, Sequence[str]] = field(default_factory=dict[SideName, Sequence[str]])
 
     @property
     def number(self) -> int:
         """The step, from 1."""
         return self.reference.record.step
+
+    def with_float32_moved(self, plan: MatchPlan) -> StepPair:
+        """This step with `moved`, where a side computes with numbers of float32.
+
+        Buffers count where the plan does not match them: the others start from the reference's.
+        """
+        found: dict[SideName, Moved] = {}
+        both: tuple[tuple[SideName, Again | None], ...] = (
+            (plan.reference, self.reference.again),
+            (plan.follower, self.again),
+        )
+        for side, again in both:
+            if again is not None:
+                found[side] = again([path for owner, path in plan.unmatched_buffers if owner == side])
+        if not any(found.values()):
+            return self
+        none: Moved = ([], ())
+        (mine, ours), (theirs, others) = found.get(plan.reference, none), found.get(plan.follower, none)
+        ours, others = ours or (self.reference.record,) * TWINS, others or (self.follower,) * TWINS
+        places: dict[SideName, Sequence[str]] = {plan.reference: mine, plan.follower: theirs}
+        return replace(self, moved=tuple(zip(ours, others, strict=True)), places=places)
 
 
 def batches_of(pair: Pair, seed: int, steps: int, *, option: str = "--steps", fewer: bool = False) -> Iterator[Batch]:
@@ -143,7 +185,8 @@ def reference_steps(
             runner.restore(start)
             record = replace(record, uses=runner.uses(number, batch))
         runner.restore(end)
-        yield ReferenceStep(batch, record, made, repeatable)
+        again = partial(_float32_moved, runner, start, record, batch, seed)
+        yield ReferenceStep(batch, record, made, repeatable, again)
 
 
 def _repeats(runner: Runner, start: Any, record: StepRecord, batch: Batch) -> bool:
@@ -172,6 +215,25 @@ def _perturbed_step(
     nudged = perturbed_batch(batch, rng, precision)
     found = runner.uses(record.step, nudged) if uses else None
     return replace(runner.step(record.step, nudged), uses=found or {})
+
+
+def _float32_moved(
+    runner: Runner, start: Any, record: StepRecord, batch: Batch, seed: int, buffers: Collection[str]
+) -> Moved:
+    """The step again from where it started, with each number moved that float32 has rounded."""
+    tables = {path: record.before.buffers[path] for path in buffers if made_in_float32(record.before.buffers[path])}
+    places = runner.islands.places() + [f"{path} (a buffer)" for path in tables]
+    if not places:
+        return places, ()
+    end, made = runner.snapshot(), list[StepRecord]()
+    for twin in range(TWINS):
+        rng = np.random.default_rng([seed, record.step, twin])
+        runner.restore(start)
+        runner.write(State(buffers={path: table * factors(table, rng) for path, table in tables.items()}))
+        with runner.islands.moving([seed, record.step, twin]):
+            made.append(runner.step(record.step, batch))
+    runner.restore(end)
+    return places, tuple(made)
 
 
 def free_running(
@@ -276,16 +338,22 @@ def in_float32(
         yield StepPair(ReferenceStep(batch, record, (own, *twins)), follower.step(number, batch))
 
 
-def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan) -> Iterator[StepPair]:
+def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan, *, seed: int = 0) -> Iterator[StepPair]:
     """Run each step of the reference on the follower, from the reference's state.
 
     The optimizer's slots are carried over from the second step on: what they start as is each side's own and part
     of the comparison. A step that changes what is tied is the last one.
+
+    Args:
+        steps: of the reference.
+        follower: the other side.
+        plan: of the pair.
+        seed: of how numbers of float32 are moved.
     """
     for step in steps:
         number = step.record.step
         follower.write(plan.for_follower(step.record.before, slots=number > 1))
-        start = follower.snapshot() if number == 1 else None
+        start = follower.snapshot()
         record = follower.step(number, step.batch)
         tied = record.after.ties == record.before.ties
         if number == 1 and tied:
@@ -293,7 +361,9 @@ def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan) 
             follower.restore(start)
             record = replace(record, uses=follower.uses(number, step.batch))
             follower.restore(end)
-        yield StepPair(step, record)
+        yield StepPair(
+            step, record, partial(_float32_moved, follower, start, record, step.batch, seed) if tied else None
+        )
         if not tied:
             return
 

@@ -74,8 +74,12 @@ def _output_items(plan: MatchPlan, step: StepPair, get: Callable[[StepRecord], A
         mask = masks.get(mine, masks.get(theirs))
         left, right = (_masked(values.get(name), mask, name) for values, name in ((reference, mine), (other, theirs)))
         responses = tuple(_masked(twin.get(mine), mask, mine) for twin in twins)
+        moved = tuple(
+            (_masked(get(ours).get(mine), mask, mine), _masked(get(others).get(theirs), mask, theirs))
+            for ours, others in step.moved
+        )
         sides = (mine, theirs) if plan.reference == "torch" else (theirs, mine)
-        yield Item(f"{mine} ({mode})", *sides, left, right, responses)
+        yield Item(f"{mine} ({mode})", *sides, left, right, responses, moved=moved)
 
 
 def _setting_items(step: StepPair) -> list[Item]:
@@ -114,6 +118,7 @@ def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """
     frame = Frame("loss", precision, step.number, plan.reference, terms_of(step))
     record, other = step.reference.record.losses, _renamed_losses(plan, step.follower.losses)
+    moved = [(ours.losses, _renamed_losses(plan, others.losses)) for ours, others in step.moved]
     zero = np.zeros(())
     names = ["data", "penalty", *sorted(n for n in record if "/" in n and n in other), "total"]
     if {"total"} in (record.keys(), other.keys()):
@@ -125,7 +130,9 @@ def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
         # A side without penalties has a penalty of zero; one whose data loss was not seen has none to compare.
         absent = zero if name == "penalty" and record and other else None
         twins = tuple(twin.losses.get(name, absent) for twin in step.reference.twins)
-        items.append(Item(name, name, name, record.get(name, absent), other.get(name, absent), twins))
+        again = tuple((ours.get(name, absent), others.get(name, absent)) for ours, others in moved)
+        values = record.get(name, absent), other.get(name, absent)
+        items.append(Item(name, name, name, *values, twins, moved=again))
     if not items:
         return [frame.check(Item("loss", None, None, None, None), Verdict.INCONCLUSIVE, "neither side reported a loss")]
     # A term below one rounding error of the largest is zero for every purpose: kappa * eps * sqrt(n) * floor = eps.
@@ -163,14 +170,18 @@ def _parameter_items(
     for match in matches:
         mine, theirs = match.piece(plan.reference), match.piece(plan.follower)
         found, *twins = (mine.total(partial(get, r)) for r in (step.reference.record, *step.reference.twins))
-        other, problem = theirs.total(partial(get, step.follower)), None
+        to = match.value_to if values else match.to
+        other, *others = (theirs.total(partial(get, r)) for r in (step.follower, *(r for _, r in step.moved)))
+        problem = None
         if other is not None and other.ndim:
             if other.shape == theirs.shape:
-                other = match.value_to(plan.reference, other) if values else match.to(plan.reference, other)
+                other, *others = (a if a is None else to(plan.reference, a) for a in (other, *others))
             else:
                 problem = f"shape {other.shape} against {theirs.shape}"
+        ours = (mine.total(partial(get, r)) for r, _ in step.moved)
         names = (match.name("torch"), match.name("keras"))
-        yield Item(mine.name + suffix, *names, found, other, tuple(twins), problem=problem)
+        moved = tuple(zip(ours, others, strict=True))
+        yield Item(mine.name + suffix, *names, found, other, tuple(twins), problem=problem, moved=moved)
 
 
 def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:

@@ -20,6 +20,7 @@ from ..calls import Calls, Inside, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import UserCodeError, XcheckError
 from ..inventory import Inventory
+from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, Prepare
 from ..reload import Route
@@ -32,6 +33,7 @@ class Runner(Protocol):
     """One side, built and ready to train."""
 
     side: SideName
+    islands: Islands
 
     def inventory(self) -> Inventory:
         """The parameters and buffers, with their ties."""

@@ -116,14 +116,45 @@ def exact_factors(model: Any, islands: Islands) -> None:
 def _tensorflow(islands: Islands) -> Generator[None]:
     """TensorFlow's own conversions, for its callers outside (`tf.cast`) and inside (`math_ops.cast`)."""
     import tensorflow as tf
+    from tensorflow.python.framework import override_binary_operator as operators
+    from tensorflow.python.framework import tensor_conversion_registry as registry
     from tensorflow.python.ops import math_ops
 
-    cast, convert = tf.cast, tf.convert_to_tensor
+    cast, convert, registered, promoted = (
+        tf.cast,
+        tf.convert_to_tensor,
+        registry.convert,
+        operators.maybe_promote_tensors,
+    )
+
+    def entered(operation: str, x: Any, wide: Any) -> Any:
+        """`wide`, which numbers of float32 have become; moved while that is asked for."""
+        if not isinstance(x, np.ndarray | np.generic) and not hasattr(x, "numpy"):
+            return wide  # within a graph, where nothing has a value
+        factors = islands.enter(operation, np.asarray(x))
+        return wide if factors is None else wide * tf.constant(factors, tf.float64)
+
+    def of_float32(value: Any) -> bool:
+        return isinstance(value, np.ndarray | np.generic) and value.dtype == np.float32
+
+    def registered_exactly(value: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
+        made = registered(value, dtype, *args, **kwargs)
+        widened = of_float32(value) and made.dtype == tf.float64
+        return entered("conversion of an array", value, made) if widened else made
+
+    def promoted_exactly(*tensors: Any, **kwargs: Any) -> Any:
+        if any(getattr(t, "dtype", None) == tf.float64 for t in tensors):  # operators convert within their kernel
+            tensors = tuple(registered_exactly(t, tf.float64) if of_float32(t) else t for t in tensors)
+        return promoted(*tensors, **kwargs)
 
     def cast_exactly(x: Any, dtype: Any, name: str | None = None) -> Any:
         target = tf.as_dtype(getattr(dtype, "base_dtype", dtype))
         if _is_python_float(x) and target == tf.float64:
             return tf.constant(x, dtype=tf.float64, name=name)
+        if sys._getframe(1).f_code.co_name == "_CastGrad":  # pyright: ignore[reportPrivateUsage]
+            return cast(x, dtype, name=name)  # back through a cast that was made, to a kernel of float32
+        if target == tf.float64 and getattr(x, "dtype", None) == tf.float32:
+            return entered("cast", x, cast(x, dtype, name=name))
         if target.name in NARROW and getattr(x, "dtype", None) == tf.float64:
             islands.add(f"cast to {target.name}")
             return x if tf.is_tensor(x) else convert(x)
@@ -146,11 +177,13 @@ def _tensorflow(islands: Islands) -> Generator[None]:
 
     tf.cast, tf.convert_to_tensor, math_ops.cast = cast_exactly, convert_exactly, cast_exactly
     tf.nn.leaky_relu = leaky_relu_exactly
+    registry.convert, operators.maybe_promote_tensors = registered_exactly, promoted_exactly
     try:
         yield
     finally:
         tf.cast, tf.convert_to_tensor, math_ops.cast = cast, convert, cast
         tf.nn.leaky_relu = leaky_relu
+        registry.convert, operators.maybe_promote_tensors = registered, promoted
 
 
 def _is_python_float(x: Any) -> bool:

@@ -70,6 +70,7 @@ class KerasRunner:
         with self._scope():
             self.model = self._build()
             self._compile()
+        self.islands.numbers.clear()  # what came in while the model was built is in its state
 
     @contextmanager
     def _scope(self) -> Generator[None]:

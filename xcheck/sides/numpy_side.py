@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnkn
 from ..calls import Call, Calls, Inside, Swap, nowhere
 from ..distributions import Distribution
 from ..inventory import Entry, Inventory
+from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, Prepare
 from ..reload import Route
@@ -64,6 +65,7 @@ class NumpyRunner:
     def __init__(self, declared: NumpySide, *, precision: str, device: str, seed: int) -> None:
         self.declared = declared
         self.side: SideName = declared.side
+        self.islands = Islands(lambda _: None)
         self.precision = precision
         rng = np.random.default_rng(seed + (self.side == "keras"))
         weight = rng.standard_normal((declared.inputs, declared.outputs)).astype(precision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -50,7 +51,55 @@ class Float64Throughout(TorchFunctionMode):
         if exact is not None and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64:
             self._islands.add(f"constants of {func.__name__}")
             return exact(*args, **kwargs)
+        if any(map(_is_float32, _flat(args, kwargs))) and _widens(func, args, kwargs):
+            args, kwargs = self._entering(func, args, kwargs)
         return func(*args, **kwargs)
+
+    def _entering(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The arguments, their numbers of float32 noted, and moved while that is asked for."""
+        name = getattr(func, "__name__", str(func))
+        in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+
+        def noted(value: Any) -> Any:
+            if isinstance(value, tuple | list):
+                items: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+                return type(value)(map(noted, items)) if any(map(_is_float32, items)) else value  # pyright: ignore
+            if not _is_float32(value):
+                return value
+            numbers = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+            factors = self._islands.enter(name.strip("_"), numbers)
+            if factors is None:
+                return value
+            if isinstance(value, torch.Tensor):
+                return value.double() * torch.from_numpy(np.asarray(factors)).to(value.device)
+            moved = numbers.astype(np.float64) * factors
+            return moved if numbers.ndim else float(moved)
+
+        first = args[:1] if in_place else tuple(map(noted, args[:1]))
+        rest = {key: value if key == "out" else noted(value) for key, value in kwargs.items()}
+        return (*first, *map(noted, args[1:])), rest
+
+
+def _flat(args: Any, kwargs: Any) -> list[Any]:
+    """The arguments, and what is in lists and tuples among them."""
+    found: list[Any] = []
+    for value in (*args, *kwargs.values()):
+        found += value if isinstance(value, tuple | list) else [value]
+    return found
+
+
+def _is_float32(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.dtype == torch.float32
+    return isinstance(value, np.ndarray | np.generic) and value.dtype == np.float32
+
+
+def _widens(func: Any, args: Any, kwargs: Any) -> bool:
+    """Whether float32 among the arguments becomes float64, by its company or because it is asked for."""
+    if func is torch.Tensor.double:
+        return True
+    flat = _flat(args, kwargs)
+    return any(v is torch.float64 or (isinstance(v, torch.Tensor) and v.dtype == torch.float64) for v in flat)
 
 
 def _in_grad_scaler() -> bool:

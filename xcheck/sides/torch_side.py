@@ -88,6 +88,7 @@ class TorchRunner:
                 self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
                 self.optimizer = self._build_optimizer()
                 self.memory = Memory(self.model, self.optimizer)
+            self.islands.numbers.clear()  # what came in while the model was built is in its state
         except BaseException:
             self.close()
             raise

@@ -1,0 +1,55 @@
+"""Causes in the precision of numbers: what float32 has rounded on its way into a float64 computation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..judge import FLOAT32_EXPLAINS
+from ..matching import SideName
+from ..result import Cause, Check
+
+MOST = 5
+"""Places that are named."""
+
+
+def float32_constants(checks: Sequence[Check], places: Mapping[SideName, Sequence[str]]) -> list[Cause]:
+    """One cause for all checks that are within their allowance because numbers of float32 explain the rest.
+
+    It is confirmed by having been measured: the step was made again with those numbers moved by one rounding of
+    float32, and the difference is no larger than what that does.
+
+    Args:
+        checks: of one step.
+        places: side -> where it computes with such numbers.
+    """
+    explained = [c for c in checks if c.detail == FLOAT32_EXPLAINS and c.error is not None and c.allowed]
+    if not explained:
+        return []
+    worst = max(explained, key=lambda c: c.error or 0.0)
+    sides = [side for side in ("torch", "keras") if places.get(side)]
+    whose = f"the {sides[0]} side computes" if len(sides) == 1 else "both sides compute"
+    return [
+        Cause(
+            id="float32_constant",
+            phase=explained[0].phase,
+            torch=_listed(places.get("torch", ())),
+            keras=_listed(places.get("keras", ())),
+            summary=(
+                f"{whose} with numbers that float32 has rounded, which no run in float64 can undo; moving them by one "
+                "such rounding does as much as what sets the sides apart"
+            ),
+            evidence={
+                "checks_explained": len(explained),
+                "largest_error": worst.error,
+                "explained_there": worst.allowed,
+                "item": worst.name,
+            },
+            confirmed=True,
+            fix="make tables and constants in the float type of the model: numpy.float64, or cast before they are made",
+        )
+    ]
+
+
+def _listed(places: Sequence[str]) -> str | None:
+    more = f" and {len(places) - MOST} more" if len(places) > MOST else ""
+    return ", ".join(places[:MOST]) + more if places else None
