@@ -9,7 +9,7 @@ import pytest
 import xcheck
 from xcheck.errors import BatchError, UserCodeError
 from xcheck.pair import Batch
-from xcheck.sides.base import Prepared, calling, describe, losses_record, outputs_record, prepared, projection
+from xcheck.sides.base import Prepared, calling, describe, losses_record, prepared, projection
 
 BATCH = Batch({"x": np.ones((4, 3), np.float32)}, np.arange(4))
 
@@ -138,33 +138,3 @@ def test_the_total_is_what_was_differentiated_where_it_is_known():
 
 def test_a_side_that_reported_no_loss_has_no_total_to_agree_on():
     assert "total" not in losses_record({}, {}, None)
-
-
-def test_calls_that_share_out_a_batch_are_one_call():
-    parts = [{"a": np.full((n, 3), n, np.float32), "b": np.full(n, n)} for n in (4, 1, 5)]
-    record = outputs_record(parts, 10)
-    assert list(record["b"]) == [4] * 4 + [1] + [5] * 5
-    assert (record["a"].shape, record["a"].dtype) == ((10, 3), np.float32)
-
-
-@pytest.mark.parametrize(
-    ("other", "size"),
-    [
-        ({"output": np.ones((2, 3))}, 10),
-        ({"output": np.ones((2, 4))}, 4),
-        ({"output": np.ones((2, 3), np.float32)}, 4),
-        ({"output": np.ones(())}, 3),
-        ({"output": np.ones((2, 3)), "aux": np.ones((2, 3))}, 4),
-    ],
-    ids=["too-few-rows", "another-shape", "another-dtype", "no-rows", "another-name"],
-)
-def test_other_calls_stay_apart(other, size):
-    first = {"output": np.zeros((2, 3))}
-    record = outputs_record([first, other], size)
-    assert set(record) == {"output"} | {f"{name} (call 2)" for name in other}
-    assert np.array_equal(record["output"], first["output"])
-
-
-def test_one_call_is_what_it_is_and_none_has_no_outputs():
-    assert outputs_record([{"output": np.ones(())}], 7) == {"output": np.ones(())}
-    assert outputs_record([], 7) == {}

@@ -4,9 +4,10 @@ from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 
-from xcheck.sides.tree import named_tensors
+from xcheck.sides.tree import named_tensors, outputs_record
 
 
 class Tensor:
@@ -77,3 +78,33 @@ def test_no_tensor_is_lost_to_another_of_the_same_name(value):
     except TypeError:
         return
     assert set(found.values()) == {A, B}
+
+
+def test_calls_that_share_out_a_batch_are_one_call():
+    parts = [{"a": np.full((n, 3), n, np.float32), "b": np.full(n, n)} for n in (4, 1, 5)]
+    record = outputs_record(parts, 10)
+    assert list(record["b"]) == [4] * 4 + [1] + [5] * 5
+    assert (record["a"].shape, record["a"].dtype) == ((10, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("other", "size"),
+    [
+        ({"output": np.ones((2, 3))}, 10),
+        ({"output": np.ones((2, 4))}, 4),
+        ({"output": np.ones((2, 3), np.float32)}, 4),
+        ({"output": np.ones(())}, 3),
+        ({"output": np.ones((2, 3)), "aux": np.ones((2, 3))}, 4),
+    ],
+    ids=["too-few-rows", "another-shape", "another-dtype", "no-rows", "another-name"],
+)
+def test_other_calls_stay_apart(other, size):
+    first = {"output": np.zeros((2, 3))}
+    record = outputs_record([first, other], size)
+    assert set(record) == {"output"} | {f"{name} (call 2)" for name in other}
+    assert np.array_equal(record["output"], first["output"])
+
+
+def test_one_call_is_what_it_is_and_none_has_no_outputs():
+    assert outputs_record([{"output": np.ones(())}], 7) == {"output": np.ones(())}
+    assert outputs_record([], 7) == {}

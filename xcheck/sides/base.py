@@ -352,34 +352,6 @@ def rates_setting(rates: Sequence[float]) -> Arrays:
     return {"dropout rates": np.sort(np.asarray(rates, np.float64))} if rates else {}
 
 
-def outputs_record(calls: Sequence[Arrays], size: int) -> Arrays:
-    """Outputs under the names of `StepRecord.outputs`: one array per name where the calls share out one batch.
-
-    A step that accumulates its gradient calls the model on a part of the batch at a time; put together again, what
-    it returned is what one call on the whole batch returns. Other calls after the first are told apart by a number.
-
-    Args:
-        calls: of the model within the step, in order; output name -> value.
-        size: examples in the batch.
-    """
-    if len(calls) < 2:
-        return calls[0] if calls else {}
-    if _share_out(calls, size):
-        return {name: np.concatenate([call[name] for call in calls]) for name in calls[0]}
-    record: dict[str, Array] = {}
-    for number, call in enumerate(calls, 1):
-        record |= {name if number == 1 else f"{name} (call {number})": value for name, value in call.items()}
-    return record
-
-
-def _share_out(calls: Sequence[Arrays], size: int) -> bool:
-    """Whether the first axes of every output add up to the batch, and nothing else sets the calls apart."""
-    kinds = {tuple((name, v.dtype, v.shape[1:]) for name, v in call.items()) for call in calls}
-    return len(kinds) == 1 and all(
-        all(call[name].ndim for call in calls) and sum(len(call[name]) for call in calls) == size for name in calls[0]
-    )
-
-
 def losses_record(data: Mapping[str, Array], penalty: Mapping[str, Array], total: Array | None) -> Arrays:
     """Loss terms under the names of `StepRecord.losses`.
 

@@ -22,7 +22,7 @@ from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, KerasSide
 from ..trace import Array, Arrays, State, StepRecord
-from .base import EAGER, Prepared, calling, describe, leaving_out, outputs_record, prepared, rates_setting, step_seed
+from .base import EAGER, Prepared, calling, describe, leaving_out, prepared, rates_setting, step_seed
 from .keras_calls import Watch, differentiated
 from .keras_device import named_device
 from .keras_device import sees_gpu as sees_gpu
@@ -35,7 +35,7 @@ from .keras_persistence import KerasPersistence
 from .keras_precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .keras_uses import uses
 from .keras_variables import canonical, inventory, to_numpy, unmapped_slots, unwrapped
-from .tree import named_tensors
+from .tree import named_tensors, outputs_record
 
 _NAME_COUNTERS = "object_name_uids"
 

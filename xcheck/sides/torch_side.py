@@ -27,7 +27,6 @@ from .base import (
     describe,
     leaving_out,
     losses_record,
-    outputs_record,
     prepared,
     projection,
     rates_setting,
@@ -43,7 +42,7 @@ from .torch_persistence import TorchPersistence
 from .torch_precision import Float64Throughout
 from .torch_uses import uses
 from .torch_variables import inventory, to_numpy
-from .tree import named_tensors
+from .tree import named_tensors, outputs_record
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
