@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -388,3 +389,20 @@ def test_keras_keeps_float64_on_its_other_backends(backend: str) -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout.startswith("EQUIVALENT"), done.stdout + done.stderr[-2000:]
+
+
+def test_accuracy_among_the_metrics_runs_in_float64():
+    """Keras's argmax reads the sign of a zero from the bits of a float32."""
+    import keras
+    from ports import dilated_conv
+
+    from xcheck.sides.keras_precision import float64_throughout
+
+    pair = dilated_conv()
+    options = {**pair.keras.compile_options, "metrics": ["accuracy"]}
+    pair = replace(pair, keras=replace(pair.keras, compile_options=options))
+    result = xcheck.check(pair, steps=1, precision=["float64"], free_steps=0)
+    assert result.verdict == "EQUIVALENT", result.report()
+    with float64_throughout():
+        assert keras.ops.argmax(np.array([-0.0, 0.0, -1.0])) == 1
+        assert list(keras.ops.signbit(np.array([-0.0, 0.0, -2.0, 2.0]))) == [True, False, True, False]

@@ -116,6 +116,7 @@ def exact_factors(model: Any, islands: Islands) -> None:
 def _tensorflow(islands: Islands) -> Generator[None]:
     """TensorFlow's own conversions, for its callers outside (`tf.cast`) and inside (`math_ops.cast`)."""
     import tensorflow as tf
+    from keras.src.backend.tensorflow import numpy as keras_numpy
     from tensorflow.python.framework import override_binary_operator as operators
     from tensorflow.python.framework import tensor_conversion_registry as registry
     from tensorflow.python.ops import math_ops
@@ -175,7 +176,16 @@ def _tensorflow(islands: Islands) -> Generator[None]:
             islands.add("slope of tf.nn.leaky_relu")
         return tf.where(x > 0, x, x * tf.constant(alpha, tf.float64))
 
+    signbit = keras_numpy.signbit
+
+    def signbit_of_any_width(x: Any) -> Any:
+        x = convert_exactly(x)
+        if x.dtype != tf.float64:
+            return signbit(x)
+        return (x < 0) | ((x == 0) & (1 / x < 0))  # Keras reads the bits of a float32, and argmax asks for them
+
     tf.cast, tf.convert_to_tensor, math_ops.cast = cast_exactly, convert_exactly, cast_exactly
+    keras_numpy.signbit = signbit_of_any_width
     tf.nn.leaky_relu = leaky_relu_exactly
     registry.convert, operators.maybe_promote_tensors = registered_exactly, promoted_exactly
     try:
@@ -183,6 +193,7 @@ def _tensorflow(islands: Islands) -> Generator[None]:
     finally:
         tf.cast, tf.convert_to_tensor, math_ops.cast = cast, convert, cast
         tf.nn.leaky_relu = leaky_relu
+        keras_numpy.signbit = signbit
         registry.convert, operators.maybe_promote_tensors = registered, promoted
 
 
