@@ -244,7 +244,7 @@ def test_a_tie_of_both_sides_is_reported_as_the_same():
 def test_a_tie_of_one_side_alone_is_different_though_the_values_are_equal(torch_tied):
     result = xcheck.check(copies(torch_tied, not torch_tied), steps=1)
     assert (result.first_divergence.phase, result.first_divergence.name) == ("inventory", "tie of linear.weight")
-    assert [t.status for t in result.ties] == ["missing" if torch_tied else "extra"]
+    assert [t.status for t in result.ties] == ["equal_but_untied" if torch_tied else "extra"]
     assert all(c.verdict == "EQUIVALENT" for c in result.checks if c.phase in ("sync", "forward", "loss"))
 
 

@@ -64,7 +64,7 @@ def test_ties_are_compared_after_the_process_that_recorded_them_is_gone(tmp_path
     weight_map = {**pair.weight_map, "linear_1.weight": "dense_1/kernel"}
     untied = linear_pair(torch=copies, keras={"copies": 2, "tied": False}, weight_map=weight_map)
     found = xcheck.verify(untied, trace)
-    assert [t.status for t in found.ties] == ["missing"]
+    assert [t.status for t in found.ties] == ["equal_but_untied"]
     assert found.verdict == "DIFFERENT"
 
 

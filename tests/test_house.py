@@ -46,9 +46,9 @@ FLOORS = (
         "optim",
         "quiet",
     ),
-    ("pair", "matching", "ties", "compare", "judge", "align", "reload", "causes"),
+    ("pair", "matching", "ties", "splits", "compare", "judge", "align", "reload", "causes"),
     ("sides",),
-    ("lockstep", "saving", "phases", "export", "locate"),
+    ("lockstep", "probing", "saving", "phases", "export", "locate"),
     ("findings", "choose", "persistence", "explain", "check", "golden", "importing"),
     ("loading", "scaffold", "sweep", "report", "cli", "cli_onnx", "pytest_plugin", "__main__", "__init__"),
 )
@@ -59,7 +59,7 @@ NARROWER = {
     "optim": ("optim", "errors"),
     "sides.torch_*": ("sides.base", "sides.tree", "sides.torch_*"),
     "sides.keras_*": ("sides.base", "sides.tree", "sides.keras_*"),
-    "sides.*": ("sides.base", "sides.tree"),
+    "sides.*": ("sides.base", "sides.tree", "sides.user_code"),
 }
 """What some modules may import of the package: of all of it, or, for the sides, of the sides; first match counts."""
 
@@ -258,7 +258,11 @@ def test_the_house_keeps_its_rules():
         ("xcheck/sides/keras_side.py", "import tensorflow as tf", "must be inside a function"),
         ("xcheck/sides/keras_side.py", "import torch", "must be inside a function"),
         ("xcheck/sides/base.py", "import torch", "not its own framework"),
-        ("xcheck/sides/base.py", "from .torch_side import TorchRunner", "may import only sides.base, sides.tree"),
+        (
+            "xcheck/sides/base.py",
+            "from .torch_side import TorchRunner",
+            "may import only sides.base, sides.tree, sides.user_code",
+        ),
         ("xcheck/sides/base.py", "from ..lockstep import resynced", "higher floor"),
         ("xcheck/optim/like_keras.py", "import keras", "not its own framework"),
         ("xcheck/optim/like_keras.py", "from ..pair import Pair", "higher floor"),
@@ -315,7 +319,7 @@ def test_a_loaded_framework_is_seen(tmp_path):
 
 
 CONTRACT = {
-    "Batch", "Expectation", "KerasSide", "Pair", "TorchSide", "waive",
+    "Batch", "Expectation", "KerasSide", "Pair", "TorchSide", "copies", "waive",
     "check", "record", "verify",
     "Cause", "Check", "Result", "Tie", "Trace", "Verdict",
     "BadInput", "InequivalenceError", "XcheckError",
@@ -369,7 +373,7 @@ def test_a_loose_zip_is_found(call):
 
 
 BROAD = ("", "Exception", "BaseException")
-CATCHES_ALL = (("xcheck/sides/base.py", "calling"), ("xcheck/cli.py", "main"), ("xcheck/sweep.py", "attempt"))
+CATCHES_ALL = (("xcheck/sides/user_code.py", "calling"), ("xcheck/cli.py", "main"), ("xcheck/sweep.py", "attempt"))
 """Where everything is caught: what the user's code raises becomes one message; a bug of ours gets an exit code of its
 own, and in a sweep it costs one check, not all."""
 

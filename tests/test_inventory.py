@@ -54,3 +54,16 @@ def test_one_storage_or_several():
 def test_a_path_that_does_not_exist_is_an_error(ask):
     with pytest.raises(KeyError, match="x"):
         ask(ALL)
+
+
+def test_groups_that_are_joined_take_their_aliases_along():
+    held = inventory(
+        entry("a", (2,), "Linear", object_="x"),
+        entry("alias", (2,), "Linear", object_="x"),
+        entry("b", (2,), "Linear"),
+        entry("c", (2,), "Linear"),
+    )
+    assert held.ties() == (("a", "alias"),)
+    assert held.joined([("b", "a")]).ties() == (("a", "alias", "b"),)
+    assert held.joined([("b", "c"), ("c", "a")]).ties() == (("a", "alias", "b", "c"),)
+    assert held.joined([]) == held

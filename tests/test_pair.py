@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fakes import batches, linear_pair
 
-from xcheck import Batch, Expectation, KerasSide, Pair, TorchSide, Verdict, waive
+from xcheck import Batch, Expectation, KerasSide, Pair, TorchSide, Verdict, copies, waive
 from xcheck.errors import BatchError, PairError
 
 X = np.arange(6.0).reshape(3, 2)
@@ -154,3 +154,10 @@ def test_an_expectation_of_a_verdict_that_does_not_exist_is_refused():
 def test_an_expectation_in_a_phase_that_does_not_exist_is_refused():
     with pytest.raises(PairError, match="no phase 'updates'"):
         Expectation(Verdict.DIFFERENT, "updates")
+
+
+@pytest.mark.parametrize("paths", [(), ("a/kernel",), ("a/kernel", "a/kernel")])
+def test_copies_are_at_least_two(paths):
+    with pytest.raises(PairError, match="at least two"):
+        copies(*paths)
+    assert copies("a/kernel", "b/kernel").paths == ("a/kernel", "b/kernel")

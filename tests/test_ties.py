@@ -1,13 +1,15 @@
 """Tie groups of two inventories, and the ties a pair promises."""
 
+import numpy as np
 import pytest
 from fakes import entry, inventory
 
 from xcheck.errors import MatchError
 from xcheck.matching import plan_from_map
-from xcheck.pair import waive
+from xcheck.pair import copies, waive
 from xcheck.result import Tie
 from xcheck.ties import broken_ties, ties
+from xcheck.trace import State
 
 
 def linear(*paths: str, tied: bool):
@@ -87,3 +89,31 @@ def test_a_promised_tie_across_the_sides_or_of_unknown_paths_is_refused(group):
     with pytest.raises(MatchError, match="not all on one side") as caught:
         broken_ties([group], torch, keras)
     assert group[-1] in str(caught.value)
+
+
+COPIED = {"a.weight": ["a/kernel", "b/kernel"]}
+KERNEL = np.arange(4.0).reshape(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "status"),
+    [
+        ((KERNEL, KERNEL), "equal_but_untied"),
+        ((KERNEL, KERNEL.T), "missing"),
+        ((KERNEL, KERNEL + 1e-9), "missing"),
+        ((np.zeros((2, 2)), np.zeros((2, 2))), "missing"),
+    ],
+)
+def test_equal_initial_values_are_told_unless_they_are_one_constant(values, status):
+    torch, keras = linear("a.weight", tied=True), dense("a/kernel", "b/kernel", tied=False)
+    initial = State(dict(zip(("a/kernel", "b/kernel"), values, strict=True)))
+    assert [t.status for t in ties(plan_from_map(torch, keras, COPIED), torch, keras, initial)] == [status]
+
+
+@pytest.mark.parametrize("reference", ["torch", "keras"])
+def test_declared_copies_are_duplicated_and_no_broken_tie(reference):
+    torch, keras = linear("a.weight", "c.weight", tied=True), dense("a/kernel", "b/kernel", tied=False)
+    plan = plan_from_map(torch, keras, {"c.weight": copies("a/kernel", "b/kernel")}, reference)
+    assert plan.copies == {"a.weight"}
+    assert [m.keras for m in plan.copies_of(plan.parameters[0])] == ["a/kernel", "b/kernel"]
+    assert [t.status for t in ties(plan, torch, keras)] == ["duplicated"]

@@ -16,6 +16,7 @@ from .pair import Expectation as Expectation
 from .pair import KerasSide as KerasSide
 from .pair import Pair as Pair
 from .pair import TorchSide as TorchSide
+from .pair import copies as copies
 from .pair import waive as waive
 from .result import Cause as Cause
 from .result import Check as Check

@@ -11,6 +11,7 @@ from pathlib import Path
 from . import phases as phase
 from .causes.dtype import float32_constants
 from .causes.initializers import same_random_stream
+from .causes.tying import holding_causes, tie_causes
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .distributions import Distribution
 from .errors import PairError
@@ -19,7 +20,7 @@ from .export.explain import explained
 from .export.run import exported
 from .export.summary import duplicated, export_notes, tables
 from .findings import Findings
-from .inventory import Inventory
+from .inventory import Holdings, Inventory
 from .lockstep import (
     ReferenceStep,
     StepPair,
@@ -33,6 +34,7 @@ from .lockstep import (
 from .matching import MatchPlan, SideName, other_side, plan_from_map
 from .pair import Pair
 from .persistence import persistence
+from .probing import probed
 from .result import Check, Result, Verdict
 from .sides.base import Runner
 from .ties import ties
@@ -95,12 +97,13 @@ def check(
         sides = Sides(findings, choose_device(pair, device), progress)
         with sides.open(pair.reference) as runner:
             reference = Reference(
-                runner.inventory(),
+                probed(runner),
                 runner.read(),
                 reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed),
                 runner.unmapped_slots,
                 runner.promises(),
                 runner,
+                runner.holdings(),
             )
             with sides.open(other_side(pair.reference)) as follower:
                 plan = pipeline(findings, reference, follower, progress)
@@ -132,6 +135,7 @@ class Reference:
         unmapped_slots: optimizer slots without a known role, asked after a step.
         promises: path -> distribution that a parameter is said to start from.
         runner: to look into; None for a recording.
+        holdings: what its optimizer was given to train.
     """
 
     inventory: Inventory
@@ -140,6 +144,7 @@ class Reference:
     unmapped_slots: Callable[[], list[str]]
     promises: Mapping[str, Distribution]
     runner: Runner | None = None
+    holdings: Holdings | None = None
 
 
 def pipeline(findings: Findings, reference: Reference, follower: Runner, progress: Progress) -> MatchPlan | None:
@@ -154,7 +159,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
     Returns:
         The plan; None if the run ended before its last step.
     """
-    plan = _match(findings, reference.inventory, follower)
+    plan = _match(findings, reference, follower)
     if "initialization" in findings.phases:
         _start(findings, plan.reference, reference.initial, reference.promises)
         _start(findings, plan.follower, follower.read(), follower.promises())
@@ -279,9 +284,9 @@ def export(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
         findings.notes += export_notes(found)
 
 
-def _match(findings: Findings, reference: Inventory, follower: Runner) -> MatchPlan:
+def _match(findings: Findings, reference: Reference, follower: Runner) -> MatchPlan:
     pair = findings.pair
-    by_side = {pair.reference: reference, follower.side: follower.inventory()}
+    by_side: dict[SideName, Inventory] = {pair.reference: reference.inventory, follower.side: probed(follower)}
     torch, keras = by_side["torch"], by_side["keras"]
     if pair.weight_map is None:
         raise PairError(
@@ -292,9 +297,13 @@ def _match(findings: Findings, reference: Inventory, follower: Runner) -> MatchP
         )
     plan = plan_from_map(torch, keras, pair.weight_map, pair.reference)
     findings.matched(plan)
-    findings.ties = ties(plan, torch, keras)
+    findings.ties = ties(plan, torch, keras, follower.read())
     if "inventory" in findings.phases:
+        holdings: dict[SideName, Holdings | None] = {pair.reference: reference.holdings}
+        holdings[follower.side] = follower.holdings()
         findings.checks += phase.inventory_checks(plan, torch, keras, findings.ties, pair.ties)
+        findings.checks += phase.holding_checks(plan, torch, keras, holdings)
+        findings.causes += tie_causes(plan, findings.ties) + holding_causes(by_side, holdings)
     return plan
 
 

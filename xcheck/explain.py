@@ -9,6 +9,7 @@ from .align import distance
 from .causes.added_up import added_up_parameters
 from .causes.forward import forward_causes
 from .causes.optimizer import update_causes
+from .causes.uses import transferred_copies, use_causes
 from .errors import UserCodeError
 from .findings import Findings
 from .graph import Graph, Key
@@ -32,6 +33,7 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         reference: the side to look into, left at some state of the step; None for a recording.
         follower: likewise.
     """
+    _gradient(findings, plan, step)
     _update(findings, plan, step)
     first = findings.first_difference(INSIDE)
     if first is None or first.step != step.number or first.error is None or reference is None:
@@ -42,6 +44,14 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
             _forward(findings, scene, first)
         except UserCodeError as error:  # a model may refuse to be watched, and the difference stands all the same
             findings.notes.append(f"the models could not be looked into: {str(error).splitlines()[0]}")
+
+
+def _gradient(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
+    """Look for uses of shared weights that explain gradients which differ; they were taken in the first step."""
+    wrong = [c for c in findings.checks if c.phase == "gradient" and c.step == step.number]
+    if any(c.verdict is Verdict.DIFFERENT for c in wrong):
+        findings.causes += use_causes(plan, step.reference.record, step.follower)
+        findings.causes += transferred_copies(plan, step.reference.record, step.follower)
 
 
 def _update(findings: Findings, plan: MatchPlan, step: StepPair) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from .check import AVAILABLE, ON_REQUEST, Reference, begin, pipeline, validate
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .errors import BatchError, FileError
-from .inventory import Entry, Inventory
+from .inventory import Entry, Holdings, Inventory
 from .lockstep import ReferenceStep, batches_of, reference_steps
 from .matching import other_side
 from .pair import Pair
+from .probing import probed
 from .result import Result
 from .trace import Trace
 
@@ -39,7 +41,7 @@ def record(
     findings = begin(pair, seed, steps, AVAILABLE)
     validate(steps, seed, ("float64",))
     with Sides(findings, choose_device(pair, device, pair.reference), progress).open(pair.reference) as runner:
-        inventory = _numbered(runner.inventory())
+        inventory = _numbered(probed(runner))
         made = list(reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed))
         header = {
             "pair": pair.name,
@@ -51,6 +53,7 @@ def record(
             "batches": [step.batch.digest() for step in made],
             "repeatable": [step.repeatable for step in made],
             "unmapped_slots": runner.unmapped_slots(),
+            "holdings": asdict(held) if (held := runner.holdings()) else None,
         }
     return Trace(header, tuple(step.record for step in made), tuple(step.twins for step in made))
 
@@ -99,6 +102,7 @@ def verify(
                 _recorded(pair, trace),
                 lambda: list(header["unmapped_slots"]),
                 {},
+                holdings=_holdings(header.get("holdings")),
             )
             pipeline(findings, reference, follower, progress)
     return findings.result()
@@ -117,6 +121,12 @@ def _recorded(pair: Pair, trace: Trace) -> Iterator[ReferenceStep]:
                 todo="record the trace again, or let `batches` depend on its seed alone",
             )
         yield ReferenceStep(batch, made, twins, repeats)
+
+
+def _holdings(recorded: Mapping[str, Any] | None) -> Holdings | None:
+    if recorded is None:
+        return None
+    return Holdings(recorded["listed"], tuple(tuple(shape) for shape in recorded["orphans"]))
 
 
 def _numbered(inventory: Inventory) -> Inventory:

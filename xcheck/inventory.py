@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,15 @@ class Inventory:
             groups.setdefault(entry.storage, []).append(entry.path)
         return tuple(tuple(group) for group in groups.values())
 
+    def joined(self, groups: Iterable[Iterable[str]]) -> Inventory:
+        """The same entries, with the paths of each group, and their aliases, as one storage."""
+        storage = {entry.path: entry.storage for entry in self.entries}
+        for group in groups:
+            held = {storage[path] for path in group}
+            first = next(entry.storage for entry in self.entries if storage[entry.path] in held)
+            storage = {path: first if of in held else of for path, of in storage.items()}
+        return Inventory(tuple(replace(entry, storage=storage[entry.path]) for entry in self.entries))
+
     def ties(self) -> tuple[tuple[str, ...], ...]:
         """The paths of each storage that has several, in order."""
         return tuple(group for group in self.tie_groups() if len(group) > 1)
@@ -111,3 +120,16 @@ class Inventory:
         if missing:
             raise KeyError(sorted(missing)[0])
         return len(storages) <= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What an optimizer was given to train.
+
+    Attributes:
+        listed: canonical path -> how many times it is listed.
+        orphans: shapes of the listed parameters that the model does not hold.
+    """
+
+    listed: Mapping[str, int]
+    orphans: tuple[tuple[int, ...], ...] = ()

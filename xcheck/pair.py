@@ -39,6 +39,34 @@ def waive(reason: str) -> Waiver:
 
 
 @dataclass(frozen=True, slots=True)
+class Copies:
+    """Keras variables that stand for one PyTorch parameter and are kept equal by the pair's own code."""
+
+    paths: tuple[str, ...]
+
+
+def copies(*paths: str) -> Copies:
+    """Declare that Keras holds a parameter several times and keeps the copies equal itself.
+
+    They are then no broken tie: whether they train as the one parameter does is judged by their gradients and
+    updates. Without this, several variables in the place of one parameter are DIFFERENT.
+
+    Args:
+        paths: of the Keras variables.
+
+    Raises:
+        PairError: there are fewer than two.
+    """
+    if len(set(paths)) < 2:
+        raise PairError(
+            "Copies are at least two variables.",
+            numbers=f"xcheck.copies({', '.join(map(repr, paths))})",
+            todo='write xcheck.copies("keras/first", "keras/second")',
+        )
+    return Copies(paths)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """One batch in a neutral layout, for both sides.
 
@@ -222,7 +250,7 @@ class Expectation:
             )
 
 
-WeightTarget = str | tuple[str, str] | Sequence[str] | Waiver
+WeightTarget = str | tuple[str, str] | Sequence[str] | Waiver | Copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +261,9 @@ class Pair:
         name: what reports call it.
         torch, keras: the two sides.
         batches: (seed) -> iterable of `Batch`, at least one per step.
-        weight_map: PyTorch path -> Keras path, (Keras path, layout name), list of Keras paths where Keras keeps
-            several copies, or `waive(reason)`. None asks for automatic matching.
+        weight_map: PyTorch path -> Keras path, (Keras path, layout name), list of Keras paths where Keras has
+            several variables for it, `copies(...)` where it keeps them equal itself, or `waive(reason)`. None asks
+            for automatic matching.
         ties: groups of paths of either side that must be one storage there.
         reference: the side whose state the other is set from.
         expect: for a negative control, a verdict or an `Expectation`.

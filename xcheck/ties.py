@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
 
 from .errors import MatchError
 from .inventory import Inventory
 from .matching import MatchPlan, SideName
 from .result import Tie
+from .trace import State
 
 
-def ties(plan: MatchPlan, torch: Inventory, keras: Inventory) -> tuple[Tie, ...]:
+def ties(plan: MatchPlan, torch: Inventory, keras: Inventory, initial: State | None = None) -> tuple[Tie, ...]:
     """The tie groups of both sides, group against group.
 
     Two matched parameters belong together when either side keeps them in one storage. Groups that are a single
     path on both sides are left out.
+
+    Args:
+        plan: what is matched with what.
+        torch, keras: what the sides hold.
+        initial: state of the follower as it was built; tells what is untied though its values are equal.
     """
     torch_of, keras_of = _storage_by_path(torch), _storage_by_path(keras)
     parent: dict[Hashable, Hashable] = {}
@@ -38,9 +46,26 @@ def ties(plan: MatchPlan, torch: Inventory, keras: Inventory) -> tuple[Tie, ...]
             continue  # without a counterpart it is unmatched, not tied
         torch_one, keras_one = torch.same_storage(torch_paths), keras.same_storage(keras_paths)
         tied, other = (torch_one, keras_one) if plan.reference == "torch" else (keras_one, torch_one)
-        status = "same" if tied and other else "missing" if tied else "extra"
+        if torch_one and not keras_one and plan.copies & set(torch_paths):
+            status = "duplicated"
+        elif tied and not other:
+            equal = initial is not None and _equal(plan, initial, {"torch": torch_paths, "keras": keras_paths})
+            status = "equal_but_untied" if equal else "missing"
+        else:
+            status = "same" if tied else "extra"
         found.append(Tie(tuple(torch_paths), tuple(keras_paths), status))
     return tuple(found)
+
+
+def _equal(plan: MatchPlan, initial: State, group: Mapping[SideName, Sequence[str]]) -> bool:
+    """Whether the follower's variables of a group hold one value, and not just the same constant."""
+    values = [
+        m.value_to(plan.reference, initial.value(m.path(plan.follower)))
+        for m in plan.matches
+        if m.plain and m.path(plan.follower) in group[plan.follower]
+    ]
+    first = values[0]
+    return bool((first != first.ravel()[:1]).any()) and all(np.array_equal(first, value) for value in values[1:])
 
 
 def _storage_by_path(inventory: Inventory) -> dict[str, Hashable]:

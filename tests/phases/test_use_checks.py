@@ -7,7 +7,8 @@ import pytest
 from fakes import linear_pair, steps_of
 
 from xcheck.lockstep import StepPair
-from xcheck.phases.uses import splits, unsplit, use_checks
+from xcheck.phases.uses import unsplit, use_checks
+from xcheck.splits import splits
 
 W, K = "linear.weight", "dense/kernel"
 PARTS = np.array([0.5, 0.3, 0.2])

@@ -23,6 +23,7 @@ class Builder:
         self._matches: dict[tuple[str, str], Match] = {}
         self._waived: dict[tuple[SideName, str], str] = {}
         self._owners: dict[str, str] = {}
+        self._copies: set[str] = set()
 
     def waive(self, side: SideName, path: str, reason: str) -> None:
         """Leave a parameter out on purpose."""
@@ -37,6 +38,10 @@ class Builder:
         self._owners.setdefault(entries[0].owner, others[0].owner)
         buffer = all(e.buffer for e in (*entries, *others))
         self._matches[match.torch_piece.name, match.keras_piece.name] = replace(match, buffer=buffer)
+
+    def declare_copies(self, path: str) -> None:
+        """Take the Keras variables that a PyTorch parameter is matched with for copies that are kept equal."""
+        self._copies.add(path)
 
     def add_buffers(self) -> None:
         """Match the buffers of the layers whose parameters are matched."""
@@ -81,4 +86,5 @@ class Builder:
             tuple(e.path for e in self.torch.parameters() if e.path not in done["torch"]),
             tuple(e.path for e in self.keras.parameters() if e.path not in done["keras"]),
             tuple(left),
+            frozenset(self._copies),
         )

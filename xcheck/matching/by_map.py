@@ -10,7 +10,7 @@ from ..errors import MatchError
 from ..inventory import Entry, Inventory
 from ..kinds import GATED, Promise, promised, role_family
 from ..layouts import LAYOUTS, Layout, fitting, layout_named
-from ..pair import Waiver, WeightTarget
+from ..pair import Copies, Waiver, WeightTarget
 from ..parts import WHOLE, parse_part, read_expression
 from .builder import Builder
 from .plan import Match, MatchPlan, Piece, SideName
@@ -72,6 +72,10 @@ class MapReader:
         elif isinstance(target, tuple) and len(cast(Any, target)) == 2:
             path, name = cast(tuple[str, str], target)
             self._match(key, path, _named(key, name))
+        elif isinstance(target, Copies):
+            for path in target.paths:
+                self._match(key, path, None)
+            self.builder.declare_copies(self.torch.canonical_path(self._entry("torch", key).path))
         elif isinstance(target, list) and target and all(isinstance(path, str) for path in cast(Any, target)):
             for path in cast(list[str], target):
                 self._match(key, path, None)
@@ -80,7 +84,8 @@ class MapReader:
                 "The weight map holds something that is no target.",
                 where=f"weight_map[{key!r}]",
                 numbers=f"got {target!r:.80}",
-                todo='give "keras/path", ("keras/path", "layout"), ["keras/copy_1", ...] or xcheck.waive("reason")',
+                todo='give "keras/path", ("keras/path", "layout"), ["keras/copy_1", ...], '
+                'xcheck.copies("keras/1", "keras/2") or xcheck.waive("reason")',
             )
 
     def _match(self, key: str, target: str, layout: Layout | None) -> None:

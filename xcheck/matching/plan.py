@@ -159,6 +159,8 @@ class MatchPlan:
         waived: path -> reason.
         unmatched_torch, unmatched_keras: canonical paths of parameters of which something has no counterpart.
         unmatched_buffers: (side, path) of buffers without one; they count only if training changes them.
+        copies: canonical PyTorch paths of parameters that Keras declares to hold several times, kept equal by its own
+            code.
     """
 
     reference: SideName
@@ -167,6 +169,7 @@ class MatchPlan:
     unmatched_torch: tuple[str, ...] = ()
     unmatched_keras: tuple[str, ...] = ()
     unmatched_buffers: tuple[tuple[SideName, str], ...] = ()
+    copies: frozenset[str] = frozenset()
 
     @property
     def follower(self) -> SideName:
@@ -187,6 +190,10 @@ class MatchPlan:
     def trained(self) -> tuple[Match, ...]:
         """The matches that have a gradient, one for each term of a sum."""
         return tuple(term for m in self.parameters if m.trainable for term in m.terms())
+
+    def copies_of(self, match: Match) -> tuple[Match, ...]:
+        """The matches of all the copies of a parameter; none where it is not declared to have any."""
+        return tuple(m for m in self.parameters if m.torch == match.torch) if match.torch in self.copies else ()
 
     def for_follower(self, state: State, *, slots: bool) -> State:
         """A state of the reference in the names and layouts of the other side.

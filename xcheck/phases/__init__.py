@@ -19,6 +19,7 @@ from .setup import sync_checks as sync_checks
 from .step import silent_gradients as silent_gradients
 from .step import trajectory_checks as trajectory_checks
 from .step import zero_gradients as zero_gradients
+from .ties import holding_checks as holding_checks
 from .ties import synced_ties as synced_ties
 from .ties import tie_checks
 from .uses import unsplit as unsplit

@@ -36,7 +36,8 @@ def inventory_checks(
         checks.append(Check("inventory", None, None, name, torch_path, keras_path, verdict, detail=detail))
 
     for match in plan.parameters:
-        left, right = (bool(match.piece(side).trained) for side in ("torch", "keras"))
+        left = bool(match.torch_piece.trained)
+        right = any(m.keras_piece.trained for m in plan.copies_of(match) or (match,))
         trained = {True: "trainable", False: "frozen"}
         add(
             match.name(plan.reference),
@@ -58,8 +59,11 @@ def inventory_checks(
             "same": "tied on both sides",
             "missing": f"one storage on the {plan.reference} side, several on the {plan.follower} side",
             "extra": f"one storage on the {plan.follower} side, several on the {plan.reference} side",
+            "equal_but_untied": f"one storage on the {plan.reference} side; on the {plan.follower} side several that "
+            "start from equal values",
+            "duplicated": "declared as copies; judged by effect",
         }[tie.status]
-        verdict = Verdict.EQUIVALENT if tie.status == "same" else Verdict.DIFFERENT
+        verdict = Verdict.EQUIVALENT if tie.status in ("same", "duplicated") else Verdict.DIFFERENT
         add(f"tie of {name}", " = ".join(tie.torch), " = ".join(tie.keras), verdict, detail)
     for side, group in broken_ties(promised, torch, keras):
         paths = " = ".join(group)

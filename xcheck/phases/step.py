@@ -168,6 +168,8 @@ def _parameter_items(
         values: the arrays are values, not differences of values.
     """
     for match in matches:
+        if _idle_copy(plan, match, step, get):
+            continue
         mine, theirs = match.piece(plan.reference), match.piece(plan.follower)
         found, *twins = (mine.total(partial(get, r)) for r in (step.reference.record, *step.reference.twins))
         to = match.value_to if values else match.to
@@ -182,6 +184,13 @@ def _parameter_items(
         names = (match.name("torch"), match.name("keras"))
         moved = tuple(zip(ours, others, strict=True))
         yield Item(mine.name + suffix, *names, found, other, tuple(twins), problem=problem, moved=moved)
+
+
+def _idle_copy(plan: MatchPlan, match: Match, step: StepPair, get: Callable[[StepRecord, str], Array | None]) -> bool:
+    """Whether a declared copy has nothing to compare because another one is trained for it."""
+    record = step.reference.record if plan.reference == "keras" else step.follower
+    having = [m.keras for m in plan.copies_of(match) if get(record, m.keras) is not None]
+    return bool(having) and match.keras not in having
 
 
 def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:

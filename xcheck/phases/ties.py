@@ -1,11 +1,12 @@
-"""Whether what is one storage stays one storage: after the sync, and after every step."""
+"""Whether what is one storage stays one: after the sync, and after every step; and whether the optimizer knows it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from ..inventory import Holdings, Inventory
 from ..lockstep import StepPair
-from ..matching import MatchPlan, SideName
+from ..matching import MatchPlan, SideName, other_side
 from ..result import Check, Verdict
 from ..trace import Groups, State, StepRecord
 
@@ -27,6 +28,47 @@ def tie_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
 def synced_ties(plan: MatchPlan, before: State, after: State) -> list[Check]:
     """The other side's ties after it received the reference's values against those it was built with."""
     return _held("sync", None, plan.follower, before, after)
+
+
+def holding_checks(
+    plan: MatchPlan, torch: Inventory, keras: Inventory, holdings: Mapping[SideName, Holdings | None]
+) -> list[Check]:
+    """Whether each side's optimizer holds the parameters of its model, each once; no check where it does.
+
+    A parameter that neither side's optimizer has is trained by neither.
+
+    Args:
+        plan: of the run.
+        torch, keras: what the sides hold.
+        holdings: of the sides; None where nothing was asked, or nothing trains.
+    """
+    checks: list[Check] = []
+    inventories: tuple[tuple[SideName, Inventory], ...] = (("torch", torch), ("keras", keras))
+    for side, inventory in inventories:
+        held, others = holdings[side], holdings[other_side(side)]
+        if held is None:
+            continue
+        for path, times in held.listed.items():
+            if times > 1:
+                detail = f"the optimizer lists it {times} times, and every step updates it as often"
+                checks.append(_holding(side, f"optimizer of {path}", path, Verdict.DIFFERENT, detail))
+        counterparts = {m.path(side): m.path(other_side(side)) for m in plan.parameters}
+        for entry in inventory.parameters():
+            trained = others is None or counterparts.get(entry.path) in others.listed
+            if entry.trainable and entry.path not in held.listed and trained:
+                detail = f"trainable, but not in the optimizer of the {side} side: no step changes it"
+                checks.append(_holding(side, f"optimizer of {entry.path}", entry.path, Verdict.DIFFERENT, detail))
+        if held.orphans:
+            shapes = ", ".join(map(str, held.orphans))
+            detail = f"it holds {len(held.orphans)} parameters that the model does not, of shape {shapes}: what "
+            detail += "becomes of them is not compared"
+            checks.append(_holding(side, f"optimizer of the {side} side", None, Verdict.INCONCLUSIVE, detail))
+    return checks
+
+
+def _holding(side: SideName, name: str, path: str | None, verdict: Verdict, detail: str) -> Check:
+    paths = (path, None) if side == "torch" else (None, path)
+    return Check("inventory", None, None, name, *paths, verdict, detail=detail)
 
 
 def _held(phase: str, number: int | None, side: SideName, before: State, after: State) -> list[Check]:

@@ -3,65 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ..compare import rms
 from ..judge import Frame, Item, compare_items
 from ..lockstep import StepPair
-from ..matching import Match, MatchPlan, Piece, SideName
+from ..matching import MatchPlan, Piece, SideName
 from ..result import Check, Verdict
-from ..trace import Array, Arrays, StepRecord
+from ..splits import WHOLE, Split, by_use, splits
+from ..trace import Array, StepRecord
 from ..uses import Group, paired
 from .step import terms_of
-
-WHOLE = "its only use"
-"""Name of the use of a parameter whose side did not split its gradient."""
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """The gradient of one match, whole and by use, in the reference's layout.
-
-    Attributes:
-        match: whose gradient.
-        total, other: of the reference and of the other side.
-        uses, other_uses: by name of the use.
-    """
-
-    match: Match
-    total: Array
-    other: Array
-    uses: Arrays
-    other_uses: Arrays
-
-
-def splits(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Split]:
-    """The gradients that a side told apart by use, but for those of untied copies: no copy has all uses."""
-    copies = [
-        [path for path, n in Counter(m.path(side) for m in plan.parameters if m.plain).items() if n > 1]
-        for side in (plan.reference, plan.follower)
-    ]
-    found: list[Split] = []
-    for match in plan.trained:
-        mine, theirs = match.piece(plan.reference), match.piece(plan.follower)
-        total, port = mine.total(record.gradients.get), theirs.total(other.gradients.get)
-        if match.plain and any(p.paths[0] in many for p, many in zip((mine, theirs), copies, strict=True)):
-            continue
-        if total is None or port is None or port.shape != theirs.shape:
-            continue
-        uses, ported = _uses(mine, record), _uses(theirs, other)
-        if uses or ported:
-            moved = {name: match.to(plan.reference, gradient) for name, gradient in (ported or {WHOLE: port}).items()}
-            found.append(Split(match, total, match.to(plan.reference, port), uses or {WHOLE: total}, moved))
-    return found
-
-
-def _uses(piece: Piece, record: StepRecord) -> dict[str, Array]:
-    return {name: piece.part.select(g) for name, g in record.uses.get(piece.paths[0], {}).items()}
 
 
 def use_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
@@ -177,7 +132,7 @@ def _judged(
 
 
 def _of_twin(twin: StepRecord, piece: Piece, names: Sequence[str]) -> Array | None:
-    uses = {WHOLE: piece.total(twin.gradients.get), **_uses(piece, twin)}
+    uses = {WHOLE: piece.total(twin.gradients.get), **by_use(piece, twin)}
     parts = [part for name in names if (part := uses.get(name)) is not None]
     return _sum(parts) if parts and len(parts) == len(names) else None
 

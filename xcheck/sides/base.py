@@ -5,11 +5,9 @@ A runner speaks its own framework's names and layouts and returns NumPy. It know
 
 from __future__ import annotations
 
-import re
-import traceback
 import zlib
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,13 +16,16 @@ import numpy as np
 
 from ..calls import Calls, Inside, Swap, nowhere
 from ..distributions import Distribution
-from ..errors import UserCodeError, XcheckError
-from ..inventory import Inventory
+from ..errors import UserCodeError
+from ..inventory import Holdings, Inventory
 from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, Prepare
 from ..reload import Route
 from ..trace import Array, Arrays, State, StepRecord
+from .user_code import calling as calling
+from .user_code import describe as describe
+from .user_code import leaving_out as leaving_out
 
 EAGER = "eager"
 
@@ -124,6 +125,10 @@ class Runner(Protocol):
 
     def promises(self) -> Mapping[str, Distribution]:
         """Path -> the distribution that the side says the parameter starts from, where it says so."""
+        ...
+
+    def holdings(self) -> Holdings | None:
+        """What the optimizer was given to train; None where there is none."""
         ...
 
     def unmapped_slots(self) -> list[str]:
@@ -262,75 +267,6 @@ def prepared(prepare: Prepare | None, batch: Batch, side: SideName) -> Prepared:
             todo="return (inputs, targets), or (inputs, targets, sample_weight) for Keras",
         )
     return Prepared(*made)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def describe(value: Any) -> str:
-    """Shapes and dtypes of arrays in a container, in one line."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k!r}: {describe(v)}" for k, v in value.items()) + "}"  # pyright: ignore
-    if isinstance(value, tuple | list):
-        return "(" + ", ".join(describe(v) for v in value) + ")"  # pyright: ignore
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"{str(value.dtype).removeprefix('torch.')}{tuple(value.shape)}"
-    return type(value).__name__  # pyright: ignore[reportUnknownArgumentType]
-
-
-@contextmanager
-def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -> Generator[None]:
-    """Turn whatever the user's code raises into one message that says which part raised, where, and why.
-
-    Raises:
-        UserCodeError: the block raised.
-    """
-    try:
-        yield
-    except XcheckError:
-        raise
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames if not _is_library(f.filename)]
-        at = own[-1] if own else None
-        text = _COLOUR.sub("", str(error)).strip() or "no message"
-        raise UserCodeError(
-            f"The pair's {what} raised {type(error).__name__}.",
-            where=_place(at) if at else None,
-            numbers=numbers,
-            cause="\n".join([line for line in text.splitlines() if line.strip()][:12]),
-            todo=todo or "correct the pair file; XCHECK_TRACEBACK=1 shows the whole traceback",
-        ) from error
-
-
-@contextmanager
-def leaving_out(remarks: list[str], what: str) -> Generator[None]:
-    """Go on without an explanation where the user's code does not bear being looked into, and say so.
-
-    Args:
-        remarks: receives the reason.
-        what: is left out.
-    """
-    try:
-        yield
-    except UserCodeError as error:
-        remarks.append(f"{what}: {(error.parts['cause'] or str(error)).splitlines()[0]}")
-
-
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_HERE = Path(__file__).parent.parent
-
-
-def _is_library(filename: str) -> bool:
-    library = "site-packages" in filename or "/lib/python" in filename or not Path(filename).is_absolute()
-    return library or Path(filename).is_relative_to(_HERE)
-
-
-def _place(frame: traceback.FrameSummary) -> str:
-    line = f": {frame.line}" if frame.line else ""
-    return f"{_short(frame.filename)}:{frame.lineno}, in {frame.name}{line}"
-
-
-def _short(filename: str) -> str:
-    path = Path(filename)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else filename
 
 
 def projection(name: str, shape: tuple[int, ...]) -> Array:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import keras
 import numpy as np
 
+from ..inventory import Holdings
 from ..trace import Array, State
-from .keras_variables import canonical, counters, inventory, slots, to_numpy, written_lr
+from .keras_variables import canonical, counters, inventory, slots, to_numpy, unwrapped, written_lr
 
 
 def read(model: keras.Model) -> State:
@@ -21,6 +23,8 @@ def read(model: keras.Model) -> State:
     optimizer = model.optimizer
     slots_of: dict[str, dict[str, Array]] = {}
     for held_slot in slots(optimizer):
+        if id(held_slot.parameter) not in held:  # of an optimizer that was built before the model was changed
+            continue
         array = held_slot.slot.canonical(to_numpy(held_slot.variable), written_lr(optimizer))
         slots_of.setdefault(held[id(held_slot.parameter)].path, {})[held_slot.slot.role] = array
     updates = int(to_numpy(optimizer.iterations)) if optimizer is not None else 0
@@ -39,7 +43,8 @@ def write(model: keras.Model, state: State) -> None:
     for count in counters(optimizer):
         count.assign(state.updates)
     for held_slot in slots(optimizer):
-        canonical_value = state.slots.get(held[id(held_slot.parameter)].path, {}).get(held_slot.slot.role)
+        place = held.get(id(held_slot.parameter))
+        canonical_value = state.slots.get(place.path, {}).get(held_slot.slot.role) if place else None
         if canonical_value is not None:
             stored = held_slot.slot.stored(canonical_value, written_lr(optimizer))
             if stored is not None:
@@ -51,3 +56,14 @@ def snapshot(model: keras.Model) -> list[tuple[Any, Array]]:
     optimizer = model.optimizer
     held = [*model.variables, *(optimizer.variables if optimizer is not None else [])]
     return [(v, to_numpy(v)) for v in held]
+
+
+def holdings(model: keras.Model) -> Holdings | None:
+    """What the optimizer was built for; None where there is none, or before it is built."""
+    optimizer = unwrapped(model.optimizer)
+    if optimizer is None or not optimizer.built:
+        return None
+    paths = {key: place.path for key, place in canonical(model).items()}
+    given = optimizer._trainable_variables
+    orphans = tuple(tuple(v.shape) for v in given if id(v) not in paths)
+    return Holdings(dict(Counter(paths[id(v)] for v in given if id(v) in paths)), orphans)

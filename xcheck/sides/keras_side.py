@@ -17,7 +17,7 @@ from keras.src.backend.common import global_state
 from ..calls import Calls, Inside, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import PairError, UserCodeError
-from ..inventory import Inventory
+from ..inventory import Holdings, Inventory
 from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, KerasSide
@@ -29,7 +29,7 @@ from .keras_device import sees_gpu as sees_gpu
 from .keras_dropout import dropout_off
 from .keras_export import KerasExporter
 from .keras_initial import promises
-from .keras_memory import read, snapshot, write
+from .keras_memory import holdings, read, snapshot, write
 from .keras_observer import Seen, observed, projected_loss
 from .keras_persistence import KerasPersistence
 from .keras_precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
@@ -174,6 +174,9 @@ class KerasRunner:
         with self._scope():
             for variable, array in snapshot:
                 variable.assign(array)
+
+    def holdings(self) -> Holdings | None:
+        return holdings(self.model)
 
     def unmapped_slots(self) -> list[str]:
         return unmapped_slots(self.model.optimizer)

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnkn
 
 from ..calls import Call, Calls, Inside, Swap, nowhere
 from ..distributions import Distribution
-from ..inventory import Entry, Inventory
+from ..inventory import Entry, Holdings, Inventory
 from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, Prepare
@@ -193,6 +193,9 @@ class NumpyRunner:
 
     def promises(self) -> Mapping[str, Distribution]:
         return {}
+
+    def holdings(self) -> Holdings | None:
+        return Holdings(dict.fromkeys(self._parameters, 1))
 
     def unmapped_slots(self) -> list[str]:
         return []

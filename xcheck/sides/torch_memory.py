@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..inventory import Holdings
 from ..slots import TORCH, Slot, find
 from ..trace import Array, State
 from .torch_variables import inventory, to_numpy
@@ -130,3 +132,12 @@ class Memory:
             tensors = {key for key, value in kept.items() if isinstance(value, torch.Tensor)}
             found |= {key for key in tensors - {"step"} if self._slot(key) is None}
         return sorted(f"{type(self.optimizer).__name__}.state[...][{key!r}]" for key in found)
+
+    def holdings(self) -> Holdings | None:
+        """What the optimizer was given; None where there is none."""
+        if self.optimizer is None:
+            return None
+        paths = {id(p): path for path, p in self.parameters().items()}
+        given = [p for group in self.optimizer.param_groups for p in group["params"]]
+        orphans = tuple(tuple(p.shape) for p in given if id(p) not in paths)
+        return Holdings(dict(Counter(paths[id(p)] for p in given if id(p) in paths)), orphans)

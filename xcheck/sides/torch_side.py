@@ -15,7 +15,7 @@ import torch
 from ..calls import Calls, Inside, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import PairError, SetupError, UserCodeError
-from ..inventory import Inventory
+from ..inventory import Holdings, Inventory
 from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, TorchSide
@@ -36,6 +36,7 @@ from .torch_calls import Watch
 from .torch_dropout import DropoutOff
 from .torch_export import TorchExporter
 from .torch_flags import flags, restore_flags, set_flags
+from .torch_losses import arrays, scalars
 from .torch_memory import Memory
 from .torch_observer import Observer
 from .torch_persistence import TorchPersistence
@@ -121,7 +122,9 @@ class TorchRunner:
         if self.declared.optimizer is None:
             optimizer: Any = torch.optim.SGD(parameters, lr=0.01)
         else:
-            with calling("torch optimizer"):
+            with calling("torch optimizer"), warnings.catch_warnings():
+                # What is listed twice is reported as a difference, with its path.
+                warnings.filterwarnings("ignore", message="optimizer contains a parameter group with duplicate")
                 optimizer = self.declared.optimizer(parameters)
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", numbers=f"got {describe(optimizer)}")
@@ -158,6 +161,9 @@ class TorchRunner:
 
     def restore(self, snapshot: Any) -> None:
         self.memory.restore(snapshot)
+
+    def holdings(self) -> Holdings | None:
+        return self.memory.holdings()
 
     def unmapped_slots(self) -> list[str]:
         return self.memory.unmapped_slots()
@@ -301,7 +307,7 @@ class TorchRunner:
         terms = list(self._data_loss(raw, ready).values())
         if self.declared.penalty is not None:
             with calling("torch penalty"):
-                terms += _scalars(self.declared.penalty(self.model), "penalty").values()
+                terms += scalars(self.declared.penalty(self.model), "penalty").values()
         return torch.stack(terms).sum()
 
     def _standard_step(self, ready: Prepared) -> dict[str, Array]:
@@ -313,7 +319,7 @@ class TorchRunner:
         penalty: dict[str, torch.Tensor] = {}
         if self.declared.penalty is not None:
             with calling("torch penalty"):
-                penalty = _scalars(self.declared.penalty(self.model), "penalty")
+                penalty = scalars(self.declared.penalty(self.model), "penalty")
         total = torch.stack([*data.values(), *penalty.values()]).sum()
         if total.requires_grad:
             total.backward()
@@ -323,7 +329,7 @@ class TorchRunner:
         if self.declared.after_step is not None:
             with calling("torch after_step"):
                 self.declared.after_step(self.model)
-        return dict(losses_record(_arrays(data), _arrays(penalty), to_numpy(total)))
+        return dict(losses_record(arrays(data), arrays(penalty), to_numpy(total)))
 
     def _data_loss(self, raw: Any, ready: Prepared) -> dict[str, torch.Tensor]:
         if self.declared.loss is None:
@@ -337,7 +343,7 @@ class TorchRunner:
         picked = self._picked(raw)
         with calling("torch loss", numbers=f"outputs {describe(picked)}, targets {describe(ready.targets)}"):
             value = self.declared.loss(picked, ready.targets)
-        return _scalars(value, "loss")
+        return scalars(value, "loss")
 
     def _custom_step(self, ready: Prepared) -> dict[str, Array]:
         self.model.train()
@@ -345,7 +351,7 @@ class TorchRunner:
             value = self.declared.step(self._called, self.optimizer, ready)  # pyright: ignore[reportOptionalCall]
         if value is None:
             return {}
-        terms = _arrays(_scalars(value, "step"))
+        terms = arrays(scalars(value, "step"))
         # One number may hold penalties too; what of it is which, only a dict would say.
         return dict(losses_record(terms, {}, None)) if isinstance(value, Mapping) else {"total": terms[""]}
 
@@ -380,21 +386,3 @@ class TorchRunner:
 
     def close(self) -> None:
         restore_flags(self._flags)
-
-
-def _scalars(value: Any, what: str) -> dict[str, torch.Tensor]:
-    terms: Mapping[str, Any] = value if isinstance(value, Mapping) else {"": value}
-    for name, term in terms.items():
-        if not isinstance(term, torch.Tensor) or term.numel() != 1:
-            raise UserCodeError(
-                f"The torch {what} is not a scalar.",
-                where=f"term {name!r}" if name else None,
-                numbers=f"got {describe(term)}",
-                cause="a reduction is missing: reduction='none', or a per-example loss that is not averaged",
-                todo="return a scalar tensor, for example loss.mean(), or a dict of scalars",
-            )
-    return {name: term.reshape(()) for name, term in terms.items()}
-
-
-def _arrays(terms: Mapping[str, torch.Tensor]) -> dict[str, Array]:
-    return {name: to_numpy(term) for name, term in terms.items()}

@@ -1,0 +1,61 @@
+"""Causes of broken ties and of optimizers that do not know of a tie."""
+
+import pytest
+from fakes import entry, linear_pair, plan_of
+from fakes import inventory as entries
+
+from xcheck.causes.tying import holding_causes, tie_causes
+from xcheck.inventory import Holdings
+from xcheck.result import Tie
+
+AB = (("a.weight", "b.weight"), ("a/kernel", "b/kernel"))
+CD = (("c.weight", "d.weight"), ("c/kernel", "d/kernel"))
+
+
+@pytest.mark.parametrize(
+    ("status", "reference", "name", "fix"),
+    [
+        ("equal_but_untied", "torch", "equal_but_untied", "keras: use the layer"),
+        ("equal_but_untied", "keras", "equal_but_untied", "torch: assign the parameter"),
+        ("missing", "torch", "tie_missing", "keras: use the layer"),
+        ("extra", "torch", "tie_extra", "keras: make a layer"),
+        ("extra", "keras", "tie_extra", "torch: make a parameter"),
+    ],
+)
+def test_each_status_has_one_cause_for_all_its_groups(status, reference, name, fix):
+    plan = plan_of(linear_pair(reference=reference))
+    (found,) = tie_causes(plan, [Tie(*AB, status), Tie(*CD, status), Tie(*CD, "same")])
+    assert (found.id, found.phase, found.confirmed) == (name, "inventory", True)
+    assert found.fix.startswith(fix)
+    assert len(found.evidence["groups"]) == 2
+    assert found.summary.startswith(" = ".join(AB[0] if reference == "torch" else AB[1]) + " and 1 more groups are one")
+
+
+def test_ties_that_hold_have_no_cause():
+    plan = plan_of(linear_pair())
+    assert tie_causes(plan, [Tie(*AB, "same"), Tie(*CD, "duplicated")]) == []
+
+
+HELD = {
+    "torch": entries(entry("a.weight", (2, 2), "Linear"), entry("b.weight", (2,), "Linear", trainable=False)),
+    "keras": entries(entry("a/kernel", (2, 2), "Dense")),
+}
+
+
+def test_an_optimizer_that_holds_its_model_has_no_cause():
+    assert holding_causes(HELD, {"torch": Holdings({"a.weight": 1}), "keras": None}) == []
+
+
+def test_an_orphan_is_told_with_what_is_not_trained_instead():
+    (found,) = holding_causes(HELD, {"torch": Holdings({}, ((2, 2),)), "keras": Holdings({"a/kernel": 1})})
+    assert (found.id, found.torch, found.keras) == ("optimizer_orphan", "a.weight", None)
+    assert found.evidence == {"orphans": [[2, 2]], "not_trained": ["a.weight"]}
+
+
+def test_what_is_listed_twice_is_told_with_its_count():
+    (found,) = holding_causes(HELD, {"torch": None, "keras": Holdings({"a/kernel": 2})})
+    assert (found.id, found.keras, found.evidence) == (
+        "parameter_listed_twice",
+        "a/kernel",
+        {"listed": {"a/kernel": 2}},
+    )

@@ -1,0 +1,125 @@
+"""Causes in what is tied: a tie that one side lacks, and an optimizer that does not know of the tie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..inventory import Holdings, Inventory
+from ..matching import MatchPlan, SideName
+from ..result import Cause, Tie
+
+_TIED: dict[SideName, str] = {
+    "keras": "keras: use the layer itself in all places, or let the second layer hold the first one and read its "
+    "variable; a copied value, or one initializer object for two layers, makes a second variable",
+    "torch": "torch: assign the parameter itself, head.weight = embedding.weight, before the optimizer is made",
+}
+_UNTIED: dict[SideName, str] = {
+    "keras": "keras: make a layer for each place",
+    "torch": "torch: make a parameter for each place",
+}
+
+
+def tie_causes(plan: MatchPlan, ties: Sequence[Tie]) -> list[Cause]:
+    """One cause for all groups of a status; identity and effect have shown it already.
+
+    Args:
+        plan: of the run.
+        ties: of the run.
+    """
+    reference, follower = plan.reference, plan.follower
+    told = {
+        "equal_but_untied": (
+            "equal_but_untied",
+            f"are one storage on the {reference} side and several variables on the {follower} side that start from "
+            "equal values: equal initial values, and each variable trains by itself",
+            _TIED[follower],
+        ),
+        "missing": (
+            "tie_missing",
+            f"are one storage on the {reference} side and several on the {follower} side, where each trains by itself",
+            _TIED[follower],
+        ),
+        "extra": (
+            "tie_extra",
+            f"are one storage on the {follower} side and several on the {reference} side, where each trains by itself",
+            _UNTIED[follower],
+        ),
+    }
+    causes: list[Cause] = []
+    for status, (name, summary, fix) in told.items():
+        groups = [tie for tie in ties if tie.status == status]
+        if groups:
+            first = groups[0]
+            shown = " = ".join(first.torch if reference == "torch" else first.keras)
+            more = f" and {len(groups) - 1} more groups" if len(groups) > 1 else ""
+            causes.append(
+                Cause(
+                    id=name,
+                    phase="inventory",
+                    torch=" = ".join(first.torch),
+                    keras=" = ".join(first.keras),
+                    summary=f"{shown}{more} {summary}",
+                    evidence={"groups": [{"torch": list(t.torch), "keras": list(t.keras)} for t in groups]},
+                    confirmed=True,
+                    fix=fix,
+                )
+            )
+    return causes
+
+
+def holding_causes(
+    inventories: Mapping[SideName, Inventory], holdings: Mapping[SideName, Holdings | None]
+) -> list[Cause]:
+    """What an optimizer was given that its model does not hold, or was given twice.
+
+    Args:
+        inventories: of both sides.
+        holdings: of their optimizers.
+    """
+    causes: list[Cause] = []
+    for side, held in holdings.items():
+        if held is not None:
+            trainable = [entry.path for entry in inventories[side].parameters() if entry.trainable]
+            causes += _of_optimizer(side, held, trainable)
+    return causes
+
+
+def _of_optimizer(side: SideName, held: Holdings, trainable: Sequence[str]) -> list[Cause]:
+    causes: list[Cause] = []
+    twice = {path: n for path, n in held.listed.items() if n > 1}
+    if twice:
+        causes.append(
+            _of(
+                side,
+                "parameter_listed_twice",
+                ", ".join(twice),
+                f"the optimizer of the {side} side lists {', '.join(twice)} more than once: every step updates it, "
+                "decays it, and counts it in a clipped norm, as often",
+                {"listed": twice},
+                f"{side}: give the optimizer each parameter once: model.parameters() names a tied one once"
+                if side == "torch"
+                else "keras: build the optimizer with model.trainable_variables, which holds each variable once",
+            )
+        )
+    if held.orphans:
+        without = [path for path in trainable if path not in held.listed]
+        shapes = ", ".join(map(str, held.orphans))
+        summary = f"the optimizer of the {side} side holds {len(held.orphans)} parameters that the model does not "
+        summary += f"(shape {shapes}): it was made before the tie"
+        summary += f", and does not train {', '.join(without)}" if without else ""
+        causes.append(
+            _of(
+                side,
+                "optimizer_orphan",
+                ", ".join(without) or f"(shape {shapes})",
+                summary,
+                {"orphans": [list(shape) for shape in held.orphans], "not_trained": without},
+                f"{side}: tie first, then make the optimizer from the model's parameters",
+            )
+        )
+    return causes
+
+
+def _of(side: SideName, name: str, path: str, summary: str, evidence: dict[str, object], fix: str) -> Cause:
+    torch, keras = (path, None) if side == "torch" else (None, path)
+    return Cause(name, "inventory", torch, keras, summary, evidence, confirmed=True, fix=fix)

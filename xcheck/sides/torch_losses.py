@@ -1,0 +1,41 @@
+"""The terms of a loss, as a PyTorch side's functions return them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..errors import UserCodeError
+from ..trace import Array
+from .base import describe
+from .torch_variables import to_numpy
+
+
+def scalars(value: Any, what: str) -> dict[str, torch.Tensor]:
+    """The terms of what a pair returned as a loss, by name.
+
+    Args:
+        value: a scalar tensor, or a dict of them.
+        what: it is, for the message.
+
+    Raises:
+        UserCodeError: a term is no scalar.
+    """
+    terms: Mapping[str, Any] = value if isinstance(value, Mapping) else {"": value}
+    for name, term in terms.items():
+        if not isinstance(term, torch.Tensor) or term.numel() != 1:
+            raise UserCodeError(
+                f"The torch {what} is not a scalar.",
+                where=f"term {name!r}" if name else None,
+                numbers=f"got {describe(term)}",
+                cause="a reduction is missing: reduction='none', or a per-example loss that is not averaged",
+                todo="return a scalar tensor, for example loss.mean(), or a dict of scalars",
+            )
+    return {name: term.reshape(()) for name, term in terms.items()}
+
+
+def arrays(terms: Mapping[str, torch.Tensor]) -> dict[str, Array]:
+    """Terms in NumPy."""
+    return {name: to_numpy(term) for name, term in terms.items()}
