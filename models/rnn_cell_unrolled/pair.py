@@ -62,7 +62,8 @@ def pair(
         keras=xcheck.KerasSide(build_keras, loss=keras_loss, optimizer=keras_optimizer),
         batches=minibatches(data, batch_size),
         weight_map=weight_map,
-        also=("persistence", "export"),
+        # onnxruntime computes an exported GRU as Keras does, the evaluator of the standard does not: INCONCLUSIVE.
+        also=("persistence", "export") if cell == "lstm" else ("persistence",),
         expect=expect,
     )
 

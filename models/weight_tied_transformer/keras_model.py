@@ -51,7 +51,7 @@ def block(config: Config, name: str, x):
     seen = keras.layers.Reshape((-1, config.width))(seen)
     x = x + keras.layers.Dense(config.width, name=f"{name}_output")(seen)
     y = keras.layers.LayerNormalization(epsilon=1e-5, name=f"{name}_norm")(x)
-    y = keras.activations.gelu(keras.layers.Dense(4 * config.width, name=f"{name}_up")(y))
+    y = keras.activations.gelu(keras.layers.Dense(4 * config.width, name=f"{name}_up")(y), approximate=True)
     return x + keras.layers.Dense(config.width, name=f"{name}_down")(y)
 
 

@@ -46,7 +46,7 @@ class Block(nn.Module):
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         seen = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)  # (B, T, D)
         x = x + self.output(seen)
-        return x + self.down(F.gelu(self.up(self.norm(x))))
+        return x + self.down(F.gelu(self.up(self.norm(x)), approximate="tanh"))
 
 
 class Transformer(nn.Module):
