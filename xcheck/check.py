@@ -208,7 +208,10 @@ def _compare_step(findings: Findings, plan: MatchPlan, step: StepPair, precision
             found = compare(plan, step, precision)
             if precision == "float64" and not step.moved and any(c.verdict is Verdict.DIFFERENT for c in found):
                 step = step.with_float32_moved(plan)
+                uses = [c for c in found if c.of_use]
                 found = compare(plan, step, precision) if step.moved else found
+                if step.moved and any(c.verdict is Verdict.DIFFERENT for c in found):
+                    found += uses  # the difference is not that of float32 numbers: its uses say where it is
             if step.moved and not any(cause.id == "float32_constant" for cause in findings.causes):
                 findings.causes += float32_constants(found, step.places)
             findings.checks += found
