@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xcheck.align import Alignment, align, conditions_of, leaves, parting, suspects
+from xcheck.align import Alignment, align, conditions_of, parting, region, suspects
 from xcheck.calls import Call, Calls
 from xcheck.graph import Graph, value_of
 from xcheck.trace import Array
@@ -143,7 +143,7 @@ def test_an_operation_that_one_side_lacks_is_paired_with_where_its_input_comes_f
         assert wanted in lacking
 
 
-def test_what_a_place_was_made_from_has_what_both_sides_have_first():
+def test_what_a_place_was_made_from_are_tensors_of_both_sides_and_constants():
     tape = Tape("t")
     table = tape.call("Range", lambda: np.arange(5.0))
     tape.calls(X, tape.call("Add", lambda x, y: x + y, X, table))
@@ -151,9 +151,10 @@ def test_what_a_place_was_made_from_has_what_both_sides_have_first():
     found = aligned(left, keras())
     places = parting(found.reference, found.there, list(found.reference.outputs[0].values()))
     place = next(place for place in places if place.call.kind == "Add")
-    given = leaves(found.reference, found.there, place)
-    assert list(given) == ["(the inputs)", "t1"]
-    np.testing.assert_array_equal(given["t1"], np.arange(5.0))
+    found_in = region(found.reference, found.there, place, place.call)
+    assert (list(found_in.both), list(found_in.constants)) == (["(the inputs)"], ["t1"])
+    assert [c.kind for c in found_in.calls] == ["Add"]
+    np.testing.assert_array_equal(found_in.constants["t1"], np.arange(5.0))
 
 
 def test_positions_that_mean_nothing_may_differ():

@@ -140,6 +140,7 @@ class Place:
         depth: calls on the longest way from the base to this one, the outermost of those made from it counted as one.
         steps: the same with every innermost call counted.
         parameters: paths of those that took part on the way from the base.
+        behind: keys on that way.
     """
 
     call: Call
@@ -149,6 +150,7 @@ class Place:
     depth: int
     steps: int = 1
     parameters: frozenset[str] = frozenset()
+    behind: frozenset[Key] = frozenset()
 
     @property
     def way(self) -> float:
@@ -193,34 +195,52 @@ def parting(graph: Graph, shared: Mapping[Key, frozenset[Key]], ends: Sequence[K
                     _depth(graph, key, shared, known),
                     1 + max((place.steps for place in below), default=0),
                     frozenset(call.parameters).union(*(place.parameters for place in below)),
+                    frozenset(place.key for place in below).union(*(place.behind for place in below)),
                 )
             places.append(replace(known[key], call=call, output=name))
     return places
 
 
-def leaves(graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place) -> dict[str, Array]:
-    """The tensors that a place was made from: first what both sides have, then constants.
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What lies between what both sides have and a place.
+
+    Attributes:
+        both: tensors that both sides have, as they are used, by the name of the call that they came out of.
+        constants: likewise what depends on no input of the model.
+        calls: the innermost calls, the last first.
+    """
+
+    both: Mapping[str, Array]
+    constants: Mapping[str, Array]
+    calls: Calls
+
+
+def region(graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place, within: Call) -> Region:
+    """What a place was made from.
 
     Args:
         graph: of one side.
         shared: its keys that the other side has.
         place: of the side.
-
-    Returns:
-        The arrays as they were used, by the name of the call that they came out of.
+        within: a call around it, whose inputs have the shapes to show.
     """
+    outer = {key: within.inputs[name] for name, key in graph.inputs[within.index].items()}
     both: dict[str, Array] = {}
     constants: dict[str, Array] = {}
+    calls: list[Call] = []
     waiting, seen = [place.key], {place.key}
     while waiting:
         key = waiting.pop(0)
         call = graph.makers[key][0]
+        calls.append(call)
         given = [(k, call.inputs[name]) for name, k in graph.inputs[call.index].items()]
-        given += [(k, array) for k, array in graph.left_over(call, key)]
+        given += graph.left_over(call, key)
         for need, array in given:
             if need in seen:
                 continue
             seen.add(need)
+            array = outer.get(need, array)
             made = graph.makers.get(need)
             name = made[0].name if made else "(the inputs)"
             if need in graph.constant or (not made and need not in shared):
@@ -229,7 +249,7 @@ def leaves(graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place) -> 
                 both[_free(name, both)] = array
             else:
                 waiting.append(need)
-    return both | constants
+    return Region(both, constants, tuple(calls))
 
 
 def _free(name: str, taken: Mapping[str, Array]) -> str:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .align import Alignment, Place, Suspect, align, conditions_of, leaves, suspects
+from .align import Alignment, Place, Suspect, align, conditions_of, region, suspects
 from .calls import Call, Calls, Inside, everywhere
-from .causes.local import Local, Seen
+from .causes.local import Local, Seen, role_of
 from .graph import Graph, Key
 from .judge import Frame, Item, compare_items
 from .lockstep import StepPair, perturbed, perturbed_batch
@@ -157,8 +157,9 @@ class _Tried:
     """A suspect with the reference's value in its place.
 
     Attributes:
-        gain: values of the reference that the follower has besides, not counting what was put there.
         after: the alignment then.
+        gain: values of the reference that the follower has besides, not counting what was put there.
+        proven: what is made of it next is among them.
     """
 
     suspect: Suspect
@@ -166,28 +167,46 @@ class _Tried:
     swaps: dict[_Name, Arrays]
     after: Alignment
     gain: int
+    proven: bool
 
 
 def _best(scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays]) -> _Tried | None:
     """The first suspect behind which what is made next agrees; if there is none, the one behind which most does."""
-    ends, other_ends = _ends(alignment)
-    ranked = _once_each(alignment, suspects(alignment, ends, other_ends, scene.partners))
-    before = alignment.agreeing()
+    ranked = _once_each(alignment, suspects(alignment, *_ends(alignment), scene.partners))
     best: _Tried | None = None
     for suspect in ranked[:TRIES]:
-        order = _order(alignment, suspect)
-        if order is None:
-            continue
-        value, place = suspect.reference.call.outputs[suspect.reference.output], suspect.follower
-        tried = swaps | {_name(place.call): {place.output: order.apply(value)}}
-        after = scene.aligned(tried)
-        won = after.agreeing() - before
-        gain = len(won) - (suspect.lacking != "reference")
-        if best is None or gain > best.gain:
-            best = _Tried(suspect, order, tried, after, gain)
-        if gain > 0 and _next_agrees(alignment.reference, suspect.reference, won):
-            return _Tried(suspect, order, tried, after, gain)
+        tried = _try(scene, alignment, swaps, suspect)
+        if tried is not None and (best is None or tried.gain > best.gain):
+            best = tried
+        if tried is not None and tried.proven:
+            return _within(scene, alignment, swaps, tried, ranked)
     return best
+
+
+def _within(
+    scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays], found: _Tried, ranked: Sequence[Suspect]
+) -> _Tried:
+    """The same, or an earlier one among the calls that it was made from."""
+    mine, theirs = found.suspect.reference.behind, found.suspect.follower.behind
+    inside = [s for s in ranked if s.reference.key in mine and s.follower.key in theirs]
+    for suspect in inside[:TRIES]:
+        tried = _try(scene, alignment, swaps, suspect)
+        if tried is not None and tried.proven:
+            return _within(scene, alignment, swaps, tried, inside)
+    return found
+
+
+def _try(scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays], suspect: Suspect) -> _Tried | None:
+    order = _order(alignment, suspect)
+    if order is None:
+        return None
+    value, place = suspect.reference.call.outputs[suspect.reference.output], suspect.follower
+    tried = swaps | {_name(place.call): {place.output: order.apply(value)}}
+    after = scene.aligned(tried)
+    won = after.agreeing() - alignment.agreeing()
+    gain = len(won) - (suspect.lacking != "reference")
+    proven = gain > 0 and _next_agrees(alignment.reference, suspect.reference, won)
+    return _Tried(suspect, order, tried, after, gain, proven)
 
 
 def _next_agrees(graph: Graph, place: Place, won: set[Key]) -> bool:
@@ -256,8 +275,9 @@ def _orders_before(alignment: Alignment, suspect: Suspect) -> Iterator[Order]:
 
 
 def _shapes(graph: Graph, place: Place, key: Key) -> list[Array]:
-    """A value in the shapes in which a place takes it and in which it was made."""
-    found = [place.call.inputs[name] for name, k in graph.inputs[place.call.index].items() if k == key]
+    """A value in the shapes in which a place takes it, or it was made or is taken first."""
+    takers = [place.call, *graph.users.get(key, ())[:1]]
+    found = [call.inputs[n] for call in takers for n, k in graph.inputs[call.index].items() if k == key]
     found += [
         c.outputs[n] for c in graph.makers.get(key, ())[:1] for n, k in graph.outputs[c.index].items() if k == key
     ]
@@ -324,24 +344,27 @@ def local_of(scene: Scene, parting: Parting) -> Local:
 def _seen(
     side: SideName, graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place, values: Arrays, idle: bool
 ) -> Seen:
-    shown = _shown(graph, place)
+    call = _shown(graph, place)
+    above = list(graph.ancestors(place.call))
+    owner = place.call if not place.call.function else above[0]
     value = place.call.outputs[place.output]
-    name = place.call.name
-    given = {name: value} if idle else leaves(graph, shared, place)
+    if idle:
+        return Seen(side, call, owner, place.call, value, {place.call.name: value}, idle=True)
+    within = region(graph, shared, place, call)
     paths: dict[str, str] = {}
-    for call in () if idle else graph.inside(shown):
-        for path in call.parameters:
-            paths.setdefault(path.replace("/", ".").rpartition(".")[2], path)
+    for path in (*(p for c in within.calls for p in c.parameters), *owner.parameters, *call.parameters):
+        paths.setdefault(role_of(path), path)
     first = next((key for key in graph.inputs[place.call.index].values() if key in place.base), None)
     return Seen(
         side=side,
-        call=shown,
+        call=call,
+        owner=owner,
         inner=place.call,
         value=value,
-        given=given,
-        weights={role: values[path] for role, path in paths.items() if path in values},
-        paths=paths,
-        within=tuple(c.kind for c in graph.ancestors(place.call)),
+        given=within.both,
+        constants=within.constants,
+        calls=within.calls,
+        parameters={path: values[path] for path in paths.values() if path in values},
+        within=tuple(c.kind for c in above),
         views=tuple(graph.views(first)) if first is not None else (),
-        idle=idle,
     )

@@ -87,12 +87,9 @@ def _ratio(x: Array, y: Array) -> float | None:
 
 
 def fewest_digits(number: float) -> float:
-    """The shortest decimal within rounding of a measured number."""
-    for digits in range(1, 13):
-        short = float(f"{number:.{digits}g}")
-        if abs(short - number) <= 1e-11 * abs(number):
-            return short
-    return number
+    """The short decimal that a measured number must have been, where there is one within rounding."""
+    shorter = (float(f"{number:.{digits}g}") for digits in range(1, 10))
+    return next((short for short in shorter if abs(short - number) <= 1e-13 * abs(number)), number)
 
 
 def _inverse_softplus(x: Array, y: Array) -> float | None:
@@ -137,8 +134,7 @@ MEASURED: dict[str, tuple[Callable[[Array, Array], float | None], Callable[[floa
 
 def _read(seen: Seen) -> Problem | None:
     x = seen.x
-    given = [a for a in seen.given.values() if a.dtype.kind == "f" and a.size > 1]
-    if len(given) != 1 or x.shape != seen.value.shape or x.dtype.kind != "f":
+    if len(seen.given) != 1 or seen.constants or x.shape != seen.value.shape or x.dtype.kind != "f":
         return None
     return Problem(seen.side, {"x": x}, {"function": ("none", None)}, seen.value, lambda array: array)
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..matching import SideName
 from ..result import Cause
 from ..trace import Array, Arrays
+from .layout import permuted, reordered
 from .local import Local, Seen
 
 Settings = Mapping[str, Any]
@@ -112,6 +113,11 @@ def search(form: Form, local: Local) -> list[Cause]:
         target = keras.neutral(local.target("keras"))
         if differing and _gives(form, local, swapped, target):
             return _causes(form, local, _that_matter(form, local, keras, torch, differing), torch, keras)
+        if reordered(local, torch.arrays["x"], keras.arrays["x"]):
+            again = _computed(form, replace(keras, arrays={**keras.arrays, "x": torch.arrays["x"]}))
+            if again is not None and again.shape == target.shape and local.agree(target, again):
+                after = local.gap(target, again)
+                return [permuted(local, form.name, torch.arrays["x"], keras.arrays["x"], after)]
     for known in (keras, torch):
         if known is None:
             continue
@@ -119,7 +125,7 @@ def search(form: Form, local: Local) -> list[Cause]:
         if other is not None:
             differing = [s for s in form.settings if not _equal(known.settings.get(s.name), other.settings.get(s.name))]
             sides = (known, other) if known.side == "torch" else (other, known)
-            return _causes(form, local, differing, *sides)
+            return _causes(form, local, differing, *sides)  # both are the problem of the side that is known
     return []
 
 
@@ -222,8 +228,9 @@ def _causes(form: Form, local: Local, settings: Sequence[Setting], torch: Proble
 
 def _after(form: Form, local: Local, torch: Problem, keras: Problem) -> dict[str, float]:
     """How far one side's value is from the other's once it is computed with the other's settings."""
-    target = keras.neutral(local.target(keras.side))
-    computed = _computed(form, keras.having(torch.settings))
+    known, other = (torch, keras) if keras.side == "torch" else (keras, torch)
+    computed = _computed(form, known.having(other.settings))
+    target = known.neutral(local.target(known.side))
     return {} if computed is None else {"after": local.gap(target, computed), "allowed": local.allowed}
 
 

@@ -6,18 +6,27 @@ from collections.abc import Callable
 
 from ..result import Cause
 from .activation import ACTIVATION
+from .axes import axes_causes, slice_causes
+from .convolution import CONVOLUTION
+from .dense import DENSE
+from .embedding import EMBEDDING
 from .forms import Form, search
 from .linear import linear_causes
 from .local import Local
 from .normalisation import NORM
+from .pooling import POOLING
 
-FORMS: tuple[Form, ...] = (NORM, ACTIVATION)
-"""Asked in this order; the first that explains both sides does."""
+FORMS: tuple[Form, ...] = (NORM, CONVOLUTION, POOLING, DENSE, EMBEDDING)
+"""Of single layers; the first that explains both sides does."""
 
 ASKED: tuple[Callable[[Local], list[Cause]], ...] = (
+    lambda local: search(ACTIVATION, local),
     linear_causes,
     *((lambda local, form=form: search(form, local)) for form in FORMS),
+    axes_causes,
+    slice_causes,
 )
+"""In this order; the first that explains both sides does."""
 
 
 def forward_causes(local: Local) -> list[Cause]:
@@ -26,6 +35,8 @@ def forward_causes(local: Local) -> list[Cause]:
     Args:
         local: what both sides did.
     """
+    if local.allowed >= local.error:
+        return []
     for ask in ASKED:
         causes = ask(local)
         if causes:

@@ -63,7 +63,7 @@ def _solve(local: Local, seen: Seen) -> Sum | None:
     value = seen.value
     if value.dtype.kind != "f" or not np.isfinite(value).all():
         return None
-    given = {"": value} if seen.idle else seen.given
+    given = {**seen.given, **seen.constants}
     terms = {n: a for n, a in given.items() if a.dtype.kind in "fiu" and _fits(a, value)}
     if not terms or len(terms) > 6 or len(terms) < len(given):
         return None

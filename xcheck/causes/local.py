@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from ..calls import Call
+from ..calls import Call, Calls
 from ..compare import measure, structure
+from ..families import family_of
 from ..matching import SideName, other_side
 from ..orders import Order
 from ..trace import Array, Arrays
+
+
+def role_of(path: str) -> str:
+    """The last word of a parameter's path: "weight", "gamma"."""
+    return path.replace("/", ".").rpartition(".")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +27,13 @@ class Seen:
     Attributes:
         side: "torch" or "keras".
         call: the module that computed it, or the function where there is more in the module than this.
+        owner: the module that it happened in.
         inner: the innermost call it came out of.
         value: what came out.
-        given: what went in, by the name of the call and of the tensor: first what both sides have, then constants.
-        weights: role ("weight", "gamma") -> value of the parameters it may have used; of two with one role the first.
-        paths: role -> path of the parameter.
+        given: what both sides have and it was made from, by the name of the call that it came out of.
+        constants: what else it was made from, likewise.
+        calls: all innermost calls that took part, the last first.
+        parameters: path -> value of the parameters that took part or that the owner holds.
         within: kinds of the modules that it happened in, the innermost first.
         views: (call, shape) in which the first of what went in was seen before, in order.
         idle: this side has no such operation: `value` is what went in.
@@ -33,11 +41,13 @@ class Seen:
 
     side: SideName
     call: Call
+    owner: Call
     inner: Call
     value: Array
     given: Arrays
-    weights: Arrays
-    paths: Mapping[str, str]
+    constants: Arrays = field(default_factory=dict[str, Array])
+    calls: Calls = ()
+    parameters: Arrays = field(default_factory=dict[str, Array])
     within: tuple[str, ...] = ()
     views: tuple[tuple[str, tuple[int, ...]], ...] = ()
     idle: bool = False
@@ -46,6 +56,34 @@ class Seen:
     def x(self) -> Array:
         """The first of what went in."""
         return next(iter(self.given.values()), self.value)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """What the calls are, the module first."""
+        kinds = (self.call.kind, self.inner.kind, self.owner.kind, *(c.kind for c in self.calls))
+        return tuple(dict.fromkeys(family_of(kind) for kind in kinds))
+
+    def is_a(self, *families: str) -> Call | None:
+        """The first of the calls that is of one of some families."""
+        every = (self.call, self.inner, self.owner, *self.calls)
+        return next((c for c in every if family_of(c.kind) in families), None)
+
+    def setting(self, *names: str) -> Any:
+        """The first setting of one of some names, of the call and then of what took part; None if there is none."""
+        for call in (self.call, self.inner, self.owner, *self.calls):
+            for name in names:
+                if call.settings.get(name) is not None:
+                    return call.settings[name]
+        return None
+
+    def parameter(self, *roles: str) -> Array | None:
+        """The first parameter of one of some roles."""
+        return next((a for role in roles for path, a in self.parameters.items() if role_of(path) == role), None)
+
+    def uses(self, *roles: str) -> bool:
+        """Whether a parameter of one of some roles took part."""
+        taken = (path for c in (self.call, *self.calls) for path in c.parameters)
+        return any(role_of(path) in roles for path in taken)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,12 @@ from .forms import Form, Problem, Setting
 from .local import Seen
 
 KINDS = ("batchnorm", "layernorm", "groupnorm", "rmsnorm")
+ROLES = {
+    "scale": ("weight", "gamma", "scale"),
+    "shift": ("bias", "beta"),
+    "mean": ("running_mean", "moving_mean"),
+    "var": ("running_var", "moving_variance"),
+}
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 0.0)
 """Those that frameworks and published models use."""
 
@@ -27,31 +33,24 @@ def _same(array: Array) -> Array:
 
 
 def _read(seen: Seen) -> Problem | None:
-    kind = next((k for k in (family_of(seen.call.kind), family_of(seen.inner.kind)) if k in KINDS), None)
+    call = seen.is_a(*KINDS)
+    kind = family_of(call.kind) if call is not None else ""
     x = seen.x
-    if x.shape != seen.value.shape or x.ndim < 2 or x.dtype.kind != "f":
+    if len(seen.given) != 1 or x.shape != seen.value.shape or x.ndim < 2 or x.dtype.kind != "f":
         return None
-    said = {**seen.inner.settings, **seen.call.settings}
     last = _last if seen.side == "torch" and kind in ("batchnorm", "groupnorm") else _same
-    axis = said.get("axis", -1)
-    if seen.side == "keras" and kind in ("batchnorm", "groupnorm") and axis in (1, (1,)) and x.ndim > 2:
+    if seen.side == "keras" and kind in ("batchnorm", "groupnorm") and seen.setting("axis") in (1, (1,)) and x.ndim > 2:
         last = _last
-    neutral = last(x)
-    roles = {"scale": ("weight", "gamma", "scale"), "shift": ("bias", "beta")}
-    arrays = {"x": neutral}
-    for name, spellings in roles.items():
-        held = next((seen.weights[r] for r in spellings if r in seen.weights), None)
+    arrays = {"x": last(x)}
+    for name, roles in ROLES.items():
+        held = seen.parameter(*roles)
         if held is not None:
             arrays[name] = held
-    for name, spellings in {"mean": ("running_mean", "moving_mean"), "var": ("running_var", "moving_variance")}.items():
-        held = next((seen.weights[r] for r in spellings if r in seen.weights), None)
-        if held is not None:
-            arrays[name] = held
-    return Problem(seen.side, arrays, _settings(seen, kind, said, neutral), last(seen.value), last)
+    return Problem(seen.side, arrays, _settings(seen, kind, arrays["x"]), last(seen.value), last)
 
 
-def _settings(seen: Seen, kind: str | None, said: dict[str, Any], x: Array) -> dict[str, Any]:
-    epsilon = said.get("eps", said.get("epsilon"))
+def _settings(seen: Seen, kind: str, x: Array) -> dict[str, Any]:
+    epsilon = seen.setting("eps", "epsilon")
     found: dict[str, Any] = {
         "epsilon": float(epsilon) if isinstance(epsilon, int | float) else 1e-5,
         "axes": (x.ndim - 1,),
@@ -63,20 +62,19 @@ def _settings(seen: Seen, kind: str | None, said: dict[str, Any], x: Array) -> d
         "offset": 0.0,
     }
     if kind == "batchnorm":
-        found["axes"] = tuple(range(x.ndim - 1))
-        training = bool(said.get("training", False))
-        found["running"] = not training if seen.side == "torch" else "mean" not in said and not training
-    if kind == "groupnorm":
-        groups = said.get("num_groups", said.get("groups", said.get("1", 1)))
-        groups = x.shape[-1] if groups == -1 or "InstanceNorm" in seen.call.kind else groups
+        found |= {"axes": tuple(range(x.ndim - 1)), "running": seen.setting("training") is False}
+    elif kind == "groupnorm":
+        groups = seen.setting("num_groups", "groups", "1") or 1
+        groups = x.shape[-1] if groups == -1 or "InstanceNorm" in seen.owner.kind else groups
         found |= {"groups": int(groups), "axes": tuple(range(1, x.ndim))}
-    if kind in ("layernorm", "rmsnorm") and seen.side == "torch":
-        shape = said.get("normalized_shape", said.get("1", (x.shape[-1],)))
+    elif seen.side == "torch":
+        shape = seen.setting("normalized_shape", "1")
         many = len(shape) if isinstance(shape, tuple) else 1
         found["axes"] = tuple(range(x.ndim - many, x.ndim))
-    elif kind in ("layernorm", "rmsnorm"):
-        axis = said.get("axis", -1)
-        found["axes"] = tuple(sorted(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))))
+    else:
+        axis = seen.setting("axis")
+        axes = axis if isinstance(axis, tuple) else (-1 if axis is None else axis,)
+        found["axes"] = tuple(sorted(a % x.ndim for a in axes))
     return found
 
 
@@ -184,12 +182,12 @@ NORM = Form(
             _either,
             shown=_statistics,
         ),
-        Setting("ddof", "biased_variance", "what the variance is divided by, n minus", others=_values(0, 1)),
-        Setting("axes", "normalised_axis", "the axes normalised over", others=_axes),
+        Setting("ddof", "biased_variance", "what the variance is divided by, n minus", "{}", "{}", _values(0, 1)),
+        Setting("axes", "normalised_axis", "the axes normalised over", "{}", "axis={}", _axes),
         Setting("groups", "groups", "the number of groups", "num_groups={}", "groups={}", _groups),
-        Setting("centred", "mean_not_subtracted", "whether the mean is subtracted", others=_either),
-        Setting("offset", "offset_of_the_scale", "what is added to the scale", others=_values(0.0, 1.0)),
-        Setting("inside", "epsilon_place", "whether epsilon is under the root", others=_either),
+        Setting("centred", "mean_not_subtracted", "whether the mean is subtracted", "{}", "{}", _either),
+        Setting("offset", "offset_of_the_scale", "what is added to the scale", "{}", "{}", _values(0.0, 1.0)),
+        Setting("inside", "epsilon_place", "whether epsilon is under the root", "{}", "{}", _either),
     ),
 )
 """Any layer that subtracts a mean, divides by a deviation, and applies a scale and a shift."""

@@ -228,7 +228,7 @@ class TorchRunner:
         if isinstance(value, tuple | list):
             return tuple(self._tensors(item) for item in value)
         if isinstance(value, np.ndarray):
-            tensor = torch.from_numpy(np.array(value))
+            tensor = torch.from_numpy(np.array(value, order="C"))
             return tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)
         return value
 

@@ -1,0 +1,284 @@
+"""The cause of a layer that differs: each fault is named with its numbers, and none is named where more is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xcheck
+
+IMAGE, SEQUENCE, ROW, IDS = (2, 7, 6, 4), (2, 6, 8), (5, 6), (3, 5)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer in both frameworks that differs in one thing.
+
+    Attributes:
+        cause: expected id.
+        torch, keras: build the layer.
+        shape: of the input, channels last.
+        words: that the summary has.
+        map: role in torch -> role in keras.
+        layout: of the first of them.
+    """
+
+    cause: str
+    torch: Callable[[Any], Any]
+    keras: Callable[[Any, Any], Any]
+    shape: tuple[int, ...] = SEQUENCE
+    words: tuple[str, ...] = ()
+    map: dict[str, Any] = field(default_factory=dict)
+
+
+def as_module(function: Callable[[Any], Any]) -> Any:
+    import torch
+
+    class Own(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return function(x)
+
+    return Own()
+
+
+AFFINE = {"weight": "gamma", "bias": "beta"}
+KERNEL = {"weight": "kernel", "bias": "bias"}
+CASES: dict[str, Case] = {
+    "epsilon of a group norm": Case(
+        "epsilon",
+        lambda t: t.nn.GroupNorm(2, 4),
+        lambda k, x: k.layers.GroupNormalization(2, name="layer")(x),
+        IMAGE,
+        ("1e-05 in torch and 0.001 in keras",),
+        AFFINE,
+    ),
+    "groups of a group norm": Case(
+        "groups",
+        lambda t: t.nn.GroupNorm(2, 4),
+        lambda k, x: k.layers.GroupNormalization(4, epsilon=1e-5, name="layer")(x),
+        IMAGE,
+        ("2 in torch and 4 in keras",),
+        AFFINE,
+    ),
+    "axis of a layer norm": Case(
+        "normalised_axis",
+        lambda t: t.nn.LayerNorm(8, elementwise_affine=False),
+        lambda k, x: k.layers.LayerNormalization(axis=1, epsilon=1e-5, center=False, scale=False, name="layer")(x),
+        words=("(2,) in torch and (1,) in keras",),
+    ),
+    "a mean that is not subtracted": Case(
+        "mean_not_subtracted",
+        lambda t: t.nn.LayerNorm(8, bias=False),
+        lambda k, x: k.layers.RMSNormalization(epsilon=1e-5, name="layer")(x),
+        words=("True in torch and False in keras",),
+        map={"weight": "scale"},
+    ),
+    "slope of a leaky relu": Case(
+        "activation",
+        lambda t: t.nn.LeakyReLU(),
+        lambda k, x: k.layers.LeakyReLU(name="layer")(x),
+        words=("slope 0.01 in torch", "slope 0.3 in keras"),
+    ),
+    "the hard sigmoid of Keras 2": Case(
+        "activation",
+        lambda t: t.nn.Hardsigmoid(),
+        lambda k, x: k.layers.Lambda(lambda v: k.ops.clip(0.2 * v + 0.5, 0, 1), name="layer")(x),
+        words=("hard_sigmoid (x / 6 + 0.5) in torch", "hard_sigmoid (0.2 x + 0.5) in keras"),
+    ),
+    "alpha of an elu": Case(
+        "activation",
+        lambda t: t.nn.ELU(0.5),
+        lambda k, x: k.layers.ELU(name="layer")(x),
+        words=("alpha 0.5 in torch", "alpha 1 in keras"),
+    ),
+    "silu for gelu": Case(
+        "activation",
+        lambda t: t.nn.GELU("tanh"),
+        lambda k, x: k.layers.Activation("silu", name="layer")(x),
+        words=("gelu (tanh) in torch", "silu in keras"),
+    ),
+    "padding of a strided convolution": Case(
+        "padding",
+        lambda t: t.nn.Conv2d(4, 3, 3, stride=2, padding=1),
+        lambda k, x: k.layers.Conv2D(3, 3, strides=2, padding="same", name="layer")(x),
+        (2, 6, 6, 4),
+        ("1 before and 1 after in torch", "0 before and 1 after in keras"),
+        KERNEL,
+    ),
+    "padding of a strided convolution with an activation": Case(
+        "padding",
+        lambda t: t.nn.Sequential(t.nn.Conv2d(4, 3, 3, stride=2, padding=1), t.nn.ReLU()),
+        lambda k, x: k.layers.Conv2D(3, 3, strides=2, padding="same", activation="relu", name="layer")(x),
+        (2, 6, 6, 4),
+        ("1 before and 1 after in torch", "0 before and 1 after in keras"),
+        {"0.weight": "kernel", "0.bias": "bias"},
+    ),
+    "what the border is padded with": Case(
+        "padding_mode",
+        lambda t: t.nn.Conv2d(4, 3, 3, padding=1, padding_mode="reflect"),
+        lambda k, x: k.layers.Conv2D(3, 3, padding="same", name="layer")(x),
+        IMAGE,
+        ("'reflect' in torch and 'zeros' in keras",),
+        KERNEL,
+    ),
+    "a dilation left out": Case(
+        "dilation",
+        lambda t: t.nn.Conv1d(8, 3, 3, padding="same", dilation=2),
+        lambda k, x: k.layers.Conv1D(3, 3, padding="same", name="layer")(x),
+        SEQUENCE,
+        ("(2,) in torch and (1,) in keras",),
+        KERNEL,
+    ),
+    "crop of a transposed convolution": Case(
+        "padding",
+        lambda t: t.nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1, output_padding=1),
+        lambda k, x: k.layers.Conv2DTranspose(3, 3, strides=2, padding="same", name="layer")(x),
+        IMAGE,
+        ("1 before", "0 before"),
+        KERNEL,
+    ),
+    "the border of a mean": Case(
+        "pool_border",
+        lambda t: t.nn.AvgPool2d(3, 1, 1),
+        lambda k, x: k.layers.AveragePooling2D(3, 1, padding="same", name="layer")(x),
+        IMAGE,
+        ("counted in torch and left out in keras",),
+    ),
+    "padding of a maximum": Case(
+        "padding",
+        lambda t: t.nn.MaxPool2d(3, 2, 1),
+        lambda k, x: k.layers.MaxPooling2D(3, 2, padding="same", name="layer")(x),
+        (2, 6, 6, 4),
+        ("1 before and 1 after in torch",),
+    ),
+    "a square kernel that is not transposed": Case(
+        "transposed_kernel",
+        lambda t: t.nn.Linear(8, 8),
+        lambda k, x: k.layers.Dense(8, name="layer")(x),
+        SEQUENCE,
+        ("the kernel is transposed in torch and as it is in keras",),
+        {"weight": ("kernel", "identity"), "bias": "bias"},
+    ),
+    "axis of a softmax": Case(
+        "axis",
+        lambda t: t.nn.Softmax(dim=-1),
+        lambda k, x: k.layers.Softmax(axis=1, name="layer")(x),
+        SEQUENCE,
+        ("softmax is taken over axis 2",),
+    ),
+    "divisor of a deviation": Case(
+        "biased_variance",
+        lambda t: as_module(lambda x: x.std(dim=1)),
+        lambda k, x: k.ops.std(x, axis=1),
+        SEQUENCE,
+        ("divided by n - 1) in torch",),
+    ),
+    "a sum for a mean": Case(
+        "reduction",
+        lambda t: as_module(lambda x: x.mean(1)),
+        lambda k, x: k.ops.sum(x, axis=1),
+        SEQUENCE,
+        ("the mean in torch, the sum in keras",),
+    ),
+    "the last step for the first": Case(
+        "slice",
+        lambda t: as_module(lambda x: x[:, 0]),
+        lambda k, x: x[:, -1],
+        SEQUENCE,
+        ("0:1 of 6 along axis 1 in torch, 5:6",),
+    ),
+    "a factor on one side": Case(
+        "constant_factor",
+        lambda t: as_module(lambda x: t.tanh(x) * 8**0.5),
+        lambda k, x: k.ops.tanh(x),
+        SEQUENCE,
+        ("which is the root of 8",),
+    ),
+    "an offset": Case(
+        "constant_offset",
+        lambda t: as_module(lambda x: 2 * t.tanh(x) + 0.5),
+        lambda k, x: 2 * k.ops.tanh(x) + 0.25,
+        SEQUENCE,
+        ("0.5 in torch and 0.25 in keras",),
+    ),
+    "another table added": Case(
+        "other_constant",
+        lambda t: as_module(lambda x: t.tanh(x) + t.arange(8.0).cos()),
+        lambda k, x: k.ops.tanh(x) + k.ops.sin(k.ops.arange(8, dtype=k.config.floatx())),
+        SEQUENCE,
+        ("0: cos in torch",),
+    ),
+}
+
+
+def pair_of(case: Case, spoilt: bool = False) -> xcheck.Pair:
+    """The layer of both sides between nothing and a tanh; `spoilt`: with one more difference that has no name."""
+
+    def build_torch() -> Any:
+        import torch
+
+        return torch.nn.Sequential(case.torch(torch), torch.nn.Tanh())
+
+    def build_keras() -> Any:
+        import keras
+
+        inputs = keras.Input(case.shape[1:])
+        x = case.keras(keras, inputs)
+        if spoilt:
+            x = x + 1e-4 * keras.ops.sin(1e3 * x)
+        return keras.Model(inputs, keras.ops.tanh(x))
+
+    def prepare(batch: Any) -> Any:
+        first = len(case.shape) == 4 or any("Conv1d" in str(m) for m in build_torch().modules())
+        return np.moveaxis(batch.inputs, -1, 1) if first else batch.inputs, None
+
+    def outputs(y: Any) -> Any:
+        moved = len(case.shape) == 4 or any("Conv1d" in str(m) for m in build_torch().modules())
+        return y.movedim(1, -1) if moved else y
+
+    def batches(seed: int) -> Any:
+        rng = np.random.default_rng(seed)
+        while True:
+            yield xcheck.Batch(rng.standard_normal(case.shape))
+
+    names = {f"0.{mine}": theirs for mine, theirs in case.map.items()}
+    return xcheck.Pair(
+        name="case",
+        torch=xcheck.TorchSide(build_torch, prepare=prepare, outputs=outputs),
+        keras=xcheck.KerasSide(build_keras),
+        batches=batches,
+        weight_map={
+            mine: f"layer/{theirs}" if isinstance(theirs, str) else (f"layer/{theirs[0]}", *theirs[1:])
+            for mine, theirs in names.items()
+        },
+    )
+
+
+def looked_into(pair: xcheck.Pair) -> xcheck.Result:
+    phases = ("inventory", "sync", "forward")
+    return xcheck.check(pair, steps=1, precision=("float64",), free_steps=0, phases=phases)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_cause_is_named_and_proven(name):
+    case = CASES[name]
+    result = looked_into(pair_of(case))
+    assert result.first_divergence is not None, result.report()
+    assert [(c.id, c.confirmed) for c in result.causes] == [(case.cause, True)], result.report()
+    (cause,) = result.causes
+    for words in case.words:
+        assert words in cause.summary
+    assert cause.evidence["before"] > 1e-4
+    assert cause.evidence.get("after", 0.0) <= cause.evidence["allowed"] < 1e-11
+    assert cause.fix
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "with an activation" not in name])
+def test_no_cause_is_confirmed_where_something_else_is_wrong_too(name):
+    result = looked_into(pair_of(CASES[name], spoilt=True))
+    assert result.verdict == "DIFFERENT"
+    assert [c for c in result.causes if c.confirmed] == []

@@ -1,0 +1,281 @@
+"""Convolutions: padding and the side of it, stride, dilation, groups, the mode of the border, a flipped kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ..families import family_of
+from ..trace import Array
+from .forms import Form, Problem, Setting
+from .local import Seen
+
+Pads = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Padding:
+    """Padding before and after each axis.
+
+    Attributes:
+        pads: the numbers.
+        same: they follow from the other settings, as TensorFlow's "same" does.
+    """
+
+    pads: Pads
+    same: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is asked for the same, or comes to the same."""
+        return isinstance(other, Padding) and ((self.same and other.same) or self.pads == other.pads)
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __str__(self) -> str:
+        one = set(self.pads)
+        told = "{} before and {} after"
+        return told.format(*one.pop()) if len(one) == 1 else "; ".join(told.format(*p) for p in self.pads)
+
+
+LARGE = 1 << 22
+"""Numbers beyond which one example stands for the batch: convolving is the same for each."""
+
+MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def spatial(value: Any, n: int, missing: Any = 1) -> tuple[Any, ...]:
+    """A setting per spatial axis."""
+    value = missing if value is None else value
+    return tuple(value) if isinstance(value, tuple) and len(value) == n else (value,) * n
+
+
+def same_pads(size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]) -> Pads:
+    """TensorFlow's "same": as little as gives ceil(size / stride), the odd one behind."""
+    pads: list[tuple[int, int]] = []
+    for n, k, s, d in zip(size, kernel, strides, dilation, strict=True):
+        total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+        pads.append((total // 2, total - total // 2))
+    return tuple(pads)
+
+
+def read_pads(
+    said: Any, size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
+) -> Padding:
+    """Padding before and after each axis, from what either framework says."""
+    if said in ("same", "SAME"):
+        return Padding(same_pads(size, kernel, strides, dilation), same=True)
+    if said is None or isinstance(said, str):
+        return Padding(((0, 0),) * len(size))
+    return Padding(tuple((int(p), int(p)) for p in spatial(said, len(size))))
+
+
+def channels_last(array: Array) -> Array:
+    """(B, C, ...) to (B, ..., C)."""
+    return np.moveaxis(array, 1, -1)
+
+
+def as_it_is(array: Array) -> Array:
+    """Already in the neutral layout."""
+    return array
+
+
+def first_of_many(array: Array, size: int) -> Array:
+    """One example of a large batch."""
+    return array[:1] if size > LARGE else array
+
+
+def _read(seen: Seen) -> Problem | None:
+    call = seen.is_a("conv", "convtranspose")
+    weight = next((a for a in seen.parameters.values() if a.ndim >= 3), None)
+    if call is None or weight is None or len(seen.given) != 1 or seen.value.ndim != weight.ndim:
+        return None
+    transposed = "transpose" in family_of(call.kind) or "transpose" in family_of(seen.owner.kind)
+    first = seen.side == "torch" or seen.setting("data_format") == "channels_first"
+    last = channels_last if first else as_it_is
+    n = weight.ndim - 2
+    x = last(seen.x)
+    depthwise = "epthwise" in seen.owner.kind or "depthwise" in call.kind
+    kernel = _kernel(weight, seen.side, transposed, depthwise)
+    cost = x.size * int(np.prod(kernel.shape[:n]))
+    torch_names = {"conv": ("3", "4", "5", "6"), "convtranspose": ("3", "4", "7", "6")}
+    stride_, padding_, dilation_, groups_ = torch_names["convtranspose" if transposed else "conv"]
+    strides = spatial(seen.setting("stride", "strides", stride_ if seen.side == "torch" else "strides"), n)
+    dilation = spatial(seen.setting("dilation", "dilation_rate", dilation_ if seen.side == "torch" else ""), n)
+    said = seen.setting("padding", padding_ if seen.side == "torch" else "padding")
+    groups = x.shape[-1] if depthwise else seen.setting("groups", groups_ if seen.side == "torch" else "") or 1
+    bias = seen.parameter("bias")
+    geometry = {"strides": strides, "transposed": transposed}
+    settings: dict[str, Any] = {
+        "padding": read_pads(said, _large(x.shape[1:-1], geometry), kernel.shape[:n], strides, dilation),
+        "strides": strides,
+        "dilation": dilation,
+        "groups": int(groups),
+        "mode": seen.setting("padding_mode") or "zeros",
+        "flipped": False,
+        "bias": float(bias is not None and seen.uses("bias")),
+        "transposed": transposed,
+    }
+    arrays = {"x": first_of_many(x, cost), "kernel": kernel} | ({} if bias is None else {"bias": bias})
+
+    def neutral(array: Array) -> Array:
+        return first_of_many(last(array), cost)
+
+    return Problem(seen.side, arrays, settings, neutral(seen.value), neutral)
+
+
+def _kernel(weight: Array, side: str, transposed: bool, depthwise: bool) -> Array:
+    """As (*k, inputs per group, outputs); transposed, as (*k, outputs, inputs)."""
+    if side == "torch":
+        return np.moveaxis(weight, (0, 1), (-1, -2))
+    if depthwise and not transposed:
+        return weight.reshape(*weight.shape[:-2], 1, -1)
+    return weight
+
+
+def _large(size: Sequence[int], s: Any) -> Sequence[int]:
+    """What "same" looks at: the input, or, transposed, what a convolution back from there would have had as its."""
+    return [n * step for n, step in zip(size, s["strides"], strict=True)] if s["transposed"] else size
+
+
+def _compute(problem: Problem) -> Array | None:
+    x, kernel, s = problem.arrays["x"], problem.arrays["kernel"], problem.settings
+    n = kernel.ndim - 2
+    pads = s["padding"].pads
+    if s["padding"].same:
+        pads = same_pads(_large(x.shape[1:-1], s), kernel.shape[:n], s["strides"], s["dilation"])
+    if s["flipped"]:
+        kernel = np.flip(kernel, axis=tuple(range(n)))
+    if s["transposed"]:
+        out = _transposed(x, kernel, s, pads, problem.value.shape[1:-1])
+    else:
+        out = _convolved(x, kernel, s, pads)
+    return out if out is None or "bias" not in problem.arrays else out + s["bias"] * problem.arrays["bias"]
+
+
+def padded(x: Array, pads: Pads, mode: str, value: float = 0.0) -> Array:
+    """Padding before and after each spatial axis."""
+    options: dict[str, Any] = {"constant_values": value} if mode == "zeros" else {}
+    return np.pad(x, ((0, 0), *pads, (0, 0)), mode=MODES[mode], **options)  # pyright: ignore
+
+
+def windows(x: Array, kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]) -> Array:
+    """(B, *outputs, C, *kernel)."""
+    n = len(kernel)
+    long = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    view = sliding_window_view(x, long, axis=tuple(range(1, n + 1)))
+    step = (slice(None), *(slice(None, None, s) for s in strides), slice(None))
+    return view[(*step, *(slice(None, None, d) for d in dilation))]
+
+
+def _convolved(x: Array, kernel: Array, s: Any, pads: Pads) -> Array | None:
+    n, groups = kernel.ndim - 2, s["groups"]
+    inputs, outputs = kernel.shape[-2:]
+    if x.shape[-1] != inputs * groups or outputs % groups:
+        return None
+    seen = windows(padded(x, pads, s["mode"]), kernel.shape[:n], s["strides"], s["dilation"])
+    axes = ([n + 1, *range(n + 2, 2 * n + 2)], [n, *range(n)])
+    each = outputs // groups
+    parts = [
+        np.tensordot(
+            seen[(*(slice(None),) * (n + 1), slice(g * inputs, (g + 1) * inputs))],
+            kernel[..., g * each : (g + 1) * each],
+            axes=axes,  # pyright: ignore[reportArgumentType]
+        )
+        for g in range(groups)
+    ]
+    return np.concatenate(parts, axis=-1)
+
+
+def _transposed(x: Array, kernel: Array, s: Any, pads: Pads, wanted: Sequence[int]) -> Array | None:
+    """Every input scatters the kernel; the border is cropped by the padding, and what is wanted beyond it is zero."""
+    n = kernel.ndim - 2
+    if s["groups"] != 1 or kernel.shape[-1] != x.shape[-1]:
+        return None
+    sizes = [
+        (size - 1) * stride + d * (k - 1) + 1
+        for size, stride, d, k in zip(x.shape[1:-1], s["strides"], s["dilation"], kernel.shape[:n], strict=True)
+    ]
+    crops = [before for before, _ in pads]
+    room = [max(size, crop + want) for size, crop, want in zip(sizes, crops, wanted, strict=True)]
+    out = np.zeros((x.shape[0], *room, kernel.shape[-2]))
+    for at in product(*(range(k) for k in kernel.shape[:n])):
+        spots = tuple(
+            slice(a * d, a * d + (size - 1) * stride + 1, stride)
+            for a, d, size, stride in zip(at, s["dilation"], x.shape[1:-1], s["strides"], strict=True)
+        )
+        out[(slice(None), *spots)] += x @ kernel[at].T
+    return out[(slice(None), *(slice(c, c + w) for c, w in zip(crops, wanted, strict=True)))]
+
+
+def _others(problem: Problem) -> Sequence[Any]:
+    kernel, s = problem.arrays["kernel"], problem.settings
+    size = _large(problem.arrays["x"].shape[1:-1], s)
+    return other_pads(size, kernel.shape[: kernel.ndim - 2], s["strides"], s["dilation"])
+
+
+def other_pads(
+    size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
+) -> list[Padding]:
+    """The ways to pad that ports mix up."""
+    long = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    found: list[Pads] = [
+        same_pads(size, kernel, strides, dilation),
+        tuple((k // 2, k // 2) for k in long),
+        tuple(((k - 1) // 2, (k - 1) // 2) for k in long),
+        ((0, 0),) * len(long),
+        tuple((k - 1, 0) for k in long),
+        tuple((k // 2, k // 2 + 1) for k in long),
+    ]
+    turned = [tuple((after, before) for before, after in pads) for pads in found]
+    return [Padding(pads) for pads in (*found, *turned)]
+
+
+def _strides(problem: Problem) -> Sequence[Any]:
+    return [(step,) * len(problem.settings["strides"]) for step in (1, 2, 3, 4)]
+
+
+def _groups(problem: Problem) -> Sequence[Any]:
+    return [g for g in range(1, min(problem.arrays["x"].shape[-1], 64) + 1) if problem.arrays["x"].shape[-1] % g == 0]
+
+
+def _modes(problem: Problem) -> Sequence[Any]:
+    return list(MODES)
+
+
+def _either(problem: Problem) -> Sequence[Any]:
+    return (False, True)
+
+
+def _bias(problem: Problem) -> Sequence[Any]:
+    return (0.0, 1.0, 2.0) if "bias" in problem.arrays and np.any(problem.arrays["bias"]) else ()
+
+
+CONVOLUTION = Form(
+    "convolution",
+    _read,
+    _compute,
+    (
+        Setting(
+            "padding",
+            "padding",
+            "the padding",
+            "pad by {} with torch.nn.functional.pad, and padding=0",
+            "pad by {} with keras.layers.ZeroPadding, and padding='valid'",
+            _others,
+            shown=str,
+        ),
+        Setting("strides", "stride", "the stride", "stride={}", "strides={}", _strides),
+        Setting("dilation", "dilation", "the dilation", "dilation={}", "dilation_rate={}", _strides),
+        Setting("mode", "padding_mode", "what the border is padded with", "padding_mode={}", "", _modes),
+        Setting("groups", "groups", "the number of groups", "groups={}", "groups={}", _groups),
+        Setting("flipped", "flipped_kernel", "whether the kernel is flipped", "{}", "{}", _either),
+        Setting("bias", "bias", "the factor of the bias", "{}", "{}", _bias, shown=lambda n: f"{n:g}"),
+    ),
+)
+"""Convolutions of one to three axes, depthwise and grouped, and transposed ones."""

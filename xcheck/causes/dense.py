@@ -1,0 +1,88 @@
+"""Layers that multiply by a matrix: a square one transposed or not, a bias left out or added twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..trace import Array
+from .forms import Form, Problem, Setting
+from .local import Seen
+
+
+def _flat(columns: int) -> Any:
+    def flat(array: Array) -> Array:
+        return array.reshape(-1, columns)
+
+    return flat
+
+
+def _read(seen: Seen) -> Problem | None:
+    weight = next((a for a in seen.parameters.values() if a.ndim in (2, 3)), None)
+    if seen.is_a("dense", "embedding", "attention") is None or weight is None or len(seen.given) != 1:
+        return None
+    x = seen.x
+    if x.dtype.kind != "f" or weight.ndim == 3:
+        weight = _merged(weight, x.shape[-1])
+    if x.dtype.kind != "f" or x.ndim < 2 or weight is None or x.shape[-1] not in weight.shape:
+        return None
+    kernel = weight.T if seen.is_a("dense") is not None and seen.side == "torch" else weight
+    if kernel.shape[0] != x.shape[-1]:
+        kernel = kernel.T
+    bias = next((a.reshape(-1) for path, a in seen.parameters.items() if "bias" in path), None)
+    arrays = {"x": x.reshape(-1, x.shape[-1]), "kernel": kernel}
+    arrays |= {"bias": bias} if bias is not None and bias.size == kernel.shape[1] else {}
+    flat = _flat(kernel.shape[1])
+    if seen.value.size != arrays["x"].shape[0] * kernel.shape[1]:
+        return None
+    settings = {"transposed": False, "bias": float("bias" in arrays and seen.uses("bias"))}
+    return Problem(seen.side, arrays, settings, flat(seen.value), flat)
+
+
+def _merged(weight: Array, inputs: int) -> Array | None:
+    """(inputs, heads, size) or (heads, size, outputs) as a matrix."""
+    if weight.shape[0] == inputs:
+        return weight.reshape(inputs, -1)
+    return weight.reshape(-1, weight.shape[-1]) if weight.shape[0] * weight.shape[1] == inputs else None
+
+
+def _compute(problem: Problem) -> Array | None:
+    kernel, s = problem.arrays["kernel"], problem.settings
+    if s["transposed"] and kernel.shape[0] != kernel.shape[1]:
+        return None
+    out = problem.arrays["x"] @ (kernel.T if s["transposed"] else kernel)
+    return out + s["bias"] * problem.arrays["bias"] if s["bias"] and "bias" in problem.arrays else out
+
+
+def _either(problem: Problem) -> Sequence[Any]:
+    return (False, True)
+
+
+def _times(problem: Problem) -> Sequence[Any]:
+    return (0.0, 1.0, 2.0) if "bias" in problem.arrays and np.any(problem.arrays["bias"]) else ()
+
+
+def _how(transposed: bool) -> str:
+    return "transposed" if transposed else "as it is"
+
+
+DENSE = Form(
+    "matrix product",
+    _read,
+    _compute,
+    (
+        Setting(
+            "transposed",
+            "transposed_kernel",
+            "the kernel",
+            "use it {}",
+            "use it {}",
+            _either,
+            shown=_how,
+        ),
+        Setting("bias", "bias", "the factor of the bias", "{}", "{}", _times, shown=lambda n: f"{n:g}"),
+    ),
+)
+"""Linear, Dense, EinsumDense, a tied embedding as head."""
