@@ -198,3 +198,14 @@ def test_a_missing_gradient_is_none_and_sparse_ones_become_dense() -> None:
     assert record.gradients["unused"] is None
     assert record.gradients["table.weight"] is not None
     assert record.gradients["table.weight"][:, 0].tolist() == [0, 1, 2, 1, 0, 0, 0]
+
+
+def test_what_prepare_permutes_is_laid_out_anew() -> None:
+    """PyTorch's group norm crashes in its backward pass on an input with its channels last in memory."""
+    side = runner(
+        build=lambda: nn.Sequential(nn.GroupNorm(2, 4), nn.Flatten()),
+        prepare=lambda batch: (np.moveaxis(batch.inputs, -1, 1), batch.targets),
+        loss=lambda outputs, targets: outputs.sum(),
+    )
+    record = side.step(1, xcheck.Batch(np.random.default_rng(0).standard_normal((2, 3, 5, 4)), np.zeros(2)))
+    assert record.gradients["0.weight"] is not None
