@@ -12,16 +12,18 @@ Shapes: B batch, H height, W width, F filters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import keras
 
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of the model."""
+    """Sizes of the model; `sharing` is by one layer, or by patching a second one, which a file does not keep."""
 
     image_size: int = 299
     filters: int = 64
+    sharing: Literal["one_layer", "patched"] = "one_layer"
 
 
 @keras.saving.register_keras_serializable("shared_conv_padding")
@@ -44,11 +46,27 @@ class PaddedConv(keras.layers.Layer):
         return {**super().get_config(), "filters": self.filters}
 
 
+def patched(config: Config, image) -> list:
+    """What not to do: two layers, of which the second is given the variables of the first behind Keras's back."""
+    same: Any = keras.layers.Conv2D(config.filters, 3, padding="same", name="same")
+    valid: Any = keras.layers.Conv2D(config.filters, 3, padding="valid", name="valid")
+    made = same(image)
+    valid.build(image.shape)
+    valid._tracker.unlock()
+    valid._kernel, valid.bias = same._kernel, same.bias
+    valid._trainable_variables[:] = [same._kernel, same.bias]
+    valid._tracker.lock()
+    return [made, valid(image)]
+
+
 def build(config: Config) -> keras.Model:
     """The model, with Keras's own initial weights."""
     image = keras.Input((config.image_size, config.image_size, 3), name="image")
-    shared = PaddedConv(config.filters, name="shared_conv")
-    same = keras.layers.GlobalAveragePooling2D()(shared(image, padding="same"))  # (B, F)
-    valid = keras.layers.GlobalAveragePooling2D()(shared(image, padding="valid"))  # (B, F)
+    if config.sharing == "patched":
+        maps = patched(config, image)
+    else:
+        shared = PaddedConv(config.filters, name="shared_conv")
+        maps = [shared(image, padding="same"), shared(image, padding="valid")]
+    same, valid = (keras.layers.GlobalAveragePooling2D()(x) for x in maps)  # each (B, F)
     x = keras.layers.Concatenate()([same, valid])  # (B, 2F)
     return keras.Model(image, keras.layers.Dense(1, name="head")(x))  # (B, 1), unbounded

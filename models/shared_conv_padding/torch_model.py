@@ -6,6 +6,7 @@ Shapes: B batch, H height, W width, F filters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -13,10 +14,11 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of the model."""
+    """Sizes of the model; `sharing` is a matter of Keras alone."""
 
     image_size: int = 299
     filters: int = 64
+    sharing: Literal["one_layer", "patched"] = "one_layer"
 
 
 class Net(nn.Module):

@@ -4,6 +4,9 @@ A sub-model that is called several times is one set of variables, and so is a la
 takes the penalty of a variable once, in one loop over the variables without repetition, however often and by whichever
 way the layer is reached. A frozen variable has no penalty at all.
 
+Call the sub-model several times. A layer inside of two sub-models trains as one, but each sub-model is saved and cloned
+by itself, so that its `.keras` file cannot be loaded and its clone has two kernels (Keras 3.15).
+
 Shapes: B batch, D features.
 """
 

@@ -20,6 +20,20 @@ def test_the_pair_is_the_same_computation(checked, variant):
     }
 
 
+def test_the_tie_and_the_next_step_are_checked_after_each_way_to_keep_a_model(checked):
+    names = {c.name for c in checked(NAME).checks if c.phase == "persistence"}
+    for way in (".keras", ".weights.h5", "clone_model"):
+        assert {f"keras: tie of shared_conv/kernel after {way}", f"keras: {way}", f"keras: step after {way}"} <= names
+
+
+def test_a_patched_layer_trains_as_one_until_it_is_saved(checked):
+    result = checked(f"{NAME}:PATCHED")
+    assert result.expectation["held"], result.report()
+    assert all(c.verdict == "EQUIVALENT" for c in result.checks if c.phase != "persistence")
+    assert {c.phase for c in result.checks} >= {"loss", "gradient", "update", "trajectory"}
+    assert "keras: tie of same/kernel after .keras" in {c.name for c in result.checks if c.verdict == "DIFFERENT"}
+
+
 def test_the_gradient_is_the_sum_of_both_paddings(checked, uses):
     assert uses(checked(NAME), "same.weight") == ["same (call 1)", "valid (call 1)"]
 
