@@ -52,7 +52,7 @@ def pair(
 
     expect = None
     if counted != 1:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss", "doubled_use")
     elif nested:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "persistence")
     variant = ["zero_inputs"] * zero_inputs + ["frozen"] * (not trainable) + ["nested"] * nested
