@@ -122,12 +122,6 @@ def test_a_map_that_names_nothing(key: str, target: Any, expected: str) -> None:
     assert expected in message(mlp(weight_map={**MLP_MAP, key: target}))[0]
 
 
-def test_no_map_lists_the_paths() -> None:
-    text, _ = message(mlp(weight_map=None))
-    assert "torch: 0.weight (8, 6)" in text
-    assert "keras: sequential/head/bias (3,)" in text
-
-
 def test_a_batch_with_the_wrong_keys() -> None:
     def named(seed: int):
         for batch in batches(seed):

@@ -41,7 +41,7 @@ def test_two_sides_that_are_the_same_are_equivalent_and_everything_was_compared(
         "outputs": {"compared": 10, "missing": 0},
     }
     assert (result.pair, result.seed, result.steps, result.failure, result.notes) == ("linear", seed, 5, None, ())
-    assert set(result.timings) == {"sides", "train", "compare"}
+    assert set(result.timings) == {"sides", "match", "train", "compare"}
     assert result.environment["torch"] == result.environment["keras"] == {"numpy": np.__version__}
     assert result.environment["device"] == "cpu"
 
@@ -182,8 +182,7 @@ def test_a_parameter_that_one_side_alone_has_is_inconclusive_until_it_is_waived(
     result = xcheck.check(pair, steps=1)
     assert bad(result) == [("inventory", None, path, "INCONCLUSIVE")]
     assert result.coverage["parameters"] == {"matched": 2, "waived": 0, "unmatched": 1}
-    assert {c.step for c in result.checks} == {None}
-    assert "no step was run" in result.notes[-1]
+    assert {c.step for c in result.checks} == {None, 1}  # it reaches no output, so that the sides can do without it
     waived = replace(pair, weight_map={**WEIGHT_MAP, path: xcheck.waive("never used")})
     result = xcheck.check(waived, steps=1)
     assert result.verdict == "EQUIVALENT"
@@ -192,9 +191,19 @@ def test_a_parameter_that_one_side_alone_has_is_inconclusive_until_it_is_waived(
 
 
 @pytest.mark.parametrize("phases", [("sync",), ("sync", "forward"), ("forward",)])
-def test_a_step_that_was_not_run_is_not_equivalent_whichever_phases_were_asked_for(phases):
+def test_a_parameter_without_a_counterpart_is_not_equivalent_whichever_phases_were_asked_for(phases):
     result = xcheck.check(linear_pair(torch={"extra": {"spare.weight": (4,)}}), steps=1, phases=phases)
     assert result.verdict == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("phases", [None, ("sync",), ("sync", "forward"), ("forward",)])
+def test_without_a_parameter_that_reaches_the_outputs_no_step_is_run(phases):
+    short = {"linear.weight": "dense/kernel", "linear.bias": "spare/bias"}
+    keras = {"extra": {"spare/bias": (2,)}}
+    result = xcheck.check(linear_pair(weight_map=short, keras=keras), steps=1, phases=phases)
+    assert result.verdict == "INCONCLUSIVE"
+    assert {c.step for c in result.checks} == {None}
+    assert any("no step was run" in note for note in result.notes)
 
 
 def test_a_pair_with_everything_waived_is_inconclusive():
@@ -413,11 +422,14 @@ def test_a_weight_map_that_cannot_be_used_leaves_a_result_without_checks():
     assert caught.value.result.verdict == "INCONCLUSIVE"
 
 
-def test_a_pair_without_a_weight_map_is_told_the_paths():
-    with pytest.raises(PairError, match="no weight_map") as caught:
-        xcheck.check(linear_pair(weight_map=None))
-    for line in ("torch: linear.weight (2, 3)", "keras: dense/kernel (3, 2)"):
-        assert line in str(caught.value)
+@pytest.mark.parametrize("weight_map", [None, {}, {"linear.bias": "dense/bias"}])
+@pytest.mark.parametrize("reference", ["torch", "keras"])
+def test_what_a_pair_does_not_map_is_matched_by_itself(weight_map, reference):
+    result = xcheck.check(linear_pair(weight_map=weight_map, reference=reference), steps=1)
+    assert result.verdict == "EQUIVALENT", result.report()
+    found = {(c.torch, c.keras) for c in result.checks if c.phase == "sync"}
+    assert found == {("linear.weight", "dense/kernel"), ("linear.bias", "dense/bias")}
+    assert f"matched without a map: {1 if weight_map else 2} by value, 0 by structure alone" in result.notes
 
 
 def test_a_side_that_is_something_else_is_refused():
@@ -477,14 +489,15 @@ def test_a_slot_without_a_known_role_ends_the_run_after_its_step(monkeypatch, si
 def test_progress_tells_of_every_side_and_step():
     told = []
     xcheck.check(linear_pair(), steps=2, progress=told.append)
-    assert told[:5] == [
+    assert told[:6] == [
         "building the torch side in float64",
         "building the keras side in float64",
+        "matching",
         "training both sides in float64",
         "step 1 of 2 in float64",
         "step 2 of 2 in float64",
     ]
-    assert [word for word in told[5:] if "building" not in word] == [
+    assert [word for word in told[6:] if "building" not in word] == [
         "training both sides in float32",
         "running 20 free steps",
     ]

@@ -176,6 +176,17 @@ def test_recording_twice_gives_the_same_bytes(tmp_path):
     assert all(np.array_equal(arrays[key], again[key]) for key in arrays)
 
 
+def test_a_recording_cannot_be_matched_by_its_values(tmp_path):
+    pair = linear_pair(weight_map=None)
+    with pytest.raises(PairError, match="a recorded side cannot be matched") as caught:
+        xcheck.verify(pair, recorded(tmp_path, pair, steps=1))
+    assert "xcheck match PAIR --write" in str(caught.value)
+    partial = linear_pair(weight_map={"linear.weight": "dense/kernel"})
+    result = xcheck.verify(partial, recorded(tmp_path, partial, steps=1))
+    assert result.verdict == "INCONCLUSIVE"
+    assert result.coverage["parameters"]["unmatched"] == 2
+
+
 def test_what_cannot_be_recorded_is_refused():
     with pytest.raises(PairError, match="at least one step"):
         xcheck.record(linear_pair(), steps=0)

@@ -131,14 +131,13 @@ def test_tie_is_missing_in_torch() -> None:
     assert any("promises one storage" in c.detail for c in result.checks)
 
 
-def test_a_parameter_left_out_of_the_map_is_inconclusive() -> None:
+def test_a_parameter_left_out_of_the_map_is_matched_by_itself() -> None:
     pair = dilated_conv()
     weight_map = {key: value for key, value in pair.weight_map.items() if key != "head.bias"}
-    result = xcheck.check(replace(pair, weight_map=weight_map), steps=1)
-    assert_parts_in(result, "inventory", None, "INCONCLUSIVE")
-    unmatched = [c for c in result.checks if c.phase == "inventory" and c.verdict == "INCONCLUSIVE"]
-    assert {(c.torch, c.keras) for c in unmatched} == {("head.bias", None), (None, "head/bias")}
-    assert result.coverage["parameters"]["unmatched"] == 2
+    result = xcheck.check(replace(pair, weight_map=weight_map), steps=1, phases=("inventory", "sync", "forward"))
+    assert result.verdict == "EQUIVALENT", result.report()
+    (found,) = (c for c in result.checks if c.detail == "identity, by value")
+    assert (found.torch, found.keras) == ("head.bias", "head/bias")
 
 
 def test_an_unused_parameter_left_out_of_the_map_keeps_the_run_from_being_equivalent() -> None:

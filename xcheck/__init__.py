@@ -11,6 +11,7 @@ from .errors import InequivalenceError as InequivalenceError
 from .errors import XcheckError as XcheckError
 from .golden import record as record
 from .golden import verify as verify
+from .matching.map_file import read_map as read_map
 from .pair import Batch as Batch
 from .pair import Expectation as Expectation
 from .pair import KerasSide as KerasSide

@@ -31,7 +31,8 @@ from .lockstep import (
     reference_steps,
     resynced,
 )
-from .matching import MatchPlan, SideName, other_side, plan_from_map
+from .match import plan_of
+from .matching import MatchPlan, SideName, other_side
 from .pair import Pair
 from .persistence import persistence
 from .probing import probed
@@ -159,19 +160,21 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
     Returns:
         The plan; None if the run ended before its last step.
     """
+    progress("matching")
     plan = _match(findings, reference, follower)
     if "initialization" in findings.phases:
         _start(findings, plan.reference, reference.initial, reference.promises)
         _start(findings, plan.follower, follower.read(), follower.promises())
     if "sync" in findings.phases:
         findings.checks += _sync(reference, follower, plan)
-    if plan.unmatched_torch or plan.unmatched_keras:
-        why = "no step was run: with parameters unmatched the sides cannot start from one state"
+    lacking = plan.unmatched_torch or plan.unmatched_keras
+    why = "no step was run: with parameters unmatched the sides cannot start from one state" if plan.needed else ""
+    if (lacking or plan.doubts) and "inventory" not in findings.phases:
+        detail = why or ("a parameter has no counterpart" if lacking else plan.doubts[0].detail)
+        name = "unmatched parameters" if lacking else "matches"
+        findings.checks.append(Check("inventory", None, None, name, None, None, Verdict.INCONCLUSIVE, detail=detail))
+    if plan.needed:
         findings.notes.append(why)
-        if "inventory" not in findings.phases:
-            findings.checks.append(
-                Check("inventory", None, None, "unmatched parameters", None, None, Verdict.INCONCLUSIVE, detail=why)
-            )
         return None
     progress("training both sides in float64")
     untouched = {m.name(plan.reference) for m in plan.trained}
@@ -289,16 +292,10 @@ def export(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
 
 def _match(findings: Findings, reference: Reference, follower: Runner) -> MatchPlan:
     pair = findings.pair
+    with findings.timed("match"):
+        plan = plan_of(pair, findings.seed, reference.inventory, follower, reference.runner)
     by_side: dict[SideName, Inventory] = {pair.reference: reference.inventory, follower.side: probed(follower)}
     torch, keras = by_side["torch"], by_side["keras"]
-    if pair.weight_map is None:
-        raise PairError(
-            "This pair has no weight_map, and this version does not match parameters by itself.",
-            where=f"Pair({pair.name!r})",
-            numbers=f"{len(torch.parameters())} torch and {len(keras.parameters())} keras parameters",
-            todo="give Pair(weight_map={...}); the paths are\n" + _listing(torch, keras),
-        )
-    plan = plan_from_map(torch, keras, pair.weight_map, pair.reference)
     findings.matched(plan)
     findings.ties = ties(plan, torch, keras, follower.read())
     if "inventory" in findings.phases:
@@ -352,13 +349,6 @@ def _unrepeatable(side: SideName, step: int) -> Check:
     )
     name = f"repeatability of the {side} step"
     return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
-
-
-def _listing(torch: Inventory, keras: Inventory, most: int = 60) -> str:
-    lines = [f"torch: {e.path} {e.shape}" for e in torch.parameters()]
-    lines += [f"keras: {e.path} {e.shape}" for e in keras.parameters()]
-    more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
-    return "\n".join(lines[:most] + more)
 
 
 # What a run is given ---------------------------------------------------------------------------------------------

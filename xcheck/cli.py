@@ -19,11 +19,14 @@ from rich.table import Table
 
 from .check import FREE_STEPS, check
 from .choose import Device, Progress, choose_backend
+from .cli_match import WriteOption, show_plan
 from .cli_onnx import EXIT_CODES, onnx, retie
 from .errors import BadInput, FileError, PairError
 from .golden import record, verify
 from .importing import import_quietly
 from .loading import DEFAULT, load_pair, models_folder, named_pairs, pairs_in
+from .match import match
+from .matching import MatchPlan
 from .pair import Expectation, Pair
 from .report.html import write_html
 from .report.junit import write_junit
@@ -105,6 +108,24 @@ def options(
     if version:
         print(f"xcheck {metadata.version('xcheck')}")
         raise typer.Exit
+
+
+@app.command(name="match")
+def match_parameters(
+    pair: PairArgument,
+    write: WriteOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    keras_backend: BackendOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Show which parameter is which, and save it as a map."""
+    loaded = load_pair(pair, _settings(settings))
+
+    def work(loaded: Pair, progress: Progress) -> MatchPlan:
+        return match(loaded, seed=seed, device=_device(device), keras_backend=keras_backend, progress=progress)
+
+    raise typer.Exit(show_plan(loaded, _with_progress(loaded, work, keras_backend, None, quiet=False), write))
 
 
 @app.command(name="list")
@@ -293,7 +314,7 @@ def _settings(given: list[str] | None) -> Mapping[str, Any]:
     return settings
 
 
-def _with_progress(pair: Pair, work: Any, keras_backend: str | None, out: Path | None, quiet: bool) -> Result:
+def _with_progress(pair: Pair, work: Any, keras_backend: str | None, out: Path | None, quiet: bool) -> Any:
     """Run the check under a status line, and write what it has found even if it ends early."""
     console = Console(stderr=True)
     started = time.perf_counter()

@@ -67,6 +67,10 @@ class Findings:
             "unmatched": len(plan.unmatched_torch) + len(plan.unmatched_keras),
         }
         self.notes += [f"waived: {path} ({reason})" for path, reason in plan.waived.items()]
+        found = [m.evidence for m in plan.parameters if m.evidence]
+        if found:
+            by_value = sum(e == "by value" for e in found)
+            self.notes.append(f"matched without a map: {by_value} by value, {len(found) - by_value} by structure alone")
 
     def count_step(self, step: int) -> None:
         """Count what a step compared."""

@@ -129,6 +129,9 @@ KINDS: dict[tuple[str, str], tuple[Promise, ...]] = {
 }
 """(PyTorch layer kind, Keras layer kind) -> what they promise each other."""
 
+INNER = frozenset(promise.inner for rows in KINDS.values() for promise in rows if promise.inner)
+"""Names of inner Keras layers that a promise asks for."""
+
 GATED = ("GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell")
 """Layer kinds whose vectors are made of gates, in another order in each framework."""
 

@@ -25,12 +25,14 @@ class Layout:
         summary: PyTorch shape -> Keras shape.
         forward: (PyTorch array, Keras shape) -> Keras array. Raises ValueError where it does not fit.
         inverse: (Keras array, PyTorch shape) -> PyTorch array, likewise.
+        pattern: the same as a pattern of `patterns.py`; None where there is none.
     """
 
     name: str
     summary: str
     forward: Callable[[Array, Shape], Array]
     inverse: Callable[[Array, Shape], Array]
+    pattern: str | None = None
 
     def fits(self, torch_shape: Shape, keras_shape: Shape) -> bool:
         """Whether the transform turns the one shape into the other, and back."""
@@ -72,7 +74,7 @@ def pattern_layout(name: str, summary: str, text: str, ndims: tuple[int, ...] = 
         checked(torch_shape)
         return pattern.inverse(array, torch_shape)
 
-    return Layout(name, summary, forward, inverse)
+    return Layout(name, summary, forward, inverse, text)
 
 
 def _same(array: Array, _: Shape) -> Array:

@@ -250,7 +250,7 @@ class Expectation:
             )
 
 
-WeightTarget = str | tuple[str, str] | Sequence[str] | Waiver | Copies
+WeightTarget = str | tuple[str, str] | Sequence[str | tuple[str, str]] | Waiver | Copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +261,9 @@ class Pair:
         name: what reports call it.
         torch, keras: the two sides.
         batches: (seed) -> iterable of `Batch`, at least one per step.
-        weight_map: PyTorch path -> Keras path, (Keras path, layout name), list of Keras paths where Keras has
-            several variables for it, `copies(...)` where it keeps them equal itself, or `waive(reason)`. None asks
-            for automatic matching.
+        weight_map: PyTorch path -> Keras path, (Keras path, layout name), list of these where Keras has several
+            variables for it, `copies(...)` where it keeps them equal itself, or `waive(reason)`. What it leaves out is
+            matched by itself; None leaves out everything.
         ties: groups of paths of either side that must be one storage there.
         reference: the side whose state the other is set from.
         expect: for a negative control, a verdict or an `Expectation`.

@@ -81,6 +81,33 @@ class Pattern:
         at = {a.name: i for i, a in enumerate(keras)}
         return split.transpose([at[a.name] for a in torch]).reshape(torch_shape)
 
+    def order(self, torch_shape: Shape, keras_shape: Shape) -> tuple[tuple[int, int, bool, tuple[int, ...]], ...]:
+        """What the pattern does to arrays of two shapes; equal for patterns that do the same.
+
+        Returns:
+            Per run of axes of more than one element that stay side by side, in the order of Keras: where PyTorch has
+            it, its size, whether it runs backwards, and the order of its blocks.
+
+        Raises:
+            ValueError: the shapes do not fit.
+        """
+        sizes, torch, keras = self._solved(torch_shape, keras_shape)
+        at = {a.name: i for i, a in enumerate(a for a in torch if sizes[a.name] > 1)}
+        runs: list[tuple[int, int, bool, tuple[int, ...]]] = []
+        end = -1
+        for axis in keras:
+            if axis.name not in at:
+                continue
+            plain = not axis.backwards and not axis.order
+            if plain and end == at[axis.name] and not runs[-1][2] and not runs[-1][3]:
+                first, size, _, _ = runs[-1]
+                runs[-1] = (first, size * sizes[axis.name], False, ())
+            else:
+                runs.append((at[axis.name], sizes[axis.name], axis.backwards, axis.order))
+            end = at[axis.name] + 1 if plain else -1
+        places = {first: i for i, (first, *_) in enumerate(sorted(runs))}
+        return tuple((places[first], *rest) for first, *rest in runs)  # pyright: ignore[reportReturnType]
+
     def _solved(self, torch_shape: Shape, keras_shape: Shape) -> tuple[dict[str, int], list[_Axis], list[_Axis]]:
         """The size of every axis, and the axes of both sides in order."""
         torch, keras = _expanded(self.torch, torch_shape), _expanded(self.keras, keras_shape)

@@ -1,6 +1,7 @@
 """Which parameter of one side is which of the other: the match plan, and the ways to come by one."""
 
+from .automatic import plan_by_value
 from .by_map import plan_from_map
-from .plan import Match, MatchPlan, Piece, SideName, other_side
+from .plan import Doubt, Match, MatchPlan, Piece, SideName, other_side
 
-__all__ = ["Match", "MatchPlan", "Piece", "SideName", "other_side", "plan_from_map"]
+__all__ = ["Doubt", "Match", "MatchPlan", "Piece", "SideName", "other_side", "plan_by_value", "plan_from_map"]

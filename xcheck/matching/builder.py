@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from ..inventory import Entry, Inventory
 from ..kinds import between
+from ..layouts import LAYOUTS, Layout
 from ..parts import Part, covered
 from .plan import Match, MatchPlan, Piece, SideName
+from .units import likeness, words_of
 
 
 class Builder:
@@ -43,8 +45,12 @@ class Builder:
         """Take the Keras variables that a PyTorch parameter is matched with for copies that are kept equal."""
         self._copies.add(path)
 
-    def add_buffers(self) -> None:
-        """Match the buffers of the layers whose parameters are matched."""
+    def add_buffers(self, *, likely: bool = False) -> None:
+        """Match the buffers of the layers whose parameters are matched.
+
+        Args:
+            likely: also those that the layer kinds promise nothing about, if the most alike in name has the same shape.
+        """
         taken = {path for m in self._matches.values() for path in m.torch_piece.paths} | self._left_out("torch")
         by_owner: dict[str, list[Entry]] = {}
         for other in self.keras.buffers():
@@ -53,11 +59,22 @@ class Builder:
             owner = self._owners.get(entry.owner)
             if entry.path in taken or owner is None:
                 continue
-            for other in by_owner.get(owner, ()):
+            others = by_owner.get(owner, [])
+            for other in others:
                 layout = between(entry.kind, entry.role, other.kind, other.role)
                 if layout is not None and layout.fits(entry.shape, other.shape):
-                    match = Match(Piece((entry.path,), entry.shape), Piece((other.path,), other.shape), layout)
-                    self.add(match, [entry], [other])
+                    self._add_buffer(entry, other, layout)
+                    break
+            else:
+                alike = [
+                    (likeness(words_of(entry.role), words_of(o.role)), o) for o in others if o.shape == entry.shape
+                ]
+                best = max(alike, key=lambda a: a[0], default=(0.0, entry))
+                if likely and best[0] > 0:
+                    self._add_buffer(entry, best[1], LAYOUTS["identity"])
+
+    def _add_buffer(self, entry: Entry, other: Entry, layout: Layout) -> None:
+        self.add(Match(Piece((entry.path,), entry.shape), Piece((other.path,), other.shape), layout), [entry], [other])
 
     def _left_out(self, side: SideName) -> set[str]:
         return {path for of, path in self._waived if of == side}

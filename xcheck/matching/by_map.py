@@ -67,26 +67,20 @@ class MapReader:
         self.builder.waive(side, inventory.canonical_path(self._entry(side, key).path), target.reason)
 
     def _add(self, key: str, target: Any) -> None:
-        if isinstance(target, str):
-            self._match(key, target, None)
-        elif isinstance(target, tuple) and len(cast(Any, target)) == 2:
-            path, name = cast(tuple[str, str], target)
+        copies = isinstance(target, Copies)
+        targets = list(target.paths) if copies else cast(list[Any], target) if isinstance(target, list) else [target]
+        for one in targets:
+            if isinstance(one, str):
+                self._match(key, one, None)
+                continue
+            if not (isinstance(one, tuple) and len(cast(Any, one)) == 2):
+                raise _no_target(key, target)
+            path, name = cast(tuple[str, str], one)
             self._match(key, path, _named(key, name))
-        elif isinstance(target, Copies):
-            for path in target.paths:
-                self._match(key, path, None)
+        if not targets:
+            raise _no_target(key, target)
+        if copies:
             self.builder.declare_copies(self.torch.canonical_path(self._entry("torch", key).path))
-        elif isinstance(target, list) and target and all(isinstance(path, str) for path in cast(Any, target)):
-            for path in cast(list[str], target):
-                self._match(key, path, None)
-        else:
-            raise MatchError(
-                "The weight map holds something that is no target.",
-                where=f"weight_map[{key!r}]",
-                numbers=f"got {target!r:.80}",
-                todo='give "keras/path", ("keras/path", "layout"), ["keras/copy_1", ...], '
-                'xcheck.copies("keras/1", "keras/2") or xcheck.waive("reason")',
-            )
 
     def _match(self, key: str, target: str, layout: Layout | None) -> None:
         torch = read_expression(key, lambda path: self.torch.find(path) is not None)
@@ -170,6 +164,16 @@ class MapReader:
                 todo="correct the path in the pair's weight_map",
             )
         return entry
+
+
+def _no_target(key: str, target: Any) -> MatchError:
+    return MatchError(
+        "The weight map holds something that is no target.",
+        where=f"weight_map[{key!r}]",
+        numbers=f"got {target!r:.80}",
+        todo='give "keras/path", ("keras/path", "layout"), ["keras/copy_1", ...], '
+        'xcheck.copies("keras/1", "keras/2") or xcheck.waive("reason")',
+    )
 
 
 def _named(key: str, name: Any) -> Layout:

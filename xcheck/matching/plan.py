@@ -77,6 +77,8 @@ class Match:
         layout: from the PyTorch to the Keras layout.
         offset: what Keras holds more: keras = layout(torch) + offset.
         buffer: on neither side a parameter.
+        evidence: what a match that is in no map rests on: "by value" where what it computes was found on the other
+            side, "by structure" where layer kinds, shapes and the order of use alone speak for it.
     """
 
     torch_piece: Piece
@@ -84,6 +86,7 @@ class Match:
     layout: Layout
     offset: float = 0.0
     buffer: bool = False
+    evidence: str = ""
 
     @property
     def torch(self) -> str:
@@ -150,6 +153,20 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A match that could be another one.
+
+    Attributes:
+        torch, keras: names of the pieces.
+        detail: what else it could be, and why that is open.
+    """
+
+    torch: str
+    keras: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class MatchPlan:
     """What is compared with what.
 
@@ -161,6 +178,8 @@ class MatchPlan:
         unmatched_buffers: (side, path) of buffers without one; they count only if training changes them.
         copies: canonical PyTorch paths of parameters that Keras declares to hold several times, kept equal by its own
             code.
+        doubts: what stays open after all that values can tell.
+        idle: those of the unmatched parameters that reach no output, so that a step can be made without them.
     """
 
     reference: SideName
@@ -170,6 +189,8 @@ class MatchPlan:
     unmatched_keras: tuple[str, ...] = ()
     unmatched_buffers: tuple[tuple[SideName, str], ...] = ()
     copies: frozenset[str] = frozenset()
+    doubts: tuple[Doubt, ...] = ()
+    idle: tuple[str, ...] = ()
 
     @property
     def follower(self) -> SideName:
@@ -185,6 +206,11 @@ class MatchPlan:
     def buffers(self) -> tuple[Match, ...]:
         """The matches that are buffers."""
         return tuple(m for m in self.matches if m.buffer)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Unmatched parameters without which the sides cannot start from one state."""
+        return tuple(path for path in (*self.unmatched_torch, *self.unmatched_keras) if path not in self.idle)
 
     @property
     def trained(self) -> tuple[Match, ...]:

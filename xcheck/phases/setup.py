@@ -48,9 +48,12 @@ def inventory_checks(
         )
     partly = {path for m in plan.matches for p in (m.torch_piece, m.keras_piece) for path in p.paths}
     for path in plan.unmatched_torch:
-        add(path, path, None, Verdict.INCONCLUSIVE, _lonely(path, "keras", partly))
+        add(path, path, None, Verdict.INCONCLUSIVE, _lonely(plan, path, "keras", partly))
     for path in plan.unmatched_keras:
-        add(path, None, path, Verdict.INCONCLUSIVE, _lonely(path, "torch", partly))
+        add(path, None, path, Verdict.INCONCLUSIVE, _lonely(plan, path, "torch", partly))
+    for doubt in plan.doubts:
+        name = doubt.torch if plan.reference == "torch" else doubt.keras
+        add(f"match of {name}", doubt.torch, doubt.keras, Verdict.INCONCLUSIVE, doubt.detail)
     if not checks:
         add("parameters", None, None, Verdict.INCONCLUSIVE, "neither side has a parameter that is compared")
     for tie in ties:
@@ -78,12 +81,15 @@ def inventory_checks(
 
 
 def _how(match: Match) -> str:
-    """How one side's piece becomes the other's, in the words of a weight map."""
-    return f"{match.layout.name} + {match.offset:g}" if match.offset else match.layout.name
+    """How one side's piece becomes the other's, in the words of a weight map, and how that is known."""
+    how = f"{match.layout.name} + {match.offset:g}" if match.offset else match.layout.name
+    return f"{how}, {match.evidence}" if match.evidence else how
 
 
-def _lonely(path: str, other: SideName, partly: set[str]) -> str:
+def _lonely(plan: MatchPlan, path: str, other: SideName, partly: set[str]) -> str:
     lack = "a part of it has no counterpart" if path in partly else "no counterpart"
+    if path in plan.idle:
+        return f"{lack} on the {other} side; it reaches no output: waive it, or give the {other} side what it is for"
     return f"{lack} on the {other} side: add it to weight_map or waive it"
 
 

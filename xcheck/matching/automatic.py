@@ -1,0 +1,276 @@
+"""Matching without a map: by layer kinds, shapes and order of use, and then decided by values.
+
+Both sides get unique random weights through the guess that the layers' order suggests. What the follower computes is
+looked for among the activations of the reference; the first call that is not found there is where the guess, or the
+port, is wrong, and other guesses are tried for what comes before it (`repair.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..calls import Call, Calls, Swap
+from ..errors import UserCodeError
+from ..inventory import Inventory
+from ..pair import Batch, WeightTarget
+from ..trace import Array, State
+from .by_map import MapReader
+from .guess import Guess
+from .look import Look
+from .plan import MatchPlan, SideName
+from .repair import Repairs
+from .sequence import aligned
+from .settle import settled
+from .units import Unit, again, units_of
+from .values import Known, in_shape_of
+
+SPREAD = 0.1
+"""Size of the random numbers added to each parameter, relative to its own: large enough to tell any two weights apart,
+small enough that the model still computes as it was built to."""
+
+FEW = 2
+"""Examples that are enough to tell values apart."""
+
+
+class Matchable(Protocol):
+    """What matching asks of a running side; see `sides.base.Runner`."""
+
+    side: SideName
+
+    def inventory(self) -> Inventory:
+        """The parameters and buffers."""
+        ...
+
+    def read(self) -> State:
+        """The current state, copied."""
+        ...
+
+    def write(self, state: State) -> None:
+        """Set what the given state holds."""
+        ...
+
+    def snapshot(self) -> Any:
+        """Everything `restore` needs."""
+        ...
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to a snapshot."""
+        ...
+
+    def calls(self, batch: Batch, *, swap: Swap | None = None) -> Calls:
+        """Every call of one forward pass."""
+        ...
+
+
+def plan_by_value(
+    reference: Matchable,
+    follower: Matchable,
+    batch: Batch,
+    weight_map: Mapping[str, WeightTarget] | None = None,
+    seed: int = 0,
+) -> MatchPlan:
+    """Match the two sides; both are left as they were.
+
+    Args:
+        reference, follower: the sides, built.
+        batch: to run them on.
+        weight_map: of what is not to be guessed.
+        seed: of the random weights.
+
+    Raises:
+        MatchError: the map is wrong.
+        UserCodeError: a model cannot be called.
+    """
+    kept = reference.snapshot(), follower.snapshot()
+    try:
+        matcher = Matcher(reference, follower, batch, weight_map or {}, seed)
+        repairs = Repairs(matcher)
+        return settled(matcher, repairs, repairs.run())
+    finally:
+        reference.restore(kept[0])
+        follower.restore(kept[1])
+
+
+class Matcher:
+    """The sides with unique weights, and what is guessed of them.
+
+    Attributes:
+        reference, follower: the sides.
+        torch, keras: their inventories.
+        batch: that they are run on.
+        units: the layers of each side that hold parameters.
+        calls: of the reference.
+        known: its activations.
+        guesses: what is taken to be the same.
+        shared: what else is the same, where the follower calls one layer for several of the reference; its values are
+            those of the first.
+        forced: names of calls of the follower in whose place the outputs of the reference are put.
+        looks: how often the follower was run.
+    """
+
+    def __init__(
+        self,
+        reference: Matchable,
+        follower: Matchable,
+        batch: Batch,
+        weight_map: Mapping[str, WeightTarget],
+        seed: int,
+    ) -> None:
+        self.reference, self.follower = reference, follower
+        inventories = {runner.side: runner.inventory() for runner in (reference, follower)}
+        self.torch, self.keras = inventories["torch"], inventories["keras"]
+        self._weight_map = weight_map
+        self.forced: set[str] = set()
+        self.guesses: list[Guess] = []
+        self.shared: list[Guess] = []
+        self.looks = 0
+        fixed = self._reader().builder.plan(reference.side)
+        self.state = _unique(reference, seed)
+        self.batch = _few(batch)
+        try:
+            calls, others = reference.calls(self.batch), follower.calls(self.batch)
+        except UserCodeError:  # a model that needs the whole batch
+            self.batch = batch
+            calls, others = reference.calls(batch), follower.calls(batch)
+        self.calls: Calls = calls
+        self.known: Known = Known(calls)
+        self.units: dict[SideName, tuple[Unit, ...]] = {}
+        for side, trace in zip((reference.side, follower.side), (calls, others), strict=True):
+            done = {path for m in fixed.matches for path in m.piece(side).paths} | set(fixed.waived)
+            self.units[side] = units_of(inventories[side], trace, done)
+        self.guesses = [Guess(group) for group in aligned(self.units["torch"], self.units["keras"])]
+        # What is left may be copies of a layer that the other side calls again, or the other way round.
+        mine, theirs = reference.side, follower.side
+        self.guesses += self._again({mine: again(self.units[mine]), theirs: self.left(theirs)})
+        self.shared = self._again({mine: self.left(mine), theirs: again(self.units[theirs])})
+
+    @staticmethod
+    def _again(units: Mapping[SideName, Sequence[Unit]]) -> list[Guess]:
+        return [Guess(group) for group in aligned(units["torch"], units["keras"])]
+
+    def _reader(self) -> MapReader:
+        reader = MapReader(self.torch, self.keras)
+        reader.add_all(self._weight_map)
+        return reader
+
+    def plan(self) -> MatchPlan:
+        """The map and the guesses."""
+        reader = self._reader()
+        for guess in (*self.shared, *self.guesses):  # what comes later sets the values
+            for match, entries, others in guess.matches(self.torch, self.keras):
+                reader.builder.add(match, entries, others)
+        reader.builder.add_buffers(likely=True)
+        return reader.builder.plan(self.reference.side)
+
+    def look(self) -> Look:
+        """Run the follower with the reference's weights as they are guessed to belong."""
+        self.looks += 1
+        self.follower.write(self.plan().for_follower(self.state, slots=False))
+        calls = self.follower.calls(self.batch, swap=self._swap if self.forced else None)
+        return Look(calls, self.known, self.forced)
+
+    def add_noise(self) -> bool:
+        """Run on inputs with noise from now on; False if there is none to be added, or a model does not take it."""
+        noisy = _noisy(self.batch)
+        if noisy is None:
+            return False
+        try:
+            calls = self.reference.calls(noisy)
+            self.follower.calls(noisy)
+        except UserCodeError:
+            return False
+        self._quiet = self.batch, self.calls, self.known
+        self.batch, self.calls, self.known = noisy, calls, Known(calls)
+        return True
+
+    def without_noise(self) -> None:
+        """Undo `add_noise`."""
+        self.batch, self.calls, self.known = self._quiet
+
+    def _swap(self, call: Call) -> Mapping[str, Array] | None:
+        return self.instead(call) if call.name in self.forced else None
+
+    def instead(self, call: Call) -> Mapping[str, Array] | None:
+        """What the reference made where the follower made this call; None if that cannot be said."""
+        guess = self.guess_of(call.path)
+        partners = guess.units(self.reference.side) if guess else ()
+        calls = self.calls_of(partners[0]) if len(partners) == 1 else ()
+        if len(calls) < call.number or len(calls[call.number - 1].outputs) != len(call.outputs):
+            return None
+        made = zip(call.outputs.items(), calls[call.number - 1].outputs.values(), strict=True)
+        fitted = {name: in_shape_of(array, own.shape) for (name, own), array in made}
+        found = {name: array for name, array in fitted.items() if array is not None}
+        return found if len(found) == len(fitted) else None
+
+    def guess_of(self, owner: str) -> Guess | None:
+        """The guess about a layer of the follower."""
+        side = self.follower.side
+        return next((g for g in self.guesses for u in g.units(side) if u.owner == owner), None)
+
+    def left(self, side: SideName) -> list[Unit]:
+        """The layers of a side that no guess is about."""
+        done = {id(unit) for guess in (*self.shared, *self.guesses) for unit in guess.units(side)}
+        return [unit for unit in self.units[side] if id(unit) not in done]
+
+    def calls_of(self, unit: Unit) -> tuple[Call, ...]:
+        """The calls of a layer of the reference."""
+        return tuple(self.calls[at] for at in unit.calls)
+
+
+def _few(batch: Batch) -> Batch:
+    """The first examples of a batch: as many as it takes, and no more."""
+
+    def cut(array: Array) -> Array:
+        return array[:FEW]
+
+    compare = None if batch.compare is None else {name: mask[:FEW] for name, mask in batch.compare.items()}
+    return replace(batch, inputs=_each(batch.inputs, cut), targets=_each(batch.targets, cut), compare=compare)
+
+
+def _noisy(batch: Batch) -> Batch | None:
+    """A batch with noise on every input that holds measured numbers; None if none does."""
+    rng = np.random.default_rng(0)
+    changed: list[bool] = []
+
+    def moved(array: Array) -> Array:
+        if array.dtype.kind != "f" or np.array_equal(array, np.round(array)):
+            return array
+        changed.append(True)
+        return _moved(array, rng)
+
+    inputs = _each(batch.inputs, moved)
+    return replace(batch, inputs=inputs) if changed else None
+
+
+def _each(arrays: Any, change: Callable[[Array], Array]) -> Any:
+    if isinstance(arrays, Mapping):
+        return {name: change(array) for name, array in arrays.items()}  # pyright: ignore
+    if isinstance(arrays, tuple):
+        return tuple(change(array) for array in arrays)  # pyright: ignore
+    return None if arrays is None else change(arrays)
+
+
+def _unique(runner: Matchable, seed: int) -> State:
+    """Give every parameter, and the statistics of normalizations, numbers of its own; what came of it."""
+    rng = np.random.default_rng([seed, 6])
+    before = runner.read()
+    statistics = {e.path for e in runner.inventory().buffers() if e.role in STATISTICS}
+    parameters = {path: _moved(array, rng) for path, array in before.parameters.items()}
+    buffers = {path: _moved(array, rng) for path, array in before.buffers.items() if path in statistics}
+    runner.write(State(parameters, buffers))
+    return runner.read()
+
+
+STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance")
+"""Buffers that both sides have; others, such as tables of positions, belong to one side."""
+
+
+def _moved(array: Array, rng: np.random.Generator) -> Array:
+    if array.dtype.kind != "f":
+        return array
+    size = float(np.sqrt(np.mean(array.astype(np.float64) ** 2))) if array.size else 0.0
+    return np.asarray(array + SPREAD * (size or 1.0) * rng.uniform(-1.0, 1.0, array.shape), array.dtype)

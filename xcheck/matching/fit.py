@@ -1,0 +1,277 @@
+"""How the parameters of some layers can be those of some others: each way is a cover, and values decide."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from ..kinds import KINDS, Promise, kind_family, promised, role_family
+from ..layouts import LAYOUTS, Layout
+from ..parts import WHOLE, Part, covered, parse_part
+from ..patterns import Shape
+from .grammar import cuts, layouts_between
+from .units import Param, likeness, words_of
+
+MOST_COVERS = 24
+"""Covers that are listed for two groups of layers."""
+
+MOST_STEPS = 4000
+"""Steps of the search for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """Some PyTorch parameters, or a part of one, against a Keras parameter or a part of it.
+
+    Attributes:
+        torch: positions of the parameters; several are added up. torch_part: of each.
+        keras: position. keras_part: of it.
+        layouts: that may be between them, the likeliest first.
+        promised: by the layer kinds.
+    """
+
+    torch: tuple[int, ...]
+    torch_part: Part
+    keras: int
+    keras_part: Part
+    layouts: tuple[Layout, ...]
+    promised: bool
+
+    @property
+    def packed(self) -> bool:
+        """Whether one holds several."""
+        return bool(self.torch_part.cuts or self.keras_part.cuts)
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """One way to match two groups of parameters.
+
+    Attributes:
+        joints: what is matched.
+        cost: lower is likelier; a parameter that is left out costs 1.
+        partial: something is left out.
+    """
+
+    joints: tuple[Joint, ...]
+    cost: float
+    partial: bool = False
+
+    @property
+    def promised(self) -> bool:
+        """Whether the layer kinds promise all of it, and nothing is left out."""
+        return self.cost == 0.0
+
+
+Params = tuple[Param, ...]
+
+
+@cache
+def covers(torch: Params, keras: Params) -> tuple[Cover, ...]:
+    """The ways to match all of two groups of parameters; where there is none, as many of them as can be.
+
+    Args:
+        torch, keras: parameters of layers that are matched together. Something may be left out of single layers
+            only, and never the largest parameter.
+    """
+    search = _Search(torch, keras)
+    found = search.run(0)
+    single = torch[-1].unit == keras[-1].unit == 0
+    alike = search.largest_size(torch) == search.largest_size(keras)
+    most = len(torch) + len(keras) - 2 if single and alike else 0
+    for skips in range(1, most + 1):
+        if found:
+            break
+        search = _Search(torch, keras)
+        found = search.run(skips)
+    return tuple(found)
+
+
+class _Search:
+    def __init__(self, torch: Params, keras: Params) -> None:
+        self.torch, self.keras = torch, keras
+        self._steps = 0
+        self._largest = tuple(max(range(len(of)), key=lambda i: math.prod(of[i].shape)) for of in (torch, keras))
+
+    @staticmethod
+    def largest_size(of: Params) -> int:
+        """Elements of the largest parameter."""
+        return max(math.prod(p.shape) for p in of)
+
+    def run(self, skips: int) -> list[Cover]:
+        found: list[Cover] = []
+        for joints in itertools.islice(self._from(tuple(range(len(self.keras))), {}, skips), MOST_COVERS):
+            generic = sum(0.25 for j in joints if not j.promised)
+            found.append(Cover(joints, skips + generic, skips > 0))
+        return found
+
+    def _from(
+        self, todo: tuple[int, ...], used: dict[int, tuple[Part, ...]], skips: int
+    ) -> Iterator[tuple[Joint, ...]]:
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            return
+        if not todo:
+            open_ = [i for i, t in enumerate(self.torch) if not covered(used.get(i, ()), t.shape)]
+            if len(open_) <= skips and not any(i in used or i == self._largest[0] for i in open_):
+                yield ()
+            return
+        for joints in self._steps_for(todo, used):
+            after = dict(used)
+            for j in joints:
+                for t in j.torch:
+                    after[t] = (*after.get(t, ()), j.torch_part)
+            done = {j.keras for j in joints}
+            for rest in self._from(tuple(k for k in todo if k not in done), after, skips):
+                yield (*joints, *rest)
+        if skips and todo[0] != self._largest[1]:
+            yield from self._from(todo[1:], used, skips - 1)
+
+    def _steps_for(self, todo: tuple[int, ...], used: dict[int, tuple[Part, ...]]) -> Iterator[tuple[Joint, ...]]:
+        """What the first parameter that is left on the Keras side may be."""
+        at = todo[0]
+        k = self.keras[at]
+        free = sorted((i for i in range(len(self.torch)) if i not in used), key=lambda i: -self._alike(i, at))
+        yield from self._promised(at, used)
+        for i in free:
+            t = self.torch[i]
+            layouts = () if self._promises(i, k) else ways(t, k, t.shape, k.shape)[0]
+            if layouts:
+                yield (Joint((i,), WHOLE, at, WHOLE, layouts, False),)
+        for i in free:
+            yield from self._split(i, todo)
+        yield from self._merged(at, free)
+        yield from self._added(at, free)
+
+    def _alike(self, i: int, at: int) -> float:
+        return likeness(words_of(self.torch[i].role), words_of(self.keras[at].role))
+
+    def _promises(self, i: int, k: Param) -> list[Promise]:
+        t = self.torch[i]
+        return promised(t.kind, t.role, k.kind, k.role, k.inner)
+
+    def _promised(self, at: int, used: dict[int, tuple[Part, ...]]) -> Iterator[tuple[Joint, ...]]:
+        k = self.keras[at]
+        rows: dict[tuple[int, str], list[Joint]] = {}
+        for i, t in enumerate(self.torch):
+            for promise in self._promises(i, k):
+                joint = self._kept(promise, i, at, used)
+                if joint is not None and not joint.keras_part.cuts:
+                    yield (joint,)
+                elif joint is not None:  # the rest of it belongs to other parameters of the same cell
+                    rows.setdefault((t.unit, role_family(t.kind, t.role)[1]), []).append(joint)
+        for joints in rows.values():
+            if covered([j.keras_part for j in joints], k.shape):
+                yield tuple(joints)
+
+    def _kept(self, promise: Promise, i: int, at: int, used: dict[int, tuple[Part, ...]]) -> Joint | None:
+        """A promise as a joint; None if something of it is taken or does not fit."""
+        t, k = self.torch[i], self.keras[at]
+        _, suffix = role_family(t.kind, t.role)
+        terms = (i,)
+        if len(promise.torch_roles) > 1:
+            roles = [role + suffix for role in promise.torch_roles]
+            terms = tuple(j for j, other in enumerate(self.torch) if other.unit == t.unit and other.role in roles)
+            if terms[0] != i:
+                return None  # the same sum has been tried from its first term
+        try:
+            part, other_part = _part(promise.torch, t.shape), _part(promise.keras, k.shape)
+        except ValueError:
+            return None
+        taken = [p for j in terms for p in used.get(j, ())]
+        if part in taken or any(not p.cuts for p in taken) or (taken and not part.cuts):
+            return None
+        shapes = part.shape(t.shape), other_part.shape(k.shape)
+        layouts = tuple(LAYOUTS[name] for name in promise.layouts if LAYOUTS[name].fits(*shapes))
+        return Joint(terms, part, at, other_part, layouts, True) if layouts else None
+
+    def _split(self, i: int, todo: tuple[int, ...]) -> Iterator[tuple[Joint, ...]]:
+        """The PyTorch parameter holds several Keras parameters."""
+        t, first = self.torch[i], self.keras[todo[0]]
+        like = [k for k in todo if self.keras[k].role == first.role or self.keras[k].shape == first.shape]
+        for chosen in _chosen(like, [math.prod(self.keras[k].shape) for k in like], math.prod(t.shape)):
+            shapes = [self.keras[k].shape for k in chosen]
+            for parts in cuts(t.shape, shapes):
+                alike = len({part.shape(t.shape) for part in parts}) == 1
+                for order in itertools.permutations(chosen) if alike else [chosen]:
+                    joints = [self._joint(i, part, k, WHOLE) for k, part in zip(order, parts, strict=True)]
+                    if all(joints):
+                        yield tuple(j for j in joints if j)
+
+    def _merged(self, at: int, free: Sequence[int]) -> Iterator[tuple[Joint, ...]]:
+        """The Keras parameter holds several PyTorch parameters."""
+        k = self.keras[at]
+        free = sorted(free)
+        for first in free:
+            t = self.torch[first]
+            like = [i for i in free if i >= first and (self.torch[i].role == t.role or self.torch[i].shape == t.shape)]
+            for chosen in _chosen(like, [math.prod(self.torch[i].shape) for i in like], math.prod(k.shape)):
+                for parts in cuts(k.shape, [self.torch[i].shape for i in chosen]):
+                    alike = len({part.shape(k.shape) for part in parts}) == 1
+                    for order in itertools.permutations(chosen) if alike else [chosen]:
+                        joints = [self._joint(i, WHOLE, at, part) for i, part in zip(order, parts, strict=True)]
+                        if all(joints):
+                            yield tuple(j for j in joints if j)
+
+    def _added(self, at: int, free: Sequence[int]) -> Iterator[tuple[Joint, ...]]:
+        """The Keras parameter is the sum of two PyTorch parameters."""
+        k = self.keras[at]
+        for pair in itertools.combinations(sorted(free), 2):
+            a, b = (self.torch[i] for i in pair)
+            if a.shape == b.shape and a.unit == b.unit and len(a.shape) == 1:
+                layouts = ways(a, k, a.shape, k.shape)[0]
+                if layouts:
+                    yield (Joint(pair, WHOLE, at, WHOLE, layouts, False),)
+
+    def _joint(self, i: int, part: Part, at: int, other: Part) -> Joint | None:
+        t, k = self.torch[i], self.keras[at]
+        layouts, _ = ways(t, k, part.shape(t.shape), other.shape(k.shape))
+        return Joint((i,), part, at, other, layouts, False) if layouts else None
+
+
+def ways(t: Param, k: Param, torch_shape: Shape, keras_shape: Shape) -> tuple[tuple[Layout, ...], bool]:
+    """The layouts that may be between two parameters or parts of them, and whether the layer kinds promise them.
+
+    Kinds that promise each other something promise nothing else.
+    """
+    rows = promised(t.kind, t.role, k.kind, k.role, k.inner)
+    if rows:
+        names = dict.fromkeys(name for row in rows for name in row.layouts)
+        return tuple(LAYOUTS[n] for n in names if LAYOUTS[n].fits(torch_shape, keras_shape)), True
+    if (kind_family(t.kind), k.kind) in KINDS:
+        return (), False
+    usual = _usual(t.kind, t.role, k.kind, k.role)
+    found = layouts_between(torch_shape, keras_shape)
+    return tuple(sorted(found, key=lambda layout: layout.name not in usual)), False
+
+
+@cache
+def _usual(torch_kind: str, torch_role: str, keras_kind: str, keras_role: str) -> frozenset[str]:
+    """Layouts that either layer has with others of its kind."""
+    rows = [
+        row
+        for (kind, other), promises in KINDS.items()
+        for row in promises
+        if (kind == kind_family(torch_kind) and torch_role in row.torch_roles)
+        or (other == keras_kind and row.keras_role == keras_role)
+    ]
+    return frozenset(name for row in rows for name in row.layouts)
+
+
+def _part(role: str, shape: Shape) -> Part:
+    _, bracket, rest = role.partition("[")
+    return parse_part(bracket + rest, shape) if bracket else WHOLE
+
+
+def _chosen(like: Sequence[int], sizes: Sequence[int], total: int) -> Iterator[tuple[int, ...]]:
+    """Runs of two to six, the first of them included, whose sizes add up."""
+    for many in range(2, min(6, len(like)) + 1):
+        if sum(sizes[:many]) == total:
+            yield tuple(like[:many])
+    if len(like) > 2:
+        for rest in itertools.islice(itertools.combinations(range(1, len(like)), 2), 12):
+            if rest != (1, 2) and sum(sizes[i] for i in (0, *rest)) == total:
+                yield tuple(like[i] for i in (0, *rest))

@@ -1,0 +1,210 @@
+"""What is known of each match in the end, and what stays open."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..trace import Array, State
+from .guess import Guess, Variant
+from .look import Look
+from .plan import Doubt, MatchPlan, SideName
+from .repair import Repairs
+from .units import likeness
+from .values import CLOSE
+
+if TYPE_CHECKING:
+    from .automatic import Matchable, Matcher
+
+MOST_TRIED = 30
+"""Layers that are tried in another layout, or without which the model is tried, after everything is known."""
+
+CLEARLY = 0.2
+"""By how much another name must be more alike to be the one that is meant."""
+
+
+def settled(matcher: Matcher, repairs: Repairs, look: Look) -> MatchPlan:
+    """The plan, with what each match rests on, and the doubts about it.
+
+    Args:
+        matcher: whose guesses are as good as they get.
+        repairs: that made them.
+        look: the last one.
+    """
+    if look.solved and any(not g.promised for g in matcher.guesses):
+        look = _on_noise(matcher, look)
+    _judge(matcher, look)
+    doubts = [*_undecided(matcher, repairs, look), *_blind(matcher, look), *_never_used(matcher)]
+    if look.solved:
+        doubts += _contradicted(matcher)
+    plan = matcher.plan()
+    idle = [*_idle(matcher, matcher.reference, plan), *_idle(matcher, matcher.follower, plan)]
+    return replace(plan, doubts=tuple(doubts), idle=tuple(idle))
+
+
+def _on_noise(matcher: Matcher, look: Look) -> Look:
+    """Look again with noise on the inputs: images of grey, or black borders, hide which axis is which."""
+    before = [(g, g.variant) for g in matcher.guesses]
+    if not matcher.add_noise():
+        return look
+    noisy = Repairs(matcher).run()
+    if noisy.solved:
+        return noisy
+    for guess, variant in before:  # the noise means something else to one of the sides
+        guess.variant = variant
+    matcher.forced.clear()
+    matcher.without_noise()
+    return matcher.look()
+
+
+def _judge(matcher: Matcher, look: Look) -> None:
+    """Mark the guesses that values speak for."""
+    own = {s.call.path: at for at, s in reversed(list(enumerate(look.seen)))}
+    tried = 0
+    for guess in matcher.guesses:
+        at = [own[u.owner] for u in guess.units(matcher.follower.side) if u.owner in own]
+        known = [look.shown(i, CLOSE) or look.within_known(i) for i in at]
+        if guess.by_value:
+            continue
+        if at and all(known) and len(at) == len(guess.units(matcher.follower.side)):
+            guess.by_value = True
+        elif look.solved and tried < MOST_TRIED:
+            tried += 1
+            guess.by_value = _matters(matcher, matcher.follower, _paths(matcher, guess))
+
+
+def _paths(matcher: Matcher, guess: Guess) -> list[str]:
+    side = matcher.follower.side
+    return [path for m, _, _ in guess.matches(matcher.torch, matcher.keras) for path in m.piece(side).paths]
+
+
+def _matters(matcher: Matcher, runner: Matchable, paths: Sequence[str]) -> bool:
+    """Whether the outputs of a side are others when some parameters are others."""
+    before = _outputs(matcher, runner)
+    kept = runner.read()
+    held = {path: kept.value(path) for path in paths}
+    runner.write(State({path: array + _step(array) for path, array in held.items()}))
+    after = _outputs(matcher, runner)
+    runner.write(State(held))
+    return before.keys() != after.keys() or any(not _same(array, after[name]) for name, array in before.items())
+
+
+def _same(one: Array, other: Array) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
+def _step(array: Array) -> Array:
+    if array.dtype.kind != "f":
+        return np.ones_like(array)
+    rng = np.random.default_rng(array.size)
+    return np.asarray(rng.uniform(0.1, 0.2, array.shape), array.dtype)
+
+
+def _outputs(matcher: Matcher, runner: Matchable) -> Mapping[str, Array]:
+    whole = [c for c in runner.calls(matcher.batch) if c.parent is None]
+    return {f"{i} {name}": array for i, c in enumerate(whole) for name, array in c.outputs.items()}
+
+
+def _idle(matcher: Matcher, runner: Matchable, plan: MatchPlan) -> Iterator[str]:
+    """Unmatched parameters that reach no output."""
+    unmatched = plan.unmatched_torch if runner.side == "torch" else plan.unmatched_keras
+    for path in unmatched[:MOST_TRIED]:
+        if not _matters(matcher, runner, [path]):
+            yield path
+
+
+# Doubts ----------------------------------------------------------------------------------------------------------
+
+
+def _names(guess: Guess, side: SideName) -> str:
+    return ", ".join(unit.owner or "(the model)" for unit in guess.units(side))
+
+
+def _doubt(guess: Guess, detail: str) -> Doubt:
+    return Doubt(_names(guess, "torch"), _names(guess, "keras"), detail)
+
+
+def _alike(guess: Guess, other: Guess) -> float:
+    """How much the PyTorch name of one guess has in common with the Keras name of another."""
+    return likeness(guess.units("torch")[0].words, other.units("keras")[0].words)
+
+
+def _undecided(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Doubt]:
+    """Layers that are alike and were given the same, where the port differs before values could tell them apart."""
+    told: set[int] = set()
+    for alike in [] if look.solved else sorted(repairs.undecided, key=len, reverse=True):
+        chosen = sum(_alike(g, g) for g in alike)
+        orders = itertools.islice(itertools.permutations(alike), 1, 200)
+        others = (sum(_alike(g, h) for g, h in zip(alike, order, strict=True)) for order in orders)
+        if chosen > max(others, default=0.0) or told & {id(g) for g in alike}:
+            continue
+        told |= {id(g) for g in alike}
+        for guess in alike:
+            candidates = ", ".join(_names(g, "keras") for g in alike)
+            yield _doubt(guess, f"the values do not tell which of these it is: {candidates}; name it in weight_map")
+
+
+def _blind(matcher: Matcher, look: Look) -> Iterator[Doubt]:
+    """Layers whose parameters could be in another layout for all that the values say."""
+    open_ = {g.group.signature: g for g in matcher.guesses if not g.promised and (look.solved or not g.by_value)}
+    for guess in itertools.islice(open_.values(), MOST_TRIED):
+        kept = guess.variant
+        for variant in itertools.islice((v for v in guess.variants() if _usual(v, kept)), 2):
+            guess.variant = variant
+            same = matcher.look().solved if look.solved else not guess.by_value
+            guess.variant = kept
+            if same:
+                held = " and ".join(
+                    dict.fromkeys(layout.name for layout in variant.layouts if layout not in kept.layouts)
+                )
+                yield _doubt(
+                    guess, f"the values do not tell its layout from {held or 'another'}; name it in weight_map"
+                )
+                break
+
+
+def _usual(variant: Variant, kept: Variant) -> bool:
+    """Whether a variant is another layout or another cover, not a rarity such as a number that is added."""
+    others = [layout for layout in variant.layouts if layout not in kept.layouts]
+    rare = any(mark in layout.name for layout in others for mark in "~@")
+    return variant != kept and variant.offsets == kept.offsets and not rare
+
+
+def _never_used(matcher: Matcher) -> Iterator[Doubt]:
+    """Layers that reach no output: alike, they cannot be told apart."""
+    silent = [g for g in matcher.guesses if not g.by_value and not any(u.calls for u in g.units(matcher.follower.side))]
+    for guess in silent:
+        alike = [g for g in silent if g.group.signature == guess.group.signature]
+        best = max(_alike(guess, g) for g in alike)
+        if len(alike) > 1 and [g for g in alike if _alike(guess, g) == best] != [guess]:
+            candidates = ", ".join(_names(g, "keras") for g in alike)
+            yield _doubt(guess, f"never used, so that no value tells which of these it is: {candidates}")
+
+
+def _contradicted(matcher: Matcher) -> Iterator[Doubt]:
+    """Layers that compute what others on the other side are named for: swapped, or misnamed."""
+    classes: dict[object, list[Guess]] = {}
+    for guess in matcher.guesses:
+        classes.setdefault(guess.group.signature, []).append(guess)
+    alone = [_alike(g, g) for alike in classes.values() if len(alike) == 1 for g in alike]
+    meaningful = sum(a > 0 for a in alone) * 2 >= len(alone)
+    least = 0.0 if alone else 0.5
+    for alike in classes.values() if meaningful else ():
+        meant: dict[int, Guess] = {}
+        for guess in alike:
+            best = max(alike, key=lambda g: _alike(guess, g))
+            if _alike(guess, best) >= max(_alike(guess, guess) + CLEARLY, least):
+                meant[id(guess)] = best
+        closed = {id(g) for g in meant.values()} == set(meant)
+        for guess in alike if closed else ():
+            if id(guess) in meant:
+                name = _names(meant[id(guess)], "keras")
+                yield _doubt(
+                    guess,
+                    f"it computes what this one does, but by its name it is {name}: the two are swapped, "
+                    "or misnamed; say in weight_map which is meant",
+                )

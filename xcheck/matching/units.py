@@ -1,0 +1,136 @@
+"""The layers of a side that hold parameters, in the order in which a forward pass first uses them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from ..calls import Calls
+from ..inventory import Entry, Inventory
+from ..patterns import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """What matching needs to know of a parameter, equal for parameters that are alike.
+
+    Attributes:
+        unit: which of the layers that are matched together it belongs to.
+        kind: of its layer. role: its name there. shape: of the value.
+        inner: last name of its layer's path.
+    """
+
+    unit: int
+    kind: str
+    role: str
+    shape: Shape
+    inner: str
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A layer and the parameters that no layer before it has used.
+
+    Attributes:
+        owner, kind: path and class name of the layer.
+        entries: its parameters, by the paths under which it holds them.
+        calls: positions in the trace at which calls of it ended; () for a layer that is never called.
+        words: of its path, but for those that all layers have.
+    """
+
+    owner: str
+    kind: str
+    entries: tuple[Entry, ...]
+    calls: tuple[int, ...] = ()
+    words: frozenset[str] = frozenset()
+
+    def params(self, unit: int = 0) -> tuple[Param, ...]:
+        """The parameters without their paths."""
+        inner = re.split(r"[./]", self.owner)[-1]
+        return tuple(Param(unit, e.kind, e.role, e.shape, inner) for e in self.entries)
+
+
+def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = ()) -> tuple[Unit, ...]:
+    """The layers that hold parameters, in order of first use.
+
+    A layer that is never called by itself, though the layer around it may use what it holds, comes right after that.
+
+    Args:
+        inventory: of the side.
+        calls: of one forward pass.
+        without: canonical paths that are matched already.
+    """
+    canonical = {e.path: e for e in inventory.parameters() if e.path not in without}
+    by_owner: dict[str, list[Entry]] = {}
+    for entry in inventory.entries:
+        if inventory.canonical_path(entry.path) in canonical:
+            by_owner.setdefault(entry.owner, []).append(entry)
+    ended: dict[str, list[int]] = {}
+    for at, call in enumerate(calls):
+        ended.setdefault(call.path, []).append(at)
+    taken: set[str] = set()
+    found: list[tuple[tuple[float, int], Unit]] = []
+    for at, call in enumerate(calls):
+        own = {inventory.canonical_path(e.path): e for e in reversed(by_owner.get(call.path, []))}
+        entries = [own.get(path) or canonical[path] for path in call.parameters if path in canonical]
+        new = [e for e in entries if inventory.canonical_path(e.path) not in taken]
+        if new:
+            taken |= {inventory.canonical_path(e.path) for e in new}
+            found.append(((at, 0), Unit(call.path, new[0].kind, tuple(new), tuple(ended[call.path]))))
+    rest: dict[str, list[Entry]] = {}
+    for path, entry in canonical.items():
+        if path not in taken:
+            rest.setdefault(entry.owner, []).append(entry)
+    for i, (owner, entries) in enumerate(rest.items()):
+        around = next((ended[a][0] for a in _around(owner) if a and a in ended), len(calls))
+        found.append(((around, i + 1), Unit(owner, entries[0].kind, tuple(entries))))
+    units = [unit for _, unit in sorted(found, key=lambda f: f[0])]
+    words = [words_of(unit.owner) for unit in units]
+    common = frozenset[str].intersection(*words) if len(words) > 1 else frozenset[str]()
+    return tuple(replace(unit, words=of - common) for unit, of in zip(units, words, strict=True))
+
+
+def again(units: Sequence[Unit]) -> list[Unit]:
+    """Each further call of a layer as a layer of its own, in order."""
+    further = [(at, unit) for unit in units for at in unit.calls[1:]]
+    return [replace(unit, calls=(at,)) for at, unit in sorted(further, key=lambda f: f[0])]
+
+
+def _around(path: str) -> list[str]:
+    """The paths of the layers around a layer, the nearest first."""
+    ends = [found.start() for found in re.finditer(r"[./]", path)]
+    return [path[:end] for end in reversed(ends)]
+
+
+_SAME_WORD: dict[str, str] = {
+    "q": "query",
+    "k": "key",
+    "v": "value",
+    "o": "output",
+    "out": "output",
+    "kernel": "weight",
+    "embeddings": "embedding",
+    "gamma": "weight",
+    "scale": "weight",
+    "beta": "bias",
+    "norm": "normalization",
+    "attn": "attention",
+    "running": "moving",
+    "var": "variance",
+}
+_EMPTY: frozenset[str] = frozenset({"proj", "projection", "dense", "layer", "layers", "module", "model", "linear"})
+
+
+@cache
+def words_of(path: str) -> frozenset[str]:
+    """The words of a path that may mean the same on both sides."""
+    split: list[str] = re.findall(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+", path)
+    words = {word.lower() for word in split}
+    return frozenset({_SAME_WORD.get(word, word) for word in words} - _EMPTY)
+
+
+def likeness(words: frozenset[str], others: frozenset[str]) -> float:
+    """How much two names have in common, from 0 to 1."""
+    return len(words & others) / len(words | others) if words or others else 0.0

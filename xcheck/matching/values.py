@@ -1,0 +1,85 @@
+"""Recognizing an activation of one side among those of the other, whatever its layout and its name.
+
+What is recognized is not judged equal: that is the comparison's work. It decides which weight is which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..calls import Call
+from ..trace import Array, Arrays
+
+EXACT = 1e-7
+"""Relative distance up to which two prints are of one value: above what hard-coded float32 does, below any setting."""
+
+CLOSE = 1e-3
+"""Relative distance up to which a value is the same but for a setting, such as another epsilon."""
+
+Print = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+def print_of(array: Array) -> Print | None:
+    """Numbers that depend on the values of an array, not on their order nor on how often all of them are repeated.
+
+    Returns:
+        None for what cannot be told apart: whole numbers, constants, and what is not finite.
+    """
+    if array.dtype.kind != "f" or array.size < 2:
+        return None
+    flat = array.reshape(-1).astype(np.float64, copy=False)
+    low, high = float(flat.min()), float(flat.max())
+    if not np.isfinite(low + high) or low == high:
+        return None
+    square = flat * flat
+    rms = float(np.sqrt(square.mean()))
+    cubic = float((square * flat).mean()) / (rms * rms)
+    return np.array([rms, low, high, float(flat.mean()), float(np.abs(flat).mean()), cubic])
+
+
+class Known:
+    """The activations of one side.
+
+    Args:
+        calls: of one forward pass.
+    """
+
+    def __init__(self, calls: Iterable[Call]) -> None:
+        seen: dict[int, Print] = {}
+        for call in calls:
+            for array in (*call.inputs.values(), *call.outputs.values()):
+                found = print_of(array) if id(array) not in seen else None
+                if found is not None:
+                    seen[id(array)] = found
+        prints = sorted(seen.values(), key=lambda p: p[0])
+        self._prints = np.array(prints) if prints else np.zeros((0, 6))
+
+    def distance(self, wanted: Print) -> float:
+        """How far the closest activation is, relative to its size; infinite if none is near."""
+        reach = CLOSE * wanted[0]
+        first, last = np.searchsorted(self._prints[:, 0], [wanted[0] - reach, wanted[0] + reach])
+        if first == last:
+            return float("inf")
+        return float(np.abs(self._prints[first:last] - wanted).max(axis=1).min() / wanted[0])
+
+
+def apart(one: Print, other: Print) -> float:
+    """The relative distance of two prints."""
+    return float(np.abs(one - other).max() / one[0])
+
+
+def prints_of(arrays: Arrays) -> tuple[Print, ...]:
+    """The prints of the arrays that have one."""
+    return tuple(p for array in arrays.values() if (p := print_of(array)) is not None)
+
+
+def in_shape_of(array: Array, shape: tuple[int, ...]) -> Array | None:
+    """An activation in the layout of the other framework, as its shape suggests; None if no usual order fits."""
+    if array.shape == shape:
+        return array
+    for source, target in ((1, -1), (-1, 1), (1, 2)):
+        if array.ndim > 2 and np.moveaxis(array, source, target).shape == shape:
+            return np.moveaxis(array, source, target)
+    return array.reshape(shape) if array.size == int(np.prod(shape)) and array.shape[0] == shape[0] else None
