@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..calls import Call, Calls, Swap
+from ..calls import Call, Calls, Inside, Swap, everywhere, nowhere
 from ..errors import UserCodeError
 from ..inventory import Inventory
 from ..pair import Batch, WeightTarget
@@ -25,7 +25,7 @@ from .plan import MatchPlan, SideName
 from .repair import Repairs
 from .sequence import aligned
 from .settle import settled
-from .units import Unit, again, units_of
+from .units import STATISTICS, Unit, again, units_of
 from .values import Known, in_shape_of
 
 SPREAD = 0.1
@@ -61,7 +61,7 @@ class Matchable(Protocol):
         """Go back to a snapshot."""
         ...
 
-    def calls(self, batch: Batch, *, swap: Swap | None = None) -> Calls:
+    def calls(self, batch: Batch, *, swap: Swap | None = None, inside: Inside = nowhere) -> Calls:
         """Every call of one forward pass."""
         ...
 
@@ -132,14 +132,14 @@ class Matcher:
         self.state = _unique(reference, seed)
         self.batch = _few(batch)
         try:
-            calls, others = reference.calls(self.batch), follower.calls(self.batch)
+            calls, others = reference.calls(self.batch, inside=everywhere), follower.calls(self.batch)
         except UserCodeError:  # a model that needs the whole batch
             self.batch = batch
-            calls, others = reference.calls(batch), follower.calls(batch)
-        self.calls: Calls = calls
+            calls, others = reference.calls(batch, inside=everywhere), follower.calls(batch)
+        self.calls: Calls = tuple(call for call in calls if not call.function)
         self.known: Known = Known(calls)
         self.units: dict[SideName, tuple[Unit, ...]] = {}
-        for side, trace in zip((reference.side, follower.side), (calls, others), strict=True):
+        for side, trace in zip((reference.side, follower.side), (self.calls, others), strict=True):
             done = {path for m in fixed.matches for path in m.piece(side).paths} | set(fixed.waived)
             self.units[side] = units_of(inventories[side], trace, done)
         self.guesses = [Guess(group) for group in aligned(self.units["torch"], self.units["keras"])]
@@ -179,12 +179,13 @@ class Matcher:
         if noisy is None:
             return False
         try:
-            calls = self.reference.calls(noisy)
+            calls = self.reference.calls(noisy, inside=everywhere)
             self.follower.calls(noisy)
         except UserCodeError:
             return False
         self._quiet = self.batch, self.calls, self.known
-        self.batch, self.calls, self.known = noisy, calls, Known(calls)
+        self.batch, self.known = noisy, Known(calls)
+        self.calls = tuple(call for call in calls if not call.function)
         return True
 
     def without_noise(self) -> None:
@@ -263,10 +264,6 @@ def _unique(runner: Matchable, seed: int) -> State:
     buffers = {path: _moved(array, rng) for path, array in before.buffers.items() if path in statistics}
     runner.write(State(parameters, buffers))
     return runner.read()
-
-
-STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance")
-"""Buffers that both sides have; others, such as tables of positions, belong to one side."""
 
 
 def _moved(array: Array, rng: np.random.Generator) -> Array:

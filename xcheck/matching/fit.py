@@ -245,7 +245,7 @@ def ways(t: Param, k: Param, torch_shape: Shape, keras_shape: Shape) -> tuple[tu
         return (), False
     usual = _usual(t.kind, t.role, k.kind, k.role)
     found = layouts_between(torch_shape, keras_shape)
-    return tuple(sorted(found, key=lambda layout: layout.name not in usual)), False
+    return tuple(sorted(found, key=lambda layout: (layout.name not in usual, layout.name not in LAYOUTS))), False
 
 
 @cache

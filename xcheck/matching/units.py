@@ -62,7 +62,7 @@ def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = ()) 
         calls: of one forward pass.
         without: canonical paths that are matched already.
     """
-    canonical = {e.path: e for e in inventory.parameters() if e.path not in without}
+    canonical = {e.path: e for e in (*inventory.parameters(), *_alone(inventory)) if e.path not in without}
     by_owner: dict[str, list[Entry]] = {}
     for entry in inventory.entries:
         if inventory.canonical_path(entry.path) in canonical:
@@ -90,6 +90,16 @@ def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = ()) 
     words = [words_of(unit.owner) for unit in units]
     common = frozenset[str].intersection(*words) if len(words) > 1 else frozenset[str]()
     return tuple(replace(unit, words=of - common) for unit, of in zip(units, words, strict=True))
+
+
+STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance")
+"""Buffers that both sides have; others, such as tables of positions, belong to one side."""
+
+
+def _alone(inventory: Inventory) -> list[Entry]:
+    """Statistics of layers that have no parameters, which would lead to them."""
+    owners = {entry.owner for entry in inventory.entries if not entry.buffer}
+    return [e for e in inventory.buffers() if e.role in STATISTICS and e.owner not in owners]
 
 
 def again(units: Sequence[Unit]) -> list[Unit]:
