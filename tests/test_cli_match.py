@@ -86,10 +86,12 @@ def test_a_file_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> None:
 
 def test_a_map_by_hand_has_the_forms_that_a_pair_file_has(tmp_path: Path) -> None:
     written = {"a": "b", "c": ["d", "transpose"], "e": [["f", "conv"], ["g", "conv"]], "h": {"waive": "why"}}
+    written["i"] = {"copies": ["j", "k"]}
     (tmp_path / "map.json").write_text(json.dumps({"weights": written}))
     assert xcheck.read_map(tmp_path / "map.json") == {
         "a": "b",
         "c": ("d", "transpose"),
         "e": [("f", "conv"), ("g", "conv")],
         "h": xcheck.waive("why"),
+        "i": xcheck.copies("j", "k"),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import FileError
-from ..pair import WeightTarget, waive
+from ..pair import WeightTarget, copies, waive
 from .plan import Match, MatchPlan
 
 
@@ -27,7 +27,8 @@ def write_map(plan: MatchPlan, path: Path, pair: str) -> Path:
     for match in plan.parameters:
         targets = weights.setdefault(_key(match), [])
         targets.append([match.name("keras"), match.layout.name])
-    listed = {key: targets[0] if len(targets) == 1 else targets for key, targets in weights.items()}
+    listed: dict[str, Any] = {key: targets[0] if len(targets) == 1 else targets for key, targets in weights.items()}
+    listed |= {key: {"copies": [there for there, _ in weights[key]]} for key in plan.copies if key in weights}
     listed |= {path: {"waive": reason} for path, reason in plan.waived.items()}
     try:
         path.write_text(json.dumps({"pair": pair, "weights": listed}, indent=1) + "\n")
@@ -72,7 +73,8 @@ def _target(target: Any) -> WeightTarget:
     if isinstance(target, str):
         return target
     if isinstance(target, Mapping):
-        return waive(cast(Mapping[str, str], target)["waive"])
+        named = cast(Mapping[str, Any], target)
+        return copies(*named["copies"]) if "copies" in named else waive(named["waive"])
     listed = cast(list[Any], target)
     return [_pair_of(t) for t in listed] if isinstance(listed[0], list) else _pair_of(listed)
 
