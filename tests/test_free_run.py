@@ -29,7 +29,7 @@ def test_a_small_pair_stays_inside_its_envelope_for_200_steps(make: Any) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", named_pairs())
+@pytest.mark.parametrize("name", [name for name in named_pairs() if load_pair(name).expect is None])
 def test_every_pair_stays_inside_its_envelope(name: str) -> None:
     """A few steps of each; `scripts/bench_free_run.py` takes 200."""
     assert_stays_inside(load_pair(name), 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,21 @@ VARIANTS = [
     for name in named_pairs()
     for attribute in pairs_in(models_folder() / name / "pair.py")
 ]
+OTHERWISE = {
+    "rnn_cell_unrolled/pair.py:GATE_ORDER": "the map states the wrong order on purpose",
+    "rnn_cell_unrolled/pair.py:RESET_BEFORE": "the map waives the bias that one side lacks",
+    "transferred_weights": "declared copies are known from the map alone",
+}
+"""What cannot be, or is not yet, matched as the map says, and why."""
+
+
+def specs(every: list[str]) -> list[Any]:
+    marked: list[Any] = []
+    for spec in every:
+        name = spec.partition("models/")[2] or spec
+        why = OTHERWISE.get(name)
+        marked.append(pytest.param(spec, id=name, marks=[pytest.mark.xfail(reason=why)] if why else []))
+    return marked
 
 
 def names(plan: MatchPlan) -> set[tuple[str, str, str]]:
@@ -24,7 +40,7 @@ def names(plan: MatchPlan) -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", VARIANTS, ids=lambda spec: spec.partition("models/")[2])
+@pytest.mark.parametrize("spec", specs(VARIANTS))
 def test_a_pair_is_matched_without_its_map_as_its_map_says(spec):
     made = load_pair(spec)
     plan, by_map = match(replace(made, weight_map=None)), match(made)
@@ -34,7 +50,7 @@ def test_a_pair_is_matched_without_its_map_as_its_map_says(spec):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", named_pairs())
+@pytest.mark.parametrize("name", specs(named_pairs()))
 def test_a_pair_passes_without_its_map(name):
     made = replace(load_pair(name), weight_map=None)
     result = xcheck.check(made, steps=1, free_steps=0, precision=("float64",), phases=CHEAP)

@@ -18,5 +18,7 @@ def test_the_implicit_gradient_is_that_of_the_whole_search(checked, variant, ste
 def test_the_last_steps_alone_have_another_gradient_and_the_same_outputs(checked, variant):
     result = checked(f"{NAME}:{variant}", steps=1)
     assert result.expectation["held"], result.report()
-    wrong = {c.name for c in result.checks if c.phase == "gradient" and c.verdict == "DIFFERENT"}
+    wrong = {
+        c.name for c in result.checks if c.phase == "gradient" and c.verdict == "DIFFERENT" and " via " not in c.name
+    }
     assert wrong == {"injection.weight", "injection.bias", "block.state.weight"}  # the head comes after the fixed point
