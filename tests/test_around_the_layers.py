@@ -246,7 +246,7 @@ def test_a_parameter_that_only_the_optimizer_leaves_out() -> None:
         return torch.optim.SGD(list(parameters)[2:], lr=0.1)
 
     result = run(mlp(torch={"optimizer": optimizer}))
-    assert_parts_in(result, "inventory")  # where it is known before a step is made
+    assert_parts_in(result, "inventory", None)  # where it is known before a step is made
     wrong = {c.name for c in result.checks if c.phase == "update" and c.verdict == "DIFFERENT"}
     assert wrong == {"0.weight", "0.bias"}
 
