@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,9 @@ class Copy:
     def how(self) -> str:
         """In words."""
         return "the same" if self.axes is None else "transposed" if self.axes == (1, 0) else f"axes {self.axes}"
+
+
+_COUNTS = re.compile(r"_+\d+(?=[_/:]|$)")
 
 
 def relation(left: Array, right: Array) -> Axes | str | None:
@@ -144,9 +148,11 @@ def planned_ones(weights: Sequence[Weight], exports: Sequence[Mapping[str, Any]]
     Raises:
         MatchError: the run has exported nothing, or nothing of it is in this file.
     """
-    storages = [storage for export in exports for storage in export["storages"]]
-    names = {name for storage in storages for name in storage["names"]}
     by_name = {weight.name: weight for weight in weights}
+    given = [list(storage["names"]) for export in exports for storage in export["storages"]]
+    called = _called(by_name, {name for held in given for name in held})
+    storages = [[called.get(name, name) for name in held] for held in given]
+    names = {name for held in storages for name in held}
     if not names & by_name.keys():
         raise MatchError(
             "This plan says nothing of this file.",
@@ -157,13 +163,33 @@ def planned_ones(weights: Sequence[Weight], exports: Sequence[Mapping[str, Any]]
         )
     found: list[Copy] = []
     done: set[str] = set()
-    for storage in storages:
-        anchor = next((by_name[name] for name in storage["names"] if name in by_name), None)
-        if anchor is None or len(storage["names"]) < 2 or anchor.name in done:
+    for held in storages:
+        anchor = next((by_name[name] for name in held if name in by_name), None)
+        if anchor is None or len(held) < 2 or anchor.name in done:
             continue
-        others = names - set(storage["names"])
+        others = names - set(held)
         group = [w for w in weights if w.name not in others and w.value.size == anchor.value.size]
         group = [w for w in group if relation(anchor.value, w.value) is not None]
         found += _merged(group)
         done |= {w.name for w in group}
     return found
+
+
+def _called(here: Iterable[str], planned: Iterable[str]) -> dict[str, str]:
+    """Name in the plan -> name in the file, where they differ in nothing but counts.
+
+    Keras numbers its layers, and TensorFlow its operations, by how many a process has made before: "functional_1/..."
+    of the run is "functional_7/..." of the export of somebody who made other models first. A name is translated only
+    where it is the only one of its kind, in the plan and in the file.
+    """
+    by_kind: tuple[dict[str, set[str]], dict[str, set[str]]] = ({}, {})
+    for names, found in zip((here, planned), by_kind, strict=True):
+        for name in names:
+            found.setdefault(_COUNTS.sub("", name), set()).add(name)
+    in_file, in_plan = by_kind
+    return {
+        planned_name: name
+        for kind, (planned_name, *more) in in_plan.items()
+        for name in in_file.get(kind, ())
+        if not more and len(in_file[kind]) == 1
+    }
