@@ -113,7 +113,7 @@ def check(
                 numeric(findings, sides, plan)
             if "trajectory" in findings.phases and free_steps != 0:
                 if any(cause.id == "float32_constant" for cause in findings.causes):
-                    findings.notes.append("no free run was made: numbers of float32 part the sides in every step of it")
+                    findings.checks.append(_no_free_run())
                 else:
                     trajectory(findings, sides, plan, free_steps)
             if "modes" in findings.phases:
@@ -340,6 +340,14 @@ def _unmapped(name: str, step: int) -> Check:
             "model on parts of it within the step"
         )
     return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
+
+
+def _no_free_run() -> Check:
+    detail = (
+        "not made: numbers that float32 has rounded part the sides in every step of it; make them in the float type "
+        "of the model, or leave the free run out with --free-steps 0"
+    )
+    return Check("trajectory", "float64", None, "free run", None, None, Verdict.INCONCLUSIVE, detail=detail)
 
 
 def _unrepeatable(side: SideName, step: int) -> Check:
