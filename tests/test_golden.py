@@ -192,3 +192,16 @@ def test_what_cannot_be_recorded_is_refused():
         xcheck.record(linear_pair(), steps=0)
     with pytest.raises(UserCodeError, match="torch prepare raised ZeroDivisionError"):
         xcheck.record(linear_pair(torch={"prepare": lambda _: 1 / 0}))
+
+
+@pytest.mark.parametrize("phase", ["trajectory", "modes", "persistence", "export"])
+def test_a_phase_that_a_recording_has_nothing_of_is_refused_and_not_passed_over(tmp_path, phase):
+    trace = recorded(tmp_path, steps=1)
+    with pytest.raises(PairError, match=f"cannot be verified in the phase '{phase}'"):
+        xcheck.verify(linear_pair(), trace, phases=("forward", phase))
+
+
+def test_all_phases_of_a_recording_are_those_that_it_has(tmp_path):
+    result = xcheck.verify(linear_pair(), recorded(tmp_path, steps=1), phases=("all",))
+    assert result.verdict == "EQUIVALENT"
+    assert {c.phase for c in result.checks} <= set(SEMANTIC)

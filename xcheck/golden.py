@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from .check import AVAILABLE, ON_REQUEST, Reference, begin, pipeline, validate
+from .check import AVAILABLE, EVERY, ON_REQUEST, Reference, begin, pipeline, validate
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
-from .errors import BatchError, FileError
+from .errors import BatchError, FileError, PairError
 from .inventory import Entry, Holdings, Inventory
 from .lockstep import ReferenceStep, batches_of, reference_steps
 from .matching import other_side
@@ -75,13 +75,21 @@ def verify(
         device, keras_backend, phases, progress: as for `check`.
 
     Raises:
-        BadInput: the trace is of another pair, or the pair's batches are not those of the trace.
+        BadInput: the trace is of another pair, or the pair's batches are not those of the trace; or a phase is asked
+            for that a recording has nothing of.
     """
     header = trace.header
     lacking = sorted(_HEADER - set(header))
     if lacking or not trace.steps:
         raise FileError("This trace is damaged.", cause=f"its header lacks {', '.join(lacking) or 'every step'}")
-    phases = SEMANTIC if phases is None else phases
+    phases = SEMANTIC if phases is None or EVERY in phases else phases
+    beyond = [phase for phase in phases if phase in AVAILABLE and phase not in SEMANTIC]
+    if beyond:
+        raise PairError(
+            f"A recording cannot be verified in the phase {beyond[0]!r}.",
+            numbers=f"it has: {', '.join(SEMANTIC)}",
+            todo="where both frameworks are installed: xcheck run PAIR --phases ...",
+        )
     findings = begin(pair, int(header["seed"]), len(trace.steps), phases)
     findings.notes.append("verified against a recording: neither float32 nor a free run is part of it")
     findings.environment[pair.reference] = {"recorded": True, **header["environment"].get(pair.reference, {})}
