@@ -71,7 +71,7 @@ def pair(
     expect = {
         "neighbours": None,
         "alternating": xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward"),
-        "none": xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory"),
+        "none": xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory", "tie_missing"),
     }
     return xcheck.Pair(
         name="albert" + {"neighbours": "", "alternating": "_alternating", "none": "_cloned"}[keras_sharing],

@@ -77,7 +77,7 @@ def pair(
         weight_map=weight_map,
         ties=[["embedding.weight", "head.weight"]] if tied else [],
         also=("persistence", "export"),
-        expect=xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward") if wrong else None,
+        expect=xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward", "constant_factor") if wrong else None,
     )
 
 

@@ -71,7 +71,8 @@ def pair(
     }
     expect = None
     if keras_concatenated or keras_convention == "keras":
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward")
+        cause = None if keras_concatenated else "epsilon"
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward", cause)
     elif keras_convention != "pytorch" or keras_functional:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "state")
     variant = {"pytorch": "", "keras": "_keras_defaults"}.get(keras_convention, f"_{keras_convention}")

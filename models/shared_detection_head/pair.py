@@ -121,7 +121,7 @@ def pair(
 
     expect = None
     if keras_head_per_level:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory", "tie_missing")
     elif keras_channels_first:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward")
     variant = "_head_per_level" * keras_head_per_level + "_channels_first" * keras_channels_first

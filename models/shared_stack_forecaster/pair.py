@@ -49,7 +49,7 @@ def pair(
     if torch_listed:
         expect = xcheck.Expectation(xcheck.Verdict.INCONCLUSIVE)
     elif keras_cloned:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory", "tie_missing")
     return xcheck.Pair(
         name="shared_stack_forecaster" + "_listed" * torch_listed + "_cloned" * keras_cloned,
         torch=xcheck.TorchSide(build_torch, loss=torch_loss, optimizer=torch_optimizer),

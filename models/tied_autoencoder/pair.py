@@ -46,7 +46,7 @@ def pair(
         weight_map[f"layers.{i}.reverse_bias"] = f"{decoder}/reverse_bias"
     expect = {
         "reversed": None,
-        "untransposed": xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward"),
+        "untransposed": xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward", "transposed_kernel"),
         "borrowed": xcheck.Expectation(xcheck.Verdict.DIFFERENT, "persistence", "tie_lost_on_save"),
     }
     return xcheck.Pair(

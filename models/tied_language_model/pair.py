@@ -34,9 +34,9 @@ def pair(
 
     expect = None
     if not keras_tied:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory", "tie_missing")
     elif keras_scaled:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward", "constant_factor")
     return xcheck.Pair(
         name="tied_language_model" + "_untied" * (not keras_tied) + "_scaled" * keras_scaled,
         torch=xcheck.TorchSide(build_torch, loss=torch_loss, optimizer=torch_optimizer),
