@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure how well the verdicts are calibrated: no false alarm on equal pairs, and how small a fault is still seen.
 
-    scripts/bench_calibration.py             some 550 runs of equal pairs, then the sensitivity of each setting
+    .venv/bin/python scripts/bench_calibration.py             some 550 runs of equal pairs, then the sensitivity of each setting
     scripts/bench_calibration.py --quick     some 80 runs, coarse sensitivity
     scripts/bench_calibration.py --slow      four times as many runs, four times as many of them compiled
     scripts/bench_calibration.py --write     also write docs/calibration.md
@@ -811,7 +811,7 @@ often two setups that are equal are called anything but EQUIVALENT, and how smal
 called DIFFERENT. No tolerance was tuned to it.
 
 ```text
-scripts/bench_calibration.py --write
+.venv/bin/python scripts/bench_calibration.py --write
 ```
 
 {summary(rows)}.
