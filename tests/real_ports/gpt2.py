@@ -4,11 +4,15 @@ import numpy as np
 
 import xcheck
 
+NAMES = {"token_ids": "input_ids", "padding_mask": "attention_mask"}
+
 
 def build_torch():
     from transformers import GPT2Config, GPT2Model
 
-    return GPT2Model(GPT2Config(vocab_size=97, n_positions=16, n_embd=24, n_layer=3, n_head=4))
+    return GPT2Model(
+        GPT2Config(vocab_size=97, n_positions=16, n_embd=24, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0)
+    )
 
 
 def build_keras():
@@ -20,16 +24,11 @@ def build_keras():
 def batches(seed):
     rng = np.random.default_rng(seed)
     while True:
-        yield xcheck.Batch({"token_ids": rng.integers(0, 97, (2, 9)), "padding_mask": np.ones((2, 9), np.int64)})
+        yield xcheck.Batch({"token_ids": rng.integers(0, 97, (2, 9)), "padding_mask": np.ones((2, 9), int)})
 
 
-PAIR = xcheck.Pair(
-    "gpt2",
-    xcheck.TorchSide(
-        build_torch,
-        prepare=lambda b: ({"input_ids": b.inputs["token_ids"], "attention_mask": b.inputs["padding_mask"]}, None),
-        outputs=lambda raw: raw.last_hidden_state,
-    ),
-    xcheck.KerasSide(build_keras),
-    batches,
-)
+TORCH = {
+    "prepare": lambda b: ({NAMES[n]: a for n, a in b.inputs.items()}, None),
+    "outputs": lambda raw: raw.last_hidden_state,
+}
+PAIR = xcheck.Pair("gpt2", xcheck.TorchSide(build_torch, **TORCH), xcheck.KerasSide(build_keras), batches)

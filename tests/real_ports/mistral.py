@@ -1,36 +1,32 @@
-"""Mistral: keras_hub against transformers, small and random."""
+"""Mistral: keras_hub against transformers, small and random; with the head, which the backbone of keras_hub holds."""
 
 import numpy as np
 
 import xcheck
 
+NAMES = {"token_ids": "input_ids", "padding_mask": "attention_mask"}
+SIZES = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4}
+
 
 def build_torch():
-    from transformers import MistralConfig, MistralModel
+    from transformers import MistralConfig, MistralForCausalLM
 
-    sizes = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4}
-    return MistralModel(MistralConfig(vocab_size=97, num_key_value_heads=2, sliding_window=5, **sizes))
+    return MistralForCausalLM(MistralConfig(vocab_size=97, num_key_value_heads=2, sliding_window=5, **SIZES))
 
 
 def build_keras():
-    from keras_hub.models import MistralBackbone
+    import keras
+    import keras_hub
 
-    return MistralBackbone(97, 3, 4, 24, 40, 2, sliding_window=5)
+    body = keras_hub.models.MistralBackbone(97, 3, 4, 24, 40, 2, sliding_window=5)
+    return keras.Model(body.inputs, body.token_embedding(body.output, reverse=True))
 
 
-def batches(seed):
+def batches(seed, shape=(2, 9)):
     rng = np.random.default_rng(seed)
     while True:
-        yield xcheck.Batch({"token_ids": rng.integers(0, 97, (2, 9)), "padding_mask": np.ones((2, 9), np.int64)})
+        yield xcheck.Batch({"token_ids": rng.integers(0, 97, shape), "padding_mask": np.ones(shape, int)})
 
 
-PAIR = xcheck.Pair(
-    "mistral",
-    xcheck.TorchSide(
-        build_torch,
-        prepare=lambda b: ({"input_ids": b.inputs["token_ids"], "attention_mask": b.inputs["padding_mask"]}, None),
-        outputs=lambda raw: raw.last_hidden_state,
-    ),
-    xcheck.KerasSide(build_keras),
-    batches,
-)
+TORCH = {"prepare": lambda b: ({NAMES[n]: a for n, a in b.inputs.items()}, None), "outputs": lambda raw: raw.logits}
+PAIR = xcheck.Pair("mistral", xcheck.TorchSide(build_torch, **TORCH), xcheck.KerasSide(build_keras), batches)

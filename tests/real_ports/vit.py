@@ -4,12 +4,13 @@ import numpy as np
 
 import xcheck
 
+SIZES = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+
 
 def build_torch():
     from transformers import ViTConfig, ViTModel
 
-    sizes = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
-    return ViTModel(ViTConfig(image_size=16, patch_size=4, **sizes), add_pooling_layer=False)
+    return ViTModel(ViTConfig(image_size=16, patch_size=4, **SIZES), add_pooling_layer=False)
 
 
 def build_keras():
@@ -24,13 +25,5 @@ def batches(seed):
         yield xcheck.Batch(rng.standard_normal((2, 16, 16, 3)))
 
 
-PAIR = xcheck.Pair(
-    "vit",
-    xcheck.TorchSide(
-        build_torch,
-        prepare=lambda b: (b.inputs.transpose(0, 3, 1, 2), None),
-        outputs=lambda raw: raw.last_hidden_state,
-    ),
-    xcheck.KerasSide(build_keras),
-    batches,
-)
+TORCH = {"prepare": lambda b: (b.inputs.transpose(0, 3, 1, 2), None), "outputs": lambda raw: raw.last_hidden_state}
+PAIR = xcheck.Pair("vit", xcheck.TorchSide(build_torch, **TORCH), xcheck.KerasSide(build_keras), batches)
