@@ -49,7 +49,7 @@ FLOORS = (
     ("pair", "matching", "ties", "splits", "compare", "judge", "align", "reload", "causes"),
     ("sides",),
     ("lockstep", "probing", "saving", "phases", "export", "locate"),
-    ("findings", "choose", "match", "persistence", "explain", "check", "golden", "importing"),
+    ("findings", "choose", "match", "persistence", "exporting", "explain", "check", "golden", "importing"),
     ("loading", "scaffold", "sweep", "report", "cli", "cli_match", "cli_onnx", "pytest_plugin", "__main__", "__init__"),
 )
 """Bottom first. A module may import from its own floor and from those below."""

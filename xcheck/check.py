@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from . import phases as phase
 from .causes.dtype import float32_constants
@@ -16,9 +14,7 @@ from .choose import Device, Progress, Sides, choose_backend, choose_device, sile
 from .distributions import Distribution
 from .errors import PairError
 from .explain import explain
-from .export.explain import explained
-from .export.run import exported
-from .export.summary import duplicated, export_notes, tables
+from .exporting import export
 from .findings import Findings
 from .inventory import Holdings, Inventory
 from .lockstep import (
@@ -267,27 +263,6 @@ def _modes(findings: Findings, sides: Sides, precision: str) -> None:
             batches = batches_of(findings.pair, findings.seed, min(MODE_STEPS, findings.steps))
             for step, found in in_modes(runner, batches, seed=findings.seed, truth=truth):
                 findings.checks += phase.mode_checks(side, step, found, precision)
-
-
-def export(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
-    """Both sides written to ONNX, in float32 and from one state, and every file against its model."""
-    sides.progress("exporting both sides")
-    batch = next(batches_of(findings.pair, findings.seed, 1))
-    with (
-        sides.open(plan.reference) as truth,
-        sides.open(plan.reference, "float32") as own,
-        sides.open(plan.follower, "float32") as other,
-        tempfile.TemporaryDirectory() as folder,
-        findings.timed("export"),
-    ):
-        found = exported(truth, own, other, plan, batch, Path(folder), findings.seed)
-        checks = phase.export_checks(found, plan.reference)
-        findings.checks += checks
-        if any(c.verdict in (Verdict.DIFFERENT, Verdict.NUMERIC) for c in checks):
-            findings.causes += explained(found, {own.side: own, other.side: other})
-        findings.exports += tables(found)
-        findings.ties = duplicated(findings.ties, found)
-        findings.notes += export_notes(found)
 
 
 def _match(findings: Findings, reference: Reference, follower: Runner) -> MatchPlan:

@@ -124,6 +124,8 @@ def test_a_transposed_copy_is_counted_in_bytes_and_is_no_failure():
     assert result.verdict == "EQUIVALENT", result.report()
     told = found(result, "by hand: linear.weight").detail
     assert told == "2 copies, 24 bytes wasted: linear.weight (identity), again (transpose)"
+    assert found(result, "torch: tie of linear.weight after by hand").detail == told
+    assert found(result, "keras: tie of dense/kernel after by hand").detail == "stored once: dense/kernel (identity)"
     assert [t.status for t in result.ties if len(t.torch) > 1] == ["duplicated"]
     assert result.exports[0]["wasted_bytes"] == 24
     assert [n for n in result.notes if "stores linear.weight more than once, 24 bytes" in n and "xcheck retie" in n]
@@ -196,6 +198,21 @@ def test_a_missing_package_is_inconclusive(monkeypatch):
     result = run()
     assert result.verdict == "INCONCLUSIVE"
     assert "onnxruntime is not installed" in found(result, "by hand").detail
+
+
+def test_a_large_model_takes_one_route_that_works_and_skips_the_slow_evaluator(monkeypatch):
+    from xcheck.export import run as module
+
+    monkeypatch.setattr(module, "SMALL", 5)
+    pair = fakes.linear_pair(
+        torch={"exports": {"broken": truncated, "usual": onnx_files.writes(), "other": onnx_files.writes()}},
+        keras={"exports": {"usual": onnx_files.writes()}},
+    )
+    result = xcheck.check(pair, steps=1, free_steps=0, phases=PHASES)
+    assert [(e["side"], e["route"]) for e in result.exports] == [("torch", "usual"), ("keras", "usual")]
+    assert any(n.startswith("torch other was not tried: ") for n in result.notes)
+    assert any(n.startswith("torch usual is too large for onnx.reference") for n in result.notes)
+    assert not [c for c in result.checks if "onnx.reference" in c.name]
 
 
 EQUAL = "EQUIVALENT"

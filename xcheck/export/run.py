@@ -27,7 +27,8 @@ PLAIN, OPTIMIZED, STANDARD = "onnxruntime", "onnxruntime, optimized", "onnx.refe
 """What runs a file: node by node, rewritten, and the evaluator of the standard."""
 
 SMALL = 2_000_000
-"""Weights of a model up to which the evaluator of the standard, which is plain NumPy, is always asked."""
+"""Weights of a model up to which the evaluator of the standard, which is plain NumPy, is asked, and every route is
+taken: tf2onnx needs some hundred bytes of memory per byte of weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,13 @@ class Exports:
         natives: per batch size, the full one first.
         files: of both sides, the usual route of each side first.
         terms: n of the noise model.
+        skipped: routes that were not taken, since the model is large and the usual one works.
     """
 
     natives: tuple[Native, ...]
     files: tuple[Export, ...]
     terms: int
+    skipped: tuple[str, ...] = ()
 
 
 def exported(
@@ -111,16 +114,21 @@ def exported(
     truth.write(State(state.parameters, state.buffers))
     other.write(plan.for_follower(state, slots=False))
     batch = _in_float32(batch)
-    smaller = _resized(batch)
+    smaller = resized(batch)
     natives = tuple(_natively(truth, own, other, plan, given, seed) for given in (batch, smaller))
     files: list[Export] = []
+    skipped: list[str] = []
+    large = sum(array.size for array in state.values().values()) > SMALL
     for runner in (own, other):
         exporter = runner.exporter()
         for number, route in enumerate(exporter.routes()):
+            if large and any(f.side == runner.side and f.problem is None for f in files):
+                skipped.append(f"{runner.side} {route}")
+                continue
             path = folder / f"{runner.side}_{number}.onnx"
             files.append(_one_file(runner, exporter, route, path, batch, smaller))
     sizes = [a.size for a in (*state.values().values(), *natives[0].truth.values())]
-    return Exports(natives, tuple(files), max([batch.terms(), *sizes]))
+    return Exports(natives, tuple(files), max([batch.terms(), *sizes]), tuple(skipped))
 
 
 def _natively(truth: Runner, own: Runner, other: Runner, plan: MatchPlan, batch: Batch, seed: int) -> Native:
@@ -208,7 +216,7 @@ def _in_float32(batch: Batch) -> Batch:
     return _each(batch, lambda a: a.astype(np.float32).astype(a.dtype) if a.dtype.kind == "f" else a)
 
 
-def _resized(batch: Batch) -> Batch:
+def resized(batch: Batch) -> Batch:
     """The batch with one example less, or twice the one that it has."""
     if batch.size > 1:
         return _each(batch, lambda a: a[:-1])

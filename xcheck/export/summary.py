@@ -38,7 +38,8 @@ def duplicated(ties: Sequence[Tie], found: Exports) -> tuple[Tie, ...]:
 
 def export_notes(found: Exports) -> list[str]:
     """What a reader should know though it changes no verdict."""
-    return [note for file in found.files for note in _notes(file)]
+    skipped = [f"{who} was not tried: the model is large, and the usual route works" for who in found.skipped]
+    return [note for file in found.files for note in _notes(file)] + skipped
 
 
 def _notes(file: Export) -> Iterator[str]:

@@ -13,21 +13,23 @@ from dataclasses import replace
 
 from ..compare import masked, measurable, rms
 from ..export.run import OPTIMIZED, PLAIN, STANDARD, Export, Exports, Native
+from ..export.structure import Tied
 from ..judge import Frame, Item, compare_items
 from ..matching import SideName, other_side
-from ..result import Check, Verdict
+from ..result import Check, Tie, Verdict
 from ..tolerance import epsilon
 from ..trace import Array, Arrays
 
 PRECISION = "float32"
 
 
-def export_checks(found: Exports, reference: SideName) -> list[Check]:
+def export_checks(found: Exports, reference: SideName, ties: Sequence[Tie] = ()) -> list[Check]:
     """Every file against the model it was written from, file against file, and model against model.
 
     Args:
         found: by `export.run.exported`.
         reference: side of the pair.
+        ties: groups that are one storage on a side.
     """
     checks: list[Check] = []
     for side in (reference, other_side(reference)):
@@ -36,6 +38,7 @@ def export_checks(found: Exports, reference: SideName) -> list[Check]:
             checks.append(_said(side, "export", Verdict.INCONCLUSIVE, "this side has no way to be exported"))
         for file in files:
             checks += file_checks(file)
+            checks += _tie_checks(file, [tie.torch if side == "torch" else tie.keras for tie in ties])
             if file.problem is None:
                 checks += output_checks(found, file)
                 checks.append(_free_batch(found, file))
@@ -69,11 +72,25 @@ def _weight_checks(file: Export) -> Iterator[Check]:
         elif not at.holders:
             told = "no constant has its values: folded into others, or not used by the outputs"
         else:
-            held = wasted[at.path]
-            held_in = ", ".join(f"{name} ({how})" for name, how in zip(held.names, held.layouts, strict=True))
-            copies = f"{len(held.names)} copies, {held.wasted} bytes wasted: " if held.wasted else ""
-            told = f"{copies}{held_in}"
+            told = _held(wasted[at.path])
         yield _said(file.side, f"{file.route}: {at.path}", verdict, told, at.path)
+
+
+def _held(storage: Tied) -> str:
+    held_in = ", ".join(f"{name} ({how})" for name, how in zip(storage.names, storage.layouts, strict=True))
+    copies = f"{len(storage.names)} copies, {storage.wasted} bytes wasted: " if storage.wasted else ""
+    return f"{copies}{held_in}"
+
+
+def _tie_checks(file: Export, groups: Sequence[Sequence[str]]) -> Iterator[Check]:
+    """What became of each tie; a copy wastes space and computes the same, so it is told and no failure."""
+    for group in groups:
+        storage = next((s for s in file.storages if set(group) & set(s.paths)), None)
+        if file.problem is None:
+            once = "stored once: " if storage and not storage.wasted else ""
+            told = f"{once}{_held(storage)}" if storage else "not stored as it is"
+            name = f"{file.side}: tie of {group[0]} after {file.route}"
+            yield _said(file.side, name, Verdict.EQUIVALENT, told, " = ".join(group))
 
 
 def output_checks(found: Exports, file: Export) -> list[Check]:
