@@ -95,7 +95,7 @@ def _write_proven(model: Path, out: Path, opened: object, copies: list[Copy], in
         _print(copies, "now reads")
         print()
     saved = sum(copy.nbytes for copy in copies)
-    print(f"{len(copies)} copies gone, {saved} bytes saved: {out} has {after}")
+    print(f"copies gone: {len(copies)}, bytes saved: {saved}; {out} has {after}")
     print(
         f"outputs bit-equal in onnxruntime, optimizations and prepacking off: {proof.outputs} of {proof.outputs} "
         f"on {proof.runs} {'random ' if inputs is None else ''}inputs"

@@ -60,7 +60,7 @@ def structure(model: Any, held: Sequence[Weight]) -> Structure:
     """
     operators = Counter(node.op_type for node in nodes(model) if node.op_type != "Constant")
     return Structure(
-        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        producer=f"{model.producer_name} {model.producer_version}".removesuffix(" None").strip(),
         opset=opsets(model),
         operators=dict(sorted(operators.items())),
         weights=len(held),

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from ..result import Check, Divergence, Result, Tie, Verdict
 from . import views
+from .exports import Rows, export_table
 from .words import cut, index, many_lines, number, one_line, ratio, rows, times, two_values
 
 STYLES = {
@@ -121,6 +122,9 @@ def _sections(result: Result, width: int, verbose: bool) -> Iterable[tuple[str, 
     if ties:
         saved = [(side, _prose(f"saved and loaded: {said}")) for side, said in views.saved_ties(result)]
         yield "Tie groups", Group(_ties(ties), Text(), _fields(saved)) if saved else _ties(ties)
+    files = export_table(result, operators=verbose)
+    if files:
+        yield "Exports", _exports(files)
     if verbose and result.environment:
         yield "Environment", _fields([(name, _prose(text)) for name, text in rows(result.environment)])
     if verbose and result.timings:
@@ -226,9 +230,18 @@ def _ties(ties: list[Tie]) -> RenderableType:
     table.add_column("torch", ratio=1)
     table.add_column("keras", ratio=1)
     for tie in ties:
-        style = "green" if tie.status == "same" else "bold red"
+        style = {"same": "green", "duplicated": "yellow"}.get(tie.status, "bold red")
         sides = [Group(*(_path(path) for path in side or (None,))) for side in (tie.torch, tie.keras)]
         table.add_row(Text(one_line(tie.status.replace("_", " ")), style), *sides)
+    return table
+
+
+def _exports(rows: Rows) -> RenderableType:
+    table = _table("")
+    for header in rows[0][1:]:
+        table.add_column(header, ratio=1, overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
     return table
 
 

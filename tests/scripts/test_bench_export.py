@@ -1,0 +1,45 @@
+"""The bench of the exports: every row is measured, and it exits with 1 where a file is not retied."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def bench() -> Any:
+    spec = importlib.util.spec_from_file_location("bench_export", Path("scripts/bench_export.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench_export"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_default_is_twenty_million_parameters(bench: Any) -> None:
+    sizes = bench.settings(20.0)
+    assert abs(sizes["vocabulary"] * sizes["width"] + 8 * sizes["width"] ** 2 - 20e6) < sizes["width"]
+
+
+@pytest.mark.slow
+def test_every_file_is_exported_checked_and_retied(bench: Any, capsys: Any) -> None:
+    assert bench.main(["--parameters", "0.05"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "EQUIVALENT" in told
+    for row in ("export, torch.onnx.export", "export, Model.export", "retie, tf2onnx"):
+        assert row in told
+    assert told.count("outputs bit-equal: True") == 3
+
+
+def test_a_row_that_does_not_hold_is_exit_code_1(bench: Any, monkeypatch: Any, capsys: Any) -> None:
+    row = {"seconds": 1.0, "peak": 2.0, "before": 1.0, "told": "DIFFERENT"}
+    monkeypatch.setattr(bench, "rows", lambda *_: [("check", {**row, "held": False})])
+    assert bench.main(["--parameters", "0.05"]) == 1
+    monkeypatch.setattr(bench, "rows", lambda *_: [("check", row)])
+    assert bench.main(["--parameters", "0.05"]) == 0
+    assert "DIFFERENT" in capsys.readouterr().out
