@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from ..result import Cause, Check, Result, Verdict
 from . import views
 from .curve import Curve, curves
-from .exports import export_table
+from .exports import export_table, exported_ties
 from .words import NONE, count, index, many_lines, number, one_line, ratio, rows, severity, two_values
 
 MOST = 2000
@@ -124,6 +124,7 @@ class ResultView:
     passing_more: int
     ties: list[tuple[str, tuple[str, ...], tuple[str, ...]]]
     saved_ties: list[tuple[str, str]]
+    exported_ties: list[tuple[str, str]]
     exports: list[tuple[str, ...]]
     coverage: list[tuple[str, str]]
     notes: list[str]
@@ -199,6 +200,7 @@ def result_view(result: Result, anchor: str) -> ResultView:
             for t in views.shown_ties(result)
         ],
         saved_ties=views.saved_ties(result),
+        exported_ties=exported_ties(result),
         exports=export_table(result, operators=True),
         coverage=views.coverage(result),
         notes=[one_line(note) for note in result.notes],

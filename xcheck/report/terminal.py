@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ..result import Check, Divergence, Result, Tie, Verdict
 from . import views
-from .exports import Rows, export_table
+from .exports import Rows, export_table, exported_ties
 from .words import cut, index, many_lines, number, one_line, ratio, rows, times, two_values
 
 STYLES = {
@@ -121,6 +121,7 @@ def _sections(result: Result, width: int, verbose: bool) -> Iterable[tuple[str, 
     ties = views.shown_ties(result)
     if ties:
         saved = [(side, _prose(f"saved and loaded: {said}")) for side, said in views.saved_ties(result)]
+        saved += [(side, _prose(f"exported: stored {said}")) for side, said in exported_ties(result)]
         yield "Tie groups", Group(_ties(ties), Text(), _fields(saved)) if saved else _ties(ties)
     files = export_table(result, operators=verbose)
     if files:
