@@ -1,11 +1,13 @@
 #!/usr/bin/env python
 """Measure how well the verdicts are calibrated: no false alarm on equal pairs, and how small a fault is still seen.
 
-    .venv/bin/python scripts/bench_calibration.py             some 550 runs of equal pairs, then the sensitivity of each setting
+    scripts/bench_calibration.py             some 550 runs of equal pairs, then the sensitivity of each setting
     scripts/bench_calibration.py --quick     some 80 runs, coarse sensitivity
     scripts/bench_calibration.py --slow      four times as many runs, four times as many of them compiled
     scripts/bench_calibration.py --write     also write docs/calibration.md
     scripts/bench_calibration.py --plant     add a pair that is wrong on purpose; must count alarms and exit 1
+
+Run it by .venv/bin/python.
 
 Exits with 1 if an equal pair is called anything but EQUIVALENT. TensorFlow takes its number of threads once, so each
 number of threads runs in a process of its own, which prints one line of JSON per run.
