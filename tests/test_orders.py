@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xcheck.orders import Order, closest, orders
+from xcheck.orders import ABOUT_AS_CLOSE, Order, as_close, closest, orders
 
 ARRAY = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
 
@@ -69,3 +69,21 @@ def test_many_axes_are_tried_in_the_usual_orders_only():
     assert order is not None
     assert order.axes == (0, 2, 3, 4, 5, 6, 7, 1)
     assert len(list(orders(deep.shape, deep.shape))) < 10
+
+
+def test_where_the_numbers_differ_the_usual_order_comes_before_the_closest():
+    other = np.random.default_rng(1).standard_normal((2, 3, 4, 5))
+    order = closest(ARRAY, other, ABOUT_AS_CLOSE)
+    assert order is not None
+    assert order.axes == (0, 1, 2, 3)
+    moved = closest(ARRAY, ARRAY.transpose(0, 2, 3, 1) * (1 + 1e-3), ABOUT_AS_CLOSE)
+    assert moved is not None
+    assert moved.axes == (0, 2, 3, 1)
+
+
+def test_an_axis_of_length_one_may_have_come_from_anywhere():
+    image = ARRAY[:, :1]
+    found = {order.axes for order in as_close(image, image.transpose(0, 2, 3, 1))}
+    assert found == {(0, 2, 3, 1)}
+    assert len(list(as_close(np.ones((2, 1, 1)), np.ones((2, 1, 1))))) == 2
+    assert not list(as_close(ARRAY, ARRAY.reshape(2, 60)))

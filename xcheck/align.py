@@ -82,6 +82,8 @@ def align(reference: Graph, follower: Graph, conditions: Mapping[Key, float], te
             there[key] = frozenset(close)
             for other in close:
                 back.setdefault(other, set()).add(key)
+    reference.know_constants(k for k, others in there.items() if others <= follower.constant)
+    follower.know_constants(k for k, others in back.items() if others <= reference.constant)
     return Alignment(reference, follower, there, {k: frozenset(v) for k, v in back.items()}, conditions, terms)
 
 
@@ -209,11 +211,13 @@ class Region:
         both: tensors that both sides have, as they are used, by the name of the call that they came out of.
         constants: likewise what depends on no input of the model.
         calls: the innermost calls, the last first.
+        made_of: name of a constant -> paths of the parameters that it was made of.
     """
 
     both: Mapping[str, Array]
     constants: Mapping[str, Array]
     calls: Calls
+    made_of: Mapping[str, tuple[str, ...]]
 
 
 def region(graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place, within: Call) -> Region:
@@ -228,6 +232,7 @@ def region(graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place, wit
     outer = {key: within.inputs[name] for name, key in graph.inputs[within.index].items()}
     both: dict[str, Array] = {}
     constants: dict[str, Array] = {}
+    made_of: dict[str, tuple[str, ...]] = {}
     calls: list[Call] = []
     waiting, seen = [place.key], {place.key}
     while waiting:
@@ -244,12 +249,14 @@ def region(graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place, wit
             made = graph.makers.get(need)
             name = made[0].name if made else "(the inputs)"
             if need in graph.constant or (not made and need not in shared):
-                constants[_free(name, constants)] = array
+                name = _free(name, constants)
+                constants[name] = array
+                made_of[name] = tuple(graph.parameters_of(need))
             elif need in shared or not made:
                 both[_free(name, both)] = array
             else:
                 waiting.append(need)
-    return Region(both, constants, tuple(calls))
+    return Region(both, constants, tuple(calls), made_of)
 
 
 def _free(name: str, taken: Mapping[str, Array]) -> str:

@@ -8,7 +8,7 @@ can be looked for on the other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -114,6 +114,24 @@ class Graph:
             if call.parent is not None and all(k in self.constant or self.values[k].still for k in keys):
                 made = (k for k in self.outputs[call.index].values() if k not in given)
                 self.constant |= {k for k in made if self.makers.get(k, [call])[0] is call}
+
+    def know_constants(self, keys: Iterable[Key]) -> None:
+        """Take values that nothing was seen to make for constants, as the other side makes them of its parameters."""
+        given = {key for call in self.wholes() for key in self.inputs[call.index].values()}
+        self.constant |= {key for key in keys if key not in self.makers and key not in given}
+
+    def parameters_of(self, key: Key) -> list[str]:
+        """Paths of the parameters that took part in making a value."""
+        found: dict[str, None] = {}
+        waiting, seen = [key], {key}
+        while waiting:
+            call = next(iter(self.makers.get(waiting.pop(), ())), None)
+            if call is not None:
+                found |= dict.fromkeys(call.parameters)
+                needs = [need for need in self.inputs[call.index].values() if need not in seen]
+                waiting += needs
+                seen |= {*needs}
+        return list(found)
 
     def wholes(self) -> Calls:
         """The calls that nothing else is called in: the model and the loss."""

@@ -19,8 +19,8 @@ from .causes.local import Local, Seen, role_of
 from .graph import Graph, Key
 from .judge import Frame, Item, compare_items
 from .lockstep import StepPair, perturbed, perturbed_batch
-from .matching import MatchPlan, SideName
-from .orders import Order, closest
+from .matching import MatchPlan, SideName, other_side
+from .orders import ABOUT_AS_CLOSE, Order, as_close, closest
 from .result import Check
 from .sides.base import Runner
 from .tolerance import TWINS
@@ -106,13 +106,12 @@ class Scene:
         sizes = [array.size for array in (*start.parameters.values(), *record.outputs.values())]
         self.terms = max([batch.terms(), *sizes])
 
-    @property
-    def partners(self) -> dict[str, frozenset[str]]:
-        """The reference's path of a parameter or buffer -> the follower's that are made from it."""
+    def partners(self, side: SideName) -> dict[str, frozenset[str]]:
+        """A side's path of a parameter or buffer -> the other side's that are made from it."""
         found: dict[str, frozenset[str]] = {}
         for match in self.plan.matches:
-            for path in match.piece(self.plan.reference).paths:
-                found[path] = found.get(path, frozenset()) | {*match.piece(self.plan.follower).paths}
+            for path in match.piece(side).paths:
+                found[path] = found.get(path, frozenset()) | {*match.piece(other_side(side)).paths}
         return found
 
     def aligned(self, swaps: Mapping[_Name, Arrays]) -> Alignment:
@@ -172,7 +171,7 @@ class _Tried:
 
 def _best(scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays]) -> _Tried | None:
     """The first suspect behind which what is made next agrees; if there is none, the one behind which most does."""
-    ranked = _once_each(alignment, suspects(alignment, *_ends(alignment), scene.partners))
+    ranked = _once_each(alignment, suspects(alignment, *_ends(alignment), scene.partners(scene.plan.reference)))
     best: _Tried | None = None
     for suspect in ranked[:TRIES]:
         tried = _try(scene, alignment, swaps, suspect)
@@ -257,9 +256,9 @@ def _order(alignment: Alignment, suspect: Suspect) -> Order | None:
         if not before.after and len(before.axes) == value.ndim:
             usual = Order(value.shape, other.shape, before.axes)
             permuted = tuple(value.shape[a] for a in before.axes)
-            if permuted == other.shape and _gap(usual, value, other) <= 2.0 * _gap(best, value, other):
+            if permuted == other.shape and _gap(usual, value, other) <= ABOUT_AS_CLOSE * _gap(best, value, other):
                 return usual
-    return best
+    return closest(value, other, ABOUT_AS_CLOSE)
 
 
 def _orders_before(alignment: Alignment, suspect: Suspect) -> Iterator[Order]:
@@ -272,6 +271,7 @@ def _orders_before(alignment: Alignment, suspect: Suspect) -> Iterator[Order]:
                     order = closest(array, there)
                     if order is not None:
                         yield order
+                        yield from as_close(array, there) if 1 in array.shape else ()
 
 
 def _shapes(graph: Graph, place: Place, key: Key) -> list[Array]:
@@ -338,7 +338,9 @@ def local_of(scene: Scene, parting: Parting) -> Local:
     }
     order = parting.order if plan.reference == "torch" else parting.order.inverse()
     error = math.inf if parting.check.error is None else parting.check.error
-    return Local(seen["torch"], seen["keras"], order, alignment.allowed(suspect.reference.key), error)
+    return Local(
+        seen["torch"], seen["keras"], order, alignment.allowed(suspect.reference.key), error, scene.partners("torch")
+    )
 
 
 def _seen(
@@ -351,9 +353,9 @@ def _seen(
     if idle:
         return Seen(side, call, owner, place.call, value, {place.call.name: value}, idle=True)
     within = region(graph, shared, place, call)
-    paths: dict[str, str] = {}
+    roles: dict[str, str] = {}
     for path in (*(p for c in within.calls for p in c.parameters), *owner.parameters, *call.parameters):
-        paths.setdefault(role_of(path), path)
+        roles.setdefault(role_of(path), path)
     first = next((key for key in graph.inputs[place.call.index].values() if key in place.base), None)
     return Seen(
         side=side,
@@ -363,8 +365,9 @@ def _seen(
         value=value,
         given=within.both,
         constants=within.constants,
+        made_of={name: {p: values[p] for p in paths if p in values} for name, paths in within.made_of.items()},
         calls=within.calls,
-        parameters={path: values[path] for path in paths.values() if path in values},
+        parameters={path: values[path] for path in roles.values() if path in values},
         within=tuple(c.kind for c in above),
         views=tuple(graph.views(first)) if first is not None else (),
     )

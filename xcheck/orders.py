@@ -96,12 +96,33 @@ def _permutations(shape: Shape) -> Iterator[tuple[int, ...]]:
         yield (*short, *axes) if short else axes
 
 
-def closest(array: Array, other: Array) -> Order | None:
+ABOUT_AS_CLOSE = 2.0
+"""How many times as far as the closest order a more usual one may be where the numbers differ: then no order fits, and
+which of them comes closest is chance."""
+
+
+def as_close(array: Array, other: Array) -> Iterator[Order]:
+    """Every permutation of the axes that does what the closest order does; several where an axis has length 1.
+
+    Args:
+        array, other: of as many axes.
+    """
+    if array.ndim != other.ndim or array.ndim > MOST_AXES or sorted(array.shape) != sorted(other.shape):
+        return
+    best = closest(array, other)
+    for axes in itertools.permutations(range(array.ndim)):
+        moved = array.transpose(axes)
+        if best is not None and moved.shape == other.shape and np.array_equal(moved, best.apply(array)):
+            yield Order(array.shape, other.shape, axes)
+
+
+def closest(array: Array, other: Array, slack: float = 1.0) -> Order | None:
     """The order in which `array` comes closest to `other`; of equally close ones the most usual.
 
     Args:
         array: of any shape.
         other: as large.
+        slack: how many times as far as the closest order a more usual one may be to be taken.
 
     Returns:
         The order from the shape of `array` to that of `other`; None if there is none.
@@ -110,12 +131,11 @@ def closest(array: Array, other: Array) -> Order | None:
     positions = np.arange(other.size) if other.size <= PROBES else rng.integers(0, other.size, PROBES)
     there = other.reshape(-1)[positions].astype(np.float64)
     flat = array.reshape(-1)
-    best: Order | None = None
-    least = math.inf
+    tried: list[tuple[float, Order]] = []
     for order in orders(array.shape, other.shape):
         gap = float(np.abs(flat[order.at(positions)].astype(np.float64) - there).sum())
-        if best is None or gap < least:
-            best, least = order, gap
+        tried.append((gap if math.isfinite(gap) else math.inf, order))
         if gap == 0.0:
             break
-    return best
+    least = min((gap for gap, _ in tried), default=0.0)
+    return next((order for gap, order in tried if gap <= slack * least), None)

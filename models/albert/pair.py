@@ -70,7 +70,7 @@ def pair(
 
     expect = {
         "neighbours": None,
-        "alternating": xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward"),
+        "alternating": xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward", "other_parameter"),
         "none": xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory", "tie_missing"),
     }
     return xcheck.Pair(

@@ -55,7 +55,7 @@ def pair(
             weight_map[f"norms_{layer}.{i}.bias"] = f"norms_{layer}_{i}/beta"
     expect = None
     if keras_slices == "last":
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward", "slice")
     elif keras_averaged:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss")
     return xcheck.Pair(

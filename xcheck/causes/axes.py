@@ -79,17 +79,23 @@ def axes_causes(local: Local) -> list[Cause]:
     Args:
         local: what both sides did.
     """
-    if local.torch.idle or local.keras.idle or not _single(local.torch) or not _single(local.keras):
+    order = _one_input(local)
+    if order is None:
         return []
     x, y = local.torch.x, local.keras.x
-    order = closest(y, x)
-    if order is None or not local.agree(x, order.apply(y)):
-        return []
     torch = _found(local, x, local.torch.value)
     keras = _found(local, order.apply(y), _squeezed(local.keras.value, x, y, order))
     if torch is None or keras is None or torch == keras:
         return []
     return [_cause(local, torch, keras)]
+
+
+def _one_input(local: Local) -> Order | None:
+    """From the axes of what goes into keras to those in torch, where it is one tensor and the same on both sides."""
+    if local.torch.idle or local.keras.idle or not _single(local.torch) or not _single(local.keras):
+        return None
+    order = closest(local.keras.x, local.torch.x)
+    return order if order is not None and local.agree(local.torch.x, order.apply(local.keras.x)) else None
 
 
 def _single(seen: Seen) -> bool:
@@ -164,12 +170,10 @@ def slice_causes(local: Local) -> list[Cause]:
     Args:
         local: what both sides did.
     """
-    if local.torch.idle or local.keras.idle or not _single(local.torch) or not _single(local.keras):
+    order = _one_input(local)
+    if order is None:
         return []
     x, y = local.torch.x, local.keras.x
-    order = closest(y, x)
-    if order is None or not local.agree(x, order.apply(y)):
-        return []
     torch, keras = (_slice(local, a, v) for a, v in ((x, local.torch.value), (order.apply(y), local.keras.value)))
     if torch is None or keras is None or torch == keras:
         return []

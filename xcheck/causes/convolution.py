@@ -92,9 +92,10 @@ def first_of_many(array: Array, size: int) -> Array:
 
 def _read(seen: Seen) -> Problem | None:
     call = seen.is_a("conv", "convtranspose")
-    weight = next((a for a in seen.parameters.values() if a.ndim >= 3), None)
-    if call is None or weight is None or len(seen.given) != 1 or seen.value.ndim != weight.ndim:
+    used = seen.weight(seen.value.ndim) if seen.value.ndim >= 3 else None
+    if call is None or used is None or len(seen.given) != 1:
         return None
+    weight, made_of = used
     transposed = "transpose" in family_of(call.kind) or "transpose" in family_of(seen.owner.kind)
     first = seen.side == "torch" or seen.setting("data_format") == "channels_first"
     last = channels_last if first else as_it_is
@@ -109,7 +110,10 @@ def _read(seen: Seen) -> Problem | None:
     dilation = spatial(seen.setting("dilation", "dilation_rate", dilation_ if seen.side == "torch" else ""), n)
     said = seen.setting("padding", padding_ if seen.side == "torch" else "padding")
     groups = x.shape[-1] if depthwise else seen.setting("groups", groups_ if seen.side == "torch" else "") or 1
-    bias = seen.parameter("bias")
+    bias, outputs = seen.parameter("bias"), last(seen.value).shape[-1:]
+    if bias is not None and bias.shape != outputs:
+        bias = next((a for a in seen.constants.values() if a.shape == outputs), None)
+    sources = {path: _kernel(array, seen.side, transposed, depthwise) for path, array in made_of.items()}
     geometry = {"strides": strides, "transposed": transposed}
     settings: dict[str, Any] = {
         "padding": read_pads(said, _large(x.shape[1:-1], geometry), kernel.shape[:n], strides, dilation),
@@ -126,7 +130,7 @@ def _read(seen: Seen) -> Problem | None:
     def neutral(array: Array) -> Array:
         return first_of_many(last(array), cost)
 
-    return Problem(seen.side, arrays, settings, neutral(seen.value), neutral)
+    return Problem(seen.side, arrays, settings, neutral(seen.value), neutral, {"kernel": sources})
 
 
 def _kernel(weight: Array, side: str, transposed: bool, depthwise: bool) -> Array:

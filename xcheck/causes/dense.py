@@ -20,17 +20,17 @@ def _flat(columns: int) -> Any:
 
 
 def _read(seen: Seen) -> Problem | None:
-    weight = next((a for a in seen.parameters.values() if a.ndim in (2, 3)), None)
-    if seen.is_a("dense", "embedding", "attention") is None or weight is None or len(seen.given) != 1:
+    used = seen.weight(2, 3)
+    if seen.is_a("dense", "embedding", "attention") is None or used is None or len(seen.given) != 1:
         return None
-    x = seen.x
+    x, (weight, made_of) = seen.x, used
     if x.dtype.kind != "f" or weight.ndim == 3:
         weight = _merged(weight, x.shape[-1])
     if x.dtype.kind != "f" or x.ndim < 2 or weight is None or x.shape[-1] not in weight.shape:
         return None
-    kernel = weight.T if seen.is_a("dense") is not None and seen.side == "torch" else weight
-    if kernel.shape[0] != x.shape[-1]:
-        kernel = kernel.T
+    turned = seen.is_a("dense") is not None and seen.side == "torch"
+    turned = turned if weight.shape[0 if not turned else 1] == x.shape[-1] else not turned
+    kernel = weight.T if turned else weight
     bias = next((a.reshape(-1) for path, a in seen.parameters.items() if "bias" in path), None)
     arrays = {"x": x.reshape(-1, x.shape[-1]), "kernel": kernel}
     arrays |= {"bias": bias} if bias is not None and bias.size == kernel.shape[1] else {}
@@ -38,7 +38,9 @@ def _read(seen: Seen) -> Problem | None:
     if seen.value.size != arrays["x"].shape[0] * kernel.shape[1]:
         return None
     settings = {"transposed": False, "bias": float("bias" in arrays and seen.uses("bias"))}
-    return Problem(seen.side, arrays, settings, flat(seen.value), flat)
+    matrices = {p: a if a.ndim == 2 else _merged(a, x.shape[-1]) for p, a in made_of.items()}
+    sources = {p: a.T if turned else a for p, a in matrices.items() if a is not None}
+    return Problem(seen.side, arrays, settings, flat(seen.value), flat, {"kernel": sources})
 
 
 def _merged(weight: Array, inputs: int) -> Array | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..result import Cause
 from ..trace import Array, Arrays
 from .layout import permuted, reordered
 from .local import Local, Seen
+from .weights import Used, weight_causes
 
 Settings = Mapping[str, Any]
 
@@ -33,6 +34,7 @@ class Problem:
         settings: by their neutral names.
         value: what the side computed, in the neutral layout.
         neutral: from the layout of this side's value to the neutral one.
+        sources: name of a weight -> path -> the parameters that it may be made of, in its neutral layout.
     """
 
     side: SideName
@@ -40,6 +42,7 @@ class Problem:
     settings: Settings
     value: Array
     neutral: Callable[[Array], Array]
+    sources: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
 
     def having(self, settings: Settings) -> Problem:
         """The same with other settings."""
@@ -113,6 +116,16 @@ def search(form: Form, local: Local) -> list[Cause]:
         target = keras.neutral(local.target("keras"))
         if differing and _gives(form, local, swapped, target):
             return _causes(form, local, _that_matter(form, local, keras, torch, differing), torch, keras)
+        weights = {name: array for name, array in torch.arrays.items() if name != "x"}
+        again = _computed(form, replace(swapped, arrays={**keras.arrays, **weights}))
+        if again is not None and again.shape == target.shape and local.agree(target, again):
+            after = local.gap(target, again)
+            names = [n for n in weights if not _equal(weights[n], keras.arrays.get(n))]
+            causes = [
+                c for n in names for c in weight_causes(local, form.name, _used(torch, n), _used(keras, n), after)
+            ]
+            if causes:
+                return causes
         if reordered(local, torch.arrays["x"], keras.arrays["x"]):
             again = _computed(form, replace(keras, arrays={**keras.arrays, "x": torch.arrays["x"]}))
             if again is not None and again.shape == target.shape and local.agree(target, again):
@@ -197,6 +210,10 @@ def _that_matter(
         and not _gives(form, local, keras.having({s.name: torch.settings[s.name]}), keras.value)
     ]
     return alone or list(differing)
+
+
+def _used(problem: Problem, name: str) -> Used:
+    return Used(problem.arrays.get(name), problem.sources.get(name, {}))
 
 
 def _causes(form: Form, local: Local, settings: Sequence[Setting], torch: Problem, keras: Problem) -> list[Cause]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,7 @@ class Seen:
         value: what came out.
         given: what both sides have and it was made from, by the name of the call that it came out of.
         constants: what else it was made from, likewise.
+        made_of: name of a constant -> path -> value of the parameters that it was made of.
         calls: all innermost calls that took part, the last first.
         parameters: path -> value of the parameters that took part or that the owner holds.
         within: kinds of the modules that it happened in, the innermost first.
@@ -46,6 +48,7 @@ class Seen:
     value: Array
     given: Arrays
     constants: Arrays = field(default_factory=dict[str, Array])
+    made_of: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
     calls: Calls = ()
     parameters: Arrays = field(default_factory=dict[str, Array])
     within: tuple[str, ...] = ()
@@ -80,6 +83,16 @@ class Seen:
         """The first parameter of one of some roles."""
         return next((a for role in roles for path, a in self.parameters.items() if role_of(path) == role), None)
 
+    def weight(self, *ranks: int) -> tuple[Array, Arrays] | None:
+        """The weight of so many axes as it was used, and by path the parameters that it is or was made of."""
+        taken = {path for call in self.calls for path in call.parameters}
+        fit = {path: array for path, array in self.parameters.items() if array.ndim in ranks}
+        made = {name: array for name, array in self.constants.items() if array.ndim in ranks}
+        if made and not taken & fit.keys():
+            name, array = next(iter(made.items()))
+            return array, {**self.made_of.get(name, {}), **fit}
+        return next(((array, {path: array}) for path, array in fit.items()), None)
+
     def uses(self, *roles: str) -> bool:
         """Whether a parameter of one of some roles took part."""
         taken = (path for c in (self.call, *self.calls) for path in c.parameters)
@@ -95,6 +108,7 @@ class Local:
         order: from the axes of the torch value to those of the keras value.
         allowed: how far rounding may move the value, relative to its scale.
         error: by how much the two differ.
+        partners: PyTorch's path of a parameter -> those of Keras that are its counterparts.
     """
 
     torch: Seen
@@ -102,6 +116,7 @@ class Local:
     order: Order
     allowed: float
     error: float
+    partners: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
     def of(self, side: SideName) -> Seen:
         """What one side did."""
