@@ -104,7 +104,7 @@ def check(
             )
             with sides.open(other_side(pair.reference)) as follower:
                 plan = pipeline(findings, reference, follower, progress)
-        if plan is not None and findings.passes():
+        if findings.passes():
             if "float32" in precision:
                 numeric(findings, sides, plan)
             if "trajectory" in findings.phases and free_steps != 0:
@@ -114,9 +114,13 @@ def check(
                     trajectory(findings, sides, plan, free_steps)
             if "modes" in findings.phases:
                 modes(findings, sides, "float32" in precision)
-            if "persistence" in findings.phases:
+        alone = [p for p in ("persistence", "export") if p in findings.phases]
+        if plan.needed:
+            findings.checks += map(_not_asked, alone)
+        else:  # what is said of each side alone holds where they differ, too
+            if "persistence" in alone:
                 persistence(findings, sides)
-            if "export" in findings.phases:
+            if "export" in alone:
                 export(findings, sides, plan)
     return findings.result()
 
@@ -144,7 +148,7 @@ class Reference:
     holdings: Holdings | None = None
 
 
-def pipeline(findings: Findings, reference: Reference, follower: Runner, progress: Progress) -> MatchPlan | None:
+def pipeline(findings: Findings, reference: Reference, follower: Runner, progress: Progress) -> MatchPlan:
     """The semantic phases in float64, in order.
 
     Args:
@@ -154,7 +158,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         progress: called with a word on what is being done.
 
     Returns:
-        The plan; None if the run ended before its last step.
+        The plan.
     """
     progress("matching")
     plan = _match(findings, reference, follower)
@@ -171,7 +175,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         findings.checks.append(Check("inventory", None, None, name, None, None, Verdict.INCONCLUSIVE, detail=detail))
     if plan.needed:
         findings.notes.append(why)
-        return None
+        return plan
     progress("training both sides in float64")
     untouched = {m.name(plan.reference) for m in plan.trained}
     made = 0
@@ -186,7 +190,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         unmapped = [*reference.unmapped_slots(), *follower.unmapped_slots()]
         if unmapped:
             findings.checks += [_unmapped(name, step.number) for name in unmapped]
-            return None  # the next step could not start from the reference's state
+            return plan  # the next step could not start from the reference's state
         progress(f"step {step.number} of {findings.steps} in float64")
     if made < findings.steps:
         findings.notes.append(f"the run ended with step {made}, which changed what is tied")
@@ -315,6 +319,11 @@ def _unmapped(name: str, step: int) -> Check:
             "model on parts of it within the step"
         )
     return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
+
+
+def _not_asked(phase: str) -> Check:
+    detail = "not made: with parameters unmatched it is not known what each side is made of"
+    return Check(phase, None, None, phase, None, None, Verdict.INCONCLUSIVE, detail=detail)
 
 
 def _no_free_run() -> Check:

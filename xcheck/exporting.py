@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from . import phases as phase
 from .choose import Sides
+from .errors import UserCodeError
 from .export.explain import explained
-from .export.run import exported
+from .export.run import exported, exported_apart
 from .export.summary import duplicated, export_notes, tables
 from .findings import Findings
 from .lockstep import batches_of
 from .matching import MatchPlan
-from .result import Verdict
+from .result import Check, Verdict
 
 
 def export(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
-    """Both sides in float32 from one state, every file against its model, and the files against each other."""
+    """Both sides in float32, every file against its model; where the models agree, from one state and side by side."""
     sides.progress("exporting both sides")
-    batch = next(batches_of(findings.pair, findings.seed, 1))
-    with (
-        sides.open(plan.reference) as truth,
-        sides.open(plan.reference, "float32") as own,
-        sides.open(plan.follower, "float32") as other,
-        tempfile.TemporaryDirectory() as folder,
-        findings.timed("export"),
-    ):
-        found = exported(truth, own, other, plan, batch, Path(folder), findings.seed)
+    why = _apart(findings)
+    both = (plan.reference, plan.follower)
+    with ExitStack() as stack:
+        truths = [stack.enter_context(sides.open(side)) for side in (both if why else both[:1])]
+        own, other = (stack.enter_context(sides.open(side, "float32")) for side in both)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.enter_context(findings.timed("export"))
+        batch = next(batches_of(findings.pair, findings.seed, 1))
+        try:
+            if why:
+                found = exported_apart(truths, (own, other), batch, folder, findings.seed, why)
+            else:
+                found = exported(truths[0], own, other, plan, batch, folder, findings.seed)
+        except UserCodeError as error:  # such as a model that runs in training alone
+            findings.checks.append(_not_made(error))
+            return
         checks = phase.export_checks(found, plan.reference, findings.ties)
         findings.checks += checks
         if any(c.verdict in (Verdict.DIFFERENT, Verdict.NUMERIC) for c in checks):
@@ -35,3 +44,16 @@ def export(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
         findings.exports += tables(found)
         findings.ties = duplicated(findings.ties, found)
         findings.notes += export_notes(found)
+
+
+def _apart(findings: Findings) -> str:
+    """Why what one side computes says nothing of the other's export; empty where it does."""
+    for c in findings.checks:
+        if c.phase == "forward" and c.verdict is Verdict.DIFFERENT and "(training)" not in c.name:
+            return f"the models themselves part in {c.name} at step {c.step}"
+    return ""
+
+
+def _not_made(error: UserCodeError) -> Check:
+    told = " ".join(f"{error.what} {error.parts['cause'] or ''}".split())
+    return Check("export", None, None, "export", None, None, Verdict.INCONCLUSIVE, detail=f"not made: {told}")

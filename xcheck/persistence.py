@@ -13,6 +13,7 @@ from .lockstep import batches_of
 from .matching import SideName
 from .pair import Batch
 from .phases.persistence import Persisted
+from .reload import Route
 from .saving import after_reload
 from .sides.base import Runner
 
@@ -26,7 +27,10 @@ def persistence(findings: Findings, sides: Sides) -> None:
         tied = {path for tie in findings.ties for path in (tie.torch if side == "torch" else tie.keras)}
         with sides.open(side) as runner, findings.timed("persistence"):
             batches = batches_of(findings.pair, findings.seed, 2, fewer=True)
-            routes = every_route(runner, batches, findings.seed, tied)
+            try:
+                routes = every_route(runner, batches, findings.seed, tied)
+            except UserCodeError as error:  # such as a step that does not run, which ends no run before it was told
+                routes = [phase.stopped(side, Route("saving"), error)]
         findings.checks += [check for route in routes for check in route.checks]
         findings.causes += persistence_causes(side, [fault for route in routes for fault in route.faults])
         findings.notes += phase.persistence_notes(side, routes)

@@ -92,7 +92,8 @@ def _take(
     untied = bool(tie_changes(before, after))
     mended = None
     expected = carried(reference.record.after, before, after, slots=False)
-    if untied or not same_bits(expected.values(), record.after.values()):
+    same = same_bits(expected.values(), record.after.values()) and same_bits(reference.record.losses, record.losses)
+    if untied or not same:
         other.restore(start)
         theirs.mend(attributes)
         other.write(carried(saved, before, after, slots=made.optimizer_kept and not untied))

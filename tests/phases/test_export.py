@@ -165,6 +165,47 @@ def raising(path, parameters):
     raise NotImplementedError("no operator for frobnicate")
 
 
+def apart(**exports):
+    """A pair whose models differ, since one of them is given other inputs."""
+
+    def prepare(batch):
+        return 2 * batch.inputs, batch.targets
+
+    def written(side):
+        return {"exports": {"by hand": exports.get(side, onnx_files.writes())}}
+
+    pair = fakes.linear_pair(torch=written("torch"), keras={**written("keras"), "prepare": prepare})
+    result = xcheck.check(pair, steps=1, free_steps=0, phases=("inventory", "forward", "export"), precision=["float64"])
+    assert result.verdict == "DIFFERENT"
+    assert result.first_divergence is not None
+    assert result.first_divergence.phase == "forward"
+    return result
+
+
+def test_where_the_models_differ_each_file_is_told_from_its_own():
+    result = apart()
+    exports = [c for c in result.checks if c.phase == "export"]
+    bad = [(c.name, c.verdict.value) for c in exports if c.verdict != "EQUIVALENT"]
+    assert bad == [("one side's against the other's", "INCONCLUSIVE")]
+    assert "the models themselves part in output (training) at step 1" not in exports[-1].detail
+    assert "the models themselves part in output (inference) at step 1" in exports[-1].detail
+    for path in ("output", "dense/kernel"):
+        assert [c for c in exports if c.keras == path and c.verdict == "EQUIVALENT"]
+    assert [e["side"] for e in result.exports] == ["torch", "keras"]
+    assert not result.causes
+
+
+@pytest.mark.parametrize(("side", "path"), [("torch", "linear.weight"), ("keras", "dense/kernel")])
+def test_where_the_models_differ_a_wrong_file_is_named_all_the_same(side, path):
+    altered = onnx_files.writes(onnx_files.with_weight(path, lambda a: np.where(a == a.max(), 2 * a, a)))
+    result = apart(**{side: altered})
+    assert causes(result) == [("initializer_altered", path, True)]
+    other = "keras" if side == "torch" else "torch"
+    wrong = [c for c in result.checks if c.phase == "export" and c.verdict == "DIFFERENT"]
+    assert wrong
+    assert not [c for c in wrong if getattr(c, other)]
+
+
 def test_what_cannot_be_exported_or_read_is_inconclusive_and_the_rest_goes_on():
     for writer, said in ((truncated, "no ONNX model, or not a whole one"), (raising, "no operator for frobnicate")):
         result = run(torch=writer)

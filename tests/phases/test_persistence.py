@@ -195,10 +195,48 @@ def test_a_loss_is_the_verdict_of_the_run(name, tmp_path):
     assert "value_not_saved" in result.to_html(tmp_path / "report.html").read_text()
 
 
-def test_it_does_not_run_where_the_sides_differ():
+def test_each_side_is_told_from_itself_where_the_sides_differ():
     result = xcheck.check(linear_pair(keras={"learning_rate": 0.2}, also=("persistence",)), steps=1)
     assert result.verdict == "DIFFERENT"
-    assert "persistence" not in {c.phase for c in result.checks}
+    assert result.first_divergence is not None
+    assert result.first_divergence.phase == "update"
+    saved = [c for c in result.checks if c.phase == "persistence"]
+    assert {c.name.partition(":")[0] for c in saved} == {"torch", "keras"}
+    assert {c.verdict.value for c in saved} == {"EQUIVALENT"}
+
+
+def test_a_loss_is_named_beside_the_difference_of_the_sides():
+    def spoil(runner):
+        runner._parameters["dense/bias"] = runner._parameters["dense/bias"] + 1
+
+    result = xcheck.check(linear_pair(keras={"learning_rate": 0.2, "spoil": spoil}, also=("persistence",)), steps=1)
+    assert result.first_divergence is not None
+    assert result.first_divergence.phase == "update"
+    assert ("value_not_saved", "dense/bias") in [(c.id, c.keras) for c in result.causes]
+
+
+def test_what_is_not_known_to_be_whole_is_inconclusive():
+    short = {"linear.weight": "dense/kernel", "linear.bias": "spare/bias"}
+    also = ("persistence", "export")
+    result = xcheck.check(linear_pair(weight_map=short, keras={"extra": {"spare/bias": (2,)}}, also=also), steps=1)
+    assert result.verdict == "INCONCLUSIVE"
+    told = [(c.phase, c.verdict.value, c.detail) for c in result.checks if c.phase in ("persistence", "export")]
+    why = "not made: with parameters unmatched it is not known what each side is made of"
+    assert told == [("persistence", "INCONCLUSIVE", why), ("export", "INCONCLUSIVE", why)]
+
+
+def test_a_step_that_draws_at_random_decides_nothing_about_what_was_saved():
+    drawn = np.random.default_rng(0)
+
+    def noisy(record):
+        moved = {name: loss + drawn.standard_normal() for name, loss in record.losses.items()}
+        return replace(record, losses=moved)
+
+    result = xcheck.check(linear_pair(torch={"fault": noisy}, also=("persistence",)), steps=1)
+    steps = [c for c in result.checks if c.name.startswith("torch: step after")]
+    assert {c.verdict.value for c in steps} == {"INCONCLUSIVE"}
+    assert "draws at random" in steps[0].detail
+    assert not [c for c in result.causes if c.phase == "persistence"]
 
 
 @pytest.mark.parametrize("pair", [dilated_conv, submodel_regularizer])

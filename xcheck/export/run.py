@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,15 +37,16 @@ class Native:
 
     Attributes:
         batch: in the neutral layout.
-        truth: outputs of the reference in float64, from the same float32 numbers.
+        truth: side -> what its outputs are told from: the reference's in float64, from the same float32 numbers; of a
+            pair that is apart, its own.
         outputs: of each side in float32.
-        twins: of the reference in float32, perturbed by one rounding error.
+        twins: side -> those of the model that `truth` is of, in float32, perturbed by one rounding error.
     """
 
     batch: Batch
-    truth: Arrays
+    truth: Mapping[SideName, Arrays]
     outputs: Mapping[SideName, Arrays]
-    twins: tuple[Arrays, ...]
+    twins: Mapping[SideName, tuple[Arrays, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +88,20 @@ class Exports:
         files: of both sides, the usual route of each side first.
         terms: n of the noise model.
         skipped: routes that were not taken, since the model is large and the usual one works.
+        apart: why nothing of one side was told from the other; empty where it was.
     """
 
     natives: tuple[Native, ...]
     files: tuple[Export, ...]
     terms: int
     skipped: tuple[str, ...] = ()
+    apart: str = ""
 
 
 def exported(
     truth: Runner, own: Runner, other: Runner, plan: MatchPlan, batch: Batch, folder: Path, seed: int
 ) -> Exports:
-    """Export both sides by every route and run what comes out.
+    """Export both sides, from one state, by every route, and run what comes out.
 
     Args:
         truth: the reference in float64.
@@ -109,17 +112,55 @@ def exported(
         folder: for the files.
         seed: of the values that the parameters get.
     """
-    own.write(probe(own.read(), plan, seed))
-    state = own.read()  # what shares memory has settled on one value
-    truth.write(State(state.parameters, state.buffers))
+    own.write(probe(own.read(), seed, [path for m in plan.matches for path in m.piece(plan.reference).paths]))
+    state = _settled(own, truth)
     other.write(plan.for_follower(state, slots=False))
     batch = _in_float32(batch)
-    smaller = resized(batch)
-    natives = tuple(_natively(truth, own, other, plan, given, seed) for given in (batch, smaller))
+    natives = [_native(truth, (own, other), given, seed) for given in (batch, resized(batch))]
+    return _told((own, other), natives, folder)
+
+
+def exported_apart(
+    truths: Sequence[Runner], runners: Sequence[Runner], batch: Batch, folder: Path, seed: int, why: str
+) -> Exports:
+    """Export both sides, each from a state of its own and told from its own model alone.
+
+    Args:
+        truths: both sides in float64.
+        runners: both in float32, in the same order.
+        batch: to trace and to run with.
+        folder: for the files.
+        seed: of the values that the parameters get.
+        why: nothing is told from the other side.
+    """
+    for truth, runner in zip(truths, runners, strict=True):
+        state = runner.read()
+        runner.write(probe(state, seed, state.values()))
+        _settled(runner, truth)
+    batch = _in_float32(batch)
+    natives: list[Native] = []
+    for given in (batch, resized(batch)):
+        one, two = (_native(truth, (runner,), given, seed) for truth, runner in zip(truths, runners, strict=True))
+        outputs: dict[SideName, Arrays] = {**one.outputs, **two.outputs}
+        natives.append(Native(given, {**one.truth, **two.truth}, outputs, {**one.twins, **two.twins}))
+    return replace(_told(runners, natives, folder), apart=why)
+
+
+def _settled(runner: Runner, truth: Runner) -> State:
+    """The state of a side, which `truth` gets as well: what shares memory has settled on one value."""
+    state = runner.read()
+    truth.write(State(state.parameters, state.buffers))
+    return state
+
+
+def _told(runners: Sequence[Runner], natives: Sequence[Native], folder: Path) -> Exports:
+    """The files of both sides by every route, and what they make of the batches of their models."""
+    batch, smaller = (native.batch for native in natives)
+    state = runners[0].read()
     files: list[Export] = []
     skipped: list[str] = []
     large = sum(array.size for array in state.values().values()) > SMALL
-    for runner in (own, other):
+    for runner in runners:
         exporter = runner.exporter()
         for number, route in enumerate(exporter.routes()):
             if large and any(f.side == runner.side and f.problem is None for f in files):
@@ -127,11 +168,14 @@ def exported(
                 continue
             path = folder / f"{runner.side}_{number}.onnx"
             files.append(_one_file(runner, exporter, route, path, batch, smaller))
-    sizes = [a.size for a in (*state.values().values(), *natives[0].truth.values())]
-    return Exports(natives, tuple(files), max([batch.terms(), *sizes]), tuple(skipped))
+    outputs = [array for by_name in natives[0].truth.values() for array in by_name.values()]
+    terms = max([batch.terms(), *(array.size for array in (*state.values().values(), *outputs))])
+    return Exports(tuple(natives), tuple(files), terms, tuple(skipped))
 
 
-def _natively(truth: Runner, own: Runner, other: Runner, plan: MatchPlan, batch: Batch, seed: int) -> Native:
+def _native(truth: Runner, runners: Sequence[Runner], batch: Batch, seed: int) -> Native:
+    """What models make of a batch; the first is that of `truth`."""
+    own = runners[0]
     start = own.read()
     twins: list[Arrays] = []
     for twin in range(TWINS):
@@ -139,11 +183,13 @@ def _natively(truth: Runner, own: Runner, other: Runner, plan: MatchPlan, batch:
         own.write(State(perturbed(start.parameters, rng, "float32")))
         twins.append(own.exporter().infer(perturbed_batch(batch, rng, "float32")))
     own.write(State(start.parameters, start.buffers))
-    native: dict[SideName, Arrays] = {
-        plan.reference: own.exporter().infer(batch),
-        plan.follower: other.exporter().infer(batch),
-    }
-    return Native(batch, truth.exporter().infer(batch), native, tuple(twins))
+    exact = truth.exporter().infer(batch)
+    return Native(
+        batch,
+        {runner.side: exact for runner in runners},
+        {runner.side: runner.exporter().infer(batch) for runner in runners},
+        {runner.side: tuple(twins) for runner in runners},
+    )
 
 
 def _one_file(runner: Runner, exporter: Exporter, route: str, path: Path, batch: Batch, smaller: Batch) -> Export:

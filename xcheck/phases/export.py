@@ -124,23 +124,23 @@ def _arbitrated(check: Check, exact: Check | None) -> Check:
 
 def _against_model(found: Exports, file: Export, native: Native, runtime: str, outputs: Arrays) -> dict[str, Check]:
     """Output -> what is to be said of it."""
-    own = native.outputs[file.side]
+    own, truth = native.outputs[file.side], native.truth[file.side]
     frame = Frame("export", PRECISION, None, file.side, found.terms)
     items = [
         Item(
             f"{mine}: {file.route} in {runtime}",
             mine if file.side == "torch" else None,
             mine if file.side == "keras" else None,
-            _masked(native.truth.get(true), native, mine, true),
+            _masked(truth.get(true), native, mine, true),
             _masked(outputs.get(mine), native, mine, true),
             (
                 _masked(own.get(mine), native, mine, true),
-                *(_masked(twin.get(true), native, mine, true) for twin in native.twins),
+                *(_masked(twin.get(true), native, mine, true) for twin in native.twins[file.side]),
             ),
         )
-        for mine, true in _paired(own, native.truth)
+        for mine, true in _paired(own, truth)
     ]
-    return dict(zip((name for name, _ in _paired(own, native.truth)), _compared(frame, items), strict=True))
+    return dict(zip((name for name, _ in _paired(own, truth)), _compared(frame, items), strict=True))
 
 
 def _free_batch(found: Exports, file: Export) -> Check:
@@ -159,6 +159,13 @@ def _free_batch(found: Exports, file: Export) -> Check:
 
 def between(found: Exports, reference: SideName) -> list[Check]:
     """Export against export, and model against model, in float32."""
+    if found.apart:
+        detail = f"each export was told from its own model alone: {found.apart}"
+        return [
+            Check(
+                "export", None, None, "one side's against the other's", None, None, Verdict.INCONCLUSIVE, detail=detail
+            )
+        ]
     whole = found.natives[0]
     mine, theirs = whole.outputs[reference], whole.outputs[other_side(reference)]
     checks = _sides("models in float32", found, whole, mine, theirs, reference)
@@ -177,8 +184,8 @@ def _sides(what: str, found: Exports, native: Native, mine: Arrays, theirs: Arra
     for left, right in _paired(mine, theirs):
         names = (left, right) if reference == "torch" else (right, left)
         one, two = (_masked(a, native, left, right) for a in (mine.get(left), theirs.get(right)))
-        twins = tuple(_masked(t.get(left), native, left, right) for t in native.twins)
-        truth = _masked(native.truth.get(left), native, left, right)
+        twins = tuple(_masked(t.get(left), native, left, right) for t in native.twins[reference])
+        truth = _masked(native.truth[reference].get(left), native, left, right)
         items.append(Item(f"{left}: {what}", *names, one, two, tuple(_around(one, t, truth) for t in twins)))
     return _compared(frame, items)
 

@@ -239,6 +239,9 @@ def _step_checks(side: SideName, step: ReferenceStep, found: Reloaded, *, untied
     checks = _compared(side, step, found, record, untied=untied)
     name = f"{side}: step after {found.route.name}"
     bad = [c for c in checks if c.verdict is not Verdict.EQUIVALENT]
+    if bad and not step.repeatable:
+        detail = "made again from one state, this step gives other numbers, saved or not: it draws at random"
+        return [_check(side, name, None, Verdict.INCONCLUSIVE, detail, NEXT)]
     if bad:
         return [replace(c, name=f"{name}: {c.name}") for c in bad]
     worst = max(checks, key=lambda c: c.severity)
