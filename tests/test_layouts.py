@@ -26,6 +26,7 @@ def couples(name: str) -> st.SearchStrategy[tuple[tuple[int, ...], tuple[int, ..
         "gru_kernel": st.tuples(N, N).map(lambda s: ((3 * s[0], s[1]), (s[1], 3 * s[0]))),
         "gru_bias": N.map(lambda h: ((3 * h,), (3 * h,))),
         "split_heads": st.tuples(N, N, N).map(lambda s: ((s[0] * s[1], s[2]), (s[2], s[0], s[1]))),
+        "heads_first": st.tuples(N, N, N).map(lambda s: ((s[0] * s[1], s[2]), (s[0], s[2], s[1]))),
         "merge_heads": st.tuples(N, N, N).map(lambda s: ((s[2], s[0] * s[1]), (s[0], s[1], s[2]))),
         "split_last": st.tuples(N, N, N).map(lambda s: ((s[0], s[1] * s[2]), s)),
         "merge_first": st.tuples(N, N, N).map(lambda s: ((s[0] * s[1], s[2]), s)),

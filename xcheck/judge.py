@@ -200,7 +200,8 @@ def _missing(frame: Frame, item: Item) -> Check | None:
     if not lacking:
         return None
     if len(lacking) == 2:
-        return frame.check(item, Verdict.INCONCLUSIVE, "missing on both sides: nothing was compared")
+        unused = ": neither side uses it; waive it, or let a batch reach it" if frame.phase == "gradient" else ""
+        return frame.check(item, Verdict.INCONCLUSIVE, f"missing on both sides, nothing was compared{unused}")
     present = item.reference if item.reference is not None else item.other
     assert present is not None
     verdict = Verdict.DIFFERENT if present.any() else Verdict.INCONCLUSIVE

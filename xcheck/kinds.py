@@ -89,7 +89,7 @@ _PACKED = _promises(
 KINDS: dict[tuple[str, str], tuple[Promise, ...]] = {
     ("Linear", "Dense"): _DENSE,
     ("Linear", "EinsumDense"): (
-        *_promises(("weight", "kernel", "transpose or split_heads or merge_heads"), _EINSUM_BIAS),
+        *_promises(("weight", "kernel", "transpose or split_heads or merge_heads or heads_first"), _EINSUM_BIAS),
     ),
     ("Conv1D", "Dense"): _promises(("weight", "kernel", "identity"), _BIAS),
     ("Conv1D", "EinsumDense"): _PACKED,

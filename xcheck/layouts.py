@@ -104,6 +104,7 @@ LAYOUTS: dict[str, Layout] = {
         pattern_layout("gru_kernel", "(3h, in), gates r z n -> (in, 3h), gates z r h", "(g h) i -> i (g@102 h)"),
         pattern_layout("gru_bias", "(3h,), gates r z n -> (3h,), gates z r h", "(g h) -> (g@102 h)"),
         pattern_layout("split_heads", "(heads * d, in) -> (in, heads, d)", "(h d) i -> i h d"),
+        pattern_layout("heads_first", "(heads * d, in) -> (heads, in, d)", "(h d) i -> h i d"),
         pattern_layout("merge_heads", "(out, heads * d) -> (heads, d, out)", "o (h d) -> h d o"),
         pattern_layout("head_bias", "(heads * d,) -> (heads, d)", "(h d) -> h d"),
         pattern_layout("split_last", "(in, heads * d) -> (in, heads, d)", "i (h d) -> i h d"),

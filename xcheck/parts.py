@@ -104,6 +104,18 @@ def covered(parts: Iterable[Part], shape: Shape) -> bool:
     return bool(seen.all())
 
 
+def rows_left(parts: Iterable[Part], shape: Shape) -> str:
+    """The one run of leading rows of an array of a shape that no part has, as it is written; "" if it is not one."""
+    taken = np.zeros(shape[:1], np.bool_)
+    for part in parts:
+        rows = part.cuts[0] if part.cuts else None
+        if rows is None or any(part.cuts[1:]):
+            return ""
+        taken[rows.indices(shape[0])] = True
+    left = np.flatnonzero(~taken)
+    return f"[{left[0]}:{left[-1] + 1}]" if left.size and left[-1] - left[0] + 1 == left.size else ""
+
+
 def parse_part(text: str, shape: Shape) -> Part:
     """The part that "[...]" means of an array of a shape.
 

@@ -17,7 +17,7 @@ from ..calls import Call, Calls, Inside, Swap, everywhere, nowhere
 from ..errors import UserCodeError
 from ..inventory import Inventory
 from ..pair import Batch, WeightTarget
-from ..trace import Array, State
+from ..trace import Array, Arrays, State
 from .by_map import MapReader
 from .guess import Guess
 from .look import Look
@@ -63,6 +63,10 @@ class Matchable(Protocol):
 
     def calls(self, batch: Batch, *, swap: Swap | None = None, inside: Inside = nowhere) -> Calls:
         """Every call of one forward pass."""
+        ...
+
+    def infer(self, batch: Batch) -> Arrays:
+        """The outputs that are compared."""
         ...
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..inventory import Entry, Inventory
 from ..kinds import between
 from ..layouts import LAYOUTS, Layout
-from ..parts import Part, covered
+from ..parts import WHOLE, Part, covered
 from .plan import Match, MatchPlan, Piece, SideName
 from .units import likeness, words_of
 
@@ -24,12 +24,16 @@ class Builder:
         self.torch, self.keras = torch, keras
         self._matches: dict[tuple[str, str], Match] = {}
         self._waived: dict[tuple[SideName, str], str] = {}
+        self._waived_parts: dict[tuple[SideName, str], dict[Part, str]] = {}
         self._owners: dict[str, str] = {}
         self._copies: set[str] = set()
 
-    def waive(self, side: SideName, path: str, reason: str) -> None:
-        """Leave a parameter out on purpose."""
-        self._waived[side, path] = reason
+    def waive(self, side: SideName, path: str, reason: str, part: Part = WHOLE) -> None:
+        """Leave a parameter, or a part of it, out on purpose."""
+        if part.cuts:
+            self._waived_parts.setdefault((side, path), {})[part] = reason
+        else:
+            self._waived[side, path] = reason
 
     def is_waived(self, side: SideName, path: str) -> bool:
         """Whether a canonical path is left out."""
@@ -81,13 +85,12 @@ class Builder:
 
     def _done(self, side: SideName) -> set[str]:
         """Canonical paths that are matched in all their elements, or waived."""
-        parts: dict[str, list[Part]] = {}
-        shapes: dict[str, tuple[int, ...]] = {}
+        parts = {path: list(of) for (its, path), of in self._waived_parts.items() if its == side}
+        shapes = {e.path: e.shape for e in (self.torch if side == "torch" else self.keras).entries}
         for m in self._matches.values():
             piece = m.piece(side)
             for path in piece.paths:
                 parts.setdefault(path, []).append(piece.part)
-                shapes[path] = piece.whole
         return self._left_out(side) | {path for path, of in parts.items() if covered(of, shapes[path])}
 
     def plan(self, reference: SideName) -> MatchPlan:
@@ -99,7 +102,8 @@ class Builder:
         return MatchPlan(
             reference,
             tuple(sorted(self._matches.values(), key=lambda m: m.buffer)),
-            {path: reason for (_, path), reason in self._waived.items()},
+            {path: reason for (_, path), reason in self._waived.items()}
+            | {f"{path}{part}": why for (_, path), of in self._waived_parts.items() for part, why in of.items()},
             tuple(e.path for e in self.torch.parameters() if e.path not in done["torch"]),
             tuple(e.path for e in self.keras.parameters() if e.path not in done["keras"]),
             tuple(left),

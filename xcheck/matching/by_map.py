@@ -62,9 +62,17 @@ class MapReader:
         self.builder.add_buffers()
 
     def _waive(self, key: str, target: Waiver) -> None:
-        side: SideName = "torch" if self.torch.find(key) or not self.keras.find(key) else "keras"
+        sides: list[SideName] = ["torch", "keras"]
+        paths = [self._path(side, key) for side in sides]
+        side, (path, part) = sides[paths[0] is None and paths[1] is not None], paths[0] or paths[1] or (key, "")
+        piece = self._piece(side, [self._entry(side, path)], [(path, part)])
+        self.builder.waive(side, piece.paths[0], target.reason, piece.part)
+
+    def _path(self, side: SideName, key: str) -> tuple[str, str] | None:
+        """The one parameter that an expression is about, and the part of it; None if this side has none."""
         inventory = self.torch if side == "torch" else self.keras
-        self.builder.waive(side, inventory.canonical_path(self._entry(side, key).path), target.reason)
+        terms = read_expression(key, lambda path: inventory.find(path) is not None).terms
+        return terms[0] if len(terms) == 1 and inventory.find(terms[0][0]) else None
 
     def _add(self, key: str, target: Any) -> None:
         copies = isinstance(target, Copies)

@@ -10,7 +10,7 @@ from functools import cache
 
 from ..kinds import KINDS, Promise, kind_family, promised, role_family
 from ..layouts import LAYOUTS, Layout
-from ..parts import WHOLE, Part, covered, parse_part
+from ..parts import WHOLE, Cut, Part, covered, parse_part
 from ..patterns import Shape
 from .grammar import cuts, layouts_between
 from .units import Param, likeness, words_of
@@ -18,8 +18,14 @@ from .units import Param, likeness, words_of
 MOST_COVERS = 24
 """Covers that are listed for two groups of layers."""
 
+MOST_LISTED = 1000
+"""Of which those are taken where all parameters of a layer lie in the same place."""
+
 MOST_STEPS = 4000
 """Steps of the search for them."""
+
+MOST_STARTS = 8
+"""Rows of a longer table at which a shorter one may start, besides the first and the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,25 @@ def covers(torch: Params, keras: Params) -> tuple[Cover, ...]:
             break
         search = _Search(torch, keras)
         found = search.run(skips)
+    return tuple(found) or _cut_tables(torch, keras)
+
+
+def _cut_tables(torch: Params, keras: Params) -> tuple[Cover, ...]:
+    """Tables of which one has more rows: positions that start at 2, or rows that only fill the table up."""
+    if len(torch) != 1 or len(keras) != 1:
+        return ()
+    (t,), (k,) = torch, keras
+    tables = all("Embedding" in p.kind and len(p.shape) == 2 for p in (t, k))
+    rows = len(t.shape) == 2 == len(k.shape) and (t.shape[0], k.shape[0])
+    if not tables or not rows or t.shape[1] != k.shape[1] or not max(rows) < 2 * min(rows):
+        return ()
+    more = max(rows) - min(rows)
+    found: list[Cover] = []
+    for start in dict.fromkeys((more, 0, *range(1, min(more, MOST_STARTS)))):
+        part = Part((Cut(start, start + min(rows)),))
+        parts = (part, WHOLE) if rows[0] > rows[1] else (WHOLE, part)
+        layouts, _ = ways(t, k, parts[0].shape(t.shape), parts[1].shape(k.shape))
+        found += [Cover((Joint((0,), parts[0], 0, parts[1], layouts, False),), 1.0, True)] if layouts else []
     return tuple(found)
 
 
@@ -103,10 +128,26 @@ class _Search:
 
     def run(self, skips: int) -> list[Cover]:
         found: list[Cover] = []
-        for joints in itertools.islice(self._from(tuple(range(len(self.keras))), {}, skips), MOST_COVERS):
+        ways = itertools.islice(self._from(tuple(range(len(self.keras))), {}, skips), MOST_LISTED)
+        for joints in itertools.islice(sorted(ways, key=self._uneven), MOST_COVERS):
             generic = sum(0.25 for j in joints if not j.promised)
             found.append(Cover(joints, skips + generic, skips > 0))
         return found
+
+    def _uneven(self, joints: Sequence[Joint]) -> int:
+        """How often a layer that is packed in one with others has another place there for one of its parameters."""
+        places: dict[tuple[str, int], set[object]] = {}
+        for j in joints:
+            for side, at, part, whole in (
+                ("keras", self.keras[j.keras].unit, j.torch_part, self.torch[j.torch[0]].shape),
+                ("torch", self.torch[j.torch[0]].unit, j.keras_part, self.keras[j.keras].shape),
+            ):
+                cut, length = next(((cut, n) for cut, n in part.axes(whole) if cut), (None, 1))
+                if cut is not None:
+                    every = cut.every or length
+                    place = cut.start / every, cut.stop / every, length // every
+                    places.setdefault((side, at), set()).add(place)
+        return sum(len(of) - 1 for of in places.values())
 
     def _from(
         self, todo: tuple[int, ...], used: dict[int, tuple[Part, ...]], skips: int

@@ -224,15 +224,14 @@ class MatchPlan:
     def for_follower(self, state: State, *, slots: bool) -> State:
         """A state of the reference in the names and layouts of the other side.
 
-        What only a part of is matched is left out. Where the other side adds several parameters up, the first one
-        that is trained gets the value, and the others zero.
+        What has no counterpart of a parameter that is matched in part is zero. Where the other side adds several
+        parameters up, the first one that is trained gets the value, and the others zero.
 
         Args:
             state: of the reference.
             slots: also carry over the optimizer's slots; those of a scalar role pass unchanged.
         """
         follower = self.follower
-        incomplete = {*(self.unmatched_torch if follower == "torch" else self.unmatched_keras)}
         parameters: dict[str, Array] = {}
         buffers: dict[str, Array] = {}
         slots_of: dict[str, dict[str, Array]] = {}  # role -> path -> value
@@ -247,7 +246,7 @@ class MatchPlan:
                     moved = m.to(follower, slot) if slot.ndim else slot
                     _put(slots_of.setdefault(role, {}), trained, moved, alone=role in ADDED_UP)
         return State(
-            {path: array for path, array in parameters.items() if path not in incomplete},
+            parameters,
             buffers,
             {path: {role: by[path] for role, by in slots_of.items() if path in by} for path in parameters},
             state.updates,

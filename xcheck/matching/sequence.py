@@ -72,12 +72,40 @@ def aligned(torch: Sequence[Unit], keras: Sequence[Unit]) -> list[Group]:
     What is likelier comes first, so that branches that the sides run in another order are not taken apart and put
     together in a way that happens to fit.
 
+    Where that takes them out of order, as one layer of several that are packed into one on the other side, all that
+    is complete is equally likely.
+
     Args:
         torch, keras: layers in order of first use.
     """
+    found = _in_rounds(torch, keras, (PROMISED, GENERIC, PACKED, PARTIAL))
+    if _crossed(found, torch, keras):
+        others = _in_rounds(torch, keras, (PACKED, PARTIAL))
+        if _held(others) >= _held(found) and _crossed(others, torch, keras) < _crossed(found, torch, keras):
+            found = others
+    return _by_name(found)
+
+
+def _held(groups: Sequence[Group]) -> int:
+    """Parameters in some groups."""
+    return sum(len(unit.entries) for group in groups for unit in (*group.torch, *group.keras))
+
+
+def _crossed(groups: Sequence[Group], torch: Sequence[Unit], keras: Sequence[Unit]) -> int:
+    """Groups whose layers come after those of another one on one side only, or between them."""
+    at = {id(unit): i for side in (torch, keras) for i, unit in enumerate(side)}
+    spans = sorted(([at[id(u)] for u in g.torch], [at[id(u)] for u in g.keras]) for g in groups)
+    crossed, last = 0, -1
+    for _, there in spans:
+        crossed += min(there) <= last
+        last = max(last, *there)
+    return crossed
+
+
+def _in_rounds(torch: Sequence[Unit], keras: Sequence[Unit], rounds: Sequence[int]) -> list[Group]:
     found: list[Group] = []
     left, right = list(torch), list(keras)
-    for allowed in (PROMISED, GENERIC, PACKED, PARTIAL):
+    for allowed in rounds:
         while left and right:
             groups = _once(left, right, allowed)
             if not groups:
@@ -85,7 +113,7 @@ def aligned(torch: Sequence[Unit], keras: Sequence[Unit]) -> list[Group]:
             found += groups
             done = {id(unit) for group in groups for unit in (*group.torch, *group.keras)}
             left, right = ([u for u in side if id(u) not in done] for side in (left, right))
-    return _by_name(found)
+    return found
 
 
 def _by_name(groups: Sequence[Group]) -> list[Group]:

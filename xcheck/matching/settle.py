@@ -15,7 +15,7 @@ from .look import Look
 from .plan import Doubt, MatchPlan, SideName
 from .repair import Repairs
 from .units import likeness
-from .values import CLOSE
+from .values import CLOSE, EXACT, apart, prints_of
 
 if TYPE_CHECKING:
     from .automatic import Matchable, Matcher
@@ -74,7 +74,7 @@ def _judge(matcher: Matcher, look: Look) -> None:
             guess.by_value = True
         elif look.solved and tried < MOST_TRIED:
             tried += 1
-            guess.by_value = _matters(matcher, matcher.follower, _paths(matcher, guess))
+            guess.by_value = _matters(matcher, matcher.follower, dict.fromkeys(_paths(matcher, guess), 1.0))
 
 
 def _paths(matcher: Matcher, guess: Guess) -> list[str]:
@@ -82,15 +82,25 @@ def _paths(matcher: Matcher, guess: Guess) -> list[str]:
     return [path for m, _, _ in guess.matches(matcher.torch, matcher.keras) for path in m.piece(side).paths]
 
 
-def _matters(matcher: Matcher, runner: Matchable, paths: Sequence[str]) -> bool:
-    """Whether the outputs of a side are others when some parameters are others."""
-    before = _outputs(matcher, runner)
+def _matters(matcher: Matcher, runner: Matchable, where: Mapping[str, Array | float]) -> bool:
+    """Whether what is compared of a side is another when some parameters are others.
+
+    Args:
+        matcher: whose batch is used.
+        runner: of the side.
+        where: path -> 1 for the elements that are to be others, 0 for the rest.
+    """
+    before = runner.infer(matcher.batch)
     kept = runner.read()
-    held = {path: kept.value(path) for path in paths}
-    runner.write(State({path: array + _step(array) for path, array in held.items()}))
-    after = _outputs(matcher, runner)
+    held = {path: kept.value(path) for path in where}
+    runner.write(State({path: array + _step(array) * _typed(where[path], array) for path, array in held.items()}))
+    after = runner.infer(matcher.batch)
     runner.write(State(held))
     return before.keys() != after.keys() or any(not _same(array, after[name]) for name, array in before.items())
+
+
+def _typed(mask: Array | float, like: Array) -> Array:
+    return np.asarray(mask, like.dtype)
 
 
 def _same(one: Array, other: Array) -> bool:
@@ -104,17 +114,21 @@ def _step(array: Array) -> Array:
     return np.asarray(rng.uniform(0.1, 0.2, array.shape), array.dtype)
 
 
-def _outputs(matcher: Matcher, runner: Matchable) -> Mapping[str, Array]:
-    whole = [c for c in runner.calls(matcher.batch) if c.parent is None]
-    return {f"{i} {name}": array for i, c in enumerate(whole) for name, array in c.outputs.items()}
-
-
 def _idle(matcher: Matcher, runner: Matchable, plan: MatchPlan) -> Iterator[str]:
-    """Unmatched parameters that reach no output."""
+    """Unmatched parameters that reach nothing that is compared, or of which what is unmatched does not."""
     unmatched = plan.unmatched_torch if runner.side == "torch" else plan.unmatched_keras
     for path in unmatched[:MOST_TRIED]:
-        if not _matters(matcher, runner, [path]):
+        if not _matters(matcher, runner, {path: _left(runner, plan, path)}):
             yield path
+
+
+def _left(runner: Matchable, plan: MatchPlan, path: str) -> Array:
+    """1 for the elements of a parameter that are not matched."""
+    mask = np.ones(runner.read().value(path).shape)
+    for piece in (m.piece(runner.side) for m in plan.parameters):
+        if path in piece.paths:
+            piece.part.fill(mask, np.zeros(piece.shape))
+    return mask
 
 
 # Doubts ----------------------------------------------------------------------------------------------------------
@@ -143,9 +157,33 @@ def _undecided(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Doubt
         if chosen > max(others, default=0.0) or told & {id(g) for g in alike}:
             continue
         told |= {id(g) for g in alike}
+        if _told_by_what_follows(matcher, look, alike):
+            continue
         for guess in alike:
             candidates = ", ".join(_names(g, "keras") for g in alike)
             yield _doubt(guess, f"the values do not tell which of these it is: {candidates}; name it in weight_map")
+
+
+def _told_by_what_follows(matcher: Matcher, look: Look, alike: Sequence[Guess]) -> bool:
+    """Whether layers that are alike, all but one, feed layers that are not, whose own outputs are known."""
+    used = [_followers(matcher, look, guess) for guess in alike]
+    known = [kinds for at, kinds in enumerate(used) if kinds and not any(kinds & o for o in used[:at] + used[at + 1 :])]
+    return len(known) >= len(alike) - 1
+
+
+def _followers(matcher: Matcher, look: Look, guess: Guess) -> set[object]:
+    """What the layers are that get what these layers make, where all of it is known from the reference."""
+    owners = {unit.owner for unit in guess.units(matcher.follower.side)}
+    made = [p for s in look.seen if s.call.path in owners for p in prints_of(s.call.outputs)]
+    found: set[object] = set()
+    for at, seen in enumerate(look.seen):
+        follower = matcher.guess_of(seen.call.path) if seen.call.parameters else None
+        if follower is None or follower is guess or not any(apart(a, b) <= EXACT for a in made for b in seen.inputs):
+            continue
+        if not look.shown(at):
+            return set()
+        found.add(follower.group.signature)
+    return found
 
 
 def _blind(matcher: Matcher, look: Look) -> Iterator[Doubt]:

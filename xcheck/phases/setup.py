@@ -11,6 +11,7 @@ from ..compare import measure
 from ..inventory import Inventory
 from ..judge import Frame, Item
 from ..matching import Match, MatchPlan, SideName
+from ..parts import rows_left
 from ..result import Check, Tie, Verdict
 from ..ties import broken_ties
 from ..trace import State
@@ -88,9 +89,14 @@ def _how(match: Match) -> str:
 
 def _lonely(plan: MatchPlan, path: str, other: SideName, partly: set[str]) -> str:
     lack = "a part of it has no counterpart" if path in partly else "no counterpart"
-    if path in plan.idle:
-        return f"{lack} on the {other} side; it reaches no output: waive it, or give the {other} side what it is for"
-    return f"{lack} on the {other} side: add it to weight_map or waive it"
+    if path not in plan.idle:
+        return f"{lack} on the {other} side: add it to weight_map or waive it"
+    whole = f"{lack} on the {other} side; it reaches no output that is compared: "
+    if path not in partly:
+        return f'{whole}weight_map={{"{path}": xcheck.waive("why")}}, or compare what it is for'
+    pieces = [m.piece("keras" if other == "torch" else "torch") for m in plan.parameters]
+    own = [piece for piece in pieces if path in piece.paths]
+    return f'{whole}weight_map={{"{path}{rows_left([p.part for p in own], own[0].whole)}": xcheck.waive("why")}}'
 
 
 def sync_checks(plan: MatchPlan, precision: str, wanted: State, read_back: State) -> list[Check]:

@@ -47,7 +47,7 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
         sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
         checks += compare_items(frame, items, floor=epsilon(precision) * max(sizes, default=0.0))
     if precision == "float64":  # a setting is what it is in every precision
-        checks += compare_items(frame, _setting_items(step))
+        checks += [_counted(plan, check, step) for check in compare_items(frame, _setting_items(step))]
     if not checks:
         nothing = Item("outputs", None, None, None, None)
         checks.append(frame.check(nothing, Verdict.INCONCLUSIVE, "no output of either side was seen"))
@@ -86,6 +86,19 @@ def _setting_items(step: StepPair) -> list[Item]:
     record, other = step.reference.record.settings, step.follower.settings
     names = dict.fromkeys([*record, *other])
     return [Item(name, name, name, record.get(name), other.get(name)) for name in names]
+
+
+def _counted(plan: MatchPlan, check: Check, step: StepPair) -> Check:
+    """The check of a setting; where one side has it more often than the other, how often each has which."""
+    values = [of.settings.get(check.name) for of in (step.reference.record, step.follower)]
+    if any(v is None for v in values) or len({v.size for v in values if v is not None}) == 1:
+        return check
+    told: list[str] = []
+    for side, v in zip((plan.reference, plan.follower), values, strict=True):
+        found, often = np.unique(np.asarray(v), return_counts=True)
+        rates = ", ".join(f"{n} times at {rate:g}" for rate, n in zip(found, often, strict=True))
+        told.append(f"{side} drops out {rates}")
+    return replace(check, detail="; ".join(told))
 
 
 def _check_masks(step: StepPair, outputs: Sequence[Arrays]) -> None:

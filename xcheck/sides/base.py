@@ -90,6 +90,10 @@ class Runner(Protocol):
         """
         ...
 
+    def infer(self, batch: Batch) -> Arrays:
+        """The outputs that are compared, of one forward pass in inference. Raises as `step` does."""
+        ...
+
     def persistence(self) -> Persistence:
         """The ways to save this side and to load it again."""
         ...

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..calls import LOSS, Call, Inside, Swap, nowhere, plain
 from ..trace import Array
+from .base import calling, leaving_out
 from .keras_functions import functions_shown
 from .keras_variables import canonical, kind_of, to_numpy
 from .tree import replaced, tensors_in
@@ -163,12 +164,10 @@ class Watch:
 
     def _settings_of(self, layer: Any) -> Mapping[str, Any]:
         if id(layer) not in self._settings:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # such as one about a lambda, which nobody reloads here
-                    config = layer.get_config()
-            except NotImplementedError:  # a layer of the user's own may have none
-                config = {}
+            config: Mapping[str, Any] = {}
+            with leaving_out([], "settings"), calling("get_config"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # such as one about a lambda, which nobody reloads here
+                config = layer.get_config()  # a layer may have none, or a broken one: nothing else asks for it
             self._settings[id(layer)] = plain(vars(layer)) | plain(config)
         return self._settings[id(layer)]
 

@@ -302,6 +302,12 @@ class KerasRunner:
                 todo="give KerasSide(outputs=...) a function that picks the tensors",
             ) from error
 
+    def infer(self, batch: Batch) -> Arrays:
+        with self._scope():
+            ready = self._ready(batch)
+            self._ensure_built(ready)
+            return self._infer(ready)
+
     def _infer(self, ready: Prepared) -> dict[str, Array]:
         named = self._named_outputs(self._picked(self._call(ready.inputs, training=False)))
         return {name: to_numpy(t) for name, t in named.items()}

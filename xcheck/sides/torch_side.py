@@ -259,6 +259,9 @@ class TorchRunner:
                 todo="give TorchSide(outputs=...) a function that picks the tensors",
             ) from error
 
+    def infer(self, batch: Batch) -> Arrays:
+        return self._infer(self._ready(batch))
+
     def _infer(self, ready: Prepared) -> dict[str, Array]:
         training = {m: m.training for m in self.model.modules()}
         self.model.eval()

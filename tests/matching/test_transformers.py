@@ -1,0 +1,268 @@
+"""What the layers of transformers bring: fused and split heads, longer tables, heads that are not compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from matching_models import WIDTH, keras_model, matched, pair, run, sequences, torch_model
+
+import xcheck
+
+HEADS, SIZE = 2, WIDTH // 2
+
+
+def open_checks(result: xcheck.Result) -> dict[str, str]:
+    return {c.name: c.detail for c in result.checks if c.verdict != "EQUIVALENT"}
+
+
+def tokens(seed: int):
+    rng = np.random.default_rng(seed)
+    while True:
+        yield xcheck.Batch(rng.integers(0, 9, (3, 5)))
+
+
+def torch_attended(torch: Any, q: Any, k: Any, v: Any) -> Any:
+    """(B, L, heads, size) three times -> (B, L, heads * size)."""
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / SIZE**0.5
+    return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v).flatten(2)
+
+
+def keras_attended(q: Any, k: Any, v: Any) -> Any:
+    from keras import ops
+
+    scores = ops.softmax(ops.einsum("bqhd,bkhd->bhqk", q, k) / SIZE**0.5, axis=-1)
+    return ops.reshape(ops.einsum("bhqk,bkhd->bqhd", scores, v), (-1, 5, WIDTH))
+
+
+def fused(by_head: bool) -> Any:
+    def forward(model: Any, x: Any) -> Any:
+        import torch
+
+        made = model.qkv(x)
+        parts = (HEADS, 3, SIZE) if by_head else (3, HEADS, SIZE)
+        q, k, v = made.unflatten(-1, parts).unbind(-2 if by_head else -3)
+        return model.dense(torch_attended(torch, q, k, v)) + x
+
+    return torch_model(
+        lambda torch: {"qkv": torch.nn.Linear(WIDTH, 3 * WIDTH), "dense": torch.nn.Linear(WIDTH, WIDTH)}, forward
+    )
+
+
+def split(order: str, equation: str = "bli,ihd->blhd", bias: str | None = "hd") -> Any:
+    def make(keras: Any) -> dict[str, Any]:
+        made = {
+            n: keras.layers.EinsumDense(
+                equation, (None, HEADS, SIZE), bias_axes=bias, name=n, bias_initializer="normal"
+            )
+            for n in "qkv"
+        }
+        return {**made, "out": keras.layers.Dense(WIDTH, name="out")}
+
+    def call(model: Any, x: Any) -> Any:
+        made = {n: getattr(model, n)(x) for n in order}
+        return model.out(keras_attended(made["q"], made["k"], made["v"])) + x
+
+    return keras_model(make, call)
+
+
+@pytest.mark.parametrize(("by_head", "order"), [(True, "qkv"), (True, "vkq"), (False, "kqv")])
+def test_one_layer_for_query_key_and_value_is_split_by_block_or_by_head(by_head, order):
+    result = run(pair(fused(by_head), split(order), sequences))
+    assert result.verdict == "EQUIVALENT", result.report()
+    every = SIZE * 3 if by_head else None
+    starts = [0, SIZE, 2 * SIZE] if by_head else [0, WIDTH, 2 * WIDTH]
+    step, of = (SIZE, f" of {every}") if by_head else (WIDTH, "")
+    found = matched(result)
+    assert {found[f"qkv.weight[{s}:{s + step}{of}]"] for s in starts} == {f"m/{n}/kernel" for n in "qkv"}
+    assert found[f"qkv.weight[{starts[1]}:{starts[1] + step}{of}]"] == "m/k/kernel"
+    assert found["dense.weight"] == "m/out/kernel"
+
+
+def test_a_port_that_takes_fused_heads_for_blocks_is_found():
+    """The same shapes, another order of elements: Linear and Dense promise one layout, and no other is tried."""
+
+    def forward(model: Any, x: Any) -> Any:
+        import torch
+
+        q, k, v = model.qkv(x).unflatten(-1, (HEADS, 3, SIZE)).unbind(-2)
+        return model.dense(torch_attended(torch, q, k, v)) + x
+
+    def call(model: Any, x: Any) -> Any:
+        from keras import ops
+
+        q, k, v = ops.split(model.qkv(x), 3, axis=-1)
+        q, k, v = (ops.reshape(t, (-1, 5, HEADS, SIZE)) for t in (q, k, v))
+        return model.dense(keras_attended(q, k, v)) + x
+
+    torch = torch_model(
+        lambda torch: {"qkv": torch.nn.Linear(WIDTH, 3 * WIDTH), "dense": torch.nn.Linear(WIDTH, WIDTH)}, forward
+    )
+    keras = keras_model(
+        lambda keras: {n: keras.layers.Dense(w, name=n) for n, w in (("qkv", 3 * WIDTH), ("dense", WIDTH))}, call
+    )
+    result = run(pair(torch, keras, sequences))
+    assert (result.verdict, result.first_divergence.phase) == ("DIFFERENT", "forward"), result.report()
+
+
+def test_heads_may_come_first_in_a_kernel():
+    def forward(model: Any, x: Any) -> Any:
+        import torch
+
+        q, k, v = (getattr(model, n)(x).unflatten(-1, (HEADS, SIZE)) for n in "qkv")
+        return model.out(torch_attended(torch, q, k, v)) + x
+
+    torch = torch_model(
+        lambda torch: {n: torch.nn.Linear(WIDTH, WIDTH, bias=n == "out") for n in ("q", "k", "v", "out")}, forward
+    )
+    result = run(pair(torch, split("vkq", "bli,hid->blhd", bias=None), sequences))
+    assert result.verdict == "EQUIVALENT", result.report()
+    assert {c.detail for c in result.checks if c.name in ("q.weight", "k.weight")} >= {"heads_first, by value"}
+
+
+def table(rows: int, start: int) -> Any:
+    def forward(model: Any, x: Any) -> Any:
+        import torch
+
+        return model.out(model.word(x) + model.pos(torch.arange(start, start + 5)))
+
+    return torch_model(
+        lambda torch: {
+            "word": torch.nn.Embedding(9, WIDTH),
+            "pos": torch.nn.Embedding(rows, WIDTH),
+            "out": torch.nn.Linear(WIDTH, 3),
+        },
+        forward,
+    )
+
+
+def keras_table(rows: int, start: int) -> Any:
+    def call(model: Any, x: Any) -> Any:
+        from keras import ops
+
+        return model.out(model.word(x) + model.pos(ops.arange(start, start + 5)))
+
+    return keras_model(
+        lambda keras: {
+            "word": keras.layers.Embedding(9, WIDTH, name="word"),
+            "pos": keras.layers.Embedding(rows, WIDTH, name="pos"),
+            "out": keras.layers.Dense(3, name="out"),
+        },
+        call,
+    )
+
+
+def test_a_longer_table_is_matched_where_it_is_used():
+    made = pair(table(8, 2), keras_table(6, 0), tokens)
+    result = run(made)
+    assert matched(result)["pos.weight[2:8]"] == "m/pos/embeddings"
+    assert result.verdict == "INCONCLUSIVE"
+    (only,) = open_checks(result).items()
+    assert only[0] == "pos.weight"
+    assert 'weight_map={"pos.weight[0:2]": xcheck.waive("why")}' in only[1]
+    waived = pair(table(8, 2), keras_table(6, 0), tokens, weight_map={"pos.weight[0:2]": xcheck.waive("never used")})
+    assert run(waived).verdict == "EQUIVALENT", run(waived).report()
+
+
+def test_the_longer_table_may_be_that_of_the_port():
+    waived = pair(table(6, 0), keras_table(8, 0), tokens, weight_map={"m/pos/embeddings[6:8]": xcheck.waive("filler")})
+    result = run(waived)
+    assert result.verdict == "EQUIVALENT", result.report()
+    assert matched(result)["pos.weight"] == "m/pos/embeddings[0:6]"
+
+
+def test_a_table_that_is_read_from_another_row_is_found():
+    result = run(pair(table(8, 2), keras_table(8, 0), tokens))
+    assert result.verdict == "DIFFERENT", result.report()
+
+
+def test_what_only_an_output_needs_that_is_not_compared_keeps_no_step_from_being_made():
+    torch = torch_model(lambda torch: {"a": torch.nn.Linear(WIDTH, WIDTH)}, lambda m, x: m.a(x))
+    keras = keras_model(
+        lambda keras: {n: keras.layers.Dense(WIDTH, name=n) for n in ("a", "pooled")},
+        lambda m, x: {"main": m.a(x), "pooled": m.pooled(m.a(x))},
+    )
+    made = pair(torch, keras)
+    made = xcheck.Pair("p", made.torch, xcheck.KerasSide(keras, outputs=lambda raw: raw["main"]), made.batches)
+    result = run(made)
+    assert result.verdict == "INCONCLUSIVE"
+    assert set(open_checks(result)) == {"m/pooled/kernel", "m/pooled/bias"}
+    assert result.coverage["gradients"]["compared"] == 2
+
+
+def test_a_layer_whose_settings_cannot_be_asked_for_is_run_all_the_same():
+    def make(keras: Any) -> dict[str, Any]:
+        class Broken(keras.layers.Dense):
+            def get_config(self) -> Any:
+                return {"units": self.no_such_thing}
+
+        return {"a": Broken(WIDTH, name="a")}
+
+    torch = torch_model(lambda torch: {"a": torch.nn.Linear(WIDTH, WIDTH)}, lambda m, x: m.a(x))
+    assert run(pair(torch, keras_model(make, lambda m, x: m.a(x)))).verdict == "EQUIVALENT"
+
+
+def parallel(torch_act: str, keras_act: str, width: int) -> xcheck.Pair:
+    """Two norms of one input, each before a layer of its own."""
+
+    def forward(model: Any, x: Any) -> Any:
+        import torch
+
+        act = getattr(torch, torch_act)
+        return model.out(torch.cat([act(model.one(model.n1(x))), act(model.two(model.n2(x)))], -1))
+
+    def call(model: Any, x: Any) -> Any:
+        from keras import ops
+
+        act = getattr(ops, keras_act)
+        return model.out(ops.concatenate([act(model.b(model.y(x))), act(model.a(model.x(x)))][::-1], -1))
+
+    torch = torch_model(
+        lambda torch: {
+            **{n: torch.nn.LayerNorm(WIDTH, eps=1e-3) for n in ("n1", "n2")},
+            "one": torch.nn.Linear(WIDTH, WIDTH),
+            "two": torch.nn.Linear(WIDTH, width),
+            "out": torch.nn.Linear(WIDTH + width, 3),
+        },
+        forward,
+    )
+    keras = keras_model(
+        lambda keras: {
+            **{n: keras.layers.LayerNormalization(name=n) for n in ("x", "y")},
+            "a": keras.layers.Dense(WIDTH, name="a"),
+            "b": keras.layers.Dense(width, name="b"),
+            "out": keras.layers.Dense(3, name="out"),
+        },
+        call,
+    )
+    return pair(torch, keras, sequences)
+
+
+def test_norms_of_one_input_are_told_apart_by_the_layers_behind_them():
+    result = run(parallel("tanh", "relu", WIDTH + 1))
+    assert result.verdict == "DIFFERENT"
+    assert not [c.detail for c in result.checks if c.name.startswith("match of ")], result.report()
+    assert matched(result)["n1.weight"] == "m/x/gamma"
+
+
+def test_they_are_not_where_those_layers_are_alike():
+    result = run(parallel("tanh", "relu", WIDTH))
+    assert result.verdict == "DIFFERENT"
+    found = matched(result)
+    assert found["n1.weight"] == "m/x/gamma" or [c for c in result.checks if c.name.startswith("match of ")]
+
+
+def test_dropout_in_another_number_of_places_says_where_it_is_more():
+    torch = torch_model(
+        lambda torch: {"a": torch.nn.Linear(WIDTH, WIDTH), "d": torch.nn.Dropout(0.5)}, lambda m, x: m.d(m.a(m.d(x)))
+    )
+
+    def keras() -> Any:
+        import keras
+
+        return keras.Sequential([keras.Input((WIDTH,)), keras.layers.Dense(WIDTH), keras.layers.Dropout(0.5)])
+
+    result = run(pair(torch, keras))
+    assert result.verdict == "DIFFERENT"
+    assert "torch drops out 2 times at 0.5; keras drops out 1 times at 0.5" in open_checks(result)["dropout rates"]
