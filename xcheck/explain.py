@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from .align import distance
+from .calls import Calls
 from .causes.added_up import added_up_parameters
 from .causes.forward import forward_causes
+from .causes.lookups import squares_of_lookups
 from .causes.optimizer import update_causes
 from .causes.uses import transferred_copies, use_causes
 from .errors import UserCodeError
@@ -18,6 +21,7 @@ from .lockstep import StepPair
 from .matching import MatchPlan
 from .result import Cause, Check, Divergence, Verdict
 from .sides.base import Runner
+from .trace import State
 
 INSIDE = ("forward",)
 """Phases whose differences can be followed into the models."""
@@ -34,16 +38,42 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         follower: likewise.
     """
     _gradient(findings, plan, step)
-    _update(findings, plan, step)
+    _update(findings, plan, step, reference, follower)
     first = findings.first_difference(INSIDE)
     if first is None or first.step != step.number or first.error is None or reference is None:
         return
-    with findings.timed("explain"):
-        try:
-            scene = Scene(reference, follower, plan, step, "(training)" in first.name, findings.seed)
-            _forward(findings, scene, first)
-        except UserCodeError as error:  # a model may refuse to be watched, and the difference stands all the same
-            findings.notes.append(f"the models could not be looked into: {str(error).splitlines()[0]}")
+    with findings.timed("explain"), ended_by_user_code(findings.notes):
+        scene = Scene(reference, follower, plan, step, "(training)" in first.name, findings.seed)
+        _forward(findings, scene, first)
+
+
+@contextmanager
+def ended_by_user_code(notes: list[str]) -> Generator[None]:
+    """Go on where a model refuses to be watched; the difference stands all the same."""
+    try:
+        yield
+    except UserCodeError as error:
+        notes.append(f"the models could not be looked into: {str(error).splitlines()[0]}")
+
+
+def calls_from_start(plan: MatchPlan, step: StepPair, runner: Runner, *, gradients: bool = False) -> Calls:
+    """The calls of the training step of one side, made again from the state that the step started from.
+
+    Args:
+        plan, step: of the run.
+        runner: of the side.
+        gradients: those of what comes out, too.
+    """
+    start, batch = step.reference.record.before, step.reference.batch
+    kept = runner.snapshot()
+    if runner.side == plan.follower:
+        runner.write(plan.for_follower(start, slots=False))
+    else:
+        runner.write(State(start.parameters, start.buffers))
+    try:
+        return runner.calls(batch, training=True, gradients=gradients)
+    finally:
+        runner.restore(kept)
 
 
 def _gradient(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
@@ -54,7 +84,7 @@ def _gradient(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
         findings.causes += transferred_copies(plan, step.reference.record, step.follower)
 
 
-def _update(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
+def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first update that differs though its gradients agree."""
     wrong = [c for c in findings.checks if c.verdict is Verdict.DIFFERENT]
     known = any(cause.phase == "update" for cause in findings.causes)
@@ -62,7 +92,14 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
         return
     torch, keras = findings.environment["torch"], findings.environment["keras"]
     records = step.reference.record, step.follower
-    findings.causes += update_causes(plan, *records, torch, keras) + added_up_parameters(plan, *records)
+    found = update_causes(plan, *records, torch, keras) + added_up_parameters(plan, *records)
+    if not any(cause.confirmed for cause in found):
+        runner, record = (follower, records[1]) if plan.follower == "keras" else (reference, records[0])
+        with ended_by_user_code(findings.notes):
+            calls = calls_from_start(plan, step, runner, gradients=True) if runner is not None else ()
+            squares = squares_of_lookups(calls, record.gradients)
+            found = (update_causes(plan, *records, torch, keras, squares) if squares else []) or found
+    findings.causes += found
 
 
 def _forward(findings: Findings, scene: Scene, first: Check) -> None:

@@ -48,7 +48,7 @@ def pair(
 
     expect = None
     if dim != 1:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "update")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "update", "constraint_axis")
     if trained_biases != 1:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "update", "two_biases")
     variant = (

@@ -8,6 +8,15 @@ import xcheck
 
 from ..common import affine, builders, cross_entropy, minibatches, text
 
+CAUSES = {
+    "epsilon": "optimizer_setting",
+    "decay_all": "decay_exclusion",
+    "late_schedule": "schedule",
+    "clip_each": "clipping",
+    "plain_adamw": "optimizer_formula",
+}
+"""What each mistake is called."""
+
 MISTAKES = {
     "epsilon": {"epsilon": 1e-7},
     "decay_all": {"excluded": "never"},
@@ -122,7 +131,7 @@ def pair(
         weight_map=weight_map,
         ties=[["embedding.weight", "head.weight"]],
         also=("persistence", "export"),
-        expect=xcheck.Expectation(xcheck.Verdict.DIFFERENT, phase) if mistake else None,
+        expect=xcheck.Expectation(xcheck.Verdict.DIFFERENT, phase, CAUSES.get(mistake)) if mistake else None,
     )
 
 

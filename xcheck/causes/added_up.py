@@ -12,7 +12,7 @@ from ..compare import measure
 from ..matching import Match, MatchPlan, SideName, other_side
 from ..result import Cause
 from ..trace import StepRecord
-from .optimizer import REPRODUCED
+from .reproduced import REPRODUCED
 
 
 def added_up_parameters(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Cause]:

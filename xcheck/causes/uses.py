@@ -16,9 +16,7 @@ from ..matching import MatchPlan, SideName, other_side
 from ..result import Cause
 from ..splits import Split, splits
 from ..trace import Array, Arrays, StepRecord
-
-REPRODUCED = 1e-9
-"""Largest difference of a gradient that is made again from the observed one, relative to the largest use."""
+from .reproduced import REPRODUCED
 
 SUBSETS = 8
 """Uses up to which every subset is tried; of more, one or all but one."""

@@ -246,6 +246,21 @@ def step_seed(seed: int, number: int) -> int:
     return seed * 1_000_003 % 2**31 + number
 
 
+SCHEDULED = 50
+"""Steps whose learning rates are noted, where a schedule says them."""
+
+
+def known_kind(thing: Any, modules: tuple[str, ...]) -> str:
+    """The name of the nearest class that a framework or `xcheck` made; its own class if that is none.
+
+    Args:
+        thing: of any class.
+        modules: how the names of their modules start.
+    """
+    known = (c.__name__ for c in type(thing).__mro__ if c.__module__.startswith(modules))
+    return next(known, type(thing).__name__)
+
+
 class Prepared(NamedTuple):
     """A batch as one side eats it."""
 

@@ -31,10 +31,11 @@ from .keras_export import KerasExporter
 from .keras_initial import promises
 from .keras_memory import holdings, read, snapshot, write
 from .keras_observer import Seen, observed, projected_loss
+from .keras_optimizer import facts
 from .keras_persistence import KerasPersistence
 from .keras_precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .keras_uses import uses
-from .keras_variables import canonical, inventory, to_numpy, unmapped_slots, unwrapped
+from .keras_variables import canonical, inventory, to_numpy, unmapped_slots
 from .tree import named_tensors, outputs_record
 
 _NAME_COUNTERS = "object_name_uids"
@@ -327,33 +328,23 @@ class KerasRunner:
         return KerasExporter(self)
 
     def environment(self) -> Mapping[str, Any]:
-        facts: dict[str, Any] = {
+        with self._scope():
+            of_optimizer = facts(self.model.optimizer)
+        found: dict[str, Any] = {
             "keras": keras.__version__,
             "backend": keras.config.backend(),
             "device": self._device,
-            "optimizer": type(unwrapped(self.model.optimizer)).__name__,
-            "optimizer_settings": self._settings(),
+            **of_optimizer,
         }
         if keras.config.backend() == "tensorflow":
             import tensorflow as tf
 
-            facts |= {
+            found |= {
                 "tensorflow": tf.__version__,
                 "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
                 "threads_intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
             }
-        return facts
-
-    def _settings(self) -> dict[str, Any]:
-        """The numbers of the optimizer, its learning rate as it is now."""
-        optimizer = unwrapped(self.model.optimizer)
-        if optimizer is None:
-            return {}
-        with self._scope():
-            config = {**optimizer.get_config(), "learning_rate": float(to_numpy(optimizer.learning_rate))}
-        if isinstance(config.get("betas"), tuple | list):
-            config |= dict(zip(("beta_1", "beta_2"), config["betas"], strict=True))
-        return {name: value for name, value in config.items() if isinstance(value, int | float)}
+        return found
 
     def notes(self) -> list[str]:
         notes = self.islands.notes(self.side) + self.remarks

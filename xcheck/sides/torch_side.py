@@ -39,6 +39,7 @@ from .torch_flags import flags, restore_flags, set_flags
 from .torch_losses import arrays, scalars
 from .torch_memory import Memory
 from .torch_observer import Observer
+from .torch_optimizer import facts
 from .torch_persistence import TorchPersistence
 from .torch_precision import Float64Throughout
 from .torch_uses import uses
@@ -371,18 +372,8 @@ class TorchRunner:
             "device": self.device.type,
             "gpu": cuda,
             **flags(),
-            "optimizer": type(self.optimizer).__name__,
-            "optimizer_settings": self._settings(),
+            **facts(self.optimizer),
         }
-
-    def _settings(self) -> dict[str, Any]:
-        """The numbers of the first parameter group, PyTorch's pair of betas as two."""
-        if self.optimizer is None:
-            return {}
-        group = {**self.optimizer.defaults, **self.optimizer.param_groups[0]}
-        if isinstance(group.get("betas"), tuple | list):
-            group |= dict(zip(("beta_1", "beta_2"), group["betas"], strict=True))
-        return {name: value for name, value in group.items() if isinstance(value, int | float)}
 
     def notes(self) -> list[str]:
         return self.islands.notes(self.side) + self.remarks
