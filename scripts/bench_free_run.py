@@ -2,6 +2,7 @@
 """Let every pair of models/ run freely for 200 steps, and again with a learning rate that is slightly off.
 
     scripts/bench_free_run.py                 every pair that should be equal
+    scripts/bench_free_run.py --variants      and the variants of each pair that should be equal
     scripts/bench_free_run.py --only siamese  those whose name has the word
     scripts/bench_free_run.py --steps 20      fewer steps
     scripts/bench_free_run.py --write         also write docs/free-run.md
@@ -73,13 +74,14 @@ class Row:
         return (self.name, str(self.steps), self.verdict, *measured, found)
 
 
-def equal_pairs(only: Sequence[str] = ()) -> dict[str, xcheck.Pair]:
-    """Every pair under models/ that is not a negative control, by "folder:ATTRIBUTE"."""
+def equal_pairs(only: Sequence[str] = (), *, variants: bool = False) -> dict[str, xcheck.Pair]:
+    """Every pair under models/ that is not a negative control, by "folder" or, for a variant, "folder:ATTRIBUTE"."""
     found: dict[str, xcheck.Pair] = {}
     for path in sorted((ROOT / "models").glob("*/pair.py")):
         for attribute, pair in pairs_in(path).items():
             name = path.parent.name if attribute == "PAIR" else f"{path.parent.name}:{attribute}"
-            if pair.expect is None and (not only or any(word in name for word in only)):
+            wanted = (variants or attribute == "PAIR") and (not only or any(word in name for word in only))
+            if pair.expect is None and wanted:
                 found[name] = pair
     return found
 
@@ -159,11 +161,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--only", action="append", default=[], help="a word; pairs that have it in their name")
+    parser.add_argument("--variants", action="store_true", help="and the variants that should be equal")
     parser.add_argument("--write", action="store_true", help="write docs/free-run.md")
     parser.add_argument("--page", type=Path, default=PAGE, help="the file of --write")
     given = parser.parse_args(arguments)
     console = Console()
-    rows = list(rows_of(equal_pairs(given.only), given.steps, console))
+    rows = list(rows_of(equal_pairs(given.only, variants=given.variants), given.steps, console))
     table = Table(title=f"{given.steps} free steps")
     for name in HEADER:
         table.add_column(name, no_wrap=name in ("pair", "verdict"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xcheck.compare import rms
+from xcheck.compare import METRICS, rms
 from xcheck.judge import FLOAT32_EXPLAINS, Frame, Item, compare_items
 from xcheck.result import Check
 from xcheck.tolerance import KAPPA
@@ -86,6 +86,14 @@ def test_a_twin_that_is_not_a_number_allows_nothing(bad):
     broken[0, 0] = bad
     assert judged(item(T + 1e-9, T, broken)).verdict == "DIFFERENT"
     assert judged(item(T + 1e-9, T, broken, T)).verdict == "DIFFERENT"
+
+
+def test_what_an_optimizer_makes_of_a_gradient_may_be_as_far_off_as_that():
+    nudge = np.array([[0.0, 1e-13], [0.0, 0.0]])
+    rulers = dict.fromkeys(METRICS, EPS / 8)
+    for off, told, verdict in ((1.9, {}, "DIFFERENT"), (1.9, rulers, "EQUIVALENT"), (2.1, rulers, "DIFFERENT")):
+        found = judged(item(T + off * KAPPA * nudge, T, T - nudge, gradient=told))  # four terms: twice as far
+        assert found.verdict == verdict, (off, told)
 
 
 def test_cancellation_allows_what_the_larger_numbers_were_rounded_by():

@@ -1,6 +1,7 @@
 """The noise model: its constants are what they claim to be, and rounding stays below it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,28 @@ def test_the_allowance_is_the_largest_of_the_three_noises_and_not_their_sum():
     assert Noise(100, cancellation=5.0).allowed(EPS) == KAPPA * EPS * 10
     assert Noise(100, 50.0, condition=1e-3).allowed(EPS) == KAPPA * 1e-3
     assert Noise(100, 50.0, condition=EPS).allowed(EPS) == KAPPA * EPS * 50
+
+
+def test_terms_that_are_alike_are_allowed_their_bound_where_it_is_larger():
+    assert Noise(10**6, alike=10**6).allowed(EPS) == EPS * 10**6  # a bound: no factor for chance
+    assert Noise(10**6).allowed(EPS) == KAPPA * EPS * 10**3
+    assert Noise(100, alike=100).allowed(EPS) == KAPPA * EPS * 10
+
+
+@pytest.mark.parametrize("terms", [10_000, 1_000_000])
+def test_equal_terms_added_one_by_one_drift_further_than_chance_does_and_no_further_than_the_bound(terms):
+    error = abs(float(np.full(terms, 0.1).cumsum()[-1]) - 0.1 * terms) / (0.1 * terms)
+    assert error < Noise(terms, alike=terms).allowed(EPS)
+    if terms == 1_000_000:
+        assert error > KAPPA / 4 * EPS * math.sqrt(terms)  # 20 times a million terms that round by chance
+
+
+def test_a_gradient_that_may_be_further_off_than_the_twins_moved_it_carries_that_on():
+    steep = Noise(10_000, condition=1e-13, gradient=1e-15)  # the optimizer makes 100 of 1
+    assert steep.allowed(EPS) == pytest.approx(KAPPA * 1e-13 * (EPS * 100 / 1e-15))
+    assert replace(steep, gradient=1e-10).allowed(EPS) == KAPPA * 1e-13  # the twins moved it far enough
+    assert replace(steep, gradient=0.0).allowed(EPS) == pytest.approx(KAPPA * 1e-13 * 100)  # one rounding at least
+    assert replace(steep, alike=10**6).allowed(EPS) == pytest.approx(EPS * 10**6 * 1e-13 / 1e-15)
 
 
 def test_a_sum_of_no_terms_is_allowed_one_rounding():

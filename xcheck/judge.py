@@ -7,10 +7,9 @@ against the reference's own float64 values, does one side lose far more precisio
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -40,6 +39,7 @@ class Item:
         source: root mean square of the numbers that the quantity was read off from; 0 where it was not.
         problem: what makes the two incomparable, known before.
         moved: both values with the numbers of float32 moved that the sides compute with; see `islands.py`.
+        gradient: ruler -> how far the twins moved the gradient that an optimizer made this of; empty for all else.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Item:
     source: float = 0.0
     problem: str | None = None
     moved: tuple[tuple[Array | None, Array | None], ...] = ()
+    gradient: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Frame:
         phase, precision, step: as in `Check`.
         reference: which side is T.
         terms: n of the noise model.
+        alike: m of the noise model.
     """
 
     phase: str
@@ -68,6 +70,7 @@ class Frame:
     step: int | None
     reference: SideName
     terms: int = 1
+    alike: int = 1
 
     def check(self, item: Item, verdict: Verdict, detail: str = "") -> Check:
         """A check of this frame without numbers."""
@@ -82,16 +85,21 @@ def compare_items(
     Args:
         frame: shared by the items.
         items: quantities of one kind, whose sizes set the scale floor of each other.
-        floor: least scale; None takes the median root mean square of the items that are not zero.
+        floor: least scale; None takes that of `floor_of`.
         semantic: ask whether the two differ, and not which loses more precision; None does so in float64 alone.
     """
     if floor is None:
-        sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
-        floor = statistics.median([size for size in sizes if size > 0] or [0.0])
+        floor = floor_of(items)
     if semantic is None:
         semantic = frame.precision == "float64"
     judge = _semantic if semantic else _numeric
     return [_structural(frame, item) or judge(frame, item, floor) for item in items]
+
+
+def floor_of(items: Sequence[Item]) -> float:
+    """The least scale among items of one kind: the median root mean square of those that are not zero."""
+    sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
+    return statistics.median([size for size in sizes if size > 0] or [0.0])
 
 
 def _structural(frame: Frame, item: Item) -> Check | None:
@@ -120,11 +128,12 @@ def _semantic(frame: Frame, item: Item, floor: float) -> Check:
     cancellation = _cancellation(item, max(rms(t), floor))
     eps = epsilon(frame.precision)
     noises = [measure(t, twin, floor) for twin in item.twins if twin is not None and twin.shape == t.shape]
-    metric, error, allowed = _closest(found, noises, frame.terms, cancellation, eps)
+    noise = Noise(frame.terms, cancellation, alike=frame.alike)
+    metric, error, allowed = _closest(found, noises, noise, item.gradient, eps)
     verdict, detail = Verdict.EQUIVALENT if error <= allowed else Verdict.DIFFERENT, ""
     responses = _responses(item, floor) if verdict is Verdict.DIFFERENT else []
     if responses:
-        explained = _closest(found, [*noises, *responses], frame.terms, cancellation, eps)
+        explained = _closest(found, [*noises, *responses], noise, item.gradient, eps)
         if explained[1] <= explained[2]:
             (metric, error, allowed), verdict, detail = explained, Verdict.EQUIVALENT, FLOAT32_EXPLAINS
         else:
@@ -147,7 +156,8 @@ def _numeric(frame: Frame, item: Item, floor: float) -> Check:
 
     Each error is measured by the same three rulers. The ratio divides by the larger of the other side's error and the
     noise of the reference: its measured response to one rounding error, and eps * sqrt(n) for a sum of n terms, which
-    one library may add up in pairs and another one by one. A side may lose `KAPPA` times more, as in float64.
+    one library may add up in pairs and another one by one. A side may lose `KAPPA` times more, as in float64. Terms
+    that are alike are no excuse here: a library that adds them up one by one does lose precision.
     """
     truth, k = _values(item)
     own, *twins = item.twins or (None,)
@@ -158,10 +168,10 @@ def _numeric(frame: Frame, item: Item, floor: float) -> Check:
     theirs, ours = measure(truth, k, floor), measure(truth, own, floor)
     responses = [measure(own, twin, floor) for twin in twins if twin is not None]
     cancellation = _cancellation(item, max(rms(truth), floor))
-    eps = epsilon(frame.precision) * max(cancellation, math.sqrt(frame.terms))
+    noise = Noise(frame.terms, cancellation)
     ratios: list[tuple[float, str, str]] = []
     for metric in METRICS:
-        least = max([eps, *(r.get(metric) for r in responses)])
+        least = _noise(noise, metric, responses, item.gradient).unit(epsilon(frame.precision))
         ratios.append((theirs.get(metric) / max(ours.get(metric), least), metric, other_side(frame.reference)))
         ratios.append((ours.get(metric) / max(theirs.get(metric), least), metric, frame.reference))
     ratio, metric, side = max(ratios)
@@ -223,14 +233,19 @@ def _nonfinite_check(frame: Frame, item: Item, t: Array, k: Array) -> Check | No
 
 
 def _closest(
-    found: Measure, noises: Sequence[Measure], terms: int, cancellation: float, eps: float
+    found: Measure, noises: Sequence[Measure], noise: Noise, gradient: Mapping[str, float], eps: float
 ) -> tuple[str, float, float]:
     """The metric that comes closest to its allowance, its error, and the allowance."""
     judged: list[tuple[float, str, float, float]] = []
     for metric in METRICS:
-        condition = max((noise.get(metric) for noise in noises), default=0.0)
-        allowed = Noise(terms, cancellation, condition).allowed(eps)
+        allowed = _noise(noise, metric, noises, gradient).allowed(eps)
         error = found.get(metric)
         judged.append((error / allowed, metric, error, allowed))
     _, metric, error, allowed = max(judged, key=lambda j: j[0])
     return metric, error, allowed
+
+
+def _noise(noise: Noise, metric: str, twins: Sequence[Measure], gradient: Mapping[str, float]) -> Noise:
+    """The noise under one ruler, with what was measured by it."""
+    condition = max((twin.get(metric) for twin in twins), default=0.0)
+    return replace(noise, condition=condition, gradient=gradient.get(metric))

@@ -4,7 +4,7 @@ A quantity q (an output, a loss term, a gradient, an update, a slot, a buffer) c
 is measured by three rulers, each relative to the scale of q (see `compare.py`): the Frobenius norm, the worst
 row and the worst element. For each ruler M the difference M(T, K) is allowed to be
 
-    kappa * max(eps * sqrt(n), eps * h, p)
+    max(kappa * max(eps * sqrt(n), eps * h, p * c), eps * m)
 
 where
 
@@ -19,6 +19,15 @@ where
   perturbed by one relative rounding error each. It carries what the formula knows of neither n nor h: the
   amplification of a rounding error by the computation itself (an Adam step of a tiny gradient, a softmax in
   saturation, a cancellation). A perturbed weight in every layer stands for the rounding made in that layer.
+  A number that is exactly zero is not perturbed: what is computed from it is exact on both sides;
+- c carries the noise of a gradient on to what the optimizer makes of it, and is 1 for everything else. The twins
+  moved the gradient by p_g, and the update by p. The gradient itself may be off by more, by the eps * sqrt(n) and
+  eps * m / kappa of its own sum, and then so is the update: c = max(1, that / p_g), with p_g at least eps;
+- m is the number of terms of the sums over the examples and positions of the batch. Their terms may be alike, as
+  those of equal pixels are; then they round alike, and no square root holds. The classical bound does: a sum of m
+  terms in any order is off by at most m * eps / 2 times the sum of their sizes (Higham 2002, "Accuracy and
+  Stability of Numerical Algorithms", 2nd ed., section 4.2), which is the size of their sum where they are alike.
+  Both sides may err: m * eps. It is a bound, so there is no kappa to it.
 
 kappa, derived and not tuned: both sides err, hence 2 lambda; and lambda is chosen so that a run which compares
 N = 2^30 elements fails by chance with probability below delta = 1e-6: lambda = sqrt(2 ln(2 N / delta)).
@@ -52,15 +61,30 @@ class Noise:
         terms: n, the length of the longest sum behind the quantity.
         cancellation: h, see the head of this file.
         condition: p, measured; 0 where no twin was run.
+        alike: m, the terms of a sum that may be alike.
+        gradient: p_g, where the quantity is what an optimizer makes of a gradient; None for everything else.
     """
 
     terms: int
     cancellation: float = 1.0
     condition: float = 0.0
+    alike: int = 1
+    gradient: float | None = None
+
+    def unit(self, eps: float) -> float:
+        """The noise that `KAPPA` is an allowance per unit of, in units of the ruler."""
+        return max(eps * math.sqrt(max(self.terms, 1)), eps * self.cancellation, self.condition * self._carried(eps))
+
+    def _carried(self, eps: float) -> float:
+        """c: how much further off the gradient may be than it was in the twins."""
+        if self.gradient is None:
+            return 1.0
+        summed = eps * max(math.sqrt(max(self.terms, 1)), self.alike / KAPPA)
+        return max(1.0, summed / max(self.gradient, eps))
 
     def allowed(self, eps: float) -> float:
         """The largest difference that rounding can explain, in units of the ruler."""
-        return KAPPA * max(eps * math.sqrt(max(self.terms, 1)), eps * self.cancellation, self.condition)
+        return max(KAPPA * self.unit(eps), eps * self.alike)
 
 
 def epsilon(precision: str) -> float:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import xcheck
 from xcheck.loading import load_pair
 
 NAME = "shared_conv_padding"
+AROUND = ("inventory", "sync", "gradient", "update")
 
 
 @pytest.mark.parametrize("variant", ["PAIR", "AS_WRITTEN"])
@@ -32,6 +34,22 @@ def test_a_patched_layer_trains_as_one_until_it_is_saved(checked):
     assert all(c.verdict == "EQUIVALENT" for c in result.checks if c.phase != "persistence")
     assert {c.phase for c in result.checks} >= {"loss", "gradient", "update", "trajectory"}
     assert "keras: tie of same/kernel after .keras" in {c.name for c in result.checks if c.verdict == "DIFFERENT"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 5])
+def test_a_tiny_gradient_that_adam_makes_large_is_no_alarm(seed):
+    result = xcheck.check(load_pair(f"{NAME}:PATCHED"), seed=seed, steps=2, phases=AROUND, precision=["float64"])
+    assert result.verdict == "EQUIVALENT", result.report()
+
+
+@pytest.mark.slow
+def test_a_sum_over_the_positions_of_large_images_is_no_alarm():
+    pair = load_pair(NAME, {"image_size": 299, "filters": 2, "batch_size": 12})
+    result = xcheck.check(pair, steps=1, phases=AROUND, precision=["float64"])
+    assert result.verdict == "EQUIVALENT", result.report()
+    moment = next(c for c in result.checks if c.name == "same.bias [second_moment]")
+    assert moment.error > 1e-12  # a million terms that round alike: no difference, and not small
 
 
 def test_the_gradient_is_the_sum_of_both_paddings(checked, uses):

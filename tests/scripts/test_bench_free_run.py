@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from xcheck.loading import named_pairs
+from xcheck.loading import load_pair, named_pairs
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,18 @@ def bench() -> Any:
 
 
 def test_it_runs_every_pair_that_should_be_equal(bench: Any) -> None:
-    pairs = bench.equal_pairs()
+    assert set(bench.equal_pairs()) == {name for name in named_pairs() if load_pair(name).expect is None}
+    pairs = bench.equal_pairs(variants=True)
     assert {name.partition(":")[0] for name in pairs} == set(named_pairs())
     assert not [name for name, pair in pairs.items() if pair.expect is not None]
 
 
 def test_an_equal_pair_stays_inside_and_the_planted_rate_is_found(bench: Any, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    assert bench.main(["--steps", "3", "--only", "submodel_regularizer", "--write", "--page", str(page)]) == 0
+    assert (
+        bench.main(["--steps", "3", "--variants", "--only", "submodel_regularizer", "--write", "--page", str(page)])
+        == 0
+    )
     rows = [line for line in page.read_text().splitlines() if line.startswith("| shared_submodel_regularizer")]
     assert len(rows) > 1
     assert "| 3 | EQUIVALENT |" in rows[0]
@@ -44,11 +48,11 @@ def test_a_pair_that_is_wrong_and_a_fault_that_is_not_found_fail(bench: Any, mon
     from ports import keras_sgd, mlp
 
     wrong = {"wrong": mlp(keras={"optimizer": lambda: keras_sgd(0.1 * (1 + 1e-9))})}
-    monkeypatch.setattr(bench, "equal_pairs", lambda only: wrong)
+    monkeypatch.setattr(bench, "equal_pairs", lambda only, variants: wrong)
     assert bench.main(["--steps", "2"]) == 1
-    monkeypatch.setattr(bench, "equal_pairs", lambda only: {"equal": mlp()})
+    monkeypatch.setattr(bench, "equal_pairs", lambda only, variants: {"equal": mlp()})
     assert bench.main(["--steps", "2"]) == 0
     monkeypatch.setattr(bench, "OFF", 1e-18)
     assert bench.main(["--steps", "2"]) == 1
-    monkeypatch.setattr(bench, "equal_pairs", lambda only: {})
+    monkeypatch.setattr(bench, "equal_pairs", lambda only, variants: {})
     assert bench.main([]) == 1

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from ..compare import masked, measurable, rms
+from ..compare import METRICS, masked, measurable, measure, rms, structure
 from ..errors import BatchError
-from ..judge import Frame, Item, compare_items
+from ..judge import Frame, Item, compare_items, floor_of
 from ..lockstep import StepPair
 from ..matching import Match, MatchPlan, other_side
 from ..result import Check, Verdict
@@ -19,8 +19,8 @@ from ..tolerance import KAPPA, epsilon
 from ..trace import Array, Arrays, StepRecord
 
 
-def terms_of(step: StepPair) -> int:
-    """n of the noise model: the longest sum that can end in a quantity of this step.
+def sums_of(step: StepPair) -> tuple[int, int]:
+    """n and m of the noise model: the longest sum that can end in a quantity of this step, and that over the batch.
 
     A forward sum runs over the inputs of a layer, at most as many as its largest weight has elements; the gradient
     of a weight sums over the examples and positions of the batch.
@@ -28,7 +28,8 @@ def terms_of(step: StepPair) -> int:
     record = step.reference.record
     sizes = [array.size for array in record.before.parameters.values()]
     sizes += [array.size for array in record.outputs.values()]
-    return max([step.reference.batch.terms(), *sizes])
+    batch = step.reference.batch.terms()
+    return max([batch, *sizes]), batch
 
 
 def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
@@ -37,7 +38,7 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
     Raises:
         BatchError: a comparison mask names no output, or does not cover one.
     """
-    frame = Frame("forward", precision, step.number, plan.reference, terms_of(step))
+    frame = Frame("forward", precision, step.number, plan.reference, *sums_of(step))
     checks: list[Check] = []
     modes = (("inference", _inference), ("training", _outputs))
     _check_masks(step, [get(record) for _, get in modes for record in (step.reference.record, step.follower)])
@@ -129,7 +130,7 @@ def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     A term that one side alone names is left to the sums; its absence is no difference. A side whose own step says
     nothing but the total leaves everything to the total.
     """
-    frame = Frame("loss", precision, step.number, plan.reference, terms_of(step))
+    frame = Frame("loss", precision, step.number, plan.reference, *sums_of(step))
     record, other = step.reference.record.losses, _renamed_losses(plan, step.follower.losses)
     moved = [(ours.losses, _renamed_losses(plan, others.losses)) for ours, others in step.moved]
     zero = np.zeros(())
@@ -208,17 +209,17 @@ def _idle_copy(plan: MatchPlan, match: Match, step: StepPair, get: Callable[[Ste
 
 def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The gradient of the total loss with respect to each trainable parameter, before clipping."""
-    frame = Frame("gradient", precision, step.number, plan.reference, terms_of(step))
+    frame = Frame("gradient", precision, step.number, plan.reference, *sums_of(step))
+    return compare_items(frame, list(_parameter_items(plan, plan.trained, step, _gradient)))
 
-    def gradient(record: StepRecord, path: str) -> Array | None:
-        return record.gradients.get(path)
 
-    return compare_items(frame, list(_parameter_items(plan, plan.trained, step, gradient)))
+def _gradient(record: StepRecord, path: str) -> Array | None:
+    return record.gradients.get(path)
 
 
 def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """What the step added to each parameter, and what the optimizer now remembers of it."""
-    frame = Frame("update", precision, step.number, plan.reference, terms_of(step))
+    frame = Frame("update", precision, step.number, plan.reference, *sums_of(step))
     before = step.reference.record.before
     # An update is read off as a difference of two weights, each known to eps of its own size.
     items = [
@@ -227,10 +228,29 @@ def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check
             plan.parameters, _parameter_items(plan, plan.parameters, step, StepRecord.update), strict=True
         )
     ]
-    return compare_items(frame, items) + _slot_checks(plan, step, frame)
+    moved = _moved_gradients(plan, step)
+    checks = compare_items(frame, [replace(item, gradient=moved.get(item.name, {})) for item in items])
+    return checks + _slot_checks(plan, step, frame, moved)
 
 
-def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame) -> list[Check]:
+def _moved_gradients(plan: MatchPlan, step: StepPair) -> dict[str, dict[str, float]]:
+    """Name on the reference -> ruler -> how far the twins moved the gradient of this parameter, at most."""
+    items = list(_parameter_items(plan, plan.trained, step, _gradient))
+    floor = floor_of(items)
+    moved: dict[str, dict[str, float]] = {}
+    for item in items:
+        found = [
+            measure(item.reference, twin, floor)
+            for twin in item.twins
+            if item.reference is not None and twin is not None and structure(item.reference, twin) is None
+        ]
+        moved[item.name] = {metric: max((m.get(metric) for m in found), default=0.0) for metric in METRICS}
+    return moved
+
+
+def _slot_checks(
+    plan: MatchPlan, step: StepPair, frame: Frame, moved: Mapping[str, Mapping[str, float]]
+) -> list[Check]:
     checks: list[Check] = []
     states = (step.reference.record.after.slots, step.follower.after.slots)
     roles = sorted({role for slots in states for by_role in slots.values() for role in by_role})
@@ -241,8 +261,13 @@ def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame) -> list[Check]:
 
         summed = [m.trained_part() for m in plan.parameters if m.trainable]
         matches = summed if role in ADDED_UP else plan.trained
-        items = _parameter_items(plan, matches, step, slot, suffix=f" [{role}]")
-        checks += compare_items(frame, [i for i in items if i.reference is not None or i.other is not None])
+        suffix = f" [{role}]"
+        items = [
+            replace(item, gradient=moved.get(item.name.removesuffix(suffix), {}))
+            for item in _parameter_items(plan, matches, step, slot, suffix=suffix)
+            if item.reference is not None or item.other is not None
+        ]
+        checks += compare_items(frame, items)
     return checks
 
 
@@ -251,7 +276,7 @@ def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[C
 
     The allowance is the envelope: how far reference twins that take one rounding error per step have drifted.
     """
-    frame = Frame("trajectory", precision, step.number, plan.reference, terms_of(step))
+    frame = Frame("trajectory", precision, step.number, plan.reference, *sums_of(step))
     record, other = step.reference.record, step.follower
     twins = step.reference.twins
     total = Item(
@@ -276,7 +301,7 @@ def _after(record: StepRecord, path: str) -> Array | None:
 
 def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The buffers after the step, and those without a counterpart that the step changed."""
-    frame = Frame("state", precision, step.number, plan.reference, terms_of(step))
+    frame = Frame("state", precision, step.number, plan.reference, *sums_of(step))
 
     checks = compare_items(frame, list(_parameter_items(plan, plan.buffers, step, _after, values=True)))
     for side, path in plan.unmatched_buffers:
