@@ -10,8 +10,11 @@ from .align import distance
 from .calls import Calls
 from .causes.added_up import added_up_parameters
 from .causes.forward import forward_causes
+from .causes.joined import joined_batches
 from .causes.lookups import squares_of_lookups
 from .causes.optimizer import update_causes
+from .causes.reproduced import REPRODUCED
+from .causes.statistics import statistics_causes
 from .causes.uses import transferred_copies, use_causes
 from .errors import UserCodeError
 from .findings import Findings
@@ -39,12 +42,14 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
     """
     _gradient(findings, plan, step)
     _update(findings, plan, step, reference, follower)
+    _state(findings, plan, step, reference, follower)
     first = findings.first_difference(INSIDE)
     if first is None or first.step != step.number or first.error is None or reference is None:
         return
     with findings.timed("explain"), ended_by_user_code(findings.notes):
-        scene = Scene(reference, follower, plan, step, "(training)" in first.name, findings.seed)
-        _forward(findings, scene, first)
+        if not _joined(findings, plan, step, reference, follower, first):
+            scene = Scene(reference, follower, plan, step, "(training)" in first.name, findings.seed)
+            _forward(findings, scene, first)
 
 
 @contextmanager
@@ -100,6 +105,33 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
             squares = squares_of_lookups(calls, record.gradients)
             found = (update_causes(plan, *records, torch, keras, squares) if squares else []) or found
     findings.causes += found
+
+
+def _state(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
+    """Look for the cause of the first running statistics that differ though all else agrees."""
+    first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
+    if first is None or (first.phase, first.step) != ("state", step.number) or reference is None:
+        return
+    with findings.timed("explain"), ended_by_user_code(findings.notes):
+        calls = [calls_from_start(plan, step, runner) for runner in (reference, follower)]
+        findings.causes += merged(statistics_causes(plan, step.reference.record, step.follower, calls[0], calls[1]))
+
+
+def _joined(
+    findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner, first: Check
+) -> bool:
+    """Whether outputs that differ in training alone are those of a norm that sees several batches as one."""
+    if "(training)" not in first.name:
+        return False
+    calls = [calls_from_start(plan, step, runner) for runner in (reference, follower)]
+    found = joined_batches(plan, step.reference.record, step.follower, calls[0], calls[1])
+    if found is not None:
+        torch, keras = found.torch.name, found.keras.name
+        findings.located = Divergence(
+            first.phase, first.precision, first.step, torch, keras, found.error, REPRODUCED, first.name
+        )
+        findings.causes.append(found.cause)
+    return found is not None
 
 
 def _forward(findings: Findings, scene: Scene, first: Check) -> None:

@@ -71,10 +71,11 @@ def pair(
     }
     expect = None
     if keras_concatenated or keras_convention == "keras":
-        cause = None if keras_concatenated else "epsilon"
+        cause = "joined_batches" if keras_concatenated else "epsilon"
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward", cause)
     elif keras_convention != "pytorch" or keras_functional:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "state")
+        causes = {"biased": "biased_variance", "momentum": "momentum_convention", "pytorch": "call_order"}
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "state", causes[keras_convention])
     variant = {"pytorch": "", "keras": "_keras_defaults"}.get(keras_convention, f"_{keras_convention}")
     return xcheck.Pair(
         name="shared_batchnorm" + variant + "_concatenated" * keras_concatenated + "_functional" * keras_functional,
