@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure how well the verdicts are calibrated: no false alarm on equal pairs, and how small a fault is still seen.
 
-    scripts/bench_calibration.py             some 550 runs of equal pairs, then the sensitivity of each setting
+    scripts/bench_calibration.py             some 640 runs of equal pairs, then the sensitivity of each setting
     scripts/bench_calibration.py --quick     some 80 runs, coarse sensitivity
     scripts/bench_calibration.py --slow      four times as many runs, four times as many of them compiled
     scripts/bench_calibration.py --write     also write docs/calibration.md
@@ -413,6 +413,9 @@ EQUAL: dict[str, Case] = {
     "shared_dilated_conv, per pixel": of_models("shared_dilated_conv", image_size=8, head="per_pixel"),
     "shared_submodel_regularizer": of_models("shared_submodel_regularizer"),
     "shared_submodel_regularizer, three uses": of_models("shared_submodel_regularizer", uses=3, features=3),
+    "shared_conv_padding": of_models("shared_conv_padding"),
+    "shared_conv_padding, patched": of_models("shared_conv_padding", sharing="patched"),
+    "shared_batchnorm": of_models("shared_batchnorm"),
     "siamese": of_models("siamese"),
     "tied_autoencoder": of_models("tied_autoencoder"),
     "tied_language_model": of_models("tied_language_model"),

@@ -15,7 +15,6 @@ from xcheck.sweep import Outcome, Task, complaints, plan, summary, sweep
 
 HEAD = """
 import os
-import time
 import numpy as np
 import xcheck
 from xcheck.sides.numpy_side import NumpySide
@@ -36,7 +35,6 @@ def broken(seed):
     raise ValueError("planted in the batches")
 
 def deadly(seed):
-    time.sleep(3)  # the others are done by then
     os._exit(1)
 """
 FILES = {
@@ -163,7 +161,7 @@ def test_a_bug_of_ours_takes_no_other_with_it(models, tmp_path, monkeypatch) -> 
     assert "RuntimeError: planted" in found["good"].error
 
 
-def test_a_process_that_dies_leaves_what_was_finished(models, tmp_path) -> None:
+def test_a_process_that_dies_takes_no_other_check_with_it(models, tmp_path) -> None:
     models("deadly", "good", "wrong")
     found = run(plan(["deadly", "good", "wrong"]), tmp_path / "out", jobs=2)
     assert len(found) == 3

@@ -27,7 +27,7 @@ from .loading import load_pair, named_pairs, specs_in
 from .report.words import ratio
 from .result import Result, Verdict
 
-DIED = "Its process died, or one beside it: out of memory? Run it by itself, or the sweep with fewer --jobs."
+DIED = "Its process died: out of memory? Run it with smaller settings, by --set, or where there is more memory."
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +197,21 @@ def _on_joblib(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, An
         for number, outcome in runs:
             del left[number]
             yield outcome
-    except BrokenProcessPool:
-        yield from (Outcome(task, None, DIED) for task in left.values())
+    except BrokenProcessPool:  # nobody tells which task it was: each that is left runs alone
+        yield from (_alone(task, options) for task in left.values())
+
+
+def _alone(task: Task, options: Mapping[str, Any]) -> Outcome:
+    """One task in a process of its own, which may die of it."""
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    with ProcessPoolExecutor(max_workers=1) as executor:
+        run: Any = executor.submit(attempt, task, options)
+        try:
+            return run.result()
+        except BrokenProcessPool:
+            return Outcome(task, None, DIED)
 
 
 def _numbered(number: int, task: Task, options: Mapping[str, Any]) -> tuple[int, Outcome]:
