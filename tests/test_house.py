@@ -46,7 +46,7 @@ FLOORS = (
         "optim",
         "quiet",
     ),
-    ("pair", "matching", "ties", "splits", "compare", "judge", "align", "reload", "causes"),
+    ("pair", "matching", "ties", "stages", "splits", "compare", "judge", "align", "reload", "causes"),
     ("sides",),
     ("lockstep", "probing", "saving", "phases", "export", "locate"),
     ("findings", "choose", "match", "persistence", "exporting", "explain", "check", "golden", "importing"),

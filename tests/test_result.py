@@ -33,7 +33,10 @@ RICH = Result(
     first_divergence=Divergence("update", "float64", 1, "a", "b", 5.7e-5, 3.1e-13, "a"),
     causes=(Cause("adam_epsilon", "update", "a", None, "epsilon", {"eps": [1e-8, 1e-7]}, True, "eps=1e-8"),),
     coverage={"parameters": {"matched": 1, "unmatched": 1}},
-    ties=(Tie(("a", "b"), ("c",), "same"), Tie(("d",), (), "missing")),
+    ties=(
+        Tie(("a", "b"), ("c",), "same", {"torch": 2}, {"save": {"torch": {"deepcopy": "same"}}}),
+        Tie(("d",), (), "missing"),
+    ),
     timings={"build": 0.5},
     notes=("a note",),
     failure="The optimizer raised.",

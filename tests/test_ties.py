@@ -8,8 +8,9 @@ from xcheck.errors import MatchError
 from xcheck.matching import plan_from_map
 from xcheck.pair import copies, waive
 from xcheck.result import Tie
-from xcheck.ties import broken_ties, ties
-from xcheck.trace import State
+from xcheck.ties import broken_ties, ties, used
+from xcheck.trace import State, StepRecord
+from xcheck.uses import LOSS, PENALTY
 
 
 def linear(*paths: str, tied: bool):
@@ -37,14 +38,20 @@ def test_a_tie_of_one_side_alone_is_missing_or_extra_depending_on_the_reference(
     weight_map = {"a.weight": "a/kernel", "b.weight": "b/kernel"}
     for reference, status in (("torch", by_torch), ("keras", by_keras)):
         plan = plan_from_map(torch, keras, weight_map, reference)
-        expected = (Tie(("a.weight", "b.weight"), ("a/kernel", "b/kernel"), status),) if status else ()
+        built = {
+            side: {"build": "tied" if one else "apart"} for side, one in (("torch", torch_tied), ("keras", keras_tied))
+        }
+        group = ("a.weight", "b.weight"), ("a/kernel", "b/kernel")
+        expected = (Tie(*group, status, stages={"build": built}),) if status else ()
         assert ties(plan, torch, keras) == expected
 
 
 def test_one_parameter_against_untied_copies_is_a_missing_tie():
     torch, keras = linear("a.weight", tied=True), dense("a/kernel", "b/kernel", tied=False)
     plan = plan_from_map(torch, keras, {"a.weight": ["a/kernel", "b/kernel"]})
-    assert ties(plan, torch, keras) == (Tie(("a.weight",), ("a/kernel", "b/kernel"), "missing"),)
+    (found,) = ties(plan, torch, keras)
+    assert (found.torch, found.keras, found.status) == (("a.weight",), ("a/kernel", "b/kernel"), "missing")
+    assert (found.tied("torch"), found.tied("keras")) == (True, False)
 
 
 def test_a_view_of_one_storage_is_a_tie_like_an_alias():
@@ -117,3 +124,44 @@ def test_declared_copies_are_duplicated_and_no_broken_tie(reference):
     assert plan.copies == {"a.weight"}
     assert [m.keras for m in plan.copies_of(plan.parameters[0])] == ["a/kernel", "b/kernel"]
     assert [t.status for t in ties(plan, torch, keras)] == ["duplicated"]
+
+
+# How often a step uses them ----------------------------------------------------------------------------------------
+
+
+def step_with(uses):
+    """A record that tells nothing but uses: path -> their names, none where it is used once."""
+    zero = np.zeros((2, 2))
+    told = {path: dict.fromkeys(names, zero) for path, names in uses.items() if names}
+    return StepRecord(1, State({}), State({}), gradients=dict.fromkeys(uses, zero), uses=told)
+
+
+@pytest.mark.parametrize(
+    ("torch_uses", "keras_uses", "expected"),
+    [
+        (["f (call 1)", "f (call 2)"], ["g (call 1)", "g (call 2)", "g (call 3)"], {"torch": 2, "keras": 3}),
+        (["f (call 1)", PENALTY], ["g (call 1)", PENALTY], None),  # a regularised weight is not a shared one
+        ([], [f"cell (call {i})" for i in range(6)], None),  # a recurrent layer is one on the other side
+        (["f (call 1)", "f (call 2)"], [], None),
+    ],
+)
+def test_one_path_is_a_group_where_both_sides_use_it_several_times(torch_uses, keras_uses, expected):
+    torch, keras = linear("a.weight", "other.weight", tied=False), dense("b/kernel", "more/kernel", tied=False)
+    plan = plan_from_map(torch, keras, {"a.weight": "b/kernel", "other.weight": "more/kernel"})
+    record = step_with({"a.weight": torch_uses, "other.weight": ["h (call 1)", PENALTY]})
+    found = used((), plan, record, step_with({"b/kernel": keras_uses, "more/kernel": ["h (call 1)", PENALTY]}))
+    assert [(t.torch, t.keras, t.status, t.uses) for t in found] == (
+        [(("a.weight",), ("b/kernel",), "same", expected)] if expected else []
+    )
+
+
+def test_the_uses_of_a_tie_are_those_of_all_its_paths():
+    torch, keras = linear("a.weight", "b.weight", tied=True), dense("c/kernel", "d/kernel", tied=False)
+    plan = plan_from_map(torch, keras, {"a.weight": "c/kernel", "b.weight": "d/kernel"})
+    built = ties(plan, torch, keras)
+    (found,) = used(
+        built, plan, step_with({"a.weight": ["f", "g", LOSS]}), step_with({"c/kernel": ["f", PENALTY], "d/kernel": []})
+    )
+    assert (found.status, found.uses) == ("missing", {"torch": 2, "keras": 2})
+    (silent,) = used(built, plan, step_with({"a.weight": ["f", "g"]}), step_with({"c/kernel": [], "d/kernel": []}))
+    assert silent.uses == {"torch": 2}  # a side that tells no use apart is not said to have one

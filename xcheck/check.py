@@ -34,7 +34,7 @@ from .persistence import persistence
 from .probing import probed
 from .result import Check, Result, Verdict
 from .sides.base import Runner
-from .ties import ties
+from .ties import ties, used
 from .tolerance import TWINS
 from .trace import State
 
@@ -183,6 +183,8 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         _compare_step(findings, plan, step, "float64")
         if "gradient" in findings.phases:
             findings.notes += phase.unsplit(plan, step)
+            if step.number == 1:
+                findings.ties = used(findings.ties, plan, step.reference.record, step.follower)
         findings.count_step(step.number)
         explain(findings, plan, step, reference.runner, follower)
         untouched &= phase.zero_gradients(plan, step)

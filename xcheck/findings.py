@@ -12,6 +12,7 @@ from .errors import BadInput
 from .matching import MatchPlan
 from .pair import Expectation, Pair
 from .result import Cause, Check, Divergence, Result, Tie, Verdict
+from .stages import staged
 
 
 @dataclass
@@ -112,7 +113,7 @@ class Findings:
             first_divergence=divergence,
             causes=tuple(self.causes),
             coverage=self.coverage,
-            ties=self.ties,
+            ties=staged(self.ties, self.checks),
             timings=self.timings,
             notes=tuple(notes),
             failure=failure,

@@ -24,7 +24,7 @@ def persistence(findings: Findings, sides: Sides) -> None:
     """Each side against itself, by every route, in float64."""
     for side in BOTH:
         sides.progress(f"saving and loading the {side} side")
-        tied = {path for tie in findings.ties for path in (tie.torch if side == "torch" else tie.keras)}
+        tied = {path for tie in findings.ties if tie.tied(side) for path in tie.paths(side)}
         with sides.open(side) as runner, findings.timed("persistence"):
             batches = batches_of(findings.pair, findings.seed, 2, fewer=True)
             try:

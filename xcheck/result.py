@@ -33,6 +33,10 @@ PHASES = (
 """Every phase, in the order in which data flows through them."""
 
 
+TIED, APART = "tied", "apart"
+"""What a side is built with: one storage for all paths of a group, or several."""
+
+
 class Verdict(StrEnum):
     """What is known about one comparison, or about a whole run."""
 
@@ -134,19 +138,35 @@ class Cause:
     fix: str = ""
 
 
+Stages = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""Stage -> side -> what was done -> what it left of a tie. The stages are "build", "sync", "step", "save", "export"."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """One group of parameter paths that is a single storage on at least one side.
+    """One group of parameter paths that is a single storage on at least one side, or a single path used several times.
 
     Attributes:
         torch, keras: the paths of the group on each side.
         status: "same", "missing" (tied on the reference only), "extra" (tied on the other side only),
             "equal_but_untied" or "duplicated".
+        uses: side -> in how many places a step uses it, as far as the side told them apart.
+        stages: see `Stages`; of a stage that did not run there is nothing.
     """
 
     torch: tuple[str, ...]
     keras: tuple[str, ...]
     status: str
+    uses: Mapping[str, int] = field(default_factory=dict[str, int])
+    stages: Stages = field(default_factory=dict[str, Mapping[str, Mapping[str, str]]])
+
+    def paths(self, side: str) -> tuple[str, ...]:
+        """The paths of the group on one side."""
+        return self.torch if side == "torch" else self.keras
+
+    def tied(self, side: str) -> bool:
+        """Whether the side was built with one storage for all of them."""
+        return TIED in self.stages.get("build", {}).get(side, {"": TIED}).values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +305,8 @@ def _check_from(data: Mapping[str, Any]) -> Check:
 
 
 def _tie_from(data: Mapping[str, Any]) -> Tie:
-    return Tie(tuple(data["torch"]), tuple(data["keras"]), data["status"])
+    sides = tuple(data["torch"]), tuple(data["keras"])
+    return Tie(*sides, data["status"], data.get("uses", {}), data.get("stages", {}))
 
 
 def _plain(value: Any) -> Any:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from .errors import MatchError
 from .inventory import Inventory
 from .matching import MatchPlan, SideName
-from .result import Tie
-from .trace import State
+from .result import APART, TIED, Tie
+from .trace import State, StepRecord
+from .uses import LOSS, PENALTY
 
 
 def ties(plan: MatchPlan, torch: Inventory, keras: Inventory, initial: State | None = None) -> tuple[Tie, ...]:
@@ -53,8 +55,43 @@ def ties(plan: MatchPlan, torch: Inventory, keras: Inventory, initial: State | N
             status = "equal_but_untied" if equal else "missing"
         else:
             status = "same" if tied else "extra"
-        found.append(Tie(tuple(torch_paths), tuple(keras_paths), status))
+        built = {"torch": {"build": TIED if torch_one else APART}, "keras": {"build": TIED if keras_one else APART}}
+        found.append(Tie(tuple(torch_paths), tuple(keras_paths), status, stages={"build": built}))
     return tuple(found)
+
+
+def used(ties: Sequence[Tie], plan: MatchPlan, record: StepRecord, other: StepRecord) -> tuple[Tie, ...]:
+    """The tie groups with their uses, and those parameters of a single path that both sides use several times.
+
+    One layer of one side may be many small ones inside of the other's, as a recurrent one is: that is no tie.
+
+    Args:
+        ties: of the run.
+        plan: of the run.
+        record: of the reference, its gradients told apart by use.
+        other: likewise of the other side.
+    """
+    records: dict[SideName, StepRecord] = {plan.reference: record, plan.follower: other}
+    found = [replace(tie, uses=_uses(tie.torch, tie.keras, records)) for tie in ties]
+    known = {path for tie in ties for path in tie.torch}
+    for m in plan.parameters:
+        uses = _uses((m.torch,), (m.keras,), records) if m.plain and m.torch not in known else {}
+        if len(uses) == 2 and min(uses.values()) > 1:
+            built = {side: {"build": TIED} for side in ("torch", "keras")}
+            found.append(Tie((m.torch,), (m.keras,), "same", uses, {"build": built}))
+    return tuple(found)
+
+
+def _uses(torch: Sequence[str], keras: Sequence[str], records: Mapping[SideName, StepRecord]) -> dict[str, int]:
+    """Side -> uses by layers of what is at some paths; a side that told no use apart is left out."""
+    found: dict[str, int] = {}
+    for side, record in records.items():
+        paths = torch if side == "torch" else keras
+        if record.uses:
+            held = [path for path in paths if record.gradients.get(path) is not None]
+            by_layer = [[u for u in record.uses.get(p, {"": None}) if u not in (PENALTY, LOSS)] for p in held]
+            found[side] = sum(map(len, by_layer))
+    return found
 
 
 def _equal(plan: MatchPlan, initial: State, group: Mapping[SideName, Sequence[str]]) -> bool:

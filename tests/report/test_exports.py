@@ -5,10 +5,10 @@ from dataclasses import replace
 from rich.cells import cell_len
 from test_examples import HOSTILE, equivalent
 
-from xcheck.report.exports import export_table, exported_ties
+from xcheck.report.exports import export_table
 from xcheck.report.html import as_html
 from xcheck.report.terminal import as_text
-from xcheck.result import Check, Tie, Verdict
+from xcheck.result import Tie
 
 
 def file(side, route, operators, copies=1):
@@ -55,30 +55,6 @@ def test_operators_are_listed_where_details_are_asked_for():
     assert "MatMul" in long
     assert "<td>2, 640 bytes</td>" in as_html([exported()])
     assert "duplicated" in short
-
-
-def tie_check(side, route, detail, path="a.weight"):
-    paths = (path, None) if side == "torch" else (None, path)
-    return Check(
-        "export", None, None, f"{side}: tie of {path} after {route}", *paths, Verdict.EQUIVALENT, detail=detail
-    )
-
-
-def test_how_ties_are_stored_is_said_per_side():
-    checks = (
-        tie_check("torch", "torch.onnx.export", "stored once: a (identity)"),
-        tie_check("torch", "torch.onnx.export", "stored once: b (identity)", "b"),
-        tie_check("keras", "Model.export", "stored once: a (identity)"),
-        tie_check("keras", "Model.export", "2 copies, 40 bytes wasted: x (identity), y (transpose)", "b"),
-        tie_check("keras", "tf2onnx", "not stored as it is"),
-    )
-    result = replace(exported(), checks=checks)
-    assert exported_ties(result) == [
-        ("torch", "once by torch.onnx.export"),
-        ("keras", "in parts or folded by tf2onnx; more than once by Model.export"),
-    ]
-    assert "exported: stored once by torch.onnx.export" in as_text(result)
-    assert "torch, exported: stored once by torch.onnx.export" in as_html([result])
 
 
 def test_hostile_names_reach_neither_terminal_nor_page():

@@ -175,10 +175,3 @@ def test_a_result_writes_its_own_page(tmp_path):
 
 def test_a_page_of_no_results_says_so():
     assert "No results were given." in Page(as_html([])).text
-
-
-def test_what_saving_does_to_ties_stands_below_them():
-    name = "keras: tie of a/kernel after .keras"
-    check = Check("persistence", "float64", None, name, None, None, Verdict.EQUIVALENT)
-    page = as_html([replace(equivalent(), checks=(*equivalent().checks, check))])
-    assert "<p>keras, saved and loaded: same after .keras</p>" in page

@@ -177,22 +177,6 @@ def test_ties_are_listed_where_they_are_shared_or_broken():
     assert "(none)" in as_text(missing).split("Tie groups\n")[1]
 
 
-def tie_check(name, verdict=Verdict.EQUIVALENT, detail="one storage, as before"):
-    return Check("persistence", "float64", None, name, None, None, verdict, detail=detail)
-
-
-def test_what_saving_does_to_ties_stands_below_them():
-    kept = [tie_check(f"torch: tie of {path} after state_dict") for path in ("a.weight", "a.bias")]
-    kept.append(tie_check("torch: tie of a.weight after assign=True", detail="by design of this route ..."))
-    kept.append(tie_check("torch: tie of a.bias after assign=True"))
-    lost = tie_check("keras: tie of a/kernel after .keras", Verdict.DIFFERENT, "equal but untied")
-    text = as_text(replace(equivalent(), checks=(*equivalent().checks, *kept, lost)), width=120)
-    ties = text.split("Tie groups\n")[1]
-    assert "torch      saved and loaded: same after state_dict; untied by design after assign=True\n" in ties
-    assert "keras      saved and loaded: lost after .keras\n" in ties
-    assert "saved and loaded" not in as_text(equivalent())
-
-
 def test_coverage_notes_and_expectation_close_the_report():
     text = as_text(different(), width=100)
     assert "coverage   parameters: 5 matched, 1 waived; gradients: 25 compared" in text

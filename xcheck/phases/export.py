@@ -38,7 +38,7 @@ def export_checks(found: Exports, reference: SideName, ties: Sequence[Tie] = ())
             checks.append(_said(side, "export", Verdict.INCONCLUSIVE, "this side has no way to be exported"))
         for file in files:
             checks += file_checks(file)
-            checks += _tie_checks(file, [tie.torch if side == "torch" else tie.keras for tie in ties])
+            checks += _tie_checks(file, [tie.paths(side) for tie in ties if tie.tied(side)])
             if file.problem is None:
                 checks += output_checks(found, file)
                 checks.append(_free_batch(found, file))

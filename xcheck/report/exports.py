@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,27 +38,6 @@ def export_table(result: Result, *, operators: bool) -> Rows:
         names = sorted({name for f in files for name in f["operators"]})
         table += [line(f"  {name}", [str(f["operators"].get(name, "")) for f in files]) for name in names]
     return [row for row in table if any(row[1:])]
-
-
-def exported_ties(result: Result) -> list[tuple[str, str]]:
-    """Per side, how its files store its ties: `once by torch.onnx.export; more than once by tf2onnx`."""
-    routes: dict[str, dict[str, str]] = {}
-    for check in result.checks:
-        found = _TIE.fullmatch(check.name) if check.phase == "export" else None
-        if found is not None:
-            word = next((w for w, begins in _WORDS.items() if re.match(begins, check.detail)), "in parts or folded")
-            by_route = routes.setdefault(found["side"], {})
-            by_route[found["route"]] = max(by_route.get(found["route"], word), word, key=_ORDER.index)
-    lines: list[tuple[str, str]] = []
-    for side, by_route in routes.items():
-        groups = {word: [r for r, w in by_route.items() if w == word] for word in _ORDER}
-        lines.append((side, one_line("; ".join(f"{w} by {', '.join(group)}" for w, group in groups.items() if group))))
-    return lines
-
-
-_TIE = re.compile(r"(?P<side>torch|keras): tie of .+ after (?P<route>.+)")
-_WORDS = {"once": "stored once", "more than once": r"\d+ copies"}
-_ORDER = ("once", "in parts or folded", "more than once")
 
 
 def _again(file: Mapping[str, Any]) -> str:

@@ -17,7 +17,8 @@ from markupsafe import Markup, escape
 from ..result import Cause, Check, Result, Verdict
 from . import views
 from .curve import Curve, curves
-from .exports import export_table, exported_ties
+from .exports import export_table
+from .ties import shown_ties, stage_rows, status, uses
 from .words import NONE, count, index, many_lines, number, one_line, ratio, rows, severity, two_values
 
 MOST = 2000
@@ -122,9 +123,8 @@ class ResultView:
     passing_count: int
     passing: list[CheckView]
     passing_more: int
-    ties: list[tuple[str, tuple[str, ...], tuple[str, ...]]]
-    saved_ties: list[tuple[str, str]]
-    exported_ties: list[tuple[str, str]]
+    ties: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]
+    stages: list[tuple[str, str, str]]
     exports: list[tuple[str, ...]]
     coverage: list[tuple[str, str]]
     notes: list[str]
@@ -193,14 +193,14 @@ def result_view(result: Result, anchor: str) -> ResultView:
         passing_more=max(0, len(passing) - MOST),
         ties=[
             (
-                one_line(t.status.replace("_", " ")),
+                status(t),
+                uses(t),
                 tuple(map(one_line, t.torch)),
                 tuple(map(one_line, t.keras)),
             )
-            for t in views.shown_ties(result)
+            for t in shown_ties(result)
         ],
-        saved_ties=views.saved_ties(result),
-        exported_ties=exported_ties(result),
+        stages=stage_rows(result) if shown_ties(result) else [],
         exports=export_table(result, operators=True),
         coverage=views.coverage(result),
         notes=[one_line(note) for note in result.notes],

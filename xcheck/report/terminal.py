@@ -19,7 +19,8 @@ from rich.text import Text
 
 from ..result import Check, Divergence, Result, Tie, Verdict
 from . import views
-from .exports import Rows, export_table, exported_ties
+from .exports import Rows, export_table
+from .ties import shown_ties, stage_rows, status, uses
 from .words import cut, index, many_lines, number, one_line, ratio, rows, times, two_values
 
 STYLES = {
@@ -118,11 +119,12 @@ def _sections(result: Result, width: int, verbose: bool) -> Iterable[tuple[str, 
             views.failing_title(result),
             _failing(shown, len(failing) - len(shown), wide=width >= WIDE, verbose=verbose),
         )
-    ties = views.shown_ties(result)
+    ties = shown_ties(result)
     if ties:
-        saved = [(side, _prose(f"saved and loaded: {said}")) for side, said in views.saved_ties(result)]
-        saved += [(side, _prose(f"exported: stored {said}")) for side, said in exported_ties(result)]
-        yield "Tie groups", Group(_ties(ties), Text(), _fields(saved)) if saved else _ties(ties)
+        shown = ties if verbose else ties[:SHOWN]
+        stages = stage_rows(result)
+        body = [_ties(shown), *([Text(f"+{len(ties) - len(shown)} more in result.json")] if shown != ties else [])]
+        yield "Tie groups", Group(*body, *([Text(), _stages(stages)] if stages else []))
     files = export_table(result, operators=verbose)
     if files:
         yield "Exports", _exports(files)
@@ -230,10 +232,20 @@ def _ties(ties: list[Tie]) -> RenderableType:
     table.columns[0].max_width = 18
     table.add_column("torch", ratio=1)
     table.add_column("keras", ratio=1)
+    table.add_column("uses", justify="right", no_wrap=True)
     for tie in ties:
         style = {"same": "green", "duplicated": "yellow"}.get(tie.status, "bold red")
         sides = [Group(*(_path(path) for path in side or (None,))) for side in (tie.torch, tie.keras)]
-        table.add_row(Text(one_line(tie.status.replace("_", " ")), style), *sides)
+        table.add_row(Text(status(tie), style), *sides, Text(uses(tie)))
+    return table
+
+
+def _stages(rows: list[tuple[str, str, str]]) -> RenderableType:
+    table = _table("stage")
+    table.add_column("torch", ratio=1, overflow="fold")
+    table.add_column("keras", ratio=1, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
 
 

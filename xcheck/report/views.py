@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..result import PHASES, Check, Divergence, Result, Tie, Verdict
+from ..result import PHASES, Check, Divergence, Result, Verdict
 from .words import count, cut, listed, number, one_line, severity
 
 NOT_RUN = "not run"
@@ -237,38 +236,3 @@ def expectation(result: Result) -> str | None:
         return f"{said}: not judged"
     why = f" ({one_line(str(table['why']))})" if table.get("why") else ""
     return f"{said}: {'held' if table['held'] else 'NOT held'}{why}"
-
-
-def shown_ties(result: Result) -> list[Tie]:
-    """The tie groups worth a line, broken ones first; none where no weight is shared and all is well."""
-    ties = [t for t in result.ties if t.status != "same" or len(t.torch) > 1 or len(t.keras) > 1]
-    return sorted(ties, key=lambda tie: tie.status == "same")
-
-
-def saved_ties(result: Result) -> list[tuple[str, str]]:
-    """Per side, what saving and loading did to its ties: `same after .keras, .weights.h5; lost after clone_model`."""
-    routes: dict[str, dict[str, str]] = {}
-    for check in result.checks:
-        found = _SAVED_TIE.fullmatch(check.name) if check.phase == "persistence" else None
-        if found is not None:
-            side, route = found["side"], found["route"]
-            by_design = check.verdict is Verdict.EQUIVALENT and check.detail.startswith("by design")
-            word = "untied by design" if by_design else _TIE_WORDS[check.verdict]
-            before = routes.setdefault(side, {}).get(route, word)
-            routes[side][route] = max(before, word, key=_TIE_ORDER.index)
-    lines: list[tuple[str, str]] = []
-    for side, by_route in routes.items():
-        groups = {word: [r for r, w in by_route.items() if w == word] for word in _TIE_ORDER}
-        said = "; ".join(f"{word} after {', '.join(group)}" for word, group in groups.items() if group)
-        lines.append((side, one_line(said)))
-    return lines
-
-
-_SAVED_TIE = re.compile(r"(?P<side>torch|keras): tie of .+ after (?P<route>.+)")
-_TIE_ORDER = ("same", "untied by design", "not known", "lost")
-_TIE_WORDS = {
-    Verdict.EQUIVALENT: "same",
-    Verdict.NUMERIC: "same",
-    Verdict.INCONCLUSIVE: "not known",
-    Verdict.DIFFERENT: "lost",
-}
