@@ -66,6 +66,33 @@ Calls = tuple[Call, ...]
 Swap = Callable[[Call], Mapping[str, Array] | None]
 """Told of each call as it ends; returns the outputs that those after it shall see instead, or None."""
 
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A place in a training step where a tensor loses its gradient.
+
+    Attributes:
+        path: of the module or layer that it happens in; "" for the model.
+        kind: how it is written, such as "detach".
+        number: of the place among those of this kind there, from 1.
+        value: of the tensor; None where it is more than one.
+    """
+
+    path: str
+    kind: str
+    number: int
+    value: Array | None
+
+    @property
+    def name(self) -> str:
+        """Where it is."""
+        shown = f"{self.path or '(the model)'}: {self.kind}"
+        return shown if self.number == 1 else f"{shown} (call {self.number})"
+
+
+Open = Callable[[Stop], bool]
+"""Told of each place where a tensor loses its gradient; whether it shall keep it."""
+
 Inside = Callable[[str], bool]
 """Told the path of a module or layer; whether the functions called in it are listed too."""
 

@@ -16,6 +16,7 @@ from .causes.optimizer import update_causes
 from .causes.reproduced import REPRODUCED
 from .causes.statistics import statistics_causes
 from .causes.uses import transferred_copies, use_causes
+from .detached import stopped_gradients
 from .errors import UserCodeError
 from .findings import Findings
 from .graph import Graph, Key
@@ -29,6 +30,9 @@ from .trace import State
 INSIDE = ("forward",)
 """Phases whose differences can be followed into the models."""
 
+BEFORE_THE_UPDATE = ("forward", "loss", "gradient")
+"""Phases of a step up to its gradients."""
+
 
 def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first difference, once it is there.
@@ -40,7 +44,7 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         reference: the side to look into, left at some state of the step; None for a recording.
         follower: likewise.
     """
-    _gradient(findings, plan, step)
+    _gradient(findings, plan, step, reference, follower)
     _update(findings, plan, step, reference, follower)
     _state(findings, plan, step, reference, follower)
     first = findings.first_difference(INSIDE)
@@ -81,12 +85,18 @@ def calls_from_start(plan: MatchPlan, step: StepPair, runner: Runner, *, gradien
         runner.restore(kept)
 
 
-def _gradient(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
-    """Look for uses of shared weights that explain gradients which differ; they were taken in the first step."""
-    wrong = [c for c in findings.checks if c.phase == "gradient" and c.step == step.number]
-    if any(c.verdict is Verdict.DIFFERENT for c in wrong):
-        findings.causes += use_causes(plan, step.reference.record, step.follower)
-        findings.causes += transferred_copies(plan, step.reference.record, step.follower)
+def _gradient(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
+    """Look for what explains gradients that differ; the uses of shared weights were taken in the first step."""
+    checks = [c for c in findings.checks if c.phase == "gradient" and c.step == step.number]
+    if not any(c.verdict is Verdict.DIFFERENT for c in checks):
+        return
+    found = use_causes(plan, step.reference.record, step.follower)
+    found += transferred_copies(plan, step.reference.record, step.follower)
+    first = findings.first_difference(BEFORE_THE_UPDATE)
+    if not found and first is not None and (first.phase, first.step) == ("gradient", step.number):
+        with findings.timed("explain"), ended_by_user_code(findings.notes):
+            found = stopped_gradients(plan, step, checks, reference, follower)
+    findings.causes += found
 
 
 def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:

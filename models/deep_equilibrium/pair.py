@@ -37,7 +37,7 @@ def pair(
             **affine("head", "head"),
         },
         also=("persistence", "export"),
-        expect=xcheck.Expectation(xcheck.Verdict.DIFFERENT, "gradient") if cut_off else None,
+        expect=xcheck.Expectation(xcheck.Verdict.DIFFERENT, "gradient", "stopped_gradient") if cut_off else None,
     )
 
 

@@ -58,7 +58,7 @@ def pair(
         weight_map |= affine(f"block.{layer}", f"block/{layer}")
     expect = None
     if not keras_detached:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "gradient")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "gradient", "stopped_gradient")
     elif keras_newest_first:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss")
     return xcheck.Pair(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..calls import Calls, Inside, Swap, nowhere
+from ..calls import Calls, Inside, Open, Stop, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import UserCodeError
 from ..inventory import Holdings, Inventory
@@ -116,6 +116,18 @@ class Runner(Protocol):
 
         Raises:
             UserCodeError: code of the pair raised.
+        """
+        ...
+
+    def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:
+        """While the block runs, the tensors of a training step keep their gradient at the chosen ones of the places
+        where they lose it.
+
+        Args:
+            let_through: told of each.
+
+        Returns:
+            All of them, as the step comes to them; none where the side cannot see them.
         """
         ...
 

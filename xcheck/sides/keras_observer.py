@@ -140,7 +140,7 @@ def loss_scale(optimizer: Any) -> Any:
 
 def _tell(seen: Seen, **values: Any) -> None:
     """Keep what a wrapper sees. JAX traces the loss, so there the values come by a callback, once they are known."""
-    if in_symbolic_scope() or _in_graph():  # Keras builds the loss, or compiles the step: the tensors hold nothing
+    if in_symbolic_scope() or in_graph():  # Keras builds the loss, or compiles the step: the tensors hold nothing
         return
 
     def keep(found: Mapping[str, Any]) -> None:
@@ -155,7 +155,8 @@ def _tell(seen: Seen, **values: Any) -> None:
         keep(values)
 
 
-def _in_graph() -> bool:
+def in_graph() -> bool:
+    """Whether a graph is being made of the step: its tensors hold nothing."""
     if keras.config.backend() != "tensorflow":
         return False
     import tensorflow as tf

@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
-from ..calls import Calls, Inside, Swap, nowhere
+from ..calls import Calls, Inside, Open, Stop, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import PairError, UserCodeError
 from ..inventory import Holdings, Inventory
@@ -34,6 +34,7 @@ from .keras_observer import Seen, observed, projected_loss
 from .keras_optimizer import facts
 from .keras_persistence import KerasPersistence
 from .keras_precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
+from .keras_stops import stops
 from .keras_uses import uses
 from .keras_variables import canonical, inventory, to_numpy, unmapped_slots
 from .tree import named_tensors, outputs_record
@@ -277,6 +278,9 @@ class KerasRunner:
         with leaving_out(self.remarks, "the gradients of the keras side are not split by use"):
             return uses(self, number, batch)
         return {}
+
+    def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:
+        return stops(self, let_through)
 
     def _total(self, ready: Prepared, raw: Any, training: bool) -> Any:
         """The loss and the penalties, as the training step takes them."""

@@ -7,7 +7,7 @@ with momentum, in either framework's names and layout.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
-from ..calls import Call, Calls, Inside, Swap, nowhere
+from ..calls import Call, Calls, Inside, Open, Stop, Swap, nowhere
 from ..distributions import Distribution
 from ..inventory import Entry, Holdings, Inventory
 from ..islands import Islands
@@ -187,6 +187,9 @@ class NumpyRunner:
 
     def uses(self, number: int, batch: Batch) -> Mapping[str, Arrays]:
         return {}
+
+    def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:
+        return nullcontext([])
 
     def environment(self) -> Mapping[str, Any]:
         return {"numpy": np.__version__}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..calls import Calls, Inside, Swap, nowhere
+from ..calls import Calls, Inside, Open, Stop, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import PairError, SetupError, UserCodeError
 from ..inventory import Holdings, Inventory
@@ -42,6 +42,7 @@ from .torch_observer import Observer
 from .torch_optimizer import facts
 from .torch_persistence import TorchPersistence
 from .torch_precision import Float64Throughout
+from .torch_stops import stops
 from .torch_uses import uses
 from .torch_variables import inventory, to_numpy
 from .tree import named_tensors, outputs_record
@@ -305,6 +306,9 @@ class TorchRunner:
         with leaving_out(self.remarks, "the gradients of the torch side are not split by use"):
             return uses(self, number, batch)
         return {}
+
+    def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:
+        return stops(self.model, let_through)
 
     def _total(self, raw: Any, ready: Prepared) -> torch.Tensor:
         """The loss and the penalties of the standard step, summed."""
