@@ -34,6 +34,7 @@ from .keras_observer import Seen, observed, projected_loss
 from .keras_optimizer import facts
 from .keras_persistence import KerasPersistence
 from .keras_precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
+from .keras_rebuild import in_float_type
 from .keras_stops import stops
 from .keras_uses import uses
 from .keras_variables import canonical, inventory, to_numpy, unmapped_slots
@@ -106,16 +107,8 @@ class KerasRunner:
                 numbers=f"got {describe(model)}",
                 where="KerasSide.build",
             )
-        # Not `v.dtype`: within the run Keras reads every name of a float as the run's.
-        wrong = sorted({v._dtype for v in model.variables if "float" in v._dtype} - {self.precision})
-        if wrong:
-            raise PairError(
-                f"The Keras model holds {' and '.join(wrong)} variables in a {self.precision} run.",
-                where="KerasSide.build",
-                cause="the model was built before the run set its float type, or a layer names its dtype",
-                todo="pass a function that builds the model, and let its layers follow keras.config.floatx()",
-            )
-        return model
+        self._made = in_float_type(model, self.precision, existed=model is build)
+        return self._made.model
 
     def _compile(self) -> None:
         declared, model = self.declared, self.model
@@ -141,6 +134,7 @@ class KerasRunner:
         """Create the variables that a subclassed model makes at its first call, and the optimizer's slots."""
         if not self.model.built or not self.model.variables:
             self._call(ready.inputs, training=False)
+        self._made.fill()
         if self.precision == "float64":
             policy_islands(self.model, self.islands)
             exact_factors(self.model, self.islands)
@@ -359,7 +353,7 @@ class KerasRunner:
         return notes
 
     def close(self) -> None:
-        """Nothing is held outside of the scopes."""
+        self._made.undo()
 
 
 def _tensor(value: Any) -> Any:

@@ -51,6 +51,9 @@ class Float64Throughout(TorchFunctionMode):
         if exact is not None and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64:
             self._islands.add(f"constants of {func.__name__}")
             return exact(*args, **kwargs)
+        wider = _WITHOUT_FLOAT64.get(func)
+        if wider is not None and args[0].dtype == torch.float64:
+            return wider(*args, **kwargs)
         if any(map(_is_float32, _flat(args, kwargs))) and _widens(func, args, kwargs):
             args, kwargs = self._entering(func, args, kwargs)
         return func(*args, **kwargs)
@@ -121,6 +124,22 @@ def _celu(input: torch.Tensor, alpha: float = 1.0, inplace: bool = False) -> tor
 
 # PyTorch's kernels on the CPU keep the constants of these in float32, in their backward pass at least.
 _EXACT: dict[Any, Any] = {F.hardsigmoid: _hardsigmoid, F.celu: _celu, torch.celu: _celu}
+
+
+def _grouped_mm(input: torch.Tensor, weight: torch.Tensor, offs: torch.Tensor, **_: Any) -> torch.Tensor:
+    """Rows of the input, group by group, by the weight of each: what mixtures of experts compute."""
+    ends: list[int] = offs.tolist()
+    rows = zip([0, *ends[:-1]], ends, weight, strict=True)
+    made = [input[start:end] @ of for start, end, of in rows]
+    return torch.cat([*made, input.new_zeros(len(input) - ends[-1], weight.shape[-1])])
+
+
+_WITHOUT_FLOAT64: dict[Any, Any] = {
+    getattr(place, name): _grouped_mm
+    for place, name in ((F, "grouped_mm"), (torch, "_grouped_mm"))
+    if hasattr(place, name)
+}
+"""Functions of which PyTorch has no kernel for float64."""
 
 
 def _asked(args: Any, kwargs: Any) -> str:
