@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from . import phases as phase
 from .causes.persistence import persistence_causes
+from .causes.resumed import resumed_faults
 from .choose import Sides
 from .errors import UserCodeError
 from .findings import Findings
-from .lockstep import batches_of
+from .lockstep import ReferenceStep, batches_of
 from .matching import SideName
 from .pair import Batch
 from .phases.persistence import Persisted
-from .reload import Route
+from .reload import Reloaded, Route
+from .result import Verdict
 from .saving import after_reload
 from .sides.base import Runner
 
@@ -48,6 +51,13 @@ def every_route(runner: Runner, batches: Iterable[Batch], seed: int, tied: Colle
     return [
         phase.stopped(runner.side, route, left)
         if isinstance(left, UserCodeError)
-        else phase.persistence_checks(runner.side, *left, tied)
+        else _with_cause(phase.persistence_checks(runner.side, *left, tied), runner, *left)
         for route, left in after_reload(runner, batches, seed=seed)
     ]
+
+
+def _with_cause(said: Persisted, runner: Runner, step: ReferenceStep, found: Reloaded) -> Persisted:
+    """What is said about a route, with what the next step tells of where nothing else explains it."""
+    if said.faults or all(c.verdict is not Verdict.DIFFERENT for c in said.checks):
+        return said
+    return replace(said, faults=resumed_faults(runner.side, step.record, found, runner.environment()))

@@ -54,7 +54,7 @@ def pair(
     if counted != 1:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss", "doubled_use")
     elif nested:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "persistence")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "persistence", "penalty_per_copy")
     variant = ["zero_inputs"] * zero_inputs + ["frozen"] * (not trainable) + ["nested"] * nested
     variant += [f"{uses}_uses"] * (uses != 2) + [f"counted_{counted}_times"] * (counted != 1)
     return xcheck.Pair(

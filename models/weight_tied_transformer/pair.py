@@ -11,6 +11,7 @@ from ..common import affine, builders, cross_entropy, minibatches, text
 CAUSES = {
     "epsilon": "optimizer_setting",
     "decay_all": "decay_exclusion",
+    "decay_after_saving": "decay_exclusion_not_saved",
     "late_schedule": "schedule",
     "clip_each": "clipping",
     "plain_adamw": "optimizer_formula",
@@ -131,7 +132,7 @@ def pair(
         weight_map=weight_map,
         ties=[["embedding.weight", "head.weight"]],
         also=("persistence", "export"),
-        expect=xcheck.Expectation(xcheck.Verdict.DIFFERENT, phase, CAUSES.get(mistake)) if mistake else None,
+        expect=xcheck.Expectation(xcheck.Verdict.DIFFERENT, phase, CAUSES[mistake]) if mistake else None,
     )
 
 

@@ -64,6 +64,19 @@ EXPLANATIONS: Mapping[str, Explanation] = {
         "load with assign=False, or make the optimizer after loading",
         "make the optimizer after loading",
     ),
+    "decay_exclusion_not_saved": Explanation(
+        "which parameters weight decay leaves out does not come back: {names} decays at another rate after loading",
+        "make the parameter groups in the function that makes the optimizer, so that they are there before its "
+        "state is loaded",
+        "call exclude_from_weight_decay in the __init__ of a subclass of the optimizer: no config holds what was "
+        "excluded",
+    ),
+    "penalty_per_copy": Explanation(
+        "the penalty of {names} is counted once for each copy that loading makes of it: the weight sits in several "
+        "models, each of which is saved and cloned by itself",
+        "let one module hold the weight, and call it several times",
+        "put the layer into one model and call that model several times",
+    ),
     "setting_not_saved": Explanation(
         "{names} comes back with another setting: the config leaves it out",
         "take the setting from the arguments of __init__, so that a model built anew has it",
@@ -93,7 +106,7 @@ def persistence_causes(side: SideName, faults: Sequence[Fault]) -> list[Cause]:
 def _cause(side: SideName, group: Sequence[Fault]) -> Cause:
     fault = group[0]
     explanation = EXPLANATIONS[fault.id]
-    names = " = ".join(fault.names)
+    names = (" = " if fault.id.startswith("tie_") else ", ").join(fault.names)
     return Cause(
         id=fault.id,
         phase="persistence",
