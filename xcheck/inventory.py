@@ -129,7 +129,10 @@ class Holdings:
     Attributes:
         listed: canonical path -> how many times it is listed.
         orphans: shapes of the listed parameters that the model does not hold.
+        hidden: how it is reached -> shape of what the loss has a gradient for, and neither the model nor the optimizer
+            knows of.
     """
 
     listed: Mapping[str, int]
     orphans: tuple[tuple[int, ...], ...] = ()
+    hidden: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])

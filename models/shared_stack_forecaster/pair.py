@@ -47,7 +47,7 @@ def pair(
                     weight_map[f"stacks.{i}.{torch}"] = found if keras_cloned else found[0]
     expect = None
     if torch_listed:
-        expect = xcheck.Expectation(xcheck.Verdict.INCONCLUSIVE)
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory", "unregistered_parameters")
     elif keras_cloned:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory", "tie_missing")
     return xcheck.Pair(

@@ -23,3 +23,6 @@ def test_what_a_plain_list_hides_is_unmatched_and_no_step_is_run(checked):
     assert result.expectation["held"], result.report()
     assert result.coverage["parameters"] == {"matched": 1, "waived": 0, "unmatched": 12}
     assert any("no step was run" in note for note in result.notes)
+    (cause,) = result.causes
+    assert len(cause.evidence["tensors"]) == 12
+    assert "stacks[0].hidden_0.weight" in cause.evidence["tensors"]

@@ -117,6 +117,21 @@ def _of_optimizer(side: SideName, held: Holdings, trainable: Sequence[str]) -> l
                 f"{side}: tie first, then make the optimizer from the model's parameters",
             )
         )
+    if held.hidden:
+        names = list(held.hidden)
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        causes.append(
+            _of(
+                side,
+                "unregistered_parameters",
+                shown,
+                f"the {side} model computes with {len(names)} tensors that want a gradient and get one, and that it "
+                f"does not know of ({shown}): the optimizer does not train them, and no file holds them",
+                {"tensors": {name: list(shape) for name, shape in held.hidden.items()}},
+                f"{side}: hold modules in a torch.nn.ModuleList or ModuleDict and tensors in a ParameterList, in place "
+                "of a plain list or dict",
+            )
+        )
     return causes
 
 

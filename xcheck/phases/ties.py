@@ -63,6 +63,11 @@ def holding_checks(
             detail = f"it holds {len(held.orphans)} parameters that the model does not, of shape {shapes}: what "
             detail += "becomes of them is not compared"
             checks.append(_holding(side, f"optimizer of the {side} side", None, Verdict.INCONCLUSIVE, detail))
+        if held.hidden:
+            detail = f"the loss has a gradient for {len(held.hidden)} tensors that the {side} model does not know of: "
+            detail += "no step changes them, and no file holds them"
+            first = next(iter(held.hidden))
+            checks.append(_holding(side, f"parameters of the {side} side", first, Verdict.DIFFERENT, detail))
     return checks
 
 

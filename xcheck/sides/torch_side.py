@@ -36,6 +36,7 @@ from .torch_calls import Watch
 from .torch_dropout import DropoutOff
 from .torch_export import TorchExporter
 from .torch_flags import flags, restore_flags, set_flags
+from .torch_hidden import learning, unregistered
 from .torch_losses import arrays, scalars
 from .torch_memory import Memory
 from .torch_observer import Observer
@@ -82,6 +83,7 @@ class TorchRunner:
         self._paths: dict[int, str] = {}
         self.islands = Islands(self._layer)
         self.remarks: list[str] = []
+        self.hidden: Mapping[str, tuple[int, ...]] = {}
         try:
             torch.manual_seed(seed)
             with self._scope():
@@ -149,6 +151,19 @@ class TorchRunner:
             return None
         return self._paths.get(id(owner), type(owner).__name__)
 
+    def prime(self, batch: Batch) -> None:
+        """See what the model computes with and does not know of; changes no state.
+
+        Raises:
+            UserCodeError: the model cannot be called with this batch.
+        """
+        hidden = unregistered(self.model, self.optimizer)
+        if hidden:
+            ready, kept = self._ready(batch), self.snapshot()
+            with self._scope(), DropoutOff():
+                self.hidden = learning(hidden, lambda: self._total(self._call(ready.inputs), ready))
+            self.restore(kept)
+
     def inventory(self) -> Inventory:
         return inventory(self.model)
 
@@ -165,7 +180,8 @@ class TorchRunner:
         self.memory.restore(snapshot)
 
     def holdings(self) -> Holdings | None:
-        return self.memory.holdings()
+        held = self.memory.holdings()
+        return held and replace(held, hidden=self.hidden)
 
     def unmapped_slots(self) -> list[str]:
         return self.memory.unmapped_slots()
