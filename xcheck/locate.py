@@ -16,6 +16,7 @@ import numpy as np
 from .align import Alignment, Place, Suspect, align, conditions_of, region, suspects
 from .calls import Call, Calls, Inside, everywhere
 from .causes.local import Local, Seen, role_of
+from .families import family_of
 from .graph import Graph, Key
 from .judge import Frame, Item, compare_items
 from .lockstep import StepPair, perturbed, perturbed_batch
@@ -156,7 +157,7 @@ class _Tried:
     """A suspect with the reference's value in its place.
 
     Attributes:
-        after: the alignment then.
+        before, after: the alignment without it, and with it.
         gain: values of the reference that the follower has besides, not counting what was put there.
         proven: what is made of it next is among them.
     """
@@ -164,9 +165,22 @@ class _Tried:
     suspect: Suspect
     order: Order
     swaps: dict[_Name, Arrays]
+    before: Alignment
     after: Alignment
     gain: int
     proven: bool
+
+    @property
+    def rank(self) -> tuple[int, bool, bool]:
+        """Of several that prove nothing the one that leads furthest, and then layers of one kind."""
+        kinds = [
+            {family_of(call.kind) for call in graph.makers[place.key] if not call.function and call.parent is not None}
+            for graph, place in (
+                (self.after.reference, self.suspect.reference),
+                (self.before.follower, self.suspect.follower),
+            )
+        ]
+        return self.gain, not _ends(self.after)[0], bool(kinds[0] & kinds[1]) and not self.suspect.lacking
 
 
 def _best(scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays]) -> _Tried | None:
@@ -175,7 +189,7 @@ def _best(scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays]) -> _Tr
     best: _Tried | None = None
     for suspect in ranked[:TRIES]:
         tried = _try(scene, alignment, swaps, suspect)
-        if tried is not None and (best is None or tried.gain > best.gain):
+        if tried is not None and (best is None or tried.rank > best.rank):
             best = tried
         if tried is not None and tried.proven:
             return _within(scene, alignment, swaps, tried, ranked)
@@ -205,7 +219,7 @@ def _try(scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays], suspect
     won = after.agreeing() - alignment.agreeing()
     gain = len(won) - (suspect.lacking != "reference")
     proven = gain > 0 and _next_agrees(alignment.reference, suspect.reference, won)
-    return _Tried(suspect, order, tried, after, gain, proven)
+    return _Tried(suspect, order, tried, alignment, after, gain, proven)
 
 
 def _next_agrees(graph: Graph, place: Place, won: set[Key]) -> bool:

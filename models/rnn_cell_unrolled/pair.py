@@ -53,7 +53,8 @@ def pair(
     if torch_both_biases:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "update", "two_biases")
     elif cell == "gru" and not (keras_reset_after and gates_in_order):
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward")
+        cause = "reset_after" if gates_in_order else "gate_order"
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward", cause)
     variant = "_reset_before" * (not keras_reset_after) + "_gate_order" * (not gates_in_order)
     variant += "_both_biases" * torch_both_biases
     return xcheck.Pair(

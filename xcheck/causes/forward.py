@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..result import Cause
 from .activation import ACTIVATION
 from .axes import axes_causes, slice_causes
+from .cells import CELL
 from .convolution import CONVOLUTION
 from .dense import DENSE
 from .embedding import EMBEDDING
@@ -16,7 +17,7 @@ from .local import Local
 from .normalisation import NORM
 from .pooling import POOLING
 
-FORMS: tuple[Form, ...] = (NORM, CONVOLUTION, POOLING, DENSE, EMBEDDING)
+FORMS: tuple[Form, ...] = (NORM, CONVOLUTION, POOLING, CELL, DENSE, EMBEDDING)
 """Of single layers; the first that explains both sides does."""
 
 ASKED: tuple[Callable[[Local], list[Cause]], ...] = (
