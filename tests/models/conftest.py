@@ -28,7 +28,7 @@ def checked() -> Any:
     """(name of a pair, steps) -> its result in float64, made once in a session."""
 
     def check(spec: str, steps: int = STEPS) -> xcheck.Result:
-        return _checked(spec, steps)
+        return _checked(spec.removesuffix(":PAIR"), steps)
 
     return check
 
