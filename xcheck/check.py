@@ -163,8 +163,9 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
     progress("matching")
     plan = _match(findings, reference, follower)
     if "initialization" in findings.phases:
-        _start(findings, plan.reference, reference.initial, reference.promises)
-        _start(findings, plan.follower, follower.read(), follower.promises())
+        given = phase.transferred(plan, reference.initial, follower.read())
+        _start(findings, plan.reference, reference.initial, reference.promises, given)
+        _start(findings, plan.follower, follower.read(), follower.promises(), given)
     if "sync" in findings.phases:
         findings.checks += _sync(reference, follower, plan)
     lacking = plan.unmatched_torch or plan.unmatched_keras
@@ -288,8 +289,11 @@ def _match(findings: Findings, reference: Reference, follower: Runner) -> MatchP
     return plan
 
 
-def _start(findings: Findings, side: SideName, initial: State, promises: Mapping[str, Distribution]) -> None:
-    findings.checks += phase.initialization_checks(side, initial.values(), promises)
+def _start(
+    findings: Findings, side: SideName, initial: State, promises: Mapping[str, Distribution], given: frozenset[str]
+) -> None:
+    drawn = {path: promise for path, promise in promises.items() if path not in given}
+    findings.checks += phase.initialization_checks(side, initial.values(), drawn)
     findings.causes += same_random_stream(side, initial.parameters)
 
 

@@ -74,5 +74,9 @@ def _fix(local: Local) -> str:
         [shape for _, shape in seen.views if len(shape) > seen.x.ndim] for seen in (local.torch, local.keras)
     )
     if torch and keras and len(torch[-1]) == len(keras[-1]) == 4:
-        return "keras: keras.layers.Permute((3, 1, 2)) before it is flattened, or torch: x.permute(0, 2, 3, 1)"
+        fix = "keras: keras.layers.Permute((3, 1, 2)) before it is flattened, or torch: x.permute(0, 2, 3, 1)"
+        channels = torch[-1][1]
+        if channels != keras[-1][3]:
+            return fix
+        return f'{fix}; rows that the port permutes as it loads them: the layout "o (c={channels} p) -> (p c) o"'
     return "join the parts in one order on both sides, or permute the rows of the kernel in the weight map"

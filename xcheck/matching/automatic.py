@@ -20,6 +20,7 @@ from ..pair import Batch, WeightTarget
 from ..trace import Array, Arrays, State
 from .by_map import MapReader
 from .guess import Guess
+from .loaded import as_loaded
 from .look import Look
 from .plan import MatchPlan, SideName
 from .repair import Repairs
@@ -133,6 +134,7 @@ class Matcher:
         self.shared: list[Guess] = []
         self.looks = 0
         fixed = self._reader().builder.plan(reference.side)
+        before = {runner.side: runner.read() for runner in (reference, follower)}
         self.state = _unique(reference, seed)
         self.batch = _few(batch)
         try:
@@ -147,6 +149,8 @@ class Matcher:
             done = {path for m in fixed.matches for path in m.piece(side).paths} | set(fixed.waived)
             self.units[side] = units_of(inventories[side], trace, done)
         self.guesses = [Guess(group) for group in aligned(self.units["torch"], self.units["keras"])]
+        for guess in self.guesses:
+            as_loaded(guess, before["torch"], before["keras"])
         # What is left may be copies of a layer that the other side calls again, or the other way round.
         mine, theirs = reference.side, follower.side
         self.guesses += self._again({mine: again(self.units[mine]), theirs: self.left(theirs)})

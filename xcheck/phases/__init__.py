@@ -10,6 +10,7 @@ from ..result import Check
 from . import step
 from .export import export_checks as export_checks
 from .initialization import initialization_checks as initialization_checks
+from .initialization import transferred as transferred
 from .modes import mode_checks as mode_checks
 from .persistence import persistence_checks as persistence_checks
 from .persistence import persistence_notes as persistence_notes

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from ..distributions import Distribution, distance_bound
-from ..matching import SideName
+from ..matching import MatchPlan, SideName
 from ..result import Check, Verdict
 from ..tolerance import CHANCE_OF_FALSE_ALARM
-from ..trace import Array
+from ..trace import Array, State
 
 
 def initialization_checks(
@@ -47,3 +49,25 @@ def initialization_checks(
             )
         )
     return checks
+
+
+def transferred(plan: MatchPlan, reference: State, follower: State) -> frozenset[str]:
+    """Paths of both sides that start from the same numbers: those were carried over, and no initializer drew them.
+
+    Args:
+        plan: whose matches are read.
+        reference, follower: the sides as they were built.
+    """
+    found: set[str] = set()
+    sent = plan.for_follower(reference, slots=False).parameters
+    for match in plan.parameters:
+        theirs = match.piece(plan.follower).paths
+        if all(p in sent and p in follower.parameters and _same(sent[p], follower.parameters[p]) for p in theirs):
+            found.update(theirs, match.piece(plan.reference).paths)
+    return frozenset(found)
+
+
+def _same(one: Array, other: Array) -> bool:
+    """Up to a rounding to float32; equal constants say nothing."""
+    size = float(np.ptp(one)) if one.size > 1 and one.shape == other.shape else 0.0
+    return size > 0.0 and bool(np.abs(one - other).max() <= np.finfo(np.float32).eps * np.abs(one).max())

@@ -147,11 +147,13 @@ class Made:
         model: to run.
         fill: gives it its weights as soon as it has variables.
         undo: leaves the caller's model as it was.
+        given: it existed before the run, so that no initializer may have drawn its weights.
     """
 
     model: keras.Model
     fill: Callable[[], None] = lambda: None
     undo: Callable[[], None] = lambda: None
+    given: bool = False
 
 
 def in_float_type(model: keras.Model, precision: str, *, existed: bool) -> Made:
@@ -172,7 +174,7 @@ def in_float_type(model: keras.Model, precision: str, *, existed: bool) -> Made:
         again = Rebuilt(model)
     except UserCodeError:
         cast = Cast(model, precision)
-        return Made(model, undo=cast.undo)
+        return Made(model, undo=cast.undo, given=True)
     again.fill()
     if any("float" in v._dtype and v._dtype != precision for v in again.model.variables):
         raise PairError(
@@ -181,4 +183,4 @@ def in_float_type(model: keras.Model, precision: str, *, existed: bool) -> Made:
             cause="it was built before the run, and its layers keep that float type when they are made again",
             todo=PASS_A_FUNCTION,
         )
-    return Made(again.model, again.fill)
+    return Made(again.model, again.fill, given=True)

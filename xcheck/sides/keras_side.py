@@ -178,7 +178,7 @@ class KerasRunner:
         return unmapped_slots(self.model.optimizer)
 
     def promises(self) -> Mapping[str, Distribution]:
-        return promises(self.model)
+        return {} if self._made.given else promises(self.model)  # what was given may be trained
 
     def modes(self) -> Sequence[str]:
         compiled = ("graph", "xla") if keras.config.backend() == "tensorflow" else ("compiled",)
