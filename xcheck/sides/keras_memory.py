@@ -22,10 +22,12 @@ def read(model: keras.Model) -> State:
         (buffers if place.buffer else parameters)[place.path] = to_numpy(place.variable)
     optimizer = model.optimizer
     slots_of: dict[str, dict[str, Array]] = {}
-    for held_slot in slots(optimizer):
+    found = list(slots(optimizer))
+    rate = written_lr(optimizer) if found else 0.0  # a schedule takes its time to compute one
+    for held_slot in found:
         if id(held_slot.parameter) not in held:  # of an optimizer that was built before the model was changed
             continue
-        array = held_slot.slot.canonical(to_numpy(held_slot.variable), written_lr(optimizer))
+        array = held_slot.slot.canonical(to_numpy(held_slot.variable), rate)
         slots_of.setdefault(held[id(held_slot.parameter)].path, {})[held_slot.slot.role] = array
     updates = int(to_numpy(optimizer.iterations)) if optimizer is not None else 0
     return State(parameters, buffers, slots_of, updates, inventory(model).ties())
@@ -42,11 +44,12 @@ def write(model: keras.Model, state: State) -> None:
         return
     for count in counters(optimizer):
         count.assign(state.updates)
+    rate = written_lr(optimizer)
     for held_slot in slots(optimizer):
         place = held.get(id(held_slot.parameter))
         canonical_value = state.slots.get(place.path, {}).get(held_slot.slot.role) if place else None
         if canonical_value is not None:
-            stored = held_slot.slot.stored(canonical_value, written_lr(optimizer))
+            stored = held_slot.slot.stored(canonical_value, rate)
             if stored is not None:
                 held_slot.variable.assign(stored)
 
