@@ -86,18 +86,40 @@ def equal_pairs(only: Sequence[str] = (), *, variants: bool = False) -> dict[str
     return found
 
 
+class Scaled(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule whose rates are slightly off."""
+
+    def __init__(self, schedule: Any) -> None:
+        self.schedule = schedule
+
+    def __call__(self, step: Any) -> Any:
+        return self.schedule(step) * (1 + OFF)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"schedule": self.schedule}
+
+
 def with_rate_off(pair: xcheck.Pair) -> xcheck.Pair | None:
-    """The pair with a Keras learning rate that is slightly off; None where there is no number to change."""
-    made: Any = pair.keras.optimizer
-    if made is None or isinstance(made()._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
-        return None
+    """The pair with a Keras learning rate that is slightly off; None where it has no optimizer."""
 
-    def optimizer() -> Any:
-        changed = made()
-        changed.learning_rate = float(changed.get_config()["learning_rate"]) * (1 + OFF)
-        return changed
+    def off(optimizer: Any) -> Any:
+        rate = optimizer._learning_rate
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            optimizer._learning_rate = Scaled(rate)
+        else:
+            optimizer.learning_rate = float(optimizer.get_config()["learning_rate"]) * (1 + OFF)
+        return optimizer
 
-    return replace(pair, keras=replace(pair.keras, optimizer=optimizer))
+    def build() -> Any:  # the model is compiled with its optimizer
+        model = made()
+        off(model.optimizer)
+        return model
+
+    made: Any = pair.keras.build
+    optimizer: Any = pair.keras.optimizer
+    if optimizer is not None:
+        return replace(pair, keras=replace(pair.keras, optimizer=lambda: off(optimizer())))
+    return replace(pair, keras=replace(pair.keras, build=build)) if pair.torch.optimizer is not None else None
 
 
 def free_run(name: str, pair: xcheck.Pair, steps: int) -> Row:
