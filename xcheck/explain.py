@@ -12,7 +12,9 @@ from .causes.added_up import added_up_parameters
 from .causes.forward import forward_causes
 from .causes.joined import joined_batches
 from .causes.lookups import squares_of_lookups
+from .causes.loss import loss_causes
 from .causes.optimizer import update_causes
+from .causes.penalty import penalty_causes
 from .causes.reproduced import REPRODUCED
 from .causes.statistics import statistics_causes
 from .causes.uses import transferred_copies, use_causes
@@ -44,6 +46,7 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         reference: the side to look into, left at some state of the step; None for a recording.
         follower: likewise.
     """
+    _loss(findings, plan, step)
     _gradient(findings, plan, step, reference, follower)
     _update(findings, plan, step, reference, follower)
     _state(findings, plan, step, reference, follower)
@@ -83,6 +86,15 @@ def calls_from_start(plan: MatchPlan, step: StepPair, runner: Runner, *, gradien
         return runner.calls(batch, training=True, gradients=gradients)
     finally:
         runner.restore(kept)
+
+
+def _loss(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
+    """Look for the cause of the first loss that differs though the outputs agree."""
+    first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
+    if first is None or (first.phase, first.step) != ("loss", step.number):
+        return
+    record, other = step.reference.record, step.follower
+    findings.causes += loss_causes(plan, step.reference.batch, record, other) + penalty_causes(plan, record, other)
 
 
 def _gradient(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:

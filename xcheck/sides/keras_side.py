@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
@@ -375,7 +374,8 @@ def _naming(counters: dict[str, int]) -> Generator[None]:
 def _in_floatx(loss: Any) -> Any:
     """A loss made before the run set its float type computes in the old one; this is a copy that does not."""
     if isinstance(loss, keras.losses.Loss):
-        loss = copy.copy(loss)
+        given, loss = loss, object.__new__(type(loss))
+        vars(loss).update(vars(given))  # copy.copy goes by way of the config, which need not hold all: Huber's no delta
         loss._dtype_policy = keras.dtype_policies.get(keras.config.floatx())
         loss._dtype = loss._dtype_policy.compute_dtype
     return loss

@@ -7,6 +7,30 @@ from typing import Any
 
 import torch
 
+from ..pair import Batch
+from .torch_dropout import DropoutOff
+
+
+def hidden(runner: Any, batch: Batch) -> dict[str, tuple[int, ...]]:
+    """How it is reached -> shape of what would learn and does not, on one batch; the state is as before.
+
+    Args:
+        runner: of the side.
+        batch: to compute a loss on.
+
+    Raises:
+        UserCodeError: the model cannot be called with this batch.
+    """
+    found = unregistered(runner.model, runner.optimizer)
+    if not found:
+        return {}
+    ready, kept = runner._ready(batch), runner.snapshot()
+    try:
+        with runner._scope(), DropoutOff():
+            return learning(found, lambda: runner._total(runner._call(ready.inputs), ready))
+    finally:
+        runner.restore(kept)
+
 
 def unregistered(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, torch.Tensor]:
     """How it is reached -> each tensor that wants a gradient and is known to neither the model nor its optimizer.

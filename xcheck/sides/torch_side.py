@@ -36,7 +36,7 @@ from .torch_calls import Watch
 from .torch_dropout import DropoutOff
 from .torch_export import TorchExporter
 from .torch_flags import flags, restore_flags, set_flags
-from .torch_hidden import learning, unregistered
+from .torch_hidden import hidden
 from .torch_losses import arrays, scalars
 from .torch_memory import Memory
 from .torch_observer import Observer
@@ -157,12 +157,7 @@ class TorchRunner:
         Raises:
             UserCodeError: the model cannot be called with this batch.
         """
-        hidden = unregistered(self.model, self.optimizer)
-        if hidden:
-            ready, kept = self._ready(batch), self.snapshot()
-            with self._scope(), DropoutOff():
-                self.hidden = learning(hidden, lambda: self._total(self._call(ready.inputs), ready))
-            self.restore(kept)
+        self.hidden = hidden(self, batch)
 
     def inventory(self) -> Inventory:
         return inventory(self.model)
