@@ -105,6 +105,39 @@ def test_an_export_taken_in_training_mode_is_named(monkeypatch):
     assert "Dropout" in told.detail
 
 
+def test_an_operator_that_the_exporters_lack_is_one_message_each():
+    import torch
+    from torch import nn
+
+    class Bessel(nn.Module):
+        def forward(self, x):
+            return torch.special.bessel_j0(x)
+
+    def build_torch():
+        return nn.Sequential(nn.Linear(6, 6), Bessel(), nn.Linear(6, 3))
+
+    def build_keras():
+        import keras
+        import tensorflow as tf
+
+        layers = [keras.layers.Dense(6, name="a"), keras.layers.Lambda(tf.math.special.bessel_j0)]
+        return keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(3, name="b")])
+
+    names = {"0": "a", "2": "b"}
+    weight_map = {f"{t}.{r}": f"{k}/{s}" for t, k in names.items() for r, s in (("weight", "kernel"), ("bias", "bias"))}
+    weight_map = {path: f"sequential/{variable}" for path, variable in weight_map.items()}
+    result = run(ports.mlp(torch={"build": build_torch}, keras={"build": build_keras}, weight_map=weight_map))
+    assert result.verdict == "INCONCLUSIVE", result.report()
+    bad = {c.name: c.detail for c in result.checks if c.verdict != "EQUIVALENT"}
+    assert set(bad) == {"torch.onnx.export", "Model.export", "tf2onnx"}
+    assert all(told.startswith("not exported: ") and "\n" not in told for told in bad.values())
+    assert "No ONNX function found for <OpOverload(op='prims.bessel_j0'" in bad["torch.onnx.export"]
+    for route in ("Model.export", "tf2onnx"):
+        assert "the exporter lacks BesselJ0, and left it in the file" in bad[route]
+    (models,) = [c for c in result.checks if c.name == "output: models in float32"]
+    assert models.verdict == "EQUIVALENT"  # the rest of the phase goes on
+
+
 def language_model():
     from xcheck.loading import load_pair
 

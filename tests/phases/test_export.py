@@ -218,6 +218,47 @@ def test_what_cannot_be_exported_or_read_is_inconclusive_and_the_rest_goes_on():
         assert [c for c in result.checks if c.keras and c.name == "output: by hand in onnxruntime"]
 
 
+def renamed(made):
+    made.graph.node[0].op_type = "Frobnicate"
+
+
+def test_an_operator_that_the_exporter_left_as_it_is_is_one_message():
+    result = run(keras=onnx_files.writes(renamed))
+    assert result.verdict == "INCONCLUSIVE"
+    bad = [(c.name, c.keras, c.detail) for c in result.checks if c.verdict != "EQUIVALENT"]
+    told = "not exported: the exporter lacks Frobnicate, and left it in the file, where ONNX has no such operator"
+    assert bad == [("by hand", "by hand", told)]
+    assert [c for c in result.checks if c.torch and c.name == "output: by hand in onnxruntime"]
+    assert not result.causes
+
+
+def test_a_function_of_the_file_itself_is_no_missing_operator():
+    def with_function(made):
+        renamed(made)
+        gemm = helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)
+        opset = [helper.make_opsetid("", 20)]
+        made.functions.append(helper.make_function("own", "Frobnicate", ["x", "w", "b"], ["y"], [gemm], opset))
+        made.graph.node[0].domain = "own"
+        made.opset_import.append(helper.make_opsetid("own", 1))
+        del made.graph.node[0].attribute[:]
+
+    result = run(torch=onnx_files.writes(with_function))
+    assert not [c.detail for c in result.checks if "lacks" in c.detail]
+    assert found(result, "by hand in onnxruntime").verdict == "EQUIVALENT"
+
+
+def test_inputs_that_are_not_those_of_the_model_are_inconclusive():
+    def other(made):
+        made.graph.input.append(helper.make_tensor_value_info("scale", onnx.TensorProto.FLOAT, ("batch", 5)))
+
+    result = run(keras=onnx_files.writes(other))
+    bad = [c for c in result.checks if c.verdict != "EQUIVALENT"]
+    assert {c.verdict.value for c in bad} == {"INCONCLUSIVE"}
+    assert {c.keras for c in bad} >= {"by hand in onnxruntime", "by hand in onnxruntime, optimized"}
+    assert all("the model takes x float32('batch', 3), scale float32('batch', 5)" in c.detail for c in bad)
+    assert [c for c in result.checks if c.torch and c.name == "output: by hand in onnxruntime"]
+
+
 def test_an_opset_that_does_not_run_is_inconclusive():
     def future(made):
         made.opset_import[0].version = 999

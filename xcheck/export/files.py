@@ -56,7 +56,7 @@ def load(path: Path, *, weights: bool = True) -> Any:
             cause=f"it ends early or is something else ({error})",
             todo="export it again",
         ) from error
-    except (OSError, onnx.checker.ValidationError) as error:
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:  # a file beside it is missing or short
         raise FileError("This ONNX model cannot be read.", where=str(path), cause=str(error)) from error
     if not model.HasField("graph"):
         raise FileError(

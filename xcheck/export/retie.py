@@ -99,10 +99,14 @@ def write(model: Any, path: Path) -> None:
     """
     import onnx_ir as ir
 
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    held = [v for graph in model.graphs() for v in graph.initializers.values() if v.const_value is not None]
+    large = sum(value.const_value.nbytes for value in held) > LARGEST
+    for value in held:
+        if not large and isinstance(value.const_value, ir.ExternalTensor):  # in a file that is not beside this one
+            value.const_value = ir.tensor(value.const_value.numpy().copy(), name=value.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        ir.save(model, path, external_data=f"{path.name}.data" if size > LARGEST else None)
+        ir.save(model, path, external_data=f"{path.name}.data" if large else None)
     except OSError as error:
         raise FileError("The model cannot be written.", where=str(path), cause=str(error)) from error
     wrong = invalid(path)

@@ -21,7 +21,7 @@ from .files import invalid, load, weights
 from .locate import Located, locate
 from .probe import probe
 from .runtime import Session, assigned, reference_outputs
-from .structure import Structure, Tied, structure, tied
+from .structure import Structure, Tied, structure, tied, untranslated
 
 PLAIN, OPTIMIZED, STANDARD = "onnxruntime", "onnxruntime, optimized", "onnx.reference, float64"
 """What runs a file: node by node, rewritten, and the evaluator of the standard."""
@@ -199,6 +199,10 @@ def _one_file(runner: Runner, exporter: Exporter, route: str, path: Path, batch:
         model = load(path)
     except (UserCodeError, FileError, SetupError) as error:
         return replace(made, problem=said(error))
+    foreign = untranslated(model)
+    if foreign:
+        told = f"the exporter lacks {', '.join(foreign)}, and left it in the file, where ONNX has no such operator"
+        return replace(made, problem=told)
     held = weights(model)
     state, inventory = runner.read().values(), runner.inventory()
     located = locate(_canonical(state, inventory), held)

@@ -69,6 +69,21 @@ def structure(model: Any, held: Sequence[Weight]) -> Structure:
     )
 
 
+def untranslated(model: Any) -> list[str]:
+    """The operators of a model that claim to be of ONNX and are not: an exporter without a translation left them."""
+    import onnx
+
+    of_its_own = {(function.domain, function.name) for function in model.functions}
+    found = [
+        node.op_type
+        for node in nodes(model)
+        if node.domain in ("", "ai.onnx")
+        and (node.domain, node.op_type) not in of_its_own
+        and not onnx.defs.has(node.op_type)
+    ]
+    return list(dict.fromkeys(found))
+
+
 def leftovers(model: Any) -> list[str]:
     """The nodes of a model that only a model in training has: active dropout, batch statistics, random draws."""
     constants = _truths(model)
