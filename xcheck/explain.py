@@ -25,6 +25,7 @@ from .graph import Graph, Key
 from .locate import Parting, Scene, local_of, partings
 from .lockstep import StepPair
 from .matching import MatchPlan
+from .reordered import before, flattened_outputs
 from .result import Cause, Check, Divergence, Verdict
 from .sides.base import Runner
 from .trace import State
@@ -159,7 +160,20 @@ def _joined(
 def _forward(findings: Findings, scene: Scene, first: Check) -> None:
     found = partings(scene)
     if not found:
+        causes = flattened_outputs(scene)
+        findings.causes += causes
+        if causes:
+            findings.located = replace(_divergence(first), torch=causes[0].torch, keras=causes[0].keras)
         return
+    causes: list[Cause] = []
+    for i, parting in enumerate(found):
+        told = forward_causes(local_of(scene, parting))
+        if not told or told[0].id == "permuted_axes":  # something before may be what changed the order
+            earlier = before(scene, parting)
+            why = forward_causes(local_of(scene, earlier)) if earlier is not None else []
+            if earlier is not None and why:
+                found[i], told = earlier, why
+        causes += told
     top = found[0]
     findings.located = Divergence(
         first.phase,
@@ -172,7 +186,12 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
         first.name,
         _agreed(scene, top),
     )
-    findings.causes += merged([cause for parting in found for cause in forward_causes(local_of(scene, parting))])
+    findings.causes += merged(causes)
+
+
+def _divergence(first: Check) -> Divergence:
+    where = first.phase, first.precision, first.step, first.torch, first.keras
+    return Divergence(*where, first.error, first.allowed, first.name)
 
 
 def merged(causes: Sequence[Cause]) -> list[Cause]:

@@ -119,7 +119,7 @@ class Scene:
         """Run the follower with some outputs replaced, and align it with the reference."""
 
         def swap(call: Call) -> Arrays | None:
-            return swaps.get(_name(call))
+            return swaps.get(named(call))
 
         calls = self.follower.calls(
             self.step.reference.batch, training=self.training, inside=self.inside, swap=swap if swaps else None
@@ -127,7 +127,8 @@ class Scene:
         return align(self.graph, Graph(calls, self.mask), self.conditions, self.terms)
 
 
-def _name(call: Call) -> _Name:
+def named(call: Call) -> _Name:
+    """What a call is known by when it is made again."""
     return call.path, call.kind, call.number, call.function
 
 
@@ -214,7 +215,7 @@ def _try(scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays], suspect
     if order is None:
         return None
     value, place = suspect.reference.call.outputs[suspect.reference.output], suspect.follower
-    tried = swaps | {_name(place.call): {place.output: order.apply(value)}}
+    tried = swaps | {named(place.call): {place.output: order.apply(value)}}
     after = scene.aligned(tried)
     won = after.agreeing() - alignment.agreeing()
     gain = len(won) - (suspect.lacking != "reference")
@@ -323,8 +324,15 @@ def _parting(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order,
     return Parting(suspect, calls["torch"], calls["keras"], order, check, alignment, proven)
 
 
+def parting_at(scene: Scene, alignment: Alignment, reference: Place, follower: Place) -> Parting | None:
+    """The difference of two places, told without trying them; None where there is no order between them."""
+    suspect = Suspect(reference, follower, 0.0)
+    order = _order(alignment, suspect)
+    return None if order is None else _parting(scene, alignment, suspect, order, False)
+
+
 def _same_output(twin: Calls, place: Place) -> Array | None:
-    call = next((c for c in twin if _name(c) == _name(place.call)), None)
+    call = next((c for c in twin if named(c) == named(place.call)), None)
     return None if call is None else call.outputs.get(place.output)
 
 

@@ -33,11 +33,7 @@ def pair(
             "head.bias": "head/bias",
         },
         also=("persistence", "export"),
-        expect=xcheck.Expectation(
-            xcheck.Verdict.DIFFERENT, "forward", "turned_weight" if keras_axes == (2, 3) else None
-        )
-        if variant
-        else None,
+        expect=xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward", "turned_weight") if variant else None,
     )
 
 

@@ -123,7 +123,7 @@ def pair(
     if keras_head_per_level:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "inventory", "tie_missing")
     elif keras_channels_first:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward", "permuted_axes")
     variant = "_head_per_level" * keras_head_per_level + "_channels_first" * keras_channels_first
     return xcheck.Pair(
         name="shared_detection_head" + variant,
