@@ -215,7 +215,7 @@ def test_a_factor_on_every_gradient_is_no_average():
 
     result = checked(twice(keras_parts={"loss": scaled}))
     assert result.verdict == "DIFFERENT"
-    assert result.causes == ()
+    assert [c.id for c in result.causes] == ["loss_formula"]  # it is half the squared error
 
 
 def test_a_penalty_that_counts_a_tied_weight_twice_is_named():

@@ -121,7 +121,7 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
     torch, keras = findings.environment["torch"], findings.environment["keras"]
     records = step.reference.record, step.follower
     found = update_causes(plan, *records, torch, keras) + added_up_parameters(plan, *records)
-    if not any(cause.confirmed for cause in found):
+    if keras.get("backend") == "tensorflow" and not any(cause.confirmed for cause in found):
         runner, record = (follower, records[1]) if plan.follower == "keras" else (reference, records[0])
         with ended_by_user_code(findings.notes):
             calls = calls_from_start(plan, step, runner, gradients=True) if runner is not None else ()
