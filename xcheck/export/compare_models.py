@@ -161,16 +161,23 @@ class _Noise:
 
     def __init__(self, file: File, feeds: Arrays, seed: int) -> None:
         initializers = {i.name for i in file.model.graph.initializer}
-        held = {w.name: w.value for w in file.weights if w.name in initializers and w.value.dtype == np.float32}
+        self._held = {w.name: w.value for w in file.weights if w.name in initializers and w.value.dtype == np.float32}
+        self._seed = seed
         self.feeds: list[Arrays] = []
-        self.weights: list[Arrays] = []
         self.outputs: list[Arrays] = []
         for twin in range(TWINS):
-            rng = np.random.default_rng([seed, twin])
-            self.weights.append(perturbed(held, rng, "float32"))
+            weights, rng = self._drawn(twin)
             self.feeds.append({n: a.astype(feeds[n].dtype) for n, a in perturbed(feeds, rng, "float32").items()})
-            self.outputs.append(Session(file.path, replaced=self.weights[-1]).run(self.feeds[-1]))
-        self.terms = max([1, *(a.size for a in (*held.values(), *feeds.values()))])
+            self.outputs.append(Session(file.path, replaced=weights).run(self.feeds[-1]))
+        self.terms = max([1, *(a.size for a in (*self._held.values(), *feeds.values()))])
+
+    def _drawn(self, twin: int) -> tuple[Arrays, np.random.Generator]:
+        rng = np.random.default_rng([self._seed, twin])
+        return perturbed(self._held, rng, "float32"), rng
+
+    def weights(self) -> list[Arrays]:
+        """The weights of each twin, drawn again: holding them would take several times the model."""
+        return [self._drawn(twin)[0] for twin in range(TWINS)]
 
     def judge(self, runtime: str, outputs: Sequence[Pairing], left: Arrays, right: Arrays) -> list[Check]:
         """One check per output, in the layout of the first file."""
@@ -206,7 +213,7 @@ def _arbitrated(
 
 def _first(found: Comparison, noise: _Noise, feeds: Arrays, theirs: Any) -> tuple[FirstNode | None, FirstNode | None]:
     try:
-        left = inside(found.files[0].model, [feeds, *noise.feeds], [{}, *noise.weights])
+        left = inside(found.files[0].model, [feeds, *noise.feeds], [{}, *noise.weights()])
         right = inside(found.files[1].model, [theirs(feeds)], [{}])
     except FileError:
         return None, None
