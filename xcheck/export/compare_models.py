@@ -169,6 +169,7 @@ class _Noise:
             weights, rng = self._drawn(twin)
             self.feeds.append({n: a.astype(feeds[n].dtype) for n, a in perturbed(feeds, rng, "float32").items()})
             self.outputs.append(Session(file.path, replaced=weights).run(self.feeds[-1]))
+            del weights  # before the next are drawn
         self.terms = max([1, *(a.size for a in (*self._held.values(), *feeds.values()))])
 
     def _drawn(self, twin: int) -> tuple[Arrays, np.random.Generator]:
