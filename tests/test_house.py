@@ -48,7 +48,7 @@ FLOORS = (
     ),
     ("pair", "matching", "ties", "stages", "splits", "compare", "judge", "align", "reload", "causes"),
     ("sides",),
-    ("lockstep", "probing", "saving", "phases", "export", "locate", "detached", "reordered"),
+    ("lockstep", "probing", "saving", "phases", "export", "locate", "detached", "reordered", "weighed"),
     ("findings", "choose", "match", "persistence", "exporting", "explain", "check", "golden", "importing"),
     ("loading", "scaffold", "sweep", "report", "cli", "cli_match", "cli_onnx", "pytest_plugin", "__main__", "__init__"),
 )

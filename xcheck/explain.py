@@ -29,6 +29,7 @@ from .reordered import before, flattened_outputs
 from .result import Cause, Check, Divergence, Verdict
 from .sides.base import Runner
 from .trace import State
+from .weighed import weighed_parts
 
 INSIDE = ("forward",)
 """Phases whose differences can be followed into the models."""
@@ -47,7 +48,7 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         reference: the side to look into, left at some state of the step; None for a recording.
         follower: likewise.
     """
-    _loss(findings, plan, step)
+    _loss(findings, plan, step, reference, follower)
     _gradient(findings, plan, step, reference, follower)
     _update(findings, plan, step, reference, follower)
     _state(findings, plan, step, reference, follower)
@@ -89,13 +90,17 @@ def calls_from_start(plan: MatchPlan, step: StepPair, runner: Runner, *, gradien
         runner.restore(kept)
 
 
-def _loss(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
+def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first loss that differs though the outputs agree."""
     first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
     if first is None or (first.phase, first.step) != ("loss", step.number):
         return
     record, other = step.reference.record, step.follower
-    findings.causes += loss_causes(plan, step.reference.batch, record, other) + penalty_causes(plan, record, other)
+    found = loss_causes(plan, step.reference.batch, record, other) + penalty_causes(plan, record, other)
+    if not any(cause.confirmed for cause in found) and reference is not None:
+        with findings.timed("explain"), ended_by_user_code(findings.notes):
+            found = weighed_parts(plan, step, reference, follower) or found
+    findings.causes += found
 
 
 def _gradient(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:

@@ -60,7 +60,7 @@ def pair(
     if not keras_detached:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "gradient", "stopped_gradient")
     elif keras_newest_first:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss", "loss_weights")
     return xcheck.Pair(
         name="iterative_refinement" + "_not_detached" * (not keras_detached) + "_newest_first" * keras_newest_first,
         torch=xcheck.TorchSide(build_torch, loss=torch_loss, optimizer=torch_optimizer, prepare=channels_first),

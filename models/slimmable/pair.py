@@ -57,7 +57,7 @@ def pair(
     if keras_slices == "last":
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "forward", "slice")
     elif keras_averaged:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss", "reduction")
     return xcheck.Pair(
         name="slimmable" + "_last_channels" * (keras_slices == "last") + "_averaged" * keras_averaged,
         torch=xcheck.TorchSide(build_torch, loss=torch_loss, optimizer=torch_optimizer, prepare=channels_first),
