@@ -50,7 +50,8 @@ def pair_of(torch_weights: Sequence[float], keras_weights: Sequence[float], powe
     def keras_loss(targets: Any, outputs: Any) -> Any:
         import keras
 
-        each: Any = keras.ops.mean(keras.ops.abs(outputs - targets[..., None]) ** power, 1)
+        error: Any = keras.ops.abs(outputs - targets[..., None])
+        each: Any = keras.ops.mean(error**power, 1)
         return sum(w * each[:, i] for i, w in enumerate(keras_weights))
 
     def batches(seed: int) -> Any:
