@@ -27,7 +27,7 @@ from xcheck.calls import Call, Calls, Inside, Swap, nowhere
 from xcheck.inventory import Entry, Inventory
 from xcheck.matching import SideName, plan_by_value
 from xcheck.pair import Batch
-from xcheck.trace import Array, State
+from xcheck.trace import Array, Arrays, State
 
 SIZES = (100, 200, 500, 1000, 2000)
 WIDTHS = (8, 12)
@@ -95,6 +95,10 @@ class Chain:
             others: Mapping[str, Array] | None = swap(call) if swap else None
             x = np.tanh(out if others is None else others["output"])
         return (*made, Call(0, None, "", "Model", 1, {"0": given}, {"output": x}))
+
+    def infer(self, batch: Batch) -> Arrays:
+        """What the last layer makes."""
+        return self.calls(batch)[-1].outputs
 
 
 def measured(tensors: int, different: bool) -> tuple[float, int]:

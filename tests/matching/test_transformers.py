@@ -266,3 +266,74 @@ def test_dropout_in_another_number_of_places_says_where_it_is_more():
     result = run(pair(torch, keras))
     assert result.verdict == "DIFFERENT"
     assert "torch drops out 2 times at 0.5; keras drops out 1 times at 0.5" in open_checks(result)["dropout rates"]
+
+
+def test_layers_that_are_alike_are_told_apart_before_an_activation_that_nearly_is_the_same():
+    """Two gated layers, of which gelu is exact on one side and by tanh on the other: one order comes close."""
+
+    def forward(model: Any, x: Any) -> Any:
+        import torch
+
+        x = x + model.out(torch.nn.functional.gelu(model.w0(x)) * model.w1(x))
+        return x + model.out2(torch.nn.functional.gelu(model.w2(x)) * model.w3(x))
+
+    def call(model: Any, x: Any) -> Any:
+        from keras import ops
+
+        def gate(up: Any, down: Any, x: Any) -> Any:
+            first = down(x)
+            return ops.gelu(up(x), approximate=True) * first
+
+        x = x + model.out(gate(model.b, model.a, x))
+        return x + model.out2(gate(model.d, model.c, x))
+
+    torch = torch_model(
+        lambda torch: {n: torch.nn.Linear(WIDTH, WIDTH) for n in ("w0", "w1", "out", "w2", "w3", "out2")}, forward
+    )
+    keras = keras_model(
+        lambda keras: {n: keras.layers.Dense(WIDTH, name=n) for n in ("a", "b", "out", "c", "d", "out2")}, call
+    )
+    result = run(pair(torch, keras, sequences))
+    assert (result.verdict, result.first_divergence.phase) == ("DIFFERENT", "forward")
+    found = matched(result)
+    assert [found[f"w{i}.weight"] for i in range(4)] == [f"m/{n}/kernel" for n in "badc"]
+    assert not [c.detail for c in result.checks if c.name.startswith("match of ")], result.report()
+
+
+@pytest.mark.parametrize("order", ["qkv", "kvq"])
+def test_three_layers_may_be_one_beside_a_fourth_of_the_same_shape(order):
+    def forward(model: Any, x: Any) -> Any:
+        import torch
+
+        q, k, v = (getattr(model, n)(x).unflatten(-1, (HEADS, SIZE)) for n in "qkv")
+        return model.out(torch_attended(torch, q, k, v)) + x
+
+    def call(model: Any, x: Any) -> Any:
+        from keras import ops
+
+        parts = dict(zip(order, ops.split(model.qkv(x), 3, axis=-1), strict=True))
+        q, k, v = (ops.reshape(parts[n], (-1, 5, HEADS, SIZE)) for n in "qkv")
+        return model.proj(keras_attended(q, k, v)) + x
+
+    torch = torch_model(lambda torch: {n: torch.nn.Linear(WIDTH, WIDTH) for n in ("q", "k", "v", "out")}, forward)
+    keras = keras_model(
+        lambda keras: {n: keras.layers.Dense(w, name=n) for n, w in (("qkv", 3 * WIDTH), ("proj", WIDTH))}, call
+    )
+    result = run(pair(torch, keras, sequences))
+    assert result.verdict == "EQUIVALENT", result.report()
+    at = order.index("q") * WIDTH
+    assert matched(result)["q.weight"] == f"m/qkv/kernel[:, {at}:{at + WIDTH}]"
+
+
+def test_a_norm_of_an_input_with_other_axes_is_explained_all_the_same():
+    torch = torch_model(
+        lambda torch: {"n": torch.nn.LayerNorm(WIDTH, eps=1e-2), "a": torch.nn.Linear(WIDTH, 3)},
+        lambda m, x: m.a(m.n(x.flatten(0, 1)).unflatten(0, x.shape[:2])),
+    )
+    keras = keras_model(
+        lambda keras: {"n": keras.layers.LayerNormalization(name="n"), "a": keras.layers.Dense(3, name="a")},
+        lambda m, x: m.a(m.n(x)),
+    )
+    result = run(pair(torch, keras, sequences))
+    assert result.verdict == "DIFFERENT"
+    assert result.first_divergence.torch == "n"

@@ -91,6 +91,8 @@ def _moments(problem: Problem) -> tuple[Array, Array] | None:
     axes = s["axes"]
     if groups > 1:  # the channels of a group, not the groups
         axes = tuple(a if a < x.ndim - 1 else x.ndim for a in axes)
+    if max(axes, default=0) >= split.ndim:  # the other side's axes, of an input of another shape
+        return None
     many = int(np.prod([split.shape[a] for a in axes]))
     if many <= s["ddof"]:
         return None

@@ -110,7 +110,8 @@ def turned(layout: Layout, torch_shape: Shape, keras_shape: Shape) -> Iterator[L
         return
     if len(keras_shape) > 2:
         words = [*(f"~{a}" if a != "1" else a for a in axes[:-2]), *axes[-2:]]
-        yield _variant(f"{left} -> {' '.join(words)}")
+        if words != axes:
+            yield _variant(f"{left} -> {' '.join(words)}")
     last = axes[-1] if axes else "1"
     length = math.prod(keras_shape[len(axes) - 1 :])
     for blocks in BLOCKS:

@@ -9,7 +9,7 @@ that what comes after is judged by itself.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,9 @@ MOST_MOVES = 100
 
 RECENT = 6
 """Layers before an unknown value that are suspected."""
+
+CLEARLY = 10.0
+"""By how much one order must come closer than all others to be the right one, in a port that differs behind it."""
 
 MOST_ORDERS = 24
 """Orders of layers that are alike that are tried."""
@@ -87,6 +90,7 @@ class Repairs:
         if before <= CLOSE or kind in self.hopeless:
             return None
         closest: tuple[float, Move] | None = None
+        orders: dict[int, list[tuple[float, Move]]] = {}
         for move in itertools.islice(self._moves(look, at), MOST_MOVES):
             if self.matcher.looks >= MOST_LOOKS:
                 break
@@ -98,13 +102,38 @@ class Repairs:
                 return self._spread(move, found)
             error = _error(found.seen[at])
             undo()
+            if move.of is not None:
+                orders.setdefault(id(move.of), []).append((self._far(found.seen[at]), move))
             if error <= CLOSE and (closest is None or error < closest[0]):
                 closest = error, move
         self.hopeless.add(kind)
         if closest is not None:  # the right one, in a port that has another setting here
             closest[1].do()
+            self._decide(closest[1])
             return self.matcher.look()
-        return None
+        return self._likeliest(look, at, orders.values())
+
+    def _likeliest(self, look: Look, at: int, orders: Iterable[Sequence[tuple[float, Move]]]) -> Look | None:
+        """Take the order of layers that are alike that makes what follows nearly known, where all others do not.
+
+        The port has another setting behind them, such as another activation. The look, if it is not as it was.
+        """
+        own, changed = self._far(look.seen[at]), False
+        for tried in orders:
+            errors = sorted([own, *(error for error, _ in tried)])
+            if errors[0] * CLEARLY > errors[1]:
+                continue
+            move = next((move for error, move in tried if error == errors[0]), tried[0][1])
+            self._decide(move)
+            if errors[0] < own:
+                move.do()
+                changed = True
+        return self.matcher.look() if changed else None
+
+    def _far(self, seen: Seen) -> float:
+        """How far the first unknown value of a call is from anything that the reference has."""
+        prints = prints_of(seen.call.inputs if seen.given > EXACT else seen.call.outputs)
+        return max((self.matcher.known.nearest(p) for p in prints), default=float("inf"))
 
     def _decide(self, move: Move) -> None:
         """Forget the doubts about layers whose order has now been found."""
@@ -230,7 +259,8 @@ class Repairs:
     def _orders(self, look: Look, recent: Sequence[Guess]) -> Iterator[Move]:
         """Other orders of layers that are alike and were given the same: query, key and value."""
         for alike in self._classes(look, recent):
-            self.undecided.append(alike)
+            if not all(guess.by_value for guess in alike):  # as `_decide` leaves them
+                self.undecided.append(alike)
             for order in itertools.islice(itertools.permutations(range(len(alike))), 1, MOST_ORDERS):
                 yield Move(
                     lambda a=alike, o=order: self._assign(a, o),

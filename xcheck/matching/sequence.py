@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ..kinds import INNER
 from .fit import Cover, covers
 from .plan import SideName
@@ -92,14 +94,11 @@ def _held(groups: Sequence[Group]) -> int:
 
 
 def _crossed(groups: Sequence[Group], torch: Sequence[Unit], keras: Sequence[Unit]) -> int:
-    """Groups whose layers come after those of another one on one side only, or between them."""
+    """Pairs of groups of which each comes first on one side, or lies within the other."""
     at = {id(unit): i for side in (torch, keras) for i, unit in enumerate(side)}
     spans = sorted(([at[id(u)] for u in g.torch], [at[id(u)] for u in g.keras]) for g in groups)
-    crossed, last = 0, -1
-    for _, there in spans:
-        crossed += min(there) <= last
-        last = max(last, *there)
-    return crossed
+    first, last = (np.array([[of(here), of(there)] for here, there in spans], int).reshape(-1, 2) for of in (min, max))
+    return sum(int((last[:i] > first[i]).any(axis=1).sum()) for i in range(len(spans)))
 
 
 def _in_rounds(torch: Sequence[Unit], keras: Sequence[Unit], rounds: Sequence[int]) -> list[Group]:

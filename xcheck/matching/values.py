@@ -64,6 +64,12 @@ class Known:
             return float("inf")
         return float(np.abs(self._prints[first:last] - wanted).max(axis=1).min() / wanted[0])
 
+    def nearest(self, wanted: Print) -> float:
+        """How far the closest of all activations is, however far."""
+        if not len(self._prints):
+            return float("inf")
+        return float(np.abs(self._prints - wanted).max(axis=1).min() / wanted[0])
+
 
 def apart(one: Print, other: Print) -> float:
     """The relative distance of two prints."""
