@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from . import phases as phase
 from .causes.dtype import float32_constants
 from .causes.initializers import same_random_stream
-from .causes.tying import holding_causes, tie_causes
+from .causes.tying import holding_causes, parted_causes, tie_causes
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .distributions import Distribution
 from .errors import PairError
@@ -286,6 +286,8 @@ def _match(findings: Findings, reference: Reference, follower: Runner) -> MatchP
         findings.checks += phase.inventory_checks(plan, torch, keras, findings.ties, pair.ties)
         findings.checks += phase.holding_checks(plan, torch, keras, holdings)
         findings.causes += tie_causes(plan, findings.ties) + holding_causes(by_side, holdings)
+        built: dict[SideName, State] = {pair.reference: reference.initial, follower.side: follower.read()}
+        findings.causes += parted_causes(plan, by_side, built)
     return plan
 
 
@@ -294,7 +296,8 @@ def _start(
 ) -> None:
     drawn = {path: promise for path, promise in promises.items() if path not in given}
     findings.checks += phase.initialization_checks(side, initial.values(), drawn)
-    findings.causes += same_random_stream(side, initial.parameters)
+    again = {path for group in initial.ties for path in group[1:]}  # of one storage, whatever the objects over it
+    findings.causes += same_random_stream(side, {p: v for p, v in initial.parameters.items() if p not in again})
 
 
 def _sync(reference: Reference, follower: Runner, plan: MatchPlan) -> list[Check]:

@@ -17,6 +17,7 @@ from .causes.optimizer import update_causes
 from .causes.penalty import penalty_causes
 from .causes.reproduced import REPRODUCED
 from .causes.statistics import statistics_causes
+from .causes.tying import parting_causes
 from .causes.uses import transferred_copies, use_causes
 from .detached import stopped_gradients
 from .errors import UserCodeError
@@ -48,6 +49,7 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         reference: the side to look into, left at some state of the step; None for a recording.
         follower: likewise.
     """
+    findings.causes += parting_causes({plan.reference: step.reference.record, plan.follower: step.follower})
     _loss(findings, plan, step, reference, follower)
     _gradient(findings, plan, step, reference, follower)
     _update(findings, plan, step, reference, follower)

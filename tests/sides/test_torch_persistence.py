@@ -269,6 +269,10 @@ def test_a_tied_pair_passes_with_its_persistence():
     assert not [c for c in result.checks if c.name.startswith("torch") and c.verdict != "EQUIVALENT"], result.report()
 
 
+def causes_of(result):
+    return [(c.id, c.torch, c.confirmed) for c in result.causes if c.id != "same_random_stream"]
+
+
 def test_a_build_that_loads_with_assign_is_found_before_anything_is_saved():
     def build():
         model, source = Plain(), Plain()
@@ -278,6 +282,19 @@ def test_a_build_that_loads_with_assign_is_found_before_anything_is_saved():
     result = xcheck.check(tied_pair(build), steps=2, precision=("float64",), free_steps=0)
     assert result.verdict == "INCONCLUSIVE"
     assert [c.torch for c in result.checks if c.verdict == "INCONCLUSIVE"] == ["b.weight"]
+    assert causes_of(result) == [("equal_but_untied", "a.weight = b.weight", False)]
+
+
+def test_a_build_that_loads_its_own_state_with_assign_has_two_parameters_over_one_memory():
+    def build():
+        model, source = Plain(), Plain()
+        model.load_state_dict(source.state_dict(), assign=True)
+        return model
+
+    result = xcheck.check(tied_pair(build), steps=2, precision=("float64",), free_steps=0)
+    assert result.verdict == "INCONCLUSIVE"
+    assert causes_of(result) == [("tie_lost_by_assign", "a.weight = b.weight", True)]
+    assert "assign=False" in result.causes[0].fix
 
 
 def test_a_step_that_loads_with_assign_is_found_in_the_update():
@@ -293,3 +310,4 @@ def test_a_step_that_loads_with_assign_is_found_in_the_update():
     assert result.verdict == "DIFFERENT"
     assert result.first_divergence is not None
     assert result.first_divergence.phase in ("inventory", "gradient", "update")
+    assert causes_of(result) == [("tie_lost_in_step", "a.weight = b.weight", True)]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from ..inventory import Holdings, Inventory
 from ..matching import MatchPlan, SideName
 from ..result import Cause, Tie
+from ..trace import State, StepRecord
 
 _TIED: dict[SideName, str] = {
     "keras": "keras: use the layer itself in all places, or let the second layer hold the first one and read its "
@@ -65,6 +68,83 @@ def tie_causes(plan: MatchPlan, ties: Sequence[Tie]) -> list[Cause]:
                 )
             )
     return causes
+
+
+def parted_causes(
+    plan: MatchPlan, inventories: Mapping[SideName, Inventory], states: Mapping[SideName, State]
+) -> list[Cause]:
+    """Parameters without a counterpart that were one with another: the other side has them as one.
+
+    Args:
+        plan: of the run.
+        inventories: of both sides.
+        states: of both sides as they are built.
+    """
+    causes: list[Cause] = []
+    unmatched: tuple[tuple[SideName, Sequence[str]], ...] = (
+        ("torch", plan.unmatched_torch),
+        ("keras", plan.unmatched_keras),
+    )
+    for side, paths in unmatched:
+        known = [e for e in inventories[side].parameters() if e.path not in paths]
+        for entry in (e for e in inventories[side].parameters() if e.path in paths):
+            alike = [e for e in known if e.shape == entry.shape and e.size > 1]
+            one = next((e for e in alike if e.storage == entry.storage), None)
+            twin = one or next((e for e in alike if _drawn_once(states[side], e.path, entry.path)), None)
+            if twin is not None:
+                causes.append(_parted(side, twin.path, entry.path, over_one_memory=one is not None))
+    return causes
+
+
+def _drawn_once(state: State, path: str, other: str) -> bool:
+    """Whether two parameters start from one value that is not just the same constant."""
+    value = state.value(path)
+    return bool((value != value.ravel()[:1]).any()) and np.array_equal(value, state.value(other))
+
+
+def _parted(side: SideName, path: str, other: str, *, over_one_memory: bool) -> Cause:
+    if over_one_memory:
+        how = "are several parameters over one memory, as load_state_dict(assign=True) leaves a tied one: an optimizer "
+        how += "steps each of them"
+    else:
+        how = "start from equal values and are not tied"
+    return Cause(
+        "tie_lost_by_assign" if over_one_memory else "equal_but_untied",
+        "inventory",
+        f"{path} = {other}" if side == "torch" else None,
+        f"{path} = {other}" if side == "keras" else None,
+        f"{path} and {other} of the {side} side {how}; the other side has the first alone",
+        {"over_one_memory": over_one_memory, "without_counterpart": other},
+        confirmed=over_one_memory,
+        fix="torch: load with assign=False, or tie again after loading: b.weight = a.weight"
+        if side == "torch"
+        else _TIED[side],
+    )
+
+
+def parting_causes(records: Mapping[SideName, StepRecord]) -> list[Cause]:
+    """Ties that a step undoes.
+
+    Args:
+        records: of one step of both sides.
+    """
+    return [
+        _of(
+            side,
+            "tie_lost_in_step",
+            " = ".join(group),
+            f"step {record.step} of the {side} side makes several parameters of {' = '.join(group)}: something in it "
+            "puts another parameter in the place of one of them",
+            {"step": record.step, "ties_after": [list(other) for other in record.after.ties]},
+            "torch: change values in place, parameter.copy_(...), and load with assign=False"
+            if side == "torch"
+            else "keras: change values in place, variable.assign(...)",
+            phase="update",
+        )
+        for side, record in records.items()
+        for group in record.before.ties
+        if not any(set(group) <= set(other) for other in record.after.ties)
+    ]
 
 
 def holding_causes(
@@ -135,6 +215,14 @@ def _of_optimizer(side: SideName, held: Holdings, trainable: Sequence[str]) -> l
     return causes
 
 
-def _of(side: SideName, name: str, path: str, summary: str, evidence: dict[str, object], fix: str) -> Cause:
+def _of(
+    side: SideName,
+    name: str,
+    path: str,
+    summary: str,
+    evidence: dict[str, object],
+    fix: str,
+    phase: str = "inventory",
+) -> Cause:
     torch, keras = (path, None) if side == "torch" else (None, path)
-    return Cause(name, "inventory", torch, keras, summary, evidence, confirmed=True, fix=fix)
+    return Cause(name, phase, torch, keras, summary, evidence, confirmed=True, fix=fix)
