@@ -234,11 +234,11 @@ def test_a_penalty_that_counts_a_tied_weight_twice_is_named():
     assert found.fix == "torch: add the use through penalty to the loss once"
 
 
-def test_a_gradient_that_is_wrong_in_another_way_has_no_such_cause():
+def test_a_use_that_is_cut_off_in_part_is_neither_detached_nor_doubled():
     result = checked(twice(build_keras=lambda: KerasTwice(second=lambda w: 0.7 * w + 0.3 * stopped(w))))
     assert result.verdict == "DIFFERENT"
     assert uses(result)[f"shared.weight via {SECOND}"] == "DIFFERENT"
-    assert result.causes == ()
+    assert [found.id for found in result.causes] == ["stopped_gradient"]
 
 
 # Ties ------------------------------------------------------------------------------------------------------------

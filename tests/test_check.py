@@ -378,11 +378,12 @@ def test_a_phase_that_is_not_there_is_refused():
 
 
 def failing_at(step: int):
-    calls = []
+    seen = []
 
     def prepare(batch):
-        calls.append(batch)
-        if len(calls) == step:
+        if not any(batch is other for other in seen):
+            seen.append(batch)
+        if len(seen) == step:
             raise FileNotFoundError("shard-3.npz")
         return batch.inputs, batch.targets
 
