@@ -87,8 +87,10 @@ def _formulas(name: str, output: Array, target: Array, torch: float, keras: floa
     known = list(readings(output, target))
     sides = [[r for r in known if _is(r.value, value)] for value in (torch, keras)]
     pairs = [(a, b, _differing(a, b)) for a in sides[0] for b in sides[1]]
-    one, two, differing = min(pairs, key=lambda pair: len(pair[2]), default=(None, None, []))
-    if one is None or two is None or not 0 < len(differing) <= MOST:
+    if not pairs:
+        return []
+    one, two, differing = min(pairs, key=lambda pair: len(pair[2]))
+    if not 0 < len(differing) <= MOST:
         return []
     causes: list[Cause] = []
     for setting in differing:
