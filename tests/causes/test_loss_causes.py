@@ -91,20 +91,6 @@ def test_what_differs_in_a_loss(name: str) -> None:
     assert result.causes[0].fix
 
 
-def test_parts_that_are_weighted_from_the_other_end() -> None:
-    weights = np.array([0.64, 0.8, 1.0])
-
-    def own(outputs: Any, targets: Any) -> Any:
-        return ((outputs - targets).square().mean(0) * torch.tensor(weights)).sum()
-
-    def other(targets: Any, outputs: Any) -> Any:
-        return keras.ops.sum((outputs - targets) ** 2 * weights[::-1].copy(), axis=-1)
-
-    (cause,) = run(mlp(torch={"loss": own}, keras={"loss": other}, batches=numbers)).causes
-    assert (cause.id, cause.confirmed) == ("loss_weights", True)
-    assert "distance from the last" in cause.summary
-
-
 def test_a_loss_of_ones_own_times_a_number() -> None:
     def own(outputs: Any, targets: Any) -> Any:
         return torch.tanh(outputs).pow(4).mean() + 0 * targets.sum()

@@ -27,7 +27,6 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "smoothing": ("label_smoothing", "label smoothing"),
     "ignored": ("ignored_label", "the label that is left out"),
     "reduction": ("reduction", "the reduction"),
-    "weights": ("loss_weights", "the weight of each part"),
     "width": ("huber_width", "where the loss turns into a line"),
     "pairs": ("broadcast_targets", "what is subtracted from what"),
 }
@@ -42,7 +41,6 @@ FIXES: Mapping[str, str] = {
     "ignored": "keras: ignore_class={torch}, or torch: ignore_index={keras}",
     "reduction": "keras: reduction='sum_over_batch_size' is PyTorch's 'mean' of what Keras has for each example, 'sum' "
     "its 'sum'; divide by the same count on both sides",
-    "weights": "weigh the parts by {torch} on the keras side, or by {keras} on the torch side",
     "width": "keras: delta={torch}, or torch: delta (or beta)={keras}",
     "pairs": "give outputs and targets one shape: targets[:, None], or outputs[:, 0]",
 }

@@ -23,12 +23,6 @@ IGNORED = (-100, -1, 0, 255)
 WIDTHS = (1.0, 0.5, 0.1, 2.0, 1.35)
 """Where a Huber loss turns into a line."""
 
-FALLING = (0.8, 0.5, 0.6, 0.7, 0.75, 0.85, 0.9, 0.95, 0.99)
-"""By how much the weights of losses along an axis are tried to fall."""
-
-MOST_WEIGHTED = 64
-"""Losses along an axis that are weighted one by one."""
-
 LARGEST = 5_000_000
 """Elements of an output beyond which no loss is computed again: some hundred are."""
 
@@ -60,8 +54,6 @@ def readings(output: Array, target: Array) -> Iterator[Reading]:
             for name, value in _reduced(each, kept, len(output)):
                 if math.isfinite(value):
                     yield Reading({**settings, "reduction": name}, value)
-            for reduction, weights, value in _weighted(each):
-                yield Reading({**settings, "reduction": reduction, "weights": weights}, value)
 
 
 def _reduced(each: Array, kept: Array, examples: int) -> Iterator[tuple[str, float]]:
@@ -79,18 +71,6 @@ def _reduced(each: Array, kept: Array, examples: int) -> Iterator[tuple[str, flo
             yield "mean over an example, mean over examples", float(rows.mean())
 
 
-def _weighted(each: Array) -> Iterator[tuple[str, str, float]]:
-    """Means along an axis, added up by weights that fall towards one of its ends: of iterations, of scales."""
-    for axis in range(1, each.ndim):
-        if 1 < each.shape[axis] <= MOST_WEIGHTED:
-            means = np.moveaxis(each, axis, 0).reshape(each.shape[axis], -1).mean(axis=1)
-            for share in FALLING:
-                falling = share ** np.arange(len(means))
-                for end, weights in (("first", falling), ("last", falling[::-1])):
-                    told = f"{share} to the power of the distance from the {end} along axis {axis}"
-                    yield f"a weighted sum along axis {axis}", told, float(weights @ means)
-
-
 Losses = Iterator[tuple[dict[str, Any], Array, Array]]
 
 
@@ -103,8 +83,6 @@ def _losses(z: Array, y: Array) -> Losses:
     shares = y.shape == z.shape and z.ndim > 1 and z.shape[-1] > 1 and bool((y >= 0).all())
     if shares and np.allclose(y.sum(axis=-1), 1.0):
         yield from _against_shares(z, y.astype(np.float64))
-    if 2 < z.ndim == y.ndim and y.shape[1] == 1 < z.shape[1] and not whole:
-        y = np.repeat(y, z.shape[1], axis=1) if y.shape[2:] == z.shape[2:] else y
     flat = z[..., 0] if z.ndim == y.ndim + 1 and z.shape[-1] == 1 else z
     if flat.shape == y.shape and bool(((y == 0) | (y == 1)).all()):
         yield from _binary(flat, y.astype(np.float64))
