@@ -16,7 +16,7 @@ from .causes.loss import loss_causes
 from .causes.optimizer import update_causes
 from .causes.penalty import penalty_causes
 from .causes.reproduced import REPRODUCED
-from .causes.statistics import statistics_causes
+from .causes.statistics import running_means, statistics_causes
 from .causes.tying import parting_causes
 from .causes.uses import transferred_copies, use_causes
 from .detached import stopped_gradients
@@ -142,6 +142,8 @@ def _state(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runne
     first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
     if first is None or (first.phase, first.step) != ("state", step.number) or reference is None:
         return
+    if not running_means(plan):
+        return
     with findings.timed("explain"), ended_by_user_code(findings.notes):
         calls = [calls_from_start(plan, step, runner) for runner in (reference, follower)]
         findings.causes += merged(statistics_causes(plan, step.reference.record, step.follower, calls[0], calls[1]))
@@ -151,7 +153,7 @@ def _joined(
     findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner, first: Check
 ) -> bool:
     """Whether outputs that differ in training alone are those of a norm that sees several batches as one."""
-    if "(training)" not in first.name:
+    if "(training)" not in first.name or not running_means(plan):
         return False
     calls = [calls_from_start(plan, step, runner) for runner in (reference, follower)]
     found = joined_batches(plan, step.reference.record, step.follower, calls[0], calls[1])

@@ -14,7 +14,7 @@ from ..result import Cause
 from ..trace import Array, Arrays, StepRecord
 from .local import role_of
 from .reproduced import REPRODUCED, gap, reproduces
-from .statistics import MEAN, channels_last, moments, norm_calls
+from .statistics import channels_last, moments, norm_calls, running_means
 
 MOST = 4
 """Calls up to which every order is tried."""
@@ -47,9 +47,7 @@ def joined_batches(
         other, other_calls: of the other side's.
     """
     found: list[tuple[int, Joined]] = []
-    for match in plan.buffers:
-        if role_of(match.torch) not in MEAN or not match.plain:
-            continue
+    for match in running_means(plan):
         mine = norm_calls(plan.reference, match.path(plan.reference), calls)
         theirs = norm_calls(plan.follower, match.path(plan.follower), other_calls)
         sides: list[tuple[SideName, tuple[Call, ...], StepRecord]] = [

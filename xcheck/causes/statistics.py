@@ -147,6 +147,11 @@ def statistics_causes(
     return found
 
 
+def running_means(plan: MatchPlan) -> list[Match]:
+    """The matches that are running means; none where no side normalises batches."""
+    return [match for match in plan.buffers if match.plain and role_of(match.torch) in MEAN]
+
+
 def _pairs(plan: MatchPlan) -> list[tuple[Match, Match]]:
     """The matches of the mean and the variance of each norm."""
     by_layer: dict[str, dict[bool, Match]] = {}
