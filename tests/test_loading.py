@@ -155,3 +155,11 @@ def test_files_of_one_name_beside_two_folders_are_two(models):
         write(models / place / "common.py", f"SIZE = {size}\n")
         write(models / place / "net/pair.py", "from ..common import SIZE\n" + HEAD + "PAIR = make(f'net{SIZE}')\n")
     assert [load_pair(f"{models}/{place}/net/pair.py").name for place in ("one", "two")] == ["net1", "net2"]
+
+
+def test_a_file_beside_the_pair_is_imported_with_a_dot(tmp_path: Path) -> None:
+    (tmp_path / "beside_the_pair.py").write_text("")
+    (tmp_path / "pair.py").write_text("import beside_the_pair")
+    with pytest.raises(PairError, match="as if it were installed") as caught:
+        load_pair(str(tmp_path / "pair.py"))
+    assert "from . import beside_the_pair" in str(caught.value)

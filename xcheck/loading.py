@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.abc
 import importlib.util
 import os
 import sys
@@ -157,8 +158,23 @@ def _import(path: Path) -> types.ModuleType:
     sys.modules[name] = module
     try:
         with calling(f"file {path.name}, imported,", todo="XCHECK_TRACEBACK=1 shows the whole traceback"):
-            spec.loader.exec_module(module)
+            _execute(path, spec.loader, module)
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+def _execute(path: Path, loader: importlib.abc.Loader, module: types.ModuleType) -> None:
+    try:
+        loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        beside = path.with_name(f"{error.name}.py")
+        if not beside.is_file():
+            raise
+        raise PairError(
+            f"The pair's file {path.name} imports {error.name} as if it were installed.",
+            where=str(beside),
+            cause="a pair file is loaded as a part of its folder",
+            todo=f"from . import {error.name}, or put the folder on PYTHONPATH",
+        ) from error
