@@ -28,6 +28,7 @@ FLOORS = (
     (
         "errors",
         "trace",
+        "reproduction",
         "result",
         "tolerance",
         "patterns",
@@ -48,7 +49,19 @@ FLOORS = (
     ),
     ("pair", "matching", "ties", "stages", "splits", "compare", "judge", "align", "reload", "causes"),
     ("sides",),
-    ("lockstep", "probing", "saving", "phases", "export", "locate", "detached", "reordered", "weighed"),
+    (
+        "lockstep",
+        "probing",
+        "saving",
+        "phases",
+        "export",
+        "scene",
+        "locate",
+        "backward",
+        "detached",
+        "reordered",
+        "weighed",
+    ),
     ("findings", "choose", "match", "persistence", "exporting", "explain", "check", "golden", "importing"),
     ("loading", "scaffold", "sweep", "report", "cli", "cli_match", "cli_onnx", "pytest_plugin", "__main__", "__init__"),
 )

@@ -283,16 +283,29 @@ class Suspect:
             where the value comes from that the operation was made on.
         score: how much speaks for it; higher is better.
         lacking: the side, reference or follower, that does nothing here.
+        whole: the parameters of both are the same and one is a call or two, such as a recurrent layer and what is
+            taken of it, that the other side makes of many.
     """
 
     reference: Place
     follower: Place
     score: float
     lacking: Literal["", "reference", "follower"] = ""
+    whole: bool = False
+
+    @property
+    def way(self) -> float:
+        """How far the places are from what both sides have."""
+        if self.whole:
+            return self.reference.depth + self.follower.depth
+        return self.reference.way + self.follower.way + 1.5 * bool(self.lacking)
 
 
-MOST_PLACES = 40
-"""Places per side that are paired: the first ones are what is asked for."""
+FEW = 2
+"""Calls that a layer is made of where nothing inside of it is seen: its own, and a slice or a sum of what it gives."""
+
+MOST_PLACES = 200
+"""Places per side that are paired: those that the fewest calls lie behind are what is asked for."""
 
 
 def suspects(
@@ -305,10 +318,10 @@ def suspects(
         ends, other_ends: keys of the reference and of the follower that differ.
         partners: the reference's path of a parameter -> the follower's that are made from it.
     """
-    mine = parting(alignment.reference, alignment.there, ends)[:MOST_PLACES]
-    theirs = parting(alignment.follower, alignment.back, other_ends)[:MOST_PLACES]
+    mine = _nearest(parting(alignment.reference, alignment.there, ends))
+    theirs = _nearest(parting(alignment.follower, alignment.back, other_ends))
     pairs = [
-        Suspect(place, other, _score(alignment, place, other, partners))
+        Suspect(place, other, _score(alignment, place, other, partners), whole=_whole(place, other, partners))
         for place in mine
         for other in theirs
         if _sizes_fit(alignment, place.key, other.key)
@@ -319,7 +332,22 @@ def suspects(
         for place in theirs
         for source in _sources(alignment, place, follower=True)
     ]
-    return sorted(pairs, key=lambda s: (s.reference.way + s.follower.way + 1.5 * bool(s.lacking), -s.score))
+    return sorted(pairs, key=lambda s: (s.way, -s.score))
+
+
+def _nearest(places: Sequence[Place]) -> list[Place]:
+    return sorted(places, key=lambda place: place.depth)[:MOST_PLACES]
+
+
+def _held(place: Place, partners: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """The follower's parameters that those of a place of the reference are."""
+    return frozenset(theirs for path in place.parameters for theirs in partners.get(path, ()))
+
+
+def _whole(place: Place, other: Place, partners: Mapping[str, frozenset[str]]) -> bool:
+    """Whether two places are one layer, which one side does in a call or two and the other in many."""
+    few, many = sorted((place.steps, other.steps))
+    return few <= FEW < many and bool(other.parameters) and other.parameters <= _held(place, partners)
 
 
 def _sizes_fit(alignment: Alignment, key: Key, other: Key) -> bool:
@@ -354,7 +382,7 @@ def _score(alignment: Alignment, place: Place, other: Place, partners: Mapping[s
     The weights rank evidence, they decide nothing: a pair is tried by putting the one's value in the other's place.
     """
     score = 0.0
-    held = frozenset(theirs for path in place.parameters for theirs in partners.get(path, ()))
+    held = _held(place, partners)
     if held or other.parameters:
         score += 6.0 if held == other.parameters else 3.0 if held & other.parameters else -4.0
     reached = {k for key in place.base for k in alignment.there[key]}

@@ -341,6 +341,8 @@ def _write(result: Result, out: Path | None) -> Path:
     try:
         result.to_json(folder / "result.json")
         result.to_html(folder / "report.html")
+        if result.reproduction is not None:
+            result.reproduction.write(folder)
     except OSError as error:
         raise FileError("The result cannot be written.", where=str(folder), cause=str(error)) from error
     return folder

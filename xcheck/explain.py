@@ -7,30 +7,40 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from .align import distance
+from .backward import way_back
 from .calls import Calls
 from .causes.added_up import added_up_parameters
+from .causes.dropout import dropout_causes
 from .causes.forward import forward_causes
 from .causes.joined import joined_batches
+from .causes.local import Local
 from .causes.lookups import squares_of_lookups
 from .causes.loss import loss_causes
 from .causes.optimizer import update_causes
+from .causes.passed_back import passed_back_causes
 from .causes.penalty import penalty_causes
 from .causes.reproduced import REPRODUCED
+from .causes.rows import PADDING_ROW, row_causes
 from .causes.statistics import running_means, statistics_causes
 from .causes.tying import parting_causes
+from .causes.unexplained import reproduction_of, unexplained
 from .causes.uses import transferred_copies, use_causes
 from .detached import stopped_gradients
 from .errors import UserCodeError
 from .findings import Findings
 from .graph import Graph, Key
-from .locate import Parting, Scene, local_of, partings
+from .locate import Parting, local_of, partings
 from .lockstep import StepPair
 from .matching import MatchPlan
 from .reordered import before, flattened_outputs
 from .result import Cause, Check, Divergence, Verdict
+from .scene import Scene
 from .sides.base import Runner
 from .trace import State
 from .weighed import weighed_parts
+
+DROPOUT_RATES = "dropout rates"
+"""Name of the check of the rates, which stands for what dropout would have done."""
 
 INSIDE = ("forward",)
 """Phases whose differences can be followed into the models."""
@@ -52,6 +62,7 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
     findings.causes += parting_causes({plan.reference: step.reference.record, plan.follower: step.follower})
     _loss(findings, plan, step, reference, follower)
     _gradient(findings, plan, step, reference, follower)
+    _passed_back(findings, plan, step, reference, follower)
     _update(findings, plan, step, reference, follower)
     _state(findings, plan, step, reference, follower)
     first = findings.first_difference(INSIDE)
@@ -59,7 +70,8 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         return
     with findings.timed("explain"), ended_by_user_code(findings.notes):
         if not _joined(findings, plan, step, reference, follower, first):
-            scene = Scene(reference, follower, plan, step, "(training)" in first.name, findings.seed)
+            training = "(training)" in first.name or first.name == DROPOUT_RATES
+            scene = Scene(reference, follower, plan, step, training, findings.seed)
             _forward(findings, scene, first)
 
 
@@ -112,11 +124,35 @@ def _gradient(findings: Findings, plan: MatchPlan, step: StepPair, reference: Ru
         return
     found = use_causes(plan, step.reference.record, step.follower)
     found += transferred_copies(plan, step.reference.record, step.follower)
+    if not any(cause.id == PADDING_ROW for cause in findings.causes):
+        kinds = {entry.path: entry.kind for entry in follower.inventory().entries}
+        found += row_causes(plan, step.reference.record, step.follower, kinds)
     first = findings.first_difference(BEFORE_THE_UPDATE)
     if not found and first is not None and (first.phase, first.step) == ("gradient", step.number):
         with findings.timed("explain"), ended_by_user_code(findings.notes):
             found = stopped_gradients(plan, step, checks, reference, follower)
     findings.causes += found
+
+
+def _passed_back(
+    findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner
+) -> None:
+    """Look for the first place on the way back, where all that is computed forward agrees."""
+    first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
+    if first is None or reference is None or (first.phase, first.step) != ("gradient", step.number):
+        return
+    with findings.timed("explain"), ended_by_user_code(findings.notes):
+        found = way_back(Scene(reference, follower, plan, step, True, findings.seed, gradients=True))
+        if found is None:
+            return
+        error, allowed = found.check.error or 0.0, found.check.allowed or 0.0
+        names = found.torch.name, found.keras.name
+        findings.located = Divergence(
+            "gradient", first.precision, first.step, *names, error, allowed, found.check.name, found.agreed
+        )
+        if not any(cause.phase == "gradient" and cause.confirmed for cause in findings.causes):
+            given = found.reference, found.other
+            findings.causes += passed_back_causes(plan.reference, *given, allowed, *names, error)
 
 
 def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
@@ -167,6 +203,9 @@ def _joined(
 
 
 def _forward(findings: Findings, scene: Scene, first: Check) -> None:
+    if first.name == DROPOUT_RATES:
+        _dropout(findings, scene, first)
+        return
     found = partings(scene)
     if not found:
         causes = flattened_outputs(scene)
@@ -175,13 +214,17 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
             findings.located = replace(_divergence(first), torch=causes[0].torch, keras=causes[0].keras)
         return
     causes: list[Cause] = []
+    unknown: Local | None = None
     for i, parting in enumerate(found):
-        told = forward_causes(local_of(scene, parting))
+        local = local_of(scene, parting)
+        told = forward_causes(local)
         if not told or told[0].id == "permuted_axes":  # something before may be what changed the order
             earlier = before(scene, parting)
             why = forward_causes(local_of(scene, earlier)) if earlier is not None else []
             if earlier is not None and why:
                 found[i], told = earlier, why
+        if not told and i == 0:
+            unknown = local
         causes += told
     top = found[0]
     findings.located = Divergence(
@@ -196,11 +239,25 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
         _agreed(scene, top),
     )
     findings.causes += merged(causes)
+    if unknown is not None and top.check.error is not None:
+        findings.causes.append(unexplained(unknown, scene.mask))
+        findings.reproduction = reproduction_of(unknown)
 
 
 def _divergence(first: Check) -> Divergence:
     where = first.phase, first.precision, first.step, first.torch, first.keras
     return Divergence(*where, first.error, first.allowed, first.name)
+
+
+def _dropout(findings: Findings, scene: Scene, first: Check) -> None:
+    """Dropout changes nothing in a run, since it is off: its rates are compared, and its calls looked up."""
+    causes = dropout_causes(scene.aligned({}), scene.plan.reference)
+    findings.causes += causes
+    if causes:
+        at = replace(first, torch=causes[0].torch, keras=causes[0].keras)
+        findings.located = Divergence(
+            at.phase, at.precision, at.step, at.torch, at.keras, at.error, at.allowed, at.name, "what goes in there"
+        )
 
 
 def merged(causes: Sequence[Cause]) -> list[Cause]:

@@ -26,6 +26,7 @@ _SAME = {
     "upsampling": "resize",
     "upsample": "resize",
     "interpolate": "resize",
+    "resizing": "resize",
     "grucell": "gru",
     "lstmcell": "lstm",
     "rnncell": "rnn",

@@ -11,6 +11,7 @@ from typing import Any
 from .errors import BadInput
 from .matching import MatchPlan
 from .pair import Expectation, Pair
+from .reproduction import Reproduction
 from .result import Cause, Check, Divergence, Result, Tie, Verdict
 from .stages import staged
 
@@ -25,6 +26,7 @@ class Findings:
         complete: these are all phases there are.
         checks, ties, causes, coverage, environment, timings, notes, exports: as in `Result`.
         located: the first difference, where it could be followed into the models.
+        reproduction: of it, where nothing explains it.
     """
 
     pair: Pair
@@ -41,6 +43,7 @@ class Findings:
     notes: list[str] = field(default_factory=list[str])
     exports: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     located: Divergence | None = None
+    reproduction: Reproduction | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:
@@ -118,6 +121,7 @@ class Findings:
             notes=tuple(notes),
             failure=failure,
             exports=tuple(self.exports),
+            reproduction=self.reproduction,
         )
 
     def first_difference(self, phases: Collection[str]) -> Check | None:

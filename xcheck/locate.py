@@ -9,31 +9,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .align import Alignment, Place, Suspect, align, conditions_of, region, suspects
-from .calls import Call, Calls, Inside, everywhere
+from .align import Alignment, Place, Suspect, region, suspects
+from .calls import Call, Calls
 from .causes.local import Local, Seen, role_of
 from .families import family_of
 from .graph import Graph, Key
+from .islands import made_in_float32
 from .judge import Frame, Item, compare_items
-from .lockstep import StepPair, perturbed, perturbed_batch
-from .matching import MatchPlan, SideName, other_side
+from .matching import SideName
 from .orders import ABOUT_AS_CLOSE, Order, as_close, closest
 from .result import Check
-from .sides.base import Runner
-from .tolerance import TWINS
-from .trace import Array, Arrays, State
+from .scene import Name, Scene, named
+from .tolerance import Noise, epsilon
+from .trace import Array, Arrays
 
 TRIES = 10
 """Suspects whose value is put in the other's place before the search gives up."""
 
 MOST_FOUND = 3
 """Independent places that are reported."""
-
-_Name = tuple[str, str, int, bool]
 
 
 @dataclass(frozen=True)
@@ -58,80 +56,6 @@ class Parting:
     proven: bool
 
 
-@dataclass
-class Scene:
-    """Both sides at the start of a step, to be run as often as it takes.
-
-    Args:
-        reference, follower: the sides.
-        plan: of the run.
-        step: whose start and batch are used.
-        training: run as in a training step, or as in inference.
-        seed: of the perturbations.
-
-    Attributes:
-        graph: of the reference.
-        conditions: of its values.
-        twins: its calls from perturbed starts.
-    """
-
-    reference: Runner
-    follower: Runner
-    plan: MatchPlan
-    step: StepPair
-    training: bool
-    seed: int
-    inside: Inside = everywhere
-    graph: Graph = field(init=False)
-    twins: list[Calls] = field(init=False)
-    conditions: Mapping[Key, float] = field(init=False)
-
-    def __post_init__(self) -> None:
-        record, batch = self.step.reference.record, self.step.reference.batch
-        masks = list((batch.compare or {}).values())
-        self.mask = masks[0] if masks else None
-        start = record.before
-        self.follower.write(self.plan.for_follower(start, slots=False))
-        self.weights = {self.plan.reference: start.values(), self.plan.follower: self.follower.read().values()}
-        kept = self.reference.snapshot()
-        self.reference.write(State(start.parameters, start.buffers))
-        self.graph = Graph(self.reference.calls(batch, training=self.training, inside=self.inside), self.mask)
-        self.twins = []
-        for twin in range(TWINS):
-            rng = np.random.default_rng([self.seed, self.step.number, twin])
-            self.reference.write(State(perturbed(start.parameters, rng, "float64")))
-            moved = perturbed_batch(batch, rng, "float64")
-            self.twins.append(self.reference.calls(moved, training=self.training, inside=self.inside))
-        self.reference.restore(kept)
-        self.conditions = conditions_of(self.graph, self.twins)
-        sizes = [array.size for array in (*start.parameters.values(), *record.outputs.values())]
-        self.terms = max([batch.terms(), *sizes])
-
-    def partners(self, side: SideName) -> dict[str, frozenset[str]]:
-        """A side's path of a parameter or buffer -> the other side's that are made from it."""
-        found: dict[str, frozenset[str]] = {}
-        for match in self.plan.matches:
-            for path in match.piece(side).paths:
-                found[path] = found.get(path, frozenset()) | {*match.piece(other_side(side)).paths}
-        return found
-
-    def aligned(self, swaps: Mapping[_Name, Arrays]) -> Alignment:
-        """Run the follower with some outputs replaced, and align it with the reference."""
-
-        def swap(call: Call) -> Arrays | None:
-            return swaps.get(named(call))
-
-        calls = self.follower.calls(
-            self.step.reference.batch, training=self.training, inside=self.inside, swap=swap if swaps else None
-        )
-        return align(self.graph, Graph(calls, self.mask), self.conditions, self.terms)
-
-
-def named(call: Call) -> _Name:
-    """What a call is known by when it is made again."""
-    return call.path, call.kind, call.number, call.function
-
-
 def partings(scene: Scene) -> list[Parting]:
     """The places in a forward pass where the sides part, the first first.
 
@@ -139,7 +63,7 @@ def partings(scene: Scene) -> list[Parting]:
         scene: both sides.
     """
     found: list[Parting] = []
-    swaps: dict[_Name, Arrays] = {}
+    swaps: dict[Name, Arrays] = {}
     alignment = scene.aligned(swaps)
     while len(found) < MOST_FOUND:
         best = _best(scene, alignment, swaps)
@@ -165,7 +89,7 @@ class _Tried:
 
     suspect: Suspect
     order: Order
-    swaps: dict[_Name, Arrays]
+    swaps: dict[Name, Arrays]
     before: Alignment
     after: Alignment
     gain: int
@@ -184,7 +108,7 @@ class _Tried:
         return self.gain, not _ends(self.after)[0], bool(kinds[0] & kinds[1]) and not self.suspect.lacking
 
 
-def _best(scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays]) -> _Tried | None:
+def _best(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays]) -> _Tried | None:
     """The first suspect behind which what is made next agrees; if there is none, the one behind which most does."""
     ranked = _once_each(alignment, suspects(alignment, *_ends(alignment), scene.partners(scene.plan.reference)))
     best: _Tried | None = None
@@ -198,7 +122,7 @@ def _best(scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays]) -> _Tr
 
 
 def _within(
-    scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays], found: _Tried, ranked: Sequence[Suspect]
+    scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], found: _Tried, ranked: Sequence[Suspect]
 ) -> _Tried:
     """The same, or an earlier one among the calls that it was made from."""
     mine, theirs = found.suspect.reference.behind, found.suspect.follower.behind
@@ -210,7 +134,7 @@ def _within(
     return found
 
 
-def _try(scene: Scene, alignment: Alignment, swaps: dict[_Name, Arrays], suspect: Suspect) -> _Tried | None:
+def _try(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], suspect: Suspect) -> _Tried | None:
     order = _order(alignment, suspect)
     if order is None:
         return None
@@ -339,11 +263,13 @@ def _same_output(twin: Calls, place: Place) -> Array | None:
 def _shown(graph: Graph, place: Place) -> Call:
     """The innermost call that made a value, or the module that does nothing else."""
     call = graph.makers[place.key][0]
+    telling = {key for key in place.base if not graph.values[key].still}
     if call.function:
-        parent = next(graph.ancestors(call), None)
-        own = parent is not None and parent.parent is not None and parent in graph.makers[place.key]
-        if parent is not None and own and place.base <= set(graph.inputs[parent.index].values()):
-            return parent
+        for parent in graph.ancestors(call):
+            if parent.parent is None or parent not in graph.makers[place.key]:
+                break
+            if telling <= set(graph.inputs[parent.index].values()):
+                return parent
     return call
 
 
@@ -360,9 +286,10 @@ def local_of(scene: Scene, parting: Parting) -> Local:
     }
     order = parting.order if plan.reference == "torch" else parting.order.inverse()
     error = math.inf if parting.check.error is None else parting.check.error
-    return Local(
-        seen["torch"], seen["keras"], order, alignment.allowed(suspect.reference.key), error, scene.partners("torch")
-    )
+    allowed = alignment.allowed(suspect.reference.key)
+    if any(made_in_float32(side.value) for side in seen.values()):  # a kernel of float32, whatever it was given
+        allowed = max(allowed, Noise(scene.terms).allowed(epsilon("float32")))
+    return Local(seen["torch"], seen["keras"], order, allowed, error, scene.partners("torch"))
 
 
 def _seen(
@@ -376,7 +303,9 @@ def _seen(
         return Seen(side, call, owner, place.call, value, {place.call.name: value}, idle=True)
     within = region(graph, shared, place, call)
     roles: dict[str, str] = {}
-    for path in (*(p for c in within.calls for p in c.parameters), *owner.parameters, *call.parameters):
+    taken = (*(p for c in within.calls for p in c.parameters), *owner.parameters, *call.parameters)
+    taken += tuple(p for c in graph.inside(call) for p in c.parameters)
+    for path in taken:
         roles.setdefault(role_of(path), path)
     first = next((key for key in graph.inputs[place.call.index].values() if key in place.base), None)
     return Seen(
@@ -390,6 +319,7 @@ def _seen(
         made_of={name: {p: values[p] for p in paths if p in values} for name, paths in within.made_of.items()},
         calls=within.calls,
         parameters={path: values[path] for path in roles.values() if path in values},
-        within=tuple(c.kind for c in above),
+        every={path: values[path] for path in taken if path in values},
+        around=tuple(above),
         views=tuple(graph.views(first)) if first is not None else (),
     )

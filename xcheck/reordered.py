@@ -15,9 +15,10 @@ from .align import Alignment, Place
 from .calls import Call
 from .compare import measure
 from .graph import Graph, Key
-from .locate import Parting, Scene, named, parting_at
+from .locate import Parting, parting_at
 from .orders import closest
 from .result import Cause
+from .scene import Scene, named
 from .trace import Array, Arrays
 
 

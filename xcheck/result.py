@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from .errors import FileError, InequivalenceError
+from .reproduction import Reproduction
 
 SCHEMA_VERSION = 1
 
@@ -187,6 +188,7 @@ class Result:
         notes: what a reader should know though it changes no verdict.
         failure: message of the error that ended the run early, None for a run that ended by itself.
         exports: what each ONNX file is made of, and which constants hold the storages of its side.
+        reproduction: of a difference that nothing explains; in files of its own, not in `result.json`.
     """
 
     pair: str
@@ -205,10 +207,13 @@ class Result:
     failure: str | None = None
     expectation: Mapping[str, Any] | None = None
     exports: tuple[Mapping[str, Any], ...] = ()
+    reproduction: Reproduction | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data as in `result.json`: no NaN, no infinity, no tuple."""
-        return {"schema_version": SCHEMA_VERSION, **_plain(asdict(self))}
+        data = _plain(asdict(replace(self, reproduction=None)))
+        del data["reproduction"]
+        return {"schema_version": SCHEMA_VERSION, **data}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Result:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..result import Cause
 from .activation import ACTIVATION
+from .attention import ATTENTION
 from .axes import axes_causes, slice_causes
 from .cells import CELL
 from .convolution import CONVOLUTION
@@ -16,8 +17,10 @@ from .linear import linear_causes
 from .local import Local
 from .normalisation import NORM
 from .pooling import POOLING
+from .recurrent import RECURRENT
+from .resize import RESIZE
 
-FORMS: tuple[Form, ...] = (NORM, CONVOLUTION, POOLING, CELL, DENSE, EMBEDDING)
+FORMS: tuple[Form, ...] = (NORM, CONVOLUTION, POOLING, RESIZE, CELL, RECURRENT, ATTENTION, DENSE, EMBEDDING)
 """Of single layers; the first that explains both sides does."""
 
 ASKED: tuple[Callable[[Local], list[Cause]], ...] = (

@@ -36,7 +36,8 @@ class Seen:
         made_of: name of a constant -> path -> value of the parameters that it was made of.
         calls: all innermost calls that took part, the last first.
         parameters: path -> value of the parameters that took part or that the owner holds.
-        within: kinds of the modules that it happened in, the innermost first.
+        every: all parameters that the modules and layers hold which took part, by path, whatever their role.
+        around: the modules that it happened in, the innermost first.
         views: (call, shape) in which the first of what went in was seen before, in order.
         idle: this side has no such operation: `value` is what went in.
     """
@@ -51,7 +52,8 @@ class Seen:
     made_of: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
     calls: Calls = ()
     parameters: Arrays = field(default_factory=dict[str, Array])
-    within: tuple[str, ...] = ()
+    every: Arrays = field(default_factory=dict[str, Array])
+    around: Calls = ()
     views: tuple[tuple[str, tuple[int, ...]], ...] = ()
     idle: bool = False
 
@@ -59,6 +61,15 @@ class Seen:
     def x(self) -> Array:
         """The first of what went in."""
         return next(iter(self.given.values()), self.value)
+
+    @property
+    def within(self) -> tuple[str, ...]:
+        """Kinds of the modules that it happened in, the innermost first."""
+        return tuple(call.kind for call in self.around)
+
+    def ending(self, end: str) -> Array | None:
+        """The first parameter whose path ends so."""
+        return next((a for path, a in self.every.items() if path.endswith(end)), None)
 
     @property
     def families(self) -> tuple[str, ...]:

@@ -33,12 +33,14 @@ class Watch:
     Attributes:
         made: the calls that have ended.
         tensors: index of a call -> its outputs as backend tensors, for the gradients.
+        tape: of TensorFlow, told of them, so that those have gradients too that no variable was needed for.
     """
 
     def __init__(self, model: keras.Model, swap: Swap | None = None, inside: Inside = nowhere) -> None:
         self.model = model
         self.made: list[Call] = []
         self.tensors: dict[int, dict[str, Any]] = {}
+        self.tape: Any = None
         self._swap, self._inside = swap, inside
         self._open: list[tuple[int, str, dict[str, Any]]] = []
         self._in_function = False
@@ -154,6 +156,10 @@ class Watch:
         others = self._swap(call) if self._swap else None
         if others is None:
             self.tensors[index] = dict(tensors)
+            if self.tape is not None:
+                for tensor in tensors.values():
+                    if tensor.dtype.is_floating:
+                        self.tape.watch(tensor)
             return raw
         made = {n: keras.ops.convert_to_tensor(np.array(a), tensors[n].dtype) for n, a in others.items()}
         return replaced(raw, made, keras.ops.is_tensor)
@@ -186,8 +192,9 @@ def differentiated(total: Callable[[], Any], watch: Watch) -> dict[int, Mapping[
     if backend == "tensorflow":
         import tensorflow as tf
 
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as watch.tape:
             loss = total()
+        tape, watch.tape = watch.tape, None
         wanted = _floating(watch)
         found: Any = tape.gradient(loss, [t for _, _, t in wanted])
     else:

@@ -20,6 +20,7 @@ import numpy as np
 from keras.src.backend.common import dtypes, global_state
 
 from ..islands import Islands
+from .keras_resize import resizing_in_float64
 
 NARROW = ("float32", "bfloat16", "float16")
 _DEFAULT_POLICY = "dtype_policy"
@@ -189,7 +190,8 @@ def _tensorflow(islands: Islands) -> Generator[None]:
     tf.nn.leaky_relu = leaky_relu_exactly
     registry.convert, operators.maybe_promote_tensors = registered_exactly, promoted_exactly
     try:
-        yield
+        with resizing_in_float64(islands):
+            yield
     finally:
         tf.cast, tf.convert_to_tensor, math_ops.cast = cast, convert, cast
         tf.nn.leaky_relu = leaky_relu

@@ -1,0 +1,58 @@
+"""TensorFlow's bilinear resizing in float64: its kernel computes in float32 whatever it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..islands import Islands
+from ..trace import Array
+
+
+def bilinear_weights(size: int, wanted: int, *, antialias: bool) -> Array:
+    """(wanted, size) weights of half-pixel bilinear resizing along one axis, as TensorFlow documents it.
+
+    Args:
+        size: of what goes in.
+        wanted: of what comes out.
+        antialias: average over all that one position comes from, where it gets smaller.
+    """
+    scale = size / wanted
+    reach = max(scale, 1.0) if antialias else 1.0
+    at = (np.arange(wanted) + 0.5) * scale - 0.5
+    weights = np.maximum(0.0, 1.0 - np.abs(np.arange(size) - at[:, None]) / reach)
+    return weights / weights.sum(axis=1, keepdims=True)  # nothing is taken from outside
+
+
+@contextmanager
+def resizing_in_float64(islands: Islands) -> Generator[None]:
+    """Have `tf.image.resize` interpolate float64 images in float64, until the block ends.
+
+    Args:
+        islands: told where.
+    """
+    import tensorflow as tf
+
+    resize: Any = tf.image.resize
+
+    def exactly(images: Any, size: Any, method: Any = "bilinear", *args: Any, **kwargs: Any) -> Any:
+        extra = args[0] if args else kwargs.get("preserve_aspect_ratio", False)
+        antialias = bool(args[1] if len(args) > 1 else kwargs.get("antialias", False))
+        known = tf.is_tensor(images) and images.dtype == tf.float64 and images.shape[-3:].is_fully_defined()
+        if not known or extra or method not in ("bilinear", tf.image.ResizeMethod.BILINEAR):
+            return resize(images, size, method, *args, **kwargs)
+        islands.add("tf.image.resize")
+        for axis, wanted in ((-3, size[0]), (-2, size[1])):
+            weights = bilinear_weights(int(images.shape[axis]), int(wanted), antialias=antialias)
+            equation = "...ywc,zy->...zwc" if axis == -3 else "...hxc,zx->...hzc"
+            images = tf.einsum(equation, images, tf.constant(weights, tf.float64))
+        return images
+
+    tf.image.resize = exactly
+    try:
+        yield
+    finally:
+        tf.image.resize = resize
