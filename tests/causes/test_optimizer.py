@@ -83,3 +83,31 @@ def test_a_learning_rate_of_sgd() -> None:
     (cause,) = causes_of(lambda p: torch.optim.SGD(p, lr=0.1), lambda: keras.optimizers.SGD(0.1 * (1 + 1e-6)))
     assert (cause.id, cause.confirmed) == ("optimizer_setting", True)
     assert "learning_rate" in cause.summary
+
+
+OTHERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], list[str]]] = {
+    "Adamax": ("Adamax", {"lr": 1e-3, "eps": 1e-7}, "Adamax", {}, ["optimizer_formula"]),
+    "Nadam": ("NAdam", {"lr": 1e-3, "eps": 1e-7}, "Nadam", {}, ["optimizer_setting"]),
+    "Adadelta": ("Adadelta", {"lr": 1e-3, "rho": 0.95, "eps": 1e-6}, "Adadelta", {}, ["optimizer_setting"]),
+    "AMSGrad": ("Adam", {"lr": 1e-3, "eps": 1e-7, "amsgrad": True}, "Adam", {"amsgrad": True}, ["optimizer_formula"]),
+    "centred RMSprop": (
+        "RMSprop",
+        {"lr": 1e-3, "alpha": 0.9, "eps": 1e-7, "centered": True, "momentum": 0.9},
+        "RMSprop",
+        {"centered": True, "momentum": 0.9},
+        ["optimizer_formula"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_optimizers(name: str) -> None:
+    import keras
+    import torch
+
+    in_torch, options, in_keras, settings, expected = OTHERS[name]
+    found = causes_of(
+        lambda p: getattr(torch.optim, in_torch)(p, **options),
+        lambda: getattr(keras.optimizers, in_keras)(1e-3, **settings),
+    )
+    assert [(c.id, c.confirmed) for c in found] == [(cause, True) for cause in expected]
