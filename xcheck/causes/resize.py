@@ -137,6 +137,9 @@ RESIZE = Form(
         ),
         Setting("mode", "interpolation", "the interpolation", "mode: {}", "interpolation: {}", _modes, shown=str),
         Setting(
+            "outside", "resize_border", "what is taken of beyond the border", "take {}", "take {}", _outside, shown=str
+        ),
+        Setting(
             "antialias",
             "antialias",
             "whether it averages where it gets smaller",
@@ -145,9 +148,6 @@ RESIZE = Form(
             _either,
         ),
         Setting("cubic", "cubic_coefficient", "the coefficient of the cubic", "{}", "{}", _cubics),
-        Setting(
-            "outside", "resize_border", "what is taken of beyond the border", "take {}", "take {}", _outside, shown=str
-        ),
     ),
 )
 """Nearest, linear and cubic interpolation of one to three axes; each is a matrix product along an axis."""
