@@ -61,6 +61,7 @@ FLOORS = (
         "detached",
         "reordered",
         "weighed",
+        "called",
     ),
     ("findings", "choose", "match", "persistence", "exporting", "explain", "check", "golden", "importing"),
     ("loading", "scaffold", "sweep", "report", "cli", "cli_match", "cli_onnx", "pytest_plugin", "__main__", "__init__"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from .align import distance
 from .backward import way_back
+from .called import number_of_calls
 from .calls import Calls
 from .causes.added_up import added_up_parameters
 from .causes.dropout import dropout_causes
@@ -206,9 +207,10 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
     if first.name == DROPOUT_RATES:
         _dropout(findings, scene, first)
         return
-    found = partings(scene)
+    extra = number_of_calls(scene)
+    found = [] if extra is not None else partings(scene)
     if not found:
-        causes = flattened_outputs(scene)
+        causes = [extra] if extra is not None else flattened_outputs(scene)
         findings.causes += causes
         if causes:
             findings.located = replace(_divergence(first), torch=causes[0].torch, keras=causes[0].keras)

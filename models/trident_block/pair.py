@@ -47,7 +47,7 @@ def pair(
         weight_map[f"{name}_norm.weight"] = f"trident_net/{keras}_norm/gamma"
         weight_map[f"{name}_norm.bias"] = f"trident_net/{keras}_norm/beta"
     wrong = keras_all_used or keras_padded_at_end
-    cause = None if keras_all_used else "padding"
+    cause = "number_of_calls" if keras_all_used else "padding"
     return xcheck.Pair(
         name="trident_block" + "_all_used" * keras_all_used + "_padded_at_end" * keras_padded_at_end,
         torch=xcheck.TorchSide(build_torch, loss=torch_loss, optimizer=torch_optimizer, prepare=channels_first),
