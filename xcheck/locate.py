@@ -69,7 +69,7 @@ def partings(scene: Scene) -> list[Parting]:
         best = _best(scene, alignment, swaps)
         if best is None:
             break
-        settled = not _ends(best.after)[0]
+        settled = not any(_ends(best.after))
         found.append(_parting(scene, alignment, best.suspect, best.order, best.gain > 0 or settled))
         if settled or best.gain <= 0:
             break
@@ -105,7 +105,7 @@ class _Tried:
                 (self.before.follower, self.suspect.follower),
             )
         ]
-        return self.gain, not _ends(self.after)[0], bool(kinds[0] & kinds[1]) and not self.suspect.lacking
+        return self.gain, not any(_ends(self.after)), bool(kinds[0] & kinds[1]) and not self.suspect.lacking
 
 
 def _best(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays]) -> _Tried | None:

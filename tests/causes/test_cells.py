@@ -113,8 +113,14 @@ def test_a_cell_that_differs_in_one_thing(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_no_cause_where_something_else_is_wrong_too(name):
+def test_only_what_is_so_is_named_where_something_else_is_wrong_too(name):
     result = looked_into(CASES[name][2])
+    assert result.verdict == "DIFFERENT"
+    assert {c.id for c in result.causes if c.confirmed} <= {CASES[name][0]}, result.report()
+
+
+def test_no_cause_is_named_of_a_cell_that_is_right_where_something_else_is_wrong():
+    result = looked_into(pair_of("gru", IN_ORDER, after=spoilt))
     assert result.verdict == "DIFFERENT"
     assert [c for c in result.causes if c.confirmed] == [], result.report()
 
