@@ -11,10 +11,10 @@ from .align import Alignment, distance
 from .calls import Call
 from .compare import measure
 from .graph import Graph, Key
-from .locate import Scene
 from .matching import SideName
 from .orders import closest
 from .result import Cause
+from .scene import Scene
 from .trace import Array
 
 WAYS: Mapping[str, Callable[[Array], Array]] = {

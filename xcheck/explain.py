@@ -219,7 +219,8 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
     unknown: Local | None = None
     for i, parting in enumerate(found):
         local = local_of(scene, parting)
-        lacks = parting.suspect.lacking and not parting.proven  # nothing shows that one operation is all that is lacking
+        # Nothing shows that an operation is lacking where its value in the place of the other leads nowhere.
+        lacks = parting.suspect.lacking and not parting.proven
         told = [] if lacks else forward_causes(local)
         if not told or told[0].id == "permuted_axes":  # something before may be what changed the order
             earlier = before(scene, parting)
