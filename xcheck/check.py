@@ -195,6 +195,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
             findings.checks += [_unmapped(name, step.number) for name in unmapped]
             return plan  # the next step could not start from the reference's state
         progress(f"step {step.number} of {findings.steps} in float64")
+        del step
     if made < findings.steps:
         findings.notes.append(f"the run ended with step {made}, which changed what is tied")
     if any(c.name == "dropout rates" for c in findings.checks):
@@ -314,6 +315,7 @@ def _timed(findings: Findings, steps: Iterator[StepPair]) -> Iterator[StepPair]:
         if step is None:
             return
         yield step
+        del step  # many copies of all parameters, which must be gone before the next ones are made
 
 
 def _unmapped(name: str, step: int) -> Check:

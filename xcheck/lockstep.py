@@ -187,6 +187,7 @@ def reference_steps(
         runner.restore(end)
         again = partial(_float32_moved, runner, start, record, batch, seed)
         yield ReferenceStep(batch, record, made, repeatable, again)
+        del start, record, end, made, again  # before the next step is made
 
 
 def _repeats(runner: Runner, start: Any, record: StepRecord, batch: Batch) -> bool:
@@ -366,6 +367,7 @@ def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan, 
         )
         if not tied:
             return
+        del step, start, record  # before the next step is made
 
 
 def perturbed(arrays: Mapping[str, Array], rng: np.random.Generator, precision: str) -> dict[str, Array]:
