@@ -97,7 +97,8 @@ class Seen:
     def weight(self, *ranks: int) -> tuple[Array, Arrays] | None:
         """The weight of so many axes as it was used, and by path the parameters that it is or was made of."""
         taken = {path for call in self.calls for path in call.parameters}
-        fit = {path: array for path, array in self.parameters.items() if array.ndim in ranks}
+        held = {path: array for path, array in self.parameters.items() if "bias" not in role_of(path)}
+        fit = {path: array for path, array in held.items() if array.ndim in ranks}
         made = {name: array for name, array in self.constants.items() if array.ndim in ranks}
         if made and not taken & fit.keys():
             name, array = next(iter(made.items()))
