@@ -107,7 +107,7 @@ CASES: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any], Any], tuple[st
         ("as it is in torch", "mirrored along width in keras"),
     ),
     "inputs and outputs exchanged": (
-        "turned_weight",
+        "transposed_kernel",
         lambda w: w,
         lambda w: ops().transpose(w, (0, 1, 3, 2)),
         ("with inputs and outputs exchanged in keras",),

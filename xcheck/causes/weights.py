@@ -20,6 +20,9 @@ from .local import Local
 MOST_PLACES = 4096
 """Places at which a part of a parameter is looked for."""
 
+TRANSPOSED = "inputs and outputs exchanged"
+"""How `_mirrored` calls the transpose of a kernel."""
+
 SPATIAL = {0: (), 1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
@@ -74,6 +77,8 @@ def weight_causes(local: Local, what: str, torch: Used, keras: Used, after: floa
         return []
     else:
         name = "slice" if {mine.kind, theirs.kind} <= {"part", "whole"} else "turned_weight"
+        if {mine.words, theirs.words} == {"as it is", f"with {TRANSPOSED}"}:
+            name = "transposed_kernel"
         said = f"{mine.path} is used {mine.words} in torch, and {theirs.words} in keras"
         fix = f"keras: use {theirs.path} {mine.words}, or torch: use {mine.path} {theirs.words}"
     return [
