@@ -62,11 +62,21 @@ FAULTS: dict[str, Fault] = {
     "the reset gate before the product": Fault(
         {"keras": {"reset_after": False}}, "forward", "m21", "layer_26", "reset_after", "after it is multiplied"
     ),
-    "order after a flatten": Fault(
-        {"keras": {"flatten": "channels last"}}, "forward", "m31", "layer_10", "permuted_axes", "in another order"
+    "biased running variance": Fault(
+        {"keras": {"variance": "biased"}},
+        "state",
+        "m3.running_var",
+        "layer_30/moving_variance",
+        "biased_variance",
+        "the keras side the biased one",
     ),
-    "axis of a softmax": Fault(
-        {"keras": {"softmax_axis": -1}}, "forward", "m20", "layer_7", "axis", "over axis 1 of (3, 4, 10) in torch"
+    "momentum copied as it is": Fault(
+        {"keras": {"momentum": 0.1}},
+        "state",
+        "m3.running_mean",
+        "layer_30/moving_mean",
+        "momentum_convention",
+        "0.1 in torch and 0.9 in keras",
     ),
     "rate of a dropout": Fault(
         {"keras": {"rate": 0.2}}, "forward", "m10", "layer_24", "dropout_rate", "0.25 in torch and 0.2 in keras"
