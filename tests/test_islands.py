@@ -305,10 +305,19 @@ def test_numbers_that_float32_holds_exactly_explain_nothing() -> None:
     assert not [n for n in result.notes if "float32 has rounded" in n]
 
 
-def resized(method: str = "bilinear", share: float = 1.0) -> xcheck.Pair:
-    """Upsampling, which TensorFlow computes in float32 whatever it is given, forward and back."""
+def resized(share: float = 1.0, own_kernel: bool = True) -> xcheck.Pair:
+    """Upsampling, which TensorFlow's own kernel computes in float32 whatever it is given, forward and back."""
     import keras
+    import tensorflow as tf
     from torch import nn
+
+    class Up(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            size = (2 * x.shape[1], 2 * x.shape[2])
+            return tf.cast(tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=True), x.dtype)
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return (shape[0], 2 * shape[1], 2 * shape[2], shape[3])
 
     def batches(seed: int) -> Any:
         rng = np.random.default_rng(seed)
@@ -316,12 +325,12 @@ def resized(method: str = "bilinear", share: float = 1.0) -> xcheck.Pair:
             yield xcheck.Batch(rng.standard_normal((4, 5, 5, 2)))
 
     def build_torch() -> Any:
-        up = nn.Upsample(scale_factor=2, mode=method, align_corners=False)
+        up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         return nn.Sequential(nn.Conv2d(2, 3, 3), up, nn.Conv2d(3, 2, 3))
 
     def build_keras() -> Any:
         layers = keras.layers
-        up = layers.UpSampling2D(2, interpolation=method, name="up")
+        up = Up(name="up") if own_kernel else layers.UpSampling2D(2, interpolation="bilinear", name="up")
         bend = layers.Rescaling(share)
         convolutions = layers.Conv2D(3, 3, name="a"), layers.Conv2D(2, 3, name="b")
         return keras.Sequential([keras.Input((5, 5, 2)), convolutions[0], up, bend, convolutions[1]], name="net")
@@ -346,6 +355,13 @@ def test_a_kernel_that_computes_in_float32() -> None:
     assert_explained(result, "keras", "net/up (cast)")
     assert {c.verdict for c in result.checks if c.phase in ("gradient", "update")} == {"EQUIVALENT"}
     assert_parts_in(check(resized(share=1.0001)), "forward")
+
+
+def test_the_resizing_of_keras_is_kept_in_float64() -> None:
+    result = check(resized(own_kernel=False))
+    assert result.verdict == "EQUIVALENT", result.report()
+    assert not result.causes
+    assert any("tf.image.resize" in note for note in result.notes)
 
 
 def test_a_number_is_rounded_if_it_needs_nearly_all_digits_of_float32() -> None:
