@@ -45,7 +45,7 @@ class _Half:
     order: Order | None
 
     def loss(self, step: StepPair, output: Array | None = None) -> tuple[Array, float]:
-        """The one output of the model, and the loss on it or on another one in its place."""
+        """The one output of the model, and the loss on it or on another one in its place; NaN where none is seen."""
 
         def swap(call: Call) -> Arrays | None:
             if output is None or call.parent is not None or call.path == LOSS:
@@ -60,7 +60,7 @@ class _Half:
         finally:
             self.runner.restore(kept)
         outputs = [c.outputs for c in calls if c.parent is None and c.path != LOSS]
-        value = next(c.outputs["output"] for c in calls if c.path == LOSS)
+        value = next((c.outputs["output"] for c in calls if c.path == LOSS), np.nan)
         arrays = [array for named in outputs for array in named.values()]
         return arrays[0] if len(arrays) == 1 else np.zeros(()), float(value)
 
@@ -94,7 +94,9 @@ def weighed_parts(plan: MatchPlan, step: StepPair, reference: Runner, follower: 
     theirs = _Half(follower, plan.for_follower(before, slots=False), None)
     (output, own), (other, there) = mine.loss(step), theirs.loss(step)
     order = closest(output, other)
-    if output.ndim < 2 or order is None or measure(order.apply(output), other).element > CLOSE:
+    if not np.isfinite([own, there]).all() or output.ndim < 2 or order is None:
+        return []
+    if measure(order.apply(output), other).element > CLOSE:
         return []
     theirs = _Half(follower, theirs.start, order)
     axes = [axis for axis in range(1, output.ndim) if 1 < output.shape[axis] <= MOST_PARTS]
@@ -103,7 +105,8 @@ def weighed_parts(plan: MatchPlan, step: StepPair, reference: Runner, follower: 
         two = None if one is None else _weighed(theirs, step, output, axis, there)
         if one is None or two is None or np.abs(one.weights - two.weights).max() <= REPRODUCED:
             continue
-        scale = two.each / one.each
+        with np.errstate(divide="ignore", invalid="ignore"):  # a loss of zero tells nothing, and passes no test below
+            scale = two.each / one.each
         again = float((two.weights * scale * one.each).sum())
         if np.ptp(scale) <= REPRODUCED * abs(scale[0]) and abs(again - there) <= REPRODUCED * abs(there):
             return [_cause(plan, output, axis, one, two, again)]
