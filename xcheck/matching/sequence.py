@@ -74,8 +74,8 @@ def aligned(torch: Sequence[Unit], keras: Sequence[Unit]) -> list[Group]:
     What is likelier comes first, so that branches that the sides run in another order are not taken apart and put
     together in a way that happens to fit.
 
-    Where that takes them out of order, as one layer of several that are packed into one on the other side, all that
-    is complete is equally likely.
+    Where that takes them out of order, as one layer of several that are packed into one on the other side, packed
+    layers are taken first, if then all is in order.
 
     Args:
         torch, keras: layers in order of first use.
@@ -83,7 +83,7 @@ def aligned(torch: Sequence[Unit], keras: Sequence[Unit]) -> list[Group]:
     found = _in_rounds(torch, keras, (PROMISED, GENERIC, PACKED, PARTIAL))
     if _crossed(found, torch, keras):
         others = _in_rounds(torch, keras, (PACKED, PARTIAL))
-        if _held(others) >= _held(found) and _crossed(others, torch, keras) < _crossed(found, torch, keras):
+        if _held(others) >= _held(found) and not _crossed(others, torch, keras):
             found = others
     return _by_name(found)
 
