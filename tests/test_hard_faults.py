@@ -1,4 +1,4 @@
-"""Faults that are hard to see, in a net of thirty layers whose names say nothing and without a weight map.
+"""Faults that are hard to see, in a net of thirty layers whose names say nothing, all but one without a weight map.
 
 Each is found at the call where it is, and its cause is confirmed with nothing else beside it. Most leave the outputs
 closer than any tolerance that is used for float32, or leave them as they are.
@@ -6,13 +6,15 @@ closer than any tolerance that is used for float32, or leave them as they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from hard_models import hard, keras_net, torch_net
 
 import xcheck
+from xcheck.match import match
+from xcheck.matching.map_file import read_map, write_map
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,19 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-def run(**planted: Any) -> xcheck.Result:
-    return xcheck.check(hard(**planted), steps=1, precision=("float64",), free_steps=0)
+TRIES_MANY = {"polarity of a mask"}
+"""Within a layer of many parts: a minute of matching. It takes the map that is found without a fault."""
+
+
+def run(weight_map: Any = None, **planted: Any) -> xcheck.Result:
+    pair = replace(hard(**planted), weight_map=weight_map)
+    return xcheck.check(pair, steps=1, precision=("float64",), free_steps=0)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The map that matching finds for the net without a fault."""
+    return read_map(write_map(match(hard()), tmp_path_factory.mktemp("hard") / "map.json", "hard"))
 
 
 def test_there_are_more_than_twenty_layers_under_names_that_say_nothing():
@@ -110,12 +123,12 @@ def test_without_a_fault_nothing_differs():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_found_where_it_is_and_its_cause_is_confirmed(name):
+def test_a_fault_is_found_where_it_is_and_its_cause_is_confirmed(name, found):
     fault = FAULTS[name]
-    result = run(**fault.planted)
+    result = run(found if name in TRIES_MANY else None, **fault.planted)
     assert result.verdict == "DIFFERENT"
-    found = result.first_divergence
-    assert found is not None
-    assert (found.phase, found.torch, found.keras) == (fault.phase, fault.torch, fault.keras), result.report()
+    first = result.first_divergence
+    assert first is not None
+    assert (first.phase, first.torch, first.keras) == (fault.phase, fault.torch, fault.keras), result.report()
     assert [(c.id, c.confirmed) for c in result.causes] == [(fault.cause, True)], result.report()
     assert fault.words in result.causes[0].summary

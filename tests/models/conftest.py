@@ -13,6 +13,28 @@ from xcheck.loading import load_pair
 
 STEPS = 5
 
+ROUTES = {
+    "torch": {"state_dict", "assign=True", "safetensors", "deepcopy", "to(dtype)"},
+    "keras": {".keras", ".weights.h5", "clone_model", "from_config"},
+}
+"""The ways to save that each side is checked with."""
+
+
+def assert_ties_followed(result: xcheck.Result) -> None:
+    """Each tie was looked at after the build, the sync, every step and each way to save, and stayed."""
+    for tie in result.ties:
+        stages = tie.stages
+        assert set(tie.uses) == {"torch", "keras"}
+        assert min(tie.uses.values()) > 0
+        assert stages["build"]["torch"] == {"build": "tied"}
+        assert set(stages["sync"]["torch"].values()) == {"same"}
+        assert set(stages["sync"]["keras"].values()) == {"same" if tie.tied("keras") else "apart"}
+        for side, routes in ROUTES.items():
+            assert set(stages["step"][side]) == {f"step {n}" for n in range(1, result.steps + 1)}
+            if tie.tied(side):
+                assert set(stages["save"][side]) == routes
+                assert set(stages["save"][side].values()) <= {"same", "untied by design"}
+
 
 @cache
 def _checked(spec: str, steps: int) -> xcheck.Result:
@@ -20,7 +42,10 @@ def _checked(spec: str, steps: int) -> xcheck.Result:
     expected = getattr(pair.expect, "phase", None)
     # Exporting takes longer than everything else; and saving a control says nothing of what it is a control of.
     also = tuple(p for p in pair.also if p == "persistence" and (pair.expect is None or expected == p))
-    return xcheck.check(replace(pair, also=also), steps=steps, free_steps=3, precision=["float64"])
+    result = xcheck.check(replace(pair, also=also), steps=steps, free_steps=3, precision=["float64"])
+    if pair.expect is None and spec.partition(":")[2] in ("", "CORRECTED"):
+        assert_ties_followed(result)
+    return result
 
 
 @pytest.fixture(scope="session")

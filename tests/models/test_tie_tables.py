@@ -1,6 +1,7 @@
-"""Every pair whose sides agree has a tie table: after the build, the sync, every step, saving and exporting."""
+"""The tie table has every stage: the build, the sync, every step, saving and exporting.
 
-from pathlib import Path
+That it does so for every pair whose sides agree is held by the fixture `checked`; here are the exports.
+"""
 
 import pytest
 
@@ -9,43 +10,7 @@ from xcheck.loading import load_pair
 from xcheck.report.terminal import as_text
 from xcheck.report.ties import STAGES
 
-NAMES = sorted(path.parent.name for path in Path("models").glob("*/pair.py"))
-CONTROLS = {"shared_dense_subclass": "CORRECTED", "transferred_weights": "CORRECTED"}
-"""Pairs that are negative controls themselves -> their variant that agrees."""
-
-UNSHARED = {"independent_regularizers", "shared_initializer", "shared_unit_norm_lstm"}
-"""Their layers share a regulariser, an initializer or a constraint, and no weight."""
-
-ROUTES = {
-    "torch": {"state_dict", "assign=True", "safetensors", "deepcopy", "to(dtype)"},
-    "keras": {".keras", ".weights.h5", "clone_model", "from_config"},
-}
 EXPORTERS = {"torch": {"torch.onnx.export"}, "keras": {"Model.export", "tf2onnx"}}
-
-
-def spec(name):
-    return f"{name}:{CONTROLS[name]}" if name in CONTROLS else name
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_the_tie_table_has_every_stage_that_ran(checked, name):
-    result = checked(spec(name))
-    assert result.verdict == "EQUIVALENT"
-    assert bool(result.ties) == (name not in UNSHARED)
-    for tie in result.ties:
-        assert set(tie.uses) == {"torch", "keras"}
-        assert min(tie.uses.values()) > 0
-        assert tie.stages["build"]["torch"] == {"build": "tied"}
-        assert [set(tie.stages["sync"][side].values()) for side in ROUTES] == [
-            {"same"},
-            {"same" if tie.tied("keras") else "apart"},
-        ]
-        for side, routes in ROUTES.items():
-            assert set(tie.stages["step"][side]) == {f"step {n}" for n in range(1, result.steps + 1)}
-            if tie.tied(side):
-                assert set(tie.stages["save"][side]) == routes
-                assert set(tie.stages["save"][side].values()) <= {"same", "untied by design"}
 
 
 @pytest.mark.slow
