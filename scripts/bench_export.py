@@ -60,11 +60,11 @@ def measured(work: Callable[[], Row]) -> Row:
 
 def export(folder: Path, millions: float, side: Any, route: str) -> Row:
     """Write the model of one side by one route."""
+    from xcheck.batches import batches_of
     from xcheck.choose import Sides
     from xcheck.export.run import resized
     from xcheck.findings import Findings
     from xcheck.loading import load_pair
-    from xcheck.lockstep import batches_of
 
     pair = load_pair(str(PAIR), settings(millions))
     batch = next(batches_of(pair, 0, 1))

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 import xcheck
+from xcheck.batches import batches_of
 from xcheck.inventory import Entry, Inventory
 from xcheck.layouts import LAYOUTS
-from xcheck.lockstep import StepPair, batches_of, reference_steps, resynced
+from xcheck.lockstep import StepPair, reference_steps, resynced
 from xcheck.matching import Match, MatchPlan, Piece, plan_from_map
 from xcheck.sides.numpy_side import NumpyRunner, NumpySide
 from xcheck.trace import StepRecord

@@ -57,7 +57,7 @@ def keras(scale: float = 2.0, power: float = 3.0, fused: bool = False) -> Calls:
 
 def aligned(left: Calls, right: Calls, twins: tuple[Calls, ...] = (), mask: Array | None = None) -> Alignment:
     graph = Graph(left, mask)
-    return align(graph, Graph(right, mask), conditions_of(graph, twins), terms=X.size)
+    return align(graph, Graph(right, mask), conditions_of(graph, twins), sums=(X.size, X.size))
 
 
 def ranked(alignment: Alignment, partners: dict[str, frozenset[str]] | None = None) -> list[tuple[str, str]]:

@@ -8,8 +8,9 @@ import pytest
 from fakes import bad, batches, dropped, linear_pair, plan_of, runner_of, scaled, steps_of
 
 import xcheck
+from xcheck.batches import batches_of
 from xcheck.errors import BatchError, UserCodeError
-from xcheck.lockstep import REPEATED, batches_of, free_running, in_float32, reference_steps, resynced
+from xcheck.lockstep import REPEATED, free_running, in_float32, reference_steps, resynced
 from xcheck.sides.numpy_side import NumpyRunner
 from xcheck.trace import State, StepRecord
 

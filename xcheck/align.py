@@ -31,7 +31,7 @@ class Alignment:
         there: key of the reference -> keys of the follower with the same numbers.
         back: the other way.
         conditions: key of the reference -> response to one rounding error, relative to its scale.
-        terms: of the noise model.
+        sums: n and m of the noise model.
     """
 
     reference: Graph
@@ -39,11 +39,12 @@ class Alignment:
     there: Mapping[Key, frozenset[Key]]
     back: Mapping[Key, frozenset[Key]]
     conditions: Mapping[Key, float]
-    terms: int
+    sums: tuple[int, int]
 
     def allowed(self, key: Key) -> float:
         """How far rounding may move a value of the reference, relative to its scale."""
-        return Noise(self.terms, 1.0, self.conditions.get(key, 0.0)).allowed(epsilon("float64"))
+        terms, alike = self.sums
+        return Noise(terms, 1.0, self.conditions.get(key, 0.0), alike).allowed(epsilon("float64"))
 
     def same(self, key: Key, other: Key) -> bool:
         """Whether a value of the reference and one of the follower are the same numbers."""
@@ -55,15 +56,17 @@ class Alignment:
         return {k for k in self.there if k in graph.makers and k not in graph.constant and not graph.values[k].still}
 
 
-def align(reference: Graph, follower: Graph, conditions: Mapping[Key, float], terms: int = 1) -> Alignment:
+def align(
+    reference: Graph, follower: Graph, conditions: Mapping[Key, float], sums: tuple[int, int] = (1, 1)
+) -> Alignment:
     """Find which values the two sides share.
 
     Args:
         reference, follower: the graphs of the sides, from one state and one batch.
         conditions: of the reference's values; see `conditions_of`.
-        terms: of the noise model.
+        sums: n and m of the noise model.
     """
-    bare = Alignment(reference, follower, {}, {}, conditions, terms)
+    bare = Alignment(reference, follower, {}, {}, conditions, sums)
     there: dict[Key, frozenset[Key]] = {}
     back: dict[Key, set[Key]] = {}
     sizes: dict[int, list[Value]] = {}
@@ -84,7 +87,7 @@ def align(reference: Graph, follower: Graph, conditions: Mapping[Key, float], te
                 back.setdefault(other, set()).add(key)
     reference.know_constants(k for k, others in there.items() if others <= follower.constant)
     follower.know_constants(k for k, others in back.items() if others <= reference.constant)
-    return Alignment(reference, follower, there, {k: frozenset(v) for k, v in back.items()}, conditions, terms)
+    return Alignment(reference, follower, there, {k: frozenset(v) for k, v in back.items()}, conditions, sums)
 
 
 def _agree(value: Value, other: Value, allowed: float) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import phases as phase
+from .batches import batches_of
 from .causes.dtype import float32_constants
 from .causes.initializers import same_random_stream
 from .causes.tying import holding_causes, parted_causes, tie_causes
@@ -20,7 +21,6 @@ from .inventory import Holdings, Inventory
 from .lockstep import (
     ReferenceStep,
     StepPair,
-    batches_of,
     free_running,
     in_float32,
     in_modes,
@@ -164,6 +164,10 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
     plan = _match(findings, reference, follower)
     if "initialization" in findings.phases:
         given = phase.transferred(plan, reference.initial, follower.read())
+        same = sum(path in given for path in reference.initial.parameters)
+        if same:
+            told = f"{same} parameters start from the same numbers on both sides"
+            findings.notes.append(f"{told}: they were carried over, and no initializer was asked of them")
         _start(findings, plan.reference, reference.initial, reference.promises, given)
         _start(findings, plan.follower, follower.read(), follower.promises(), given)
     if "sync" in findings.phases:

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .batches import batches_of
 from .errors import PairError, SetupError
 from .findings import Findings
-from .lockstep import batches_of
 from .matching import SideName
 from .pair import Batch, KerasSide, Pair, TorchSide
 from .sides.base import Runner

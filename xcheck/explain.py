@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from .align import distance
-from .backward import way_back
-from .called import number_of_calls
 from .calls import Calls
 from .causes.added_up import added_up_parameters
 from .causes.dropout import dropout_causes
@@ -26,19 +24,21 @@ from .causes.statistics import running_means, statistics_causes
 from .causes.tying import parting_causes
 from .causes.unexplained import reproduction_of, unexplained
 from .causes.uses import transferred_copies, use_causes
-from .detached import stopped_gradients
 from .errors import UserCodeError
 from .findings import Findings
 from .graph import Graph, Key
-from .locate import Parting, local_of, partings
+from .inside.backward import way_back
+from .inside.called import number_of_calls
+from .inside.detached import stopped_gradients
+from .inside.locate import Parting, local_of, partings
+from .inside.reordered import before, flattened_outputs
+from .inside.scene import Scene
+from .inside.weighed import weighed_parts
 from .lockstep import StepPair
 from .matching import MatchPlan
-from .reordered import before, flattened_outputs
 from .result import Cause, Check, Divergence, Verdict
-from .scene import Scene
 from .sides.base import Runner
 from .trace import State
-from .weighed import weighed_parts
 
 DROPOUT_RATES = "dropout rates"
 """Name of the check of the rates, which stands for what dropout would have done."""
@@ -105,10 +105,15 @@ def calls_from_start(plan: MatchPlan, step: StepPair, runner: Runner, *, gradien
         runner.restore(kept)
 
 
+def _first_in(findings: Findings, step: StepPair, phase: str) -> Check | None:
+    """The first difference of the run, if it is in this phase of this step."""
+    first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
+    return first if first is not None and (first.phase, first.step) == (phase, step.number) else None
+
+
 def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first loss that differs though the outputs agree."""
-    first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
-    if first is None or (first.phase, first.step) != ("loss", step.number):
+    if _first_in(findings, step, "loss") is None:
         return
     record, other = step.reference.record, step.follower
     found = loss_causes(plan, step.reference.batch, record, other) + penalty_causes(plan, record, other)
@@ -139,8 +144,8 @@ def _passed_back(
     findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner
 ) -> None:
     """Look for the first place on the way back, where all that is computed forward agrees."""
-    first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
-    if first is None or reference is None or (first.phase, first.step) != ("gradient", step.number):
+    first = _first_in(findings, step, "gradient")
+    if first is None or reference is None:
         return
     with findings.timed("explain"), ended_by_user_code(findings.notes):
         found = way_back(Scene(reference, follower, plan, step, True, findings.seed, gradients=True))
@@ -158,9 +163,8 @@ def _passed_back(
 
 def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first update that differs though its gradients agree."""
-    wrong = [c for c in findings.checks if c.verdict is Verdict.DIFFERENT]
     known = any(cause.phase == "update" for cause in findings.causes)
-    if known or not wrong or (wrong[0].phase, wrong[0].step) != ("update", step.number):
+    if known or _first_in(findings, step, "update") is None:
         return
     torch, keras = findings.environment["torch"], findings.environment["keras"]
     records = step.reference.record, step.follower
@@ -176,10 +180,7 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
 
 def _state(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first running statistics that differ though all else agrees."""
-    first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
-    if first is None or (first.phase, first.step) != ("state", step.number) or reference is None:
-        return
-    if not running_means(plan):
+    if _first_in(findings, step, "state") is None or reference is None or not running_means(plan):
         return
     with findings.timed("explain"), ended_by_user_code(findings.notes):
         calls = [calls_from_start(plan, step, runner) for runner in (reference, follower)]

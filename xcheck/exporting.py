@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from . import phases as phase
+from .batches import batches_of
 from .choose import Sides
 from .errors import UserCodeError
 from .export.explain import explained
 from .export.run import exported, exported_apart
 from .export.summary import duplicated, export_notes, tables
 from .findings import Findings
-from .lockstep import batches_of
 from .matching import MatchPlan
 from .result import Check, Verdict
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from .batches import batches_of
 from .check import AVAILABLE, EVERY, ON_REQUEST, Reference, begin, pipeline, validate
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .errors import BatchError, FileError, PairError
 from .inventory import Entry, Holdings, Inventory
-from .lockstep import ReferenceStep, batches_of, reference_steps
+from .lockstep import ReferenceStep, reference_steps
 from .matching import other_side
 from .pair import Pair
 from .probing import probed

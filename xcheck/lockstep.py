@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import BatchError, UserCodeError
+from .errors import UserCodeError
 from .islands import factors, made_in_float32
 from .matching import MatchPlan, SideName
-from .pair import Batch, Pair
-from .sides.base import Runner, calling
+from .pair import Batch
+from .sides.base import Runner
 from .tolerance import TWINS, epsilon
 from .trace import Array, State, StepRecord
 
@@ -52,6 +52,17 @@ class ReferenceStep:
     twins: tuple[StepRecord, ...]
     repeatable: bool = True
     again: Again | None = None
+
+    @property
+    def sums(self) -> tuple[int, int]:
+        """n and m of the noise model: the longest sum that can end in a quantity of this step, and that over the batch.
+
+        A forward sum runs over the inputs of a layer, at most as many as its largest weight has elements; the gradient
+        of a weight sums over the examples and positions of the batch.
+        """
+        arrays = (*self.record.before.parameters.values(), *self.record.outputs.values())
+        batch = self.batch.terms()
+        return max([batch, *(array.size for array in arrays)]), batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,63 +107,6 @@ class StepPair:
         ours, others = ours or (self.reference.record,) * TWINS, others or (self.follower,) * TWINS
         places: dict[SideName, Sequence[str]] = {plan.reference: mine, plan.follower: theirs}
         return replace(self, moved=tuple(zip(ours, others, strict=True)), places=places)
-
-
-def batches_of(pair: Pair, seed: int, steps: int, *, option: str = "--steps", fewer: bool = False) -> Iterator[Batch]:
-    """The pair's first `steps` batches.
-
-    Args:
-        pair: whose batches.
-        seed: given to it.
-        steps: how many are wanted.
-        option: of the command line that asked for as many.
-        fewer: be content with as many as there are.
-
-    Raises:
-        UserCodeError: `batches` raised.
-        BatchError: there are too few, one is no `Batch`, or its arrays change their names.
-    """
-    keys: Any = None
-    with calling("batches"):
-        iterator = iter(pair.batches(seed))
-    for number in range(1, steps + 1):
-        with calling("batches"):
-            batch: Any = next(iterator, None)
-        if batch is None and fewer:
-            return
-        if batch is None:
-            raise BatchError(
-                "The pair's batches ended before the steps did.",
-                where=f"Pair({pair.name!r}).batches",
-                numbers=f"{number - 1} batches for {steps} steps",
-                todo=f"yield at least {steps} batches, or run with {option} {number - 1}",
-            )
-        if not isinstance(batch, Batch):
-            raise BatchError(
-                "The pair's batches yielded something that is no xcheck.Batch.",
-                where=f"batch {number}",
-                numbers=f"got {type(batch).__name__}",
-                todo="yield xcheck.Batch(inputs, targets)",
-            )
-        if keys is not None and _keys(batch) != keys:
-            raise BatchError(
-                "A batch has other arrays than the first one.",
-                where=f"batch {number}",
-                numbers=f"{_keys(batch)} against {keys}",
-            )
-        keys = _keys(batch)
-        yield batch
-
-
-def _keys(batch: Batch) -> tuple[Any, ...]:
-    def of(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return sorted(str(key) for key in value)  # pyright: ignore
-        if isinstance(value, tuple):
-            return len(value)  # pyright: ignore[reportUnknownArgumentType]
-        return None if value is None else "array"
-
-    return of(batch.inputs), of(batch.targets)
 
 
 def reference_steps(

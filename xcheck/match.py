@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from .batches import batches_of
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .errors import PairError
 from .findings import Findings
 from .inventory import Inventory
-from .lockstep import batches_of
 from .matching import MatchPlan, other_side, plan_by_value, plan_from_map
 from .pair import Pair
 from .sides.base import Runner

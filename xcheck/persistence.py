@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from . import phases as phase
+from .batches import batches_of
 from .causes.persistence import persistence_causes
 from .causes.resumed import resumed_faults
 from .choose import Sides
 from .errors import UserCodeError
 from .findings import Findings
-from .lockstep import ReferenceStep, batches_of
+from .lockstep import ReferenceStep
 from .matching import SideName
 from .pair import Batch
 from .phases.persistence import Persisted

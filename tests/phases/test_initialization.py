@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import plain
 from ports import mlp
 
 import xcheck
+from xcheck.matching import MatchPlan
+from xcheck.phases.initialization import transferred
 from xcheck.sides.keras_initial import promised
+from xcheck.trace import State
 
 
 @pytest.mark.parametrize(
@@ -120,3 +124,58 @@ def test_statistics_of_a_batchnorm_start_as_promised() -> None:
 
 
 ROLES = (("weight", "kernel"), ("bias", "bias"))
+
+
+DRAWN = np.random.default_rng(0).standard_normal(5)
+
+
+@pytest.mark.parametrize(
+    ("there", "same"),
+    [
+        (DRAWN, True),
+        (DRAWN.astype(np.float32).astype(np.float64), True),
+        (DRAWN * (1 + 1e-6), False),
+        (DRAWN[::-1], False),
+        (DRAWN * np.nan, False),
+    ],
+)
+def test_only_the_same_numbers_were_carried_over(there: np.ndarray, same: bool) -> None:
+    plan = MatchPlan("torch", (plain("w", "k", (5,)),))
+    found = transferred(plan, State({"w": DRAWN}), State({"k": there}))
+    assert found == (frozenset({"w", "k"}) if same else frozenset())
+
+
+def test_equal_constants_were_not_carried_over() -> None:
+    plan = MatchPlan("torch", (plain("w", "k", (5,)),))
+    assert transferred(plan, State({"w": np.zeros(5)}), State({"k": np.zeros(5)})) == frozenset()
+
+
+def test_a_run_says_what_was_carried_over() -> None:
+    import keras
+    import torch
+
+    kernel = np.random.default_rng(1).standard_normal((6, 5))
+
+    def build() -> Any:
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, name="d")])
+        model.layers[0].kernel.assign(kernel)
+        return model
+
+    def build_torch() -> Any:
+        module = torch.nn.Linear(6, 5)
+        with torch.no_grad():
+            module.weight.copy_(torch.as_tensor(kernel.T))
+        return module
+
+    def batches(seed: int) -> Any:
+        while True:
+            yield xcheck.Batch(np.random.default_rng(seed).standard_normal((4, 6)))
+
+    def notes(torch_side: Any) -> list[str]:
+        pair = xcheck.Pair("carried", xcheck.TorchSide(torch_side), xcheck.KerasSide(build), batches)
+        result = xcheck.check(pair, steps=1, phases=("initialization",), precision=("float64",))
+        return [note for note in result.notes if "carried over" in note]
+
+    (said,) = notes(build_torch)
+    assert said.startswith("1 parameters start from the same numbers")
+    assert notes(lambda: torch.nn.Linear(6, 5)) == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("keras")
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 bench: Any = importlib.import_module("bench_calibration")
 
 TINY = bench.Plan(seeds=1, sizes=(4,), decades=(1e-3,), only=("SGD with momentum",), compiled=0)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
+import importlib
 from typing import Any
 
 import pytest
@@ -12,13 +10,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def bench() -> Any:
-    spec = importlib.util.spec_from_file_location("bench_export", Path("scripts/bench_export.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench_export"] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("bench_export")
 
 
 def test_the_default_is_twenty_million_parameters(bench: Any) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,7 @@ from xcheck.loading import load_pair, named_pairs
 
 @pytest.fixture(scope="module")
 def bench() -> Any:
-    spec = importlib.util.spec_from_file_location("bench_free_run", Path("scripts/bench_free_run.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench_free_run"] = module
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("bench_free_run")
 
 
 def test_it_runs_every_pair_that_should_be_equal(bench: Any) -> None:

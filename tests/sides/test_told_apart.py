@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import xcheck
+from xcheck.batches import batches_of
 from xcheck.check import begin
 from xcheck.choose import Sides, silent
-from xcheck.lockstep import batches_of
 
 
 def taken(pair: xcheck.Pair, side: str) -> tuple[dict[str, list[str]], Any]:

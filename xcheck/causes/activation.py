@@ -19,7 +19,8 @@ def _erf(x: Array) -> Array:
     return np.vectorize(math.erf, otypes=[np.float64])(x)
 
 
-def _sigmoid(x: Array) -> Array:
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), without overflow."""
     return np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x))))
 
 
@@ -39,18 +40,18 @@ PLAIN: dict[str, Function] = {
     "relu6": lambda x: np.clip(x, 0.0, 6.0),
     "gelu (exact)": lambda x: x * 0.5 * (1.0 + _erf(x / math.sqrt(2.0))),
     "gelu (tanh)": lambda x: 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3))),
-    "gelu (sigmoid, 1.702)": lambda x: x * _sigmoid(1.702 * x),
-    "silu": lambda x: x * _sigmoid(x),
-    "sigmoid": _sigmoid,
+    "gelu (sigmoid, 1.702)": lambda x: x * sigmoid(1.702 * x),
+    "silu": lambda x: x * sigmoid(x),
+    "sigmoid": sigmoid,
     "tanh": np.tanh,
-    "hard_sigmoid (x / 6 + 0.5)": lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0),
-    "hard_sigmoid (0.2 x + 0.5)": lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0),
+    "hardsigmoid (x / 6 + 0.5)": lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0),
+    "hardsigmoid (0.2 x + 0.5)": lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0),
     "hard_silu (x / 6 + 0.5)": lambda x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
     "hard_silu (0.2 x + 0.5)": lambda x: x * np.clip(0.2 * x + 0.5, 0.0, 1.0),
     "hard_tanh": lambda x: np.clip(x, -1.0, 1.0),
     "selu": lambda x: _SELU[0] * _below(x, _SELU[1] * np.expm1(np.minimum(x, 0.0))),
     "softplus": _softplus,
-    "log_sigmoid": lambda x: -_softplus(-x),
+    "logsigmoid": lambda x: -_softplus(-x),
     "softsign": lambda x: x / (1.0 + np.abs(x)),
     "mish": lambda x: x * np.tanh(_softplus(x)),
     "tanh_shrink": lambda x: x - np.tanh(x),
@@ -120,7 +121,7 @@ MEASURED: dict[str, tuple[Callable[[Array, Array], float | None], Callable[[floa
         lambda x, y: fewest_digits(float(y.max())) if y.max() > 0 else None,
         lambda a: lambda x: np.clip(x, 0.0, a),
     ),
-    "swish, beta": (_swish_beta, lambda a: lambda x: x * _sigmoid(a * x)),
+    "swish, beta": (_swish_beta, lambda a: lambda x: x * sigmoid(a * x)),
     "softplus, beta": (_inverse_softplus, lambda a: lambda x: np.logaddexp(a * x, 0.0) / a),
     "power": (
         lambda x, y: (

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..calls import Call
 from ..trace import Array, Arrays
-from .forms import Form, Problem, Setting
+from .forms import Form, Problem, Setting, either, one_of
 from .local import Seen
 
 FILLS = ("left out", "lowered by a large number", "set to a large negative number", "given nothing")
@@ -285,16 +285,8 @@ def _scales(problem: Problem) -> Sequence[Any]:
     return (1 / math.sqrt(size), 1.0, 1 / math.sqrt(width), 1 / size, math.sqrt(size), 1 / math.sqrt(heads), 1 / width)
 
 
-def _either(problem: Problem) -> Sequence[Any]:
-    return (False, True)
-
-
 def _fills(problem: Problem) -> Sequence[Any]:
     return FILLS if problem.settings["masked"] or problem.settings["causal"] else ()
-
-
-def _axes(problem: Problem) -> Sequence[Any]:
-    return AXES
 
 
 def _turned(turned: bool) -> str:
@@ -307,13 +299,13 @@ ATTENTION = Form(
     _compute,
     (
         Setting(
-            "turned", "mask_polarity", "what is let through", "~mask", "attention_mask=~mask", _either, shown=_turned
+            "turned", "mask_polarity", "what is let through", "~mask", "attention_mask=~mask", either, shown=_turned
         ),
         Setting("scale", "attention_scale", "the factor of the scores", "scale={}", "multiply by {}", _scales),
-        Setting("masked", "attention_mask", "whether the mask is used", "{}", "{}", _either),
-        Setting("causal", "causal_mask", "whether later positions are blocked", "is_causal={}", "{}", _either),
+        Setting("masked", "attention_mask", "whether the mask is used", "{}", "{}", either),
+        Setting("causal", "causal_mask", "whether later positions are blocked", "is_causal={}", "{}", either),
         Setting("fill", "mask_fill", "what is blocked is", "{}", "{}", _fills, shown=str),
-        Setting("axis", "axis", "the softmax is over the", "{}", "{}", _axes, shown=str),
+        Setting("axis", "axis", "the softmax is over the", "{}", "{}", one_of(*AXES), shown=str),
     ),
 )
 """Scaled dot-product attention: of heads, or of a layer with its projections."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..calls import Call
 from ..trace import Array, Arrays
+from .activation import sigmoid
 from .forms import Form, Problem, Setting
 from .local import Seen, role_of
 
@@ -93,18 +94,14 @@ def _compute(problem: Problem) -> Array | None:
     of_h = np.split(h @ weights["recurrent"] + second, n, axis=-1)
     if settings["cell"] == "lstm":
         i, f, g, o = (a + b for a, b in zip(of_x, of_h, strict=True))
-        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-        return c if settings["output"] else _sigmoid(o) * np.tanh(c)
-    z, r = (_sigmoid(of_x[i] + of_h[i]) for i in (0, 1))
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return c if settings["output"] else sigmoid(o) * np.tanh(c)
+    z, r = (sigmoid(of_x[i] + of_h[i]) for i in (0, 1))
     if settings["reset"] == "after":
         candidate = np.tanh(of_x[2] + r * of_h[2])
     else:
         candidate = np.tanh(of_x[2] + (r * h) @ np.split(weights["recurrent"], n, axis=-1)[2] + np.split(second, n)[2])
     return z * h + (1 - z) * candidate
-
-
-def _sigmoid(x: Array) -> Array:
-    return 1.0 / (1.0 + np.exp(-x))
 
 
 def _orders(problem: Problem) -> Sequence[Any]:

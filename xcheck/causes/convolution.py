@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..families import family_of
 from ..trace import Array
-from .forms import Form, Problem, Setting
+from .forms import Form, Problem, Setting, either
 from .local import Seen
 
 Pads = tuple[tuple[int, int], ...]
@@ -252,10 +252,6 @@ def _modes(problem: Problem) -> Sequence[Any]:
     return list(MODES)
 
 
-def _either(problem: Problem) -> Sequence[Any]:
-    return (False, True)
-
-
 def _bias(problem: Problem) -> Sequence[Any]:
     return (0.0, 1.0, 2.0) if "bias" in problem.arrays and np.any(problem.arrays["bias"]) else ()
 
@@ -278,7 +274,7 @@ CONVOLUTION = Form(
         Setting("dilation", "dilation", "the dilation", "dilation={}", "dilation_rate={}", _strides),
         Setting("mode", "padding_mode", "what the border is padded with", "padding_mode={}", "", _modes),
         Setting("groups", "groups", "the number of groups", "groups={}", "groups={}", _groups),
-        Setting("flipped", "flipped_kernel", "whether the kernel is flipped", "{}", "{}", _either),
+        Setting("flipped", "flipped_kernel", "whether the kernel is flipped", "{}", "{}", either),
         Setting("bias", "bias", "the factor of the bias", "{}", "{}", _bias, shown=lambda n: f"{n:g}"),
     ),
 )

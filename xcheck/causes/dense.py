@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..trace import Array
-from .forms import Form, Problem, Setting
+from .forms import Form, Problem, Setting, either
 from .local import Seen
 
 
@@ -58,10 +58,6 @@ def _compute(problem: Problem) -> Array | None:
     return out + s["bias"] * problem.arrays["bias"] if s["bias"] and "bias" in problem.arrays else out
 
 
-def _either(problem: Problem) -> Sequence[Any]:
-    return (False, True)
-
-
 def _times(problem: Problem) -> Sequence[Any]:
     return (0.0, 1.0, 2.0) if "bias" in problem.arrays and np.any(problem.arrays["bias"]) else ()
 
@@ -81,7 +77,7 @@ DENSE = Form(
             "the kernel",
             "use it {}",
             "use it {}",
-            _either,
+            either,
             shown=_how,
         ),
         Setting("bias", "bias", "the factor of the bias", "{}", "{}", _times, shown=lambda n: f"{n:g}"),

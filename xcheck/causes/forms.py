@@ -53,6 +53,19 @@ def _no_others(problem: Problem) -> Sequence[Any]:
     return ()
 
 
+def one_of(*values: Any) -> Callable[[Problem], Sequence[Any]]:
+    """The same values for every problem, as what else a setting may be."""
+
+    def others(problem: Problem) -> Sequence[Any]:
+        return values
+
+    return others
+
+
+either = one_of(False, True)
+"""What else a setting may be that is on or off."""
+
+
 def _no_fit(problem: Problem, value: Array) -> Any:
     return None
 

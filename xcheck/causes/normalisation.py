@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..families import family_of
 from ..trace import Array
-from .forms import Form, Problem, Setting
+from .forms import Form, Problem, Setting, either, one_of
 from .local import Seen
 
 KINDS = ("batchnorm", "layernorm", "groupnorm", "rmsnorm")
@@ -154,17 +154,6 @@ def _groups(problem: Problem) -> Sequence[Any]:
     return [g for g in range(1, min(n, 64) + 1) if n % g == 0]
 
 
-def _either(problem: Problem) -> Sequence[Any]:
-    return (False, True)
-
-
-def _values(*values: Any) -> Callable[[Problem], Sequence[Any]]:
-    def others(problem: Problem) -> Sequence[Any]:
-        return values
-
-    return others
-
-
 def _statistics(running: bool) -> str:
     return "the running statistics" if running else "those of the batch"
 
@@ -181,15 +170,15 @@ NORM = Form(
             "the mean and variance used",
             "module.eval() or .train() as keras has it",
             "trainable=..., or training=... as torch has it",
-            _either,
+            either,
             shown=_statistics,
         ),
-        Setting("ddof", "biased_variance", "what the variance is divided by, n minus", "{}", "{}", _values(0, 1)),
+        Setting("ddof", "biased_variance", "what the variance is divided by, n minus", "{}", "{}", one_of(0, 1)),
         Setting("axes", "normalised_axis", "the axes normalised over", "{}", "axis={}", _axes),
         Setting("groups", "groups", "the number of groups", "num_groups={}", "groups={}", _groups),
-        Setting("centred", "mean_not_subtracted", "whether the mean is subtracted", "{}", "{}", _either),
-        Setting("offset", "offset_of_the_scale", "what is added to the scale", "{}", "{}", _values(0.0, 1.0)),
-        Setting("inside", "epsilon_place", "whether epsilon is under the root", "{}", "{}", _either),
+        Setting("centred", "mean_not_subtracted", "whether the mean is subtracted", "{}", "{}", either),
+        Setting("offset", "offset_of_the_scale", "what is added to the scale", "{}", "{}", one_of(0.0, 1.0)),
+        Setting("inside", "epsilon_place", "whether epsilon is under the root", "{}", "{}", either),
     ),
 )
 """Any layer that subtracts a mean, divides by a deviation, and applies a scale and a shift."""

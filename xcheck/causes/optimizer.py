@@ -16,7 +16,7 @@ import numpy as np
 from ..matching import MatchPlan
 from ..result import Cause
 from ..trace import Arrays, StepRecord
-from .differences import Both, differences
+from .differences import Both, Difference, differences
 from .formulas import family_named
 from .recipe import Observed, Recipe, Said, observed, read, said
 from .reproduced import REPRODUCED, gap
@@ -93,24 +93,25 @@ def update_causes(
     for difference in matter:
         whole = difference.swapped(whole)
     before, after = _apart(plan, mine, made), _apart(plan, mine, whole.results(follower))
-    return [
-        Cause(
-            id=d.id,
-            phase="update",
-            torch=d.torch or facts["torch"].shown,
-            keras=d.keras or facts["keras"].shown,
-            summary=d.summary,
-            evidence={
-                **d.evidence,
-                "largest_relative_difference": before,
-                "with_the_other_in_its_place": after,
-                "both_updates_recomputed": True,
-            },
-            confirmed=after <= REPRODUCED < before,
-            fix=d.fix,
-        )
-        for d in matter
-    ]
+    measured = {
+        "largest_relative_difference": before,
+        "with_the_other_in_its_place": after,
+        "both_updates_recomputed": True,
+    }
+    return [_cause(d, facts, measured, after <= REPRODUCED < before) for d in matter]
+
+
+def _cause(found: Difference, facts: Mapping[str, Facts], measured: Mapping[str, Any], confirmed: bool) -> Cause:
+    return Cause(
+        id=found.id,
+        phase="update",
+        torch=found.torch or facts["torch"].shown,
+        keras=found.keras or facts["keras"].shown,
+        summary=found.summary,
+        evidence={**found.evidence, **measured},
+        confirmed=confirmed,
+        fix=found.fix,
+    )
 
 
 def _given(plan: MatchPlan, mine: Observed, follower: Observed) -> Observed:
@@ -161,16 +162,7 @@ def _unproven(name: str, torch: Said, keras: Said, facts: Mapping[str, Facts]) -
     plan = MatchPlan("torch", ())
     both = Both(plan, name, Recipe(torch, torch.clip), Recipe(keras, keras.clip), 1)
     return [
-        Cause(
-            id=d.id,
-            phase="update",
-            torch=d.torch or facts["torch"].shown,
-            keras=d.keras or facts["keras"].shown,
-            summary=d.summary,
-            evidence={**d.evidence, "both_updates_recomputed": False},
-            confirmed=False,
-            fix=d.fix,
-        )
+        _cause(d, facts, {"both_updates_recomputed": False}, confirmed=False)
         for d in differences(both)
         if d.id in ("optimizer_formula", "optimizer_setting", "schedule")
     ]

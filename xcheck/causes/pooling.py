@@ -9,7 +9,7 @@ import numpy as np
 
 from ..trace import Array
 from .convolution import as_it_is, channels_last, first_of_many, other_pads, padded, read_pads, spatial, windows
-from .forms import Form, Problem, Setting
+from .forms import Form, Problem, Setting, either
 from .local import Seen
 
 
@@ -68,10 +68,6 @@ def _strides(problem: Problem) -> Sequence[Any]:
     return [(k,) * len(problem.settings["size"]) for k in (1, 2, 3, 4)]
 
 
-def _either(problem: Problem) -> Sequence[Any]:
-    return (False, True)
-
-
 def _kinds(problem: Problem) -> Sequence[Any]:
     return ("the mean", "the largest")
 
@@ -91,7 +87,7 @@ POOLING = Form(
             "the padding in the mean",
             "count_include_pad=False for left out",
             "pad with keras.layers.ZeroPadding and padding='valid' for counted",
-            _either,
+            either,
             shown=_counts,
         ),
         Setting(

@@ -15,7 +15,7 @@ from ..calls import Call
 from ..families import family_of
 from ..trace import Array, Arrays
 from .activation import PLAIN
-from .forms import Form, Problem, Setting
+from .forms import Form, Problem, Setting, either, one_of
 from .local import Seen
 
 GATES = {"gru": 3, "lstm": 4}
@@ -203,20 +203,8 @@ def _forgets(problem: Problem) -> Sequence[Any]:
     return (0.0, 1.0) if problem.settings["kind"] == "lstm" else ()
 
 
-def _either(problem: Problem) -> Sequence[Any]:
-    return (False, True)
-
-
 def _picks(problem: Problem) -> Sequence[Any]:
     return PICKS[1:] if problem.settings["pick"] != PICKS[0] else ()
-
-
-def _gates(problem: Problem) -> Sequence[Any]:
-    return ("sigmoid", HARD, OLD_HARD)
-
-
-def _states(problem: Problem) -> Sequence[Any]:
-    return ("tanh", "relu", "sigmoid")
 
 
 RECURRENT = Form(
@@ -234,11 +222,20 @@ RECURRENT = Form(
             shown=lambda said: f"{said} it is multiplied by the kernel",
         ),
         Setting("forget", "forget_bias", "what is added to the forget gate", "add {}", "add {}", _forgets),
-        Setting("second", "second_bias", "whether the second bias is used", "{}", "{}", _either),
+        Setting("second", "second_bias", "whether the second bias is used", "{}", "{}", either),
         Setting("pick", "last_step", "what is taken of the steps", "{}", "{}", _picks, shown=str),
-        Setting("gates", "recurrent_activation", "the gates' function", "{}", "recurrent_activation={}", _gates),
-        Setting("state", "activation", "the state's function", "{}", "activation={}", _states),
-        Setting("backwards", "direction", "whether it goes backwards", "{}", "go_backwards={}", _either),
+        Setting(
+            "gates",
+            "recurrent_activation",
+            "the gates' function",
+            "{}",
+            "recurrent_activation={}",
+            one_of("sigmoid", HARD, OLD_HARD),
+        ),
+        Setting(
+            "state", "activation", "the state's function", "{}", "activation={}", one_of("tanh", "relu", "sigmoid")
+        ),
+        Setting("backwards", "direction", "whether it goes backwards", "{}", "go_backwards={}", either),
     ),
 )
 """A GRU or an LSTM of one layer, in one direction or both."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..trace import Array
 from .convolution import as_it_is, channels_last
-from .forms import Form, Problem, Setting
+from .forms import Form, Problem, Setting, either
 from .local import Seen
 
 MODES = {
@@ -109,10 +109,6 @@ def _modes(problem: Problem) -> Sequence[Any]:
     return ("nearest", "linear", "cubic")
 
 
-def _either(problem: Problem) -> Sequence[Any]:
-    return (False, True)
-
-
 def _cubics(problem: Problem) -> Sequence[Any]:
     return (TORCH_CUBIC, OTHER_CUBIC) if problem.settings["mode"] == "cubic" else ()
 
@@ -145,7 +141,7 @@ RESIZE = Form(
             "whether it averages where it gets smaller",
             "antialias={}",
             "keras.ops.image.resize(..., antialias={})",
-            _either,
+            either,
         ),
         Setting("cubic", "cubic_coefficient", "the coefficient of the cubic", "{}", "{}", _cubics),
     ),

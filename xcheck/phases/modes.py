@@ -28,8 +28,7 @@ def mode_checks(
     """
     checks: list[Check] = []
     eager = step.record
-    terms = max([step.batch.terms(), *(value.size for value in eager.before.parameters.values())])
-    frame = Frame("modes", precision, eager.step, side, terms)
+    frame = Frame("modes", precision, eager.step, side, *step.sums)
     for mode, record in modes.items():
         name = f"{side} {mode}"
         if isinstance(record, UserCodeError):

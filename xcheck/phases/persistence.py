@@ -260,8 +260,7 @@ def _explained(side: SideName, step: ReferenceStep, found: Reloaded, *, untied: 
 def _compared(side: SideName, step: ReferenceStep, found: Reloaded, record: StepRecord, *, untied: bool) -> list[Check]:
     """The next step, quantity by quantity, in the paths that the side had before it was saved."""
     eager = step.record
-    terms = max([step.batch.terms(), *(value.size for value in eager.before.parameters.values())])
-    frame = Frame("persistence", "float64", NEXT, side, terms)
+    frame = Frame("persistence", "float64", NEXT, side, *step.sums)
 
     def of_side(path: str) -> tuple[str | None, str | None]:
         return (path, None) if side == "torch" else (None, path)

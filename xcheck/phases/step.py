@@ -19,26 +19,13 @@ from ..tolerance import KAPPA, epsilon
 from ..trace import Array, Arrays, StepRecord
 
 
-def sums_of(step: StepPair) -> tuple[int, int]:
-    """n and m of the noise model: the longest sum that can end in a quantity of this step, and that over the batch.
-
-    A forward sum runs over the inputs of a layer, at most as many as its largest weight has elements; the gradient
-    of a weight sums over the examples and positions of the batch.
-    """
-    record = step.reference.record
-    sizes = [array.size for array in record.before.parameters.values()]
-    sizes += [array.size for array in record.outputs.values()]
-    batch = step.reference.batch.terms()
-    return max([batch, *sizes]), batch
-
-
 def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The outputs, in inference mode before the step and in training mode during it.
 
     Raises:
         BatchError: a comparison mask names no output, or does not cover one.
     """
-    frame = Frame("forward", precision, step.number, plan.reference, *sums_of(step))
+    frame = Frame("forward", precision, step.number, plan.reference, *step.reference.sums)
     checks: list[Check] = []
     modes = (("inference", _inference), ("training", _outputs))
     _check_masks(step, [get(record) for _, get in modes for record in (step.reference.record, step.follower)])
@@ -130,7 +117,7 @@ def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     A term that one side alone names is left to the sums; its absence is no difference. A side whose own step says
     nothing but the total leaves everything to the total.
     """
-    frame = Frame("loss", precision, step.number, plan.reference, *sums_of(step))
+    frame = Frame("loss", precision, step.number, plan.reference, *step.reference.sums)
     record, other = step.reference.record.losses, _renamed_losses(plan, step.follower.losses)
     moved = [(ours.losses, _renamed_losses(plan, others.losses)) for ours, others in step.moved]
     zero = np.zeros(())
@@ -209,7 +196,7 @@ def _idle_copy(plan: MatchPlan, match: Match, step: StepPair, get: Callable[[Ste
 
 def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The gradient of the total loss with respect to each trainable parameter, before clipping."""
-    frame = Frame("gradient", precision, step.number, plan.reference, *sums_of(step))
+    frame = Frame("gradient", precision, step.number, plan.reference, *step.reference.sums)
     return compare_items(frame, list(_parameter_items(plan, plan.trained, step, _gradient)))
 
 
@@ -219,7 +206,7 @@ def _gradient(record: StepRecord, path: str) -> Array | None:
 
 def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """What the step added to each parameter, and what the optimizer now remembers of it."""
-    frame = Frame("update", precision, step.number, plan.reference, *sums_of(step))
+    frame = Frame("update", precision, step.number, plan.reference, *step.reference.sums)
     before = step.reference.record.before
     # An update is read off as a difference of two weights, each known to eps of its own size.
     items = [
@@ -276,7 +263,7 @@ def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[C
 
     The allowance is the envelope: how far reference twins that take one rounding error per step have drifted.
     """
-    frame = Frame("trajectory", precision, step.number, plan.reference, *sums_of(step))
+    frame = Frame("trajectory", precision, step.number, plan.reference, *step.reference.sums)
     record, other = step.reference.record, step.follower
     twins = step.reference.twins
     total = Item(
@@ -301,7 +288,7 @@ def _after(record: StepRecord, path: str) -> Array | None:
 
 def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The buffers after the step, and those without a counterpart that the step changed."""
-    frame = Frame("state", precision, step.number, plan.reference, *sums_of(step))
+    frame = Frame("state", precision, step.number, plan.reference, *step.reference.sums)
 
     checks = compare_items(frame, list(_parameter_items(plan, plan.buffers, step, _after, values=True)))
     for side, path in plan.unmatched_buffers:

@@ -16,7 +16,6 @@ from ..result import Check, Verdict
 from ..splits import WHOLE, Split, by_use, splits
 from ..trace import Array, StepRecord
 from ..uses import Group, paired
-from .step import sums_of
 
 
 def use_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
@@ -27,7 +26,7 @@ def use_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """
     if precision != "float64" or step.moved:  # what numbers of float32 do to a single use is not measured
         return []
-    frame = Frame("gradient", precision, step.number, plan.reference, *sums_of(step))
+    frame = Frame("gradient", precision, step.number, plan.reference, *step.reference.sums)
     found = splits(plan, step.reference.record, step.follower)
     floor = _floor(found, step.reference.record)
     checks: list[Check] = []
@@ -48,7 +47,7 @@ def _floor(found: Sequence[Split], record: StepRecord) -> float:
 
 def unsplit(plan: MatchPlan, step: StepPair) -> list[str]:
     """One line per parameter whose uses, as far as they were seen, do not sum to its gradient."""
-    frame = Frame("gradient", "float64", step.number, plan.reference, *sums_of(step))
+    frame = Frame("gradient", "float64", step.number, plan.reference, *step.reference.sums)
     notes: list[str] = []
     found = splits(plan, step.reference.record, step.follower)
     floor = _floor(found, step.reference.record)

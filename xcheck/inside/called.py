@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .align import Alignment, distance
-from .calls import Call
-from .compare import measure
-from .graph import Graph, Key
-from .matching import SideName
-from .orders import closest
-from .result import Cause
+from ..align import Alignment, distance
+from ..calls import Call
+from ..compare import measure
+from ..graph import Graph, Key
+from ..matching import SideName
+from ..orders import closest
+from ..result import Cause
+from ..trace import Array
 from .scene import Scene
-from .trace import Array
 
 WAYS: Mapping[str, Callable[[Array], Array]] = {
     "the mean of all": lambda made: made.mean(axis=0),

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .align import Alignment
-from .calls import Call, Calls
-from .graph import Graph, Key, value_of
-from .judge import Frame, Item, compare_items
-from .orders import closest
-from .result import Check, Verdict
+from ..align import Alignment
+from ..calls import Call, Calls
+from ..graph import Graph, Key, value_of
+from ..judge import Frame, Item, compare_items
+from ..orders import closest
+from ..result import Check, Verdict
+from ..trace import Array
 from .scene import Scene, named
-from .trace import Array
 
 HANDING_ON = ("add", "subtract", "concatenate", "stack", "reshape", "transpose", "getitem", "cat")
 """Functions whose way back nobody gets wrong; of several that take a value the others are named first."""
@@ -71,7 +71,7 @@ def way_back(scene: Scene) -> WayBack | None:
     """
     alignment = scene.aligned({})
     pairs = sorted(_pairs(scene, alignment), key=lambda pair: pair.index, reverse=True)
-    frame = Frame("gradient", "float64", scene.step.number, scene.plan.reference, scene.terms)
+    frame = Frame("gradient", "float64", scene.step.number, scene.plan.reference, *scene.sums)
     checks = compare_items(frame, [pair.item for pair in pairs])
     differing = [c.verdict is Verdict.DIFFERENT and c.error is not None for c in checks]
     wrong = next(

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .align import Alignment, align, conditions_of
-from .calls import Call, Calls, Inside, Swap, everywhere
-from .graph import Graph, Key
-from .lockstep import StepPair, perturbed, perturbed_batch
-from .matching import MatchPlan, SideName, other_side
-from .pair import Batch
-from .sides.base import Runner
-from .tolerance import TWINS
-from .trace import Arrays, State
+from ..align import Alignment, align, conditions_of
+from ..calls import Call, Calls, Inside, Swap, everywhere
+from ..graph import Graph, Key
+from ..lockstep import StepPair, perturbed, perturbed_batch
+from ..matching import MatchPlan, SideName, other_side
+from ..pair import Batch
+from ..sides.base import Runner
+from ..tolerance import TWINS
+from ..trace import Arrays, State
 
 Name = tuple[str, str, int, bool]
 """What tells a call from all others of a pass."""
@@ -70,8 +70,7 @@ class Scene:
             self.twins.append(self._calls(self.reference, moved))
         self.reference.restore(kept)
         self.conditions = conditions_of(self.graph, self.twins)
-        sizes = [array.size for array in (*start.parameters.values(), *record.outputs.values())]
-        self.terms = max([batch.terms(), *sizes])
+        self.sums = self.step.reference.sums
 
     def _calls(self, runner: Runner, batch: Batch, swap: Swap | None = None) -> Calls:
         options = {"training": self.training, "gradients": self.gradients}
@@ -92,7 +91,7 @@ class Scene:
             return swaps.get(named(call))
 
         calls = self._calls(self.follower, self.step.reference.batch, swap if swaps else None)
-        return align(self.graph, Graph(calls, self.mask), self.conditions, self.terms)
+        return align(self.graph, Graph(calls, self.mask), self.conditions, self.sums)
 
 
 def named(call: Call) -> Name:

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .align import Alignment, Place
-from .calls import Call
-from .compare import measure
-from .graph import Graph, Key
+from ..align import Alignment, Place
+from ..calls import Call
+from ..compare import measure
+from ..graph import Graph, Key
+from ..orders import closest
+from ..result import Cause
+from ..trace import Array, Arrays
 from .locate import Parting, parting_at
-from .orders import closest
-from .result import Cause
 from .scene import Scene, named
-from .trace import Array, Arrays
 
 
 def before(scene: Scene, parting: Parting) -> Parting | None:

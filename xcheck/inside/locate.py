@@ -13,19 +13,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .align import Alignment, Place, Suspect, region, suspects
-from .calls import Call, Calls
-from .causes.local import Local, Seen, role_of
-from .families import family_of
-from .graph import Graph, Key
-from .islands import made_in_float32
-from .judge import Frame, Item, compare_items
-from .matching import SideName
-from .orders import ABOUT_AS_CLOSE, Order, as_close, closest
-from .result import Check
+from ..align import Alignment, Place, Suspect, region, suspects
+from ..calls import Call, Calls
+from ..causes.local import Local, Seen, role_of
+from ..families import family_of
+from ..graph import Graph, Key
+from ..islands import made_in_float32
+from ..judge import Frame, Item, compare_items
+from ..matching import SideName
+from ..orders import ABOUT_AS_CLOSE, Order, as_close, closest
+from ..result import Check
+from ..tolerance import Noise, epsilon
+from ..trace import Array, Arrays
 from .scene import Name, Scene, named
-from .tolerance import Noise, epsilon
-from .trace import Array, Arrays
 
 TRIES = 10
 """Suspects whose value is put in the other's place before the search gives up."""
@@ -235,7 +235,7 @@ def _parting(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order,
         scene.plan.reference: _shown(alignment.reference, mine),
         scene.plan.follower: _shown(alignment.follower, theirs),
     }
-    frame = Frame("forward", "float64", scene.step.number, scene.plan.reference, scene.terms)
+    frame = Frame("forward", "float64", scene.step.number, scene.plan.reference, *scene.sums)
     item = Item(
         f"output of {mine.call.name}",
         calls["torch"].name,
@@ -288,7 +288,7 @@ def local_of(scene: Scene, parting: Parting) -> Local:
     error = math.inf if parting.check.error is None else parting.check.error
     allowed = alignment.allowed(suspect.reference.key)
     if any(made_in_float32(side.value) for side in seen.values()):  # a kernel of float32, whatever it was given
-        allowed = max(allowed, Noise(scene.terms).allowed(epsilon("float32")))
+        allowed = max(allowed, Noise(scene.sums[0]).allowed(epsilon("float32")))
     return Local(seen["torch"], seen["keras"], order, allowed, error, scene.partners("torch"))
 
 
