@@ -50,12 +50,12 @@ def test_equal_terms_added_one_by_one_drift_further_than_chance_does_and_no_furt
         assert error > KAPPA / 4 * EPS * math.sqrt(terms)  # 20 times a million terms that round by chance
 
 
-def test_a_gradient_that_may_be_further_off_than_the_twins_moved_it_carries_that_on():
-    steep = Noise(10_000, condition=1e-13, gradient=1e-15)  # the optimizer makes 100 of 1
-    assert steep.allowed(EPS) == pytest.approx(KAPPA * 1e-13 * (EPS * 100 / 1e-15))
-    assert replace(steep, gradient=1e-10).allowed(EPS) == KAPPA * 1e-13  # the twins moved it far enough
-    assert replace(steep, gradient=0.0).allowed(EPS) == pytest.approx(KAPPA * 1e-13 * 100)  # one rounding at least
-    assert replace(steep, alike=10**6).allowed(EPS) == pytest.approx(EPS * 10**6 * 1e-13 / 1e-15)
+def test_the_noise_of_a_gradient_is_amplified_with_it():
+    steep = Noise(10_000, condition=1e-13, amplification=100.0)  # the optimizer makes 100 of 1
+    assert steep.allowed(EPS) == pytest.approx(KAPPA * 100 * EPS * 100)
+    assert replace(steep, condition=1e-10).allowed(EPS) == KAPPA * 1e-10  # the twins moved it further
+    assert replace(steep, amplification=0.5).allowed(EPS) == KAPPA * 1e-13
+    assert replace(steep, alike=10**6).allowed(EPS) == pytest.approx(100 * EPS * 10**6)
 
 
 def test_a_sum_of_no_terms_is_allowed_one_rounding():

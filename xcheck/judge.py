@@ -39,7 +39,7 @@ class Item:
         source: root mean square of the numbers that the quantity was read off from; 0 where it was not.
         problem: what makes the two incomparable, known before.
         moved: both values with the numbers of float32 moved that the sides compute with; see `islands.py`.
-        gradient: ruler -> how far the twins moved the gradient that an optimizer made this of; empty for all else.
+        amplification: ruler -> a of the noise model; empty for all but what an optimizer made of a gradient.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Item:
     source: float = 0.0
     problem: str | None = None
     moved: tuple[tuple[Array | None, Array | None], ...] = ()
-    gradient: Mapping[str, float] = field(default_factory=dict[str, float])
+    amplification: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +129,11 @@ def _semantic(frame: Frame, item: Item, floor: float) -> Check:
     eps = epsilon(frame.precision)
     noises = [measure(t, twin, floor) for twin in item.twins if twin is not None and twin.shape == t.shape]
     noise = Noise(frame.terms, cancellation, alike=frame.alike)
-    metric, error, allowed = _closest(found, noises, noise, item.gradient, eps)
+    metric, error, allowed = _closest(found, noises, noise, item.amplification, eps)
     verdict, detail = Verdict.EQUIVALENT if error <= allowed else Verdict.DIFFERENT, ""
     responses = _responses(item, floor) if verdict is Verdict.DIFFERENT else []
     if responses:
-        explained = _closest(found, [*noises, *responses], noise, item.gradient, eps)
+        explained = _closest(found, [*noises, *responses], noise, item.amplification, eps)
         if explained[1] <= explained[2]:
             (metric, error, allowed), verdict, detail = explained, Verdict.EQUIVALENT, FLOAT32_EXPLAINS
         else:
@@ -171,7 +171,7 @@ def _numeric(frame: Frame, item: Item, floor: float) -> Check:
     noise = Noise(frame.terms, cancellation)
     ratios: list[tuple[float, str, str]] = []
     for metric in METRICS:
-        least = _noise(noise, metric, responses, item.gradient).unit(epsilon(frame.precision))
+        least = _noise(noise, metric, responses, item.amplification).unit(epsilon(frame.precision))
         ratios.append((theirs.get(metric) / max(ours.get(metric), least), metric, other_side(frame.reference)))
         ratios.append((ours.get(metric) / max(theirs.get(metric), least), metric, frame.reference))
     ratio, metric, side = max(ratios)
@@ -233,19 +233,19 @@ def _nonfinite_check(frame: Frame, item: Item, t: Array, k: Array) -> Check | No
 
 
 def _closest(
-    found: Measure, noises: Sequence[Measure], noise: Noise, gradient: Mapping[str, float], eps: float
+    found: Measure, noises: Sequence[Measure], noise: Noise, amplification: Mapping[str, float], eps: float
 ) -> tuple[str, float, float]:
     """The metric that comes closest to its allowance, its error, and the allowance."""
     judged: list[tuple[float, str, float, float]] = []
     for metric in METRICS:
-        allowed = _noise(noise, metric, noises, gradient).allowed(eps)
+        allowed = _noise(noise, metric, noises, amplification).allowed(eps)
         error = found.get(metric)
         judged.append((error / allowed, metric, error, allowed))
     _, metric, error, allowed = max(judged, key=lambda j: j[0])
     return metric, error, allowed
 
 
-def _noise(noise: Noise, metric: str, twins: Sequence[Measure], gradient: Mapping[str, float]) -> Noise:
+def _noise(noise: Noise, metric: str, twins: Sequence[Measure], amplification: Mapping[str, float]) -> Noise:
     """The noise under one ruler, with what was measured by it."""
     condition = max((twin.get(metric) for twin in twins), default=0.0)
-    return replace(noise, condition=condition, gradient=gradient.get(metric))
+    return replace(noise, condition=condition, amplification=amplification.get(metric, 0.0))

@@ -4,7 +4,7 @@ A quantity q (an output, a loss term, a gradient, an update, a slot, a buffer) c
 is measured by three rulers, each relative to the scale of q (see `compare.py`): the Frobenius norm, the worst
 row and the worst element. For each ruler M the difference M(T, K) is allowed to be
 
-    max(kappa * max(eps * sqrt(n), eps * h, p * c), eps * m)
+    max(kappa * max(eps * sqrt(n), eps * h, p, a * g), eps * m)
 
 where
 
@@ -20,9 +20,11 @@ where
   amplification of a rounding error by the computation itself (an Adam step of a tiny gradient, a softmax in
   saturation, a cancellation). A perturbed weight in every layer stands for the rounding made in that layer.
   A number that is exactly zero is not perturbed: what is computed from it is exact on both sides;
-- c carries the noise of a gradient on to what the optimizer makes of it, and is 1 for everything else. The twins
-  moved the gradient by p_g, and the update by p. The gradient itself may be off by more, by the eps * sqrt(n) and
-  eps * m / kappa of its own sum, and then so is the update: c = max(1, that / p_g), with p_g at least eps;
+- a is the amplification of what an optimizer makes of a gradient, and 0 for everything else: how far the twins moved
+  each element of the update, beyond the rounding of the weights, per distance that they moved the same element of the
+  gradient, but no less than eps; measured by the same rulers. The gradient itself may be off by more than in the
+  twins, by g = max(eps * sqrt(n), eps * m / kappa) of its own sum, in any element, and the update by a times that.
+  It is taken per element, since Adam amplifies most where a gradient is almost zero;
 - m is the number of terms of the sums over the examples and positions of the batch. Their terms may be alike, as
   those of equal pixels are; then they round alike, and no square root holds. The classical bound does: a sum of m
   terms in any order is off by at most m * eps / 2 times the sum of their sizes (Higham 2002, "Accuracy and
@@ -62,25 +64,20 @@ class Noise:
         cancellation: h, see the head of this file.
         condition: p, measured; 0 where no twin was run.
         alike: m, the terms of a sum that may be alike.
-        gradient: p_g, where the quantity is what an optimizer makes of a gradient; None for everything else.
+        amplification: a, where the quantity is what an optimizer makes of a gradient; 0 for everything else.
     """
 
     terms: int
     cancellation: float = 1.0
     condition: float = 0.0
     alike: int = 1
-    gradient: float | None = None
+    amplification: float = 0.0
 
     def unit(self, eps: float) -> float:
         """The noise that `KAPPA` is an allowance per unit of, in units of the ruler."""
-        return max(eps * math.sqrt(max(self.terms, 1)), eps * self.cancellation, self.condition * self._carried(eps))
-
-    def _carried(self, eps: float) -> float:
-        """c: how much further off the gradient may be than it was in the twins."""
-        if self.gradient is None:
-            return 1.0
-        summed = eps * max(math.sqrt(max(self.terms, 1)), self.alike / KAPPA)
-        return max(1.0, summed / max(self.gradient, eps))
+        root = math.sqrt(max(self.terms, 1))
+        carried = self.amplification * eps * max(root, self.alike / KAPPA)
+        return max(eps * root, eps * self.cancellation, self.condition, carried)
 
     def allowed(self, eps: float) -> float:
         """The largest difference that rounding can explain, in units of the ruler."""

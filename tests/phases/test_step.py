@@ -11,6 +11,7 @@ from xcheck.errors import BatchError
 from xcheck.lockstep import StepPair
 from xcheck.matching import MatchPlan
 from xcheck.phases import STEP_PHASES, silent_gradients, trajectory_checks, zero_gradients
+from xcheck.tolerance import KAPPA
 from xcheck.trace import StepRecord
 
 KERNEL, BIAS = "dense/kernel", "dense/bias"
@@ -486,6 +487,25 @@ def test_a_tiny_update_is_not_allowed_to_be_a_hundred_times_too_large():
 def test_an_update_that_is_a_rounding_error_of_its_weight_says_nothing_against_the_run():
     plan, step = step_of(spare_pair(4e-16, 0.0))
     assert wrong("update", plan, step) == {}
+
+
+@pytest.mark.parametrize(("moved", "off", "verdict"), [(1, 3, None), (1, 6, "DIFFERENT"), (100, 3, "DIFFERENT")])
+def test_what_an_optimizer_amplifies_in_one_element_may_be_as_far_off_as_its_gradient(moved, off, verdict):
+    """Twins that move one element of the gradient by `moved` roundings, and of the update by 1e-12; a port that is off
+    by `off` times what that would allow by itself. The gradient may be off by sqrt(24), about 5, roundings."""
+
+    def first(by):
+        return lambda a: a + by * (np.arange(a.size) == 0)
+
+    plan, step = step_of(keras={"fault": changed("after", "parameters", BIAS, change=first(off * KAPPA * 1e-12))})
+    scale = max(np.sqrt(np.mean(g**2)) for g in step.reference.record.gradients.values())
+    by = moved * 2.0**-52 * scale
+    twin = both(
+        changed("gradients", "linear.bias", change=first(by)),
+        changed("after", "parameters", "linear.bias", change=first(1e-12)),
+    )(step.reference.record)
+    step = replace(step, reference=replace(step.reference, twins=(twin,)))
+    assert wrong("update", plan, step).get("linear.bias") == verdict
 
 
 def test_the_updates_of_a_record_are_worked_out_once(monkeypatch):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from ..compare import METRICS, masked, measurable, measure, rms, structure
+from ..compare import METRICS, masked, measurable, measure, rms
 from ..errors import BatchError
 from ..judge import Frame, Item, compare_items, floor_of
 from ..lockstep import StepPair
@@ -215,29 +215,61 @@ def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check
             plan.parameters, _parameter_items(plan, plan.parameters, step, StepRecord.update), strict=True
         )
     ]
-    moved = _moved_gradients(plan, step)
-    checks = compare_items(frame, [replace(item, gradient=moved.get(item.name, {})) for item in items])
-    return checks + _slot_checks(plan, step, frame, moved)
+    gradients = _Gradients.of(plan, step)
+    return compare_items(frame, gradients.carried_to(items, precision)) + _slot_checks(plan, step, frame, gradients)
 
 
-def _moved_gradients(plan: MatchPlan, step: StepPair) -> dict[str, dict[str, float]]:
-    """Name on the reference -> ruler -> how far the twins moved the gradient of this parameter, at most."""
-    items = list(_parameter_items(plan, plan.trained, step, _gradient))
-    floor = floor_of(items)
-    moved: dict[str, dict[str, float]] = {}
-    for item in items:
-        found = [
-            measure(item.reference, twin, floor)
-            for twin in item.twins
-            if item.reference is not None and twin is not None and structure(item.reference, twin) is None
+@dataclass(frozen=True)
+class _Gradients:
+    """Gradients by the names of their parameters on the reference, and the least scale among them."""
+
+    by_name: Mapping[str, Item]
+    floor: float
+
+    @classmethod
+    def of(cls, plan: MatchPlan, step: StepPair) -> _Gradients:
+        items = list(_parameter_items(plan, plan.trained, step, _gradient))
+        return cls({item.name: item for item in items}, floor_of(items))
+
+    def carried_to(self, items: Sequence[Item], precision: str, suffix: str = "") -> list[Item]:
+        """Items that an optimizer made of gradients, each with how far it amplifies the noise of its own."""
+        floor, found = floor_of(items), list[Item]()
+        for item in items:
+            gradient = self.by_name.get(item.name.removesuffix(suffix))
+            found.append(
+                item if gradient is None else replace(item, amplification=self._of(item, gradient, floor, precision))
+            )
+        return found
+
+    def _of(self, item: Item, gradient: Item, floor: float, precision: str) -> dict[str, float]:
+        made, given = _moves(item, precision), _moves(gradient, precision)
+        if not made or len(made) != len(given) or made[0].shape != given[0].shape or item.reference is None:
+            return {}
+        assert gradient.reference is not None
+        scale, eps = max(rms(gradient.reference), self.floor), epsilon(precision)
+        if not scale:
+            return {}
+        slopes = [
+            np.maximum(m - KAPPA * eps * item.source, 0.0) / np.maximum(g / scale, eps)
+            for m, g in zip(made, given, strict=True)
         ]
-        moved[item.name] = {metric: max((m.get(metric) for m in found), default=0.0) for metric in METRICS}
-    return moved
+        zero = np.zeros_like(slopes[0])
+        unit = max(rms(item.reference), floor)
+        measures = [measure(zero, slope, unit) for slope in slopes if np.isfinite(slope).all()]
+        return {metric: max(m.get(metric) for m in measures) for metric in METRICS} if measures and unit else {}
 
 
-def _slot_checks(
-    plan: MatchPlan, step: StepPair, frame: Frame, moved: Mapping[str, Mapping[str, float]]
-) -> list[Check]:
+def _moves(item: Item, precision: str) -> list[Array]:
+    """How far the twins moved each element of the reference; in float32 that of its own float32 run."""
+    base, twins = (
+        (item.reference, item.twins) if precision == "float64" else (next(iter(item.twins), None), item.twins[1:])
+    )
+    if base is None or any(t is None or t.shape != base.shape for t in twins):
+        return []
+    return [np.abs(np.asarray(t, np.float64) - base) for t in twins if t is not None]
+
+
+def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Gradients) -> list[Check]:
     checks: list[Check] = []
     states = (step.reference.record.after.slots, step.follower.after.slots)
     roles = sorted({role for slots in states for by_role in slots.values() for role in by_role})
@@ -249,12 +281,9 @@ def _slot_checks(
         summed = [m.trained_part() for m in plan.parameters if m.trainable]
         matches = summed if role in ADDED_UP else plan.trained
         suffix = f" [{role}]"
-        items = [
-            replace(item, gradient=moved.get(item.name.removesuffix(suffix), {}))
-            for item in _parameter_items(plan, matches, step, slot, suffix=suffix)
-            if item.reference is not None or item.other is not None
-        ]
-        checks += compare_items(frame, items)
+        items = _parameter_items(plan, matches, step, slot, suffix=suffix)
+        items = [i for i in items if i.reference is not None or i.other is not None]
+        checks += compare_items(frame, gradients.carried_to(items, frame.precision, suffix))
     return checks
 
 
