@@ -164,3 +164,15 @@ def test_the_expectation_decides_only_when_asked_to() -> None:
     assert (exit_code(held), exit_code(held, expect=True)) == (1, 0)
     failed = replace(held, verdict=Verdict.EQUIVALENT, expectation={"verdict": "DIFFERENT", "held": False})
     assert (exit_code(failed), exit_code(failed, expect=True)) == (0, 1)
+
+
+@pytest.mark.parametrize(("error", "said"), [(MemoryError(), "not enough memory"), (KeyError("x"), "a bug of xcheck")])
+def test_what_is_no_mistake_of_the_user_is_no_verdict_either(monkeypatch, capsys, error, said):
+    def failing(arguments):
+        raise error
+
+    monkeypatch.setattr("xcheck.cli.app", failing)
+    with pytest.raises(SystemExit) as caught:
+        main(["list"])
+    assert caught.value.code == 3
+    assert said in capsys.readouterr().err

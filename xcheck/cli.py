@@ -386,6 +386,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"{error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+    except MemoryError as error:
+        print(f"This machine has not enough memory for that, and there is no verdict. {error}".strip(), file=sys.stderr)
+        sys.exit(NO_VERDICT)
     except Exception:  # noqa: BLE001 - Python would exit with 1, which says DIFFERENT; a bug of ours says nothing
         traceback.print_exc()
         print("This is a bug of xcheck, and no verdict. Please report it with the lines above.", file=sys.stderr)
