@@ -53,10 +53,13 @@ def passed_back_causes(
 def _changes(true: Array, seen: Array) -> Iterator[Change]:
     if not true.any() or not seen.any():  # a gradient that is cut off is asked for elsewhere
         return
+    # One element is always at some limit, and a multiple of another: it takes two to tell.
     limit = fewest_digits(float(np.abs(seen).max()))
-    if np.abs(true).max() > limit:
+    if np.count_nonzero(np.abs(true) > limit) > 1:
         words = f"at most {limit:g} of what"
         yield "clipped_gradient", words, lambda g: np.clip(g, -limit, limit), {"limit": limit}, "take out the clipping"
+    if np.count_nonzero(true) < 2:
+        return
     at = np.unravel_index(int(np.abs(true).argmax()), true.shape)
     factor = fewest_digits(float(seen[at] / true[at]))
     undo = "take out what multiplies the gradient"
