@@ -102,6 +102,18 @@ def test_a_plan_merges_what_its_run_saw_in_one_storage(tmp_path):
     assert sorted(names(out)) == ["apart", "table"]  # equal by value now, but another storage in the run
 
 
+def test_a_plan_is_read_for_the_export_that_the_file_is(tmp_path):
+    """A name that an exporter makes up is that of another storage in the next export of the same run."""
+    path, out = saved(tmp_path, language_model(more={"apart": TABLE})), tmp_path / "out.onnx"
+    other = storage("embedding.weight", "folded"), storage("other.weight", "table", "renamed")
+    mine = storage("embedding.weight", "table", "apart"), storage("other.weight", "head")
+    for order in (mine, other), (other, mine):
+        exports = tuple({"side": "keras", "storages": list(storages)} for storages in order)
+        plan = Result("p", Verdict.EQUIVALENT, 0, 1, exports=exports).to_json(tmp_path / "result.json")
+        assert run("retie", path, "-o", out, "--plan", plan) == 0
+        assert sorted(names(out)) == ["head", "table"]
+
+
 def test_a_plan_of_another_model_is_refused(tmp_path, capsys):
     path = saved(tmp_path, language_model())
     for plan, said in (

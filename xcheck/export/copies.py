@@ -149,15 +149,15 @@ def planned_ones(weights: Sequence[Weight], exports: Sequence[Mapping[str, Any]]
         MatchError: the run has exported nothing, or nothing of it is in this file.
     """
     by_name = {weight.name: weight for weight in weights}
-    given = [list(storage["names"]) for export in exports for storage in export["storages"]]
-    called = _called(by_name, {name for held in given for name in held})
-    storages = [[called.get(name, name) for name in held] for held in given]
+    read = [_storages(by_name, export) for export in exports]
+    storages = max(read, key=lambda one: _fitting(by_name, one), default=[])
     names = {name for held in storages for name in held}
     if not names & by_name.keys():
+        given = {name for one in read for held in one for name in held}
         raise MatchError(
             "This plan says nothing of this file.",
             where=where,
-            numbers=f"{len(names)} weights in the plan's exports, {len(by_name)} in the file, none of one name",
+            numbers=f"{len(given)} weights in the plan's exports, {len(by_name)} in the file, none of one name",
             cause="the run has no phase export" if not exports else "the file is the export of another model",
             todo="run `xcheck run PAIR --phases all`, or name the weights with --tie A=B",
         )
@@ -173,6 +173,23 @@ def planned_ones(weights: Sequence[Weight], exports: Sequence[Mapping[str, Any]]
         found += _merged(group)
         done |= {w.name for w in group}
     return found
+
+
+def _storages(by_name: Mapping[str, Weight], export: Mapping[str, Any]) -> list[list[str]]:
+    """The names that each storage of one export of the run has in this file."""
+    given = [list(storage["names"]) for storage in export["storages"]]
+    called = _called(by_name, {name for held in given for name in held})
+    return [[called.get(name, name) for name in held] for held in given]
+
+
+def _fitting(by_name: Mapping[str, Weight], storages: Sequence[Sequence[str]]) -> int:
+    """How many names of the storages are in the file, equal to the first of their storage.
+
+    The exports of a run are several, and the names that tf2onnx makes up, "const_fold_opt__12", are those of one
+    storage in one of them and of another in the next: only the export that this file is may be read.
+    """
+    held = [[by_name[name] for name in names if name in by_name] for names in storages]
+    return sum(relation(group[0].value, weight.value) is not None for group in held for weight in group)
 
 
 def _called(here: Iterable[str], planned: Iterable[str]) -> dict[str, str]:
