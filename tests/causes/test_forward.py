@@ -212,6 +212,13 @@ CASES: dict[str, Case] = {
         SEQUENCE,
         ("0: cos in torch",),
     ),
+    "a large term left out beside a small one": Case(
+        "missing_term",
+        lambda t: as_module(lambda x: t.tanh(x) * 1e-8),
+        lambda k, x: k.ops.tanh(x) * 1e-8 + x,
+        SEQUENCE,
+        ("torch leaves out a term",),
+    ),
 }
 
 

@@ -25,10 +25,12 @@ class Sum:
     Attributes:
         terms: name -> (array, coefficient).
         offset: added to all.
+        size: of its largest element.
     """
 
     terms: dict[str, tuple[Array, float]]
     offset: float
+    size: float
 
 
 def linear_causes(local: Local) -> list[Cause]:
@@ -44,7 +46,9 @@ def linear_causes(local: Local) -> list[Cause]:
     partners = _partners(local, torch, keras)
     for mine, theirs in partners:
         one, two = torch.terms[mine][1], keras.terms[theirs][1]
-        if not math.isclose(one, two, rel_tol=local.allowed, abs_tol=local.allowed):
+        # Of a term that is small beside the sum, the rounding of the sum leaves few digits of the coefficient.
+        unsure = local.allowed * max(of.size / _rms(of.terms[n][0]) for of, n in ((torch, mine), (keras, theirs)))
+        if not math.isclose(one, two, rel_tol=local.allowed, abs_tol=max(local.allowed, unsure)):
             causes.append(_factor(local, mine or theirs, one, two))
     if not math.isclose(torch.offset, keras.offset, rel_tol=1e-9, abs_tol=local.allowed * 1e-3):
         causes.append(_offset(local, torch.offset, keras.offset))
@@ -85,7 +89,11 @@ def _solve(local: Local, seen: Seen) -> Sum | None:
     if not local.agree(value, again):
         return None
     pairs = zip(terms.items(), coefficients[:-1], strict=True)
-    return Sum({name: (array, c) for (name, array), c in pairs if c}, coefficients[-1])
+    return Sum({name: (array, c) for (name, array), c in pairs if c}, coefficients[-1], largest)
+
+
+def _rms(array: Array) -> float:
+    return max(float(np.sqrt((array.astype(np.float64) ** 2).mean())), 1e-300)
 
 
 def _fits(array: Array, value: Array) -> bool:

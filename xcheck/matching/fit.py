@@ -119,6 +119,7 @@ class _Search:
     def __init__(self, torch: Params, keras: Params) -> None:
         self.torch, self.keras = torch, keras
         self._steps = 0
+        self._listed: dict[object, list[tuple[Joint, ...]]] = {}
         self._largest = tuple(max(range(len(of)), key=lambda i: math.prod(of[i].shape)) for of in (torch, keras))
 
     @staticmethod
@@ -183,9 +184,15 @@ class _Search:
             if layouts:
                 yield (Joint((i,), WHOLE, at, WHOLE, layouts, False),)
         for i in free:
-            yield from self._split(i, todo)
-        yield from self._merged(at, free)
+            yield from self._once(("split", i, todo), self._split(i, todo))
+        yield from self._once(("merged", at, *sorted(free)), self._merged(at, free))
         yield from self._added(at, free)
+
+    def _once(self, key: object, found: Iterator[tuple[Joint, ...]]) -> list[tuple[Joint, ...]]:
+        """What is found does not depend on what else is taken: it is listed once."""
+        if key not in self._listed:
+            self._listed[key] = list(found)
+        return self._listed[key]
 
     def _alike(self, i: int, at: int) -> float:
         return likeness(words_of(self.torch[i].role), words_of(self.keras[at].role))
@@ -237,10 +244,7 @@ class _Search:
             shapes = [self.keras[k].shape for k in chosen]
             for parts in cuts(t.shape, shapes):
                 alike = len({part.shape(t.shape) for part in parts}) == 1
-                for order in itertools.permutations(chosen) if alike else [chosen]:
-                    joints = [self._joint(i, part, k, WHOLE) for k, part in zip(order, parts, strict=True)]
-                    if all(joints):
-                        yield tuple(j for j in joints if j)
+                yield from _ordered([[self._joint(i, part, k, WHOLE) for part in parts] for k in chosen], alike)
 
     def _merged(self, at: int, free: Sequence[int]) -> Iterator[tuple[Joint, ...]]:
         """The Keras parameter holds several PyTorch parameters."""
@@ -252,10 +256,7 @@ class _Search:
             for chosen in _chosen(like, [math.prod(self.torch[i].shape) for i in like], math.prod(k.shape)):
                 for parts in cuts(k.shape, [self.torch[i].shape for i in chosen]):
                     alike = len({part.shape(k.shape) for part in parts}) == 1
-                    for order in itertools.permutations(chosen) if alike else [chosen]:
-                        joints = [self._joint(i, WHOLE, at, part) for i, part in zip(order, parts, strict=True)]
-                        if all(joints):
-                            yield tuple(j for j in joints if j)
+                    yield from _ordered([[self._joint(i, WHOLE, at, part) for part in parts] for i in chosen], alike)
 
     def _added(self, at: int, free: Sequence[int]) -> Iterator[tuple[Joint, ...]]:
         """The Keras parameter is the sum of two PyTorch parameters."""
@@ -273,6 +274,23 @@ class _Search:
         return Joint((i,), part, at, other, layouts, False) if layouts else None
 
 
+def _ordered(table: Sequence[Sequence[Joint | None]], alike: bool) -> Iterator[tuple[Joint, ...]]:
+    """The joints of parameters with parts, one part each; in every order where the parts are alike.
+
+    Args:
+        table: per parameter and part.
+        alike: all parts have one shape.
+    """
+    if not all(any(row) for row in table):
+        return
+    usual = range(len(table))
+    for order in itertools.permutations(usual) if alike else [usual]:
+        joints = [table[i][n] for n, i in enumerate(order)]
+        if all(joints):
+            yield tuple(j for j in joints if j)
+
+
+@cache
 def ways(t: Param, k: Param, torch_shape: Shape, keras_shape: Shape) -> tuple[tuple[Layout, ...], bool]:
     """The layouts that may be between two parameters or parts of them, and whether the layer kinds promise them.
 

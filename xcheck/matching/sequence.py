@@ -75,15 +75,17 @@ def aligned(torch: Sequence[Unit], keras: Sequence[Unit]) -> list[Group]:
     together in a way that happens to fit.
 
     Where that takes them out of order, as one layer of several that are packed into one on the other side, packed
-    layers are taken first, if then all is in order.
+    layers are taken first, if then they are in order, and fewer of the others are not.
 
     Args:
         torch, keras: layers in order of first use.
     """
     found = _in_rounds(torch, keras, (PROMISED, GENERIC, PACKED, PARTIAL))
-    if _crossed(found, torch, keras):
+    crossed, _ = _crossed(found, torch, keras)
+    if crossed:
         others = _in_rounds(torch, keras, (PACKED, PARTIAL))
-        if _held(others) >= _held(found) and not _crossed(others, torch, keras):
+        fewer, packed = _crossed(others, torch, keras)
+        if _held(others) >= _held(found) and fewer < crossed and not packed:
             found = others
     return _by_name(found)
 
@@ -93,12 +95,18 @@ def _held(groups: Sequence[Group]) -> int:
     return sum(len(unit.entries) for group in groups for unit in (*group.torch, *group.keras))
 
 
-def _crossed(groups: Sequence[Group], torch: Sequence[Unit], keras: Sequence[Unit]) -> int:
-    """Pairs of groups of which each comes first on one side, or lies within the other."""
+def _crossed(groups: Sequence[Group], torch: Sequence[Unit], keras: Sequence[Unit]) -> tuple[int, int]:
+    """Pairs of groups of which each comes first on one side, or lies within the other; those of which one is packed."""
     at = {id(unit): i for side in (torch, keras) for i, unit in enumerate(side)}
     spans = sorted(([at[id(u)] for u in g.torch], [at[id(u)] for u in g.keras]) for g in groups)
     first, last = (np.array([[of(here), of(there)] for here, there in spans], int).reshape(-1, 2) for of in (min, max))
-    return sum(int((last[:i] > first[i]).any(axis=1).sum()) for i in range(len(spans)))
+    packed = np.array([max(len(here), len(there)) > 1 for here, there in spans], bool)
+    every = some = 0
+    for i in range(len(spans)):
+        of = (last[:i] > first[i]).any(axis=1)
+        every += int(of.sum())
+        some += int((of & (packed[:i] | packed[i])).sum())
+    return every, some
 
 
 def _in_rounds(torch: Sequence[Unit], keras: Sequence[Unit], rounds: Sequence[int]) -> list[Group]:
