@@ -14,9 +14,10 @@ from .causes.forward import forward_causes
 from .causes.joined import joined_batches
 from .causes.local import Local
 from .causes.lookups import squares_of_lookups
-from .causes.loss import loss_causes
+from .causes.loss import LOSS_FACTOR, loss_causes
 from .causes.optimizer import update_causes
 from .causes.passed_back import passed_back_causes
+from .causes.penalised import penalised_causes
 from .causes.penalty import penalty_causes
 from .causes.reproduced import REPRODUCED
 from .causes.rows import PADDING_ROW, row_causes
@@ -24,12 +25,14 @@ from .causes.statistics import running_means, statistics_causes
 from .causes.tying import parting_causes
 from .causes.unexplained import reproduction_of, unexplained
 from .causes.uses import transferred_copies, use_causes
+from .causes.whole_steps import rates_of_some, whole_step_causes
 from .errors import UserCodeError
 from .findings import Findings
 from .graph import Graph, Key
 from .inside.backward import way_back
 from .inside.called import number_of_calls
 from .inside.detached import stopped_gradients
+from .inside.gradient_of_output import counted_positions
 from .inside.locate import Parting, local_of, partings
 from .inside.reordered import before, flattened_outputs
 from .inside.scene import Scene
@@ -39,6 +42,7 @@ from .matching import MatchPlan
 from .result import Cause, Check, Divergence, Verdict
 from .sides.base import Runner
 from .trace import State
+from .uses import PENALTY
 
 DROPOUT_RATES = "dropout rates"
 """Name of the check of the rates, which stands for what dropout would have done."""
@@ -117,9 +121,14 @@ def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner
         return
     record, other = step.reference.record, step.follower
     found = loss_causes(plan, step.reference.batch, record, other) + penalty_causes(plan, record, other)
-    if not any(cause.confirmed for cause in found) and reference is not None:
+    environments = findings.environment["torch"], findings.environment["keras"]
+    found = found or penalised_causes(plan, record, other, *environments)
+    known = [cause for cause in found if cause.confirmed and cause.id != LOSS_FACTOR]
+    if not known and reference is not None:
         with findings.timed("explain"), ended_by_user_code(findings.notes):
-            found = weighed_parts(plan, step, reference, follower) or found
+            # A factor may be that of this batch alone, where some positions are left out or weigh more.
+            found = counted_positions(plan, step, reference, follower) or found
+            found = found or weighed_parts(plan, step, reference, follower)
     findings.causes += found
 
 
@@ -129,6 +138,8 @@ def _gradient(findings: Findings, plan: MatchPlan, step: StepPair, reference: Ru
     if not any(c.verdict is Verdict.DIFFERENT for c in checks):
         return
     found = use_causes(plan, step.reference.record, step.follower)
+    if any(cause.id.startswith("penalty_") and cause.confirmed for cause in findings.causes):
+        found = [cause for cause in found if cause.evidence["uses"] != [PENALTY]]
     found += transferred_copies(plan, step.reference.record, step.follower)
     if not any(cause.id == PADDING_ROW for cause in findings.causes):
         kinds = {entry.path: entry.kind for entry in follower.inventory().entries}
@@ -168,6 +179,9 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         return
     torch, keras = findings.environment["torch"], findings.environment["keras"]
     records = step.reference.record, step.follower
+    findings.causes += (whole := whole_step_causes(plan, *records, torch, keras))
+    if whole:
+        return
     found = update_causes(plan, *records, torch, keras) + added_up_parameters(plan, *records)
     if keras.get("backend") == "tensorflow" and not any(cause.confirmed for cause in found):
         runner, record = (follower, records[1]) if plan.follower == "keras" else (reference, records[0])
@@ -175,6 +189,8 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
             calls = calls_from_start(plan, step, runner, gradients=True) if runner is not None else ()
             squares = squares_of_lookups(calls, record.gradients)
             found = (update_causes(plan, *records, torch, keras, squares) if squares else []) or found
+    if not any(cause.confirmed for cause in found):
+        found = rates_of_some(plan, *records) or found
     findings.causes += found
 
 

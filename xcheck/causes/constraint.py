@@ -20,13 +20,13 @@ class Projection:
     """One constraint on one weight.
 
     Attributes:
-        kind: "none", norms of one, norms of at most `limit`, or nothing below zero.
+        kind: "none", norms of one, norms of at most `limit`, nothing below zero, or all of it times `limit`.
         axes: of each norm, in the layout of the side.
         limit: of the norm.
         added: to the norm, before it is divided by.
     """
 
-    kind: Literal["none", "unit", "largest", "positive"] = "none"
+    kind: Literal["none", "unit", "largest", "positive", "shrunk"] = "none"
     axes: tuple[int, ...] = ()
     limit: float = 1.0
     added: float = 0.0
@@ -37,6 +37,8 @@ class Projection:
             return weight
         if self.kind == "positive":
             return np.maximum(weight, 0.0)
+        if self.kind == "shrunk":
+            return weight * self.limit
         norm = _norm(weight, self.axes)
         wanted = 1.0 if self.kind == "unit" else np.minimum(norm, self.limit)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -50,6 +52,7 @@ class Projection:
         return {
             "none": "nothing",
             "positive": "numbers that are not negative",
+            "shrunk": f"{self.limit!r} times what the step made of it",
             "unit": f"norms of 1{over}{added}",
             "largest": f"norms of at most {self.limit!r}{over}{added}",
         }[self.kind]
@@ -61,6 +64,7 @@ class Projection:
         return {
             "none": "no constraint",
             "positive": "keras.constraints.NonNeg()",
+            "shrunk": f"kernel_constraint=lambda w: {self.limit!r} * w",
             "unit": f"keras.constraints.UnitNorm(axis={axis})",
             "largest": f"keras.constraints.MaxNorm({self.limit!r}, axis={axis})",
         }[self.kind]
@@ -73,6 +77,7 @@ class Projection:
         return {
             "none": "nothing after the step",
             "positive": "weight.clamp_(min=0)",
+            "shrunk": f"weight *= {self.limit!r}",
             "unit": f"weight /= {self.added!r} + {norm}",
             "largest": f"weight *= {norm}.clamp(max={self.limit!r}) / ({self.added!r} + {norm})",
         }[self.kind]
@@ -91,6 +96,9 @@ def possible_projections(weight: Array, observed: Array) -> Iterator[Projection]
     yield Projection("positive")
     if weight.ndim < 1 or not weight.any():
         return
+    factor = rounded(float(np.vdot(observed, weight) / np.vdot(weight, weight)))
+    if factor is not None and factor != 1:
+        yield Projection("shrunk", limit=factor)
     every = tuple(range(weight.ndim))
     choices = [(axis,) for axis in every] + [every[:k] for k in range(2, weight.ndim + 1)]
     for axes in dict.fromkeys(choices):
@@ -100,7 +108,8 @@ def possible_projections(weight: Array, observed: Array) -> Iterator[Projection]
         for added in ADDED:
             with np.errstate(invalid="ignore", divide="ignore"):
                 limit = float(np.nanmax(after * (before + added) / before))
-            for known in (rounded(limit), limit):
+            # One norm for all elements fits any factor: then only a limit that people write tells of a constraint.
+            for known in (rounded(limit), limit if before.size > 1 else None):
                 if known:
                     yield Projection("largest", axes, known, added)
 

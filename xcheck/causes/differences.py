@@ -11,6 +11,7 @@ import numpy as np
 
 from ..matching import Match, MatchPlan, SideName, other_side
 from .constraint import FREE, Projection
+from .formulas import TORCH_ALONE
 from .recipe import Recipe
 from .reproduced import REPRODUCED, gap
 
@@ -29,6 +30,7 @@ class Both:
         name: of the optimizer.
         torch, keras: the recipes.
         t: step from 1.
+        names: path of a tied parameter -> how many names it has.
     """
 
     plan: MatchPlan
@@ -36,6 +38,7 @@ class Both:
     torch: Recipe
     keras: Recipe
     t: int
+    names: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def of(self, side: SideName) -> Recipe:
         """The recipe of one side."""
@@ -114,7 +117,8 @@ def _settings(both: Both) -> Iterator[Difference]:
 
         torch_word, keras_word = words[0], words[-1]
         shown = f"{values[0]!r} in torch, {values[1]!r} in keras"
-        fix = f"keras: {keras_word}={values[0]!r}, or torch: {torch_word}={values[1]!r}"
+        fix = f"torch: {torch_word}={values[1]!r}"
+        fix = fix if name in TORCH_ALONE else f"keras: {keras_word}={values[0]!r}, or {fix}"
         summary, cause = f"the two {both.name} have another {name}: {shown}", "optimizer_setting"
         schedules = both.torch.said.schedule, both.keras.said.schedule
         if name == "learning_rate" and any(schedules):
@@ -247,10 +251,18 @@ def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str
         once = other_side(often)
         usual = both.of(often).said.decay or rates[once]
         n = round(rates[often] / usual) if usual else 0
-        if n > 1 and _same(rates[often], n * usual) and _same(rates[once], usual):
+        counts = {both.names.get(name, 1) for pair in names for name in pair} - {1}
+        if n in counts and _same(rates[often], n * usual) and _same(rates[once], usual):
             summary = f"the {often} side decays {shown} {n} times in a step, by {usual!r} each: it is tied, and counts "
             summary += "once for each of its names"
             return "decay_counts_a_tie_twice", summary, f"{often}: decay each parameter once, however many names it has"
+    for side in SIDES:
+        lr, mine = both.of(side).settings["learning_rate"], rates[side]
+        declared = both.of(other_side(side)).said.decay
+        if lr not in (0, 1) and declared and _same(mine * lr, declared):
+            summary = f"the {side} side takes {declared!r} of {shown} off in each step, whatever the learning rate is; "
+            summary += f"the {other_side(side)} side takes that times its learning rate"
+            return "decay_not_scaled", summary, f"{side}: multiply the decay by the learning rate, {lr!r}"
     summary = f"{shown} decays by {torch!r} in torch and by {keras!r} in keras, per unit of the learning rate"
     return "weight_decay", summary, f"keras: weight_decay={torch!r}, or torch: weight_decay={keras!r}"
 
@@ -291,6 +303,8 @@ def _constraints(both: Both) -> Iterator[Difference]:
 
 def _constraint(one: Projection, two: Projection) -> str:
     """Id of what differs between two constraints in one layout."""
+    if "shrunk" in (one.kind, two.kind):
+        return "decay_after_the_step"
     if FREE in (one, two):
         return "constraint_missing"
     if replace(one, axes=two.axes) == two:

@@ -105,7 +105,9 @@ def _sgd(style: Style, at: Start, s: Settings) -> tuple[Array, Arrays]:
     step = -s["learning_rate"] * at.gradient
     if not s["momentum"]:
         return step, {}
-    velocity = s["momentum"] * at.slot("momentum") + step
+    before = at.slot("momentum")
+    share = 1.0 - s["dampening"] if before.any() else 1.0  # PyTorch's first step has none
+    velocity = s["momentum"] * before + share * step
     return (s["momentum"] * velocity + step if s["nesterov"] else velocity), {"momentum": velocity}
 
 
@@ -183,7 +185,10 @@ _ADAM = Family(
 )
 FAMILIES: dict[str, Family] = {
     "SGD": Family(
-        _sgd, {**_LR, **_MOMENTUM, "nesterov": ("nesterov",)}, _of_update, optional={"momentum": 0.0, "nesterov": 0.0}
+        _sgd,
+        {**_LR, **_MOMENTUM, "nesterov": ("nesterov",), "dampening": ("dampening",)},
+        _of_update,
+        optional={"momentum": 0.0, "nesterov": 0.0, "dampening": 0.0},
     ),
     "Adam": _ADAM,
     "AdamW": _ADAM,
@@ -210,6 +215,9 @@ FAMILIES: dict[str, Family] = {
     "Adadelta": Family(_adadelta, {**_LR, "rho": ("rho",), **_EPS}, _of_squares("second_moment", "rho")),
 }
 """By the name of the class in Keras, without the "Keras" or "Torch" of the followers in `xcheck.optim`."""
+
+TORCH_ALONE = frozenset({"dampening"})
+"""Settings by our names that Keras does not have."""
 
 COUPLED: frozenset[str] = frozenset(FAMILIES) - {"AdamW"}
 """Those whose `weight_decay` in PyTorch is a part of the gradient; in Keras it never is."""

@@ -18,6 +18,9 @@ from .clipping import rounded
 from .loss_forms import Reading, readings
 from .reproduced import REPRODUCED, reproduces
 
+LOSS_FACTOR = "loss_factor"
+"""Id of the cause that is a factor, whatever the loss is."""
+
 MOST = 2
 """Settings that may differ at once."""
 
@@ -60,9 +63,9 @@ def loss_causes(plan: MatchPlan, batch: Batch, record: StepRecord, other: StepRe
         values = torch.losses[name], keras.losses[name]
         if reproduces(*values):
             continue
-        causes += _formulas(name, output, target, float(values[0]), float(values[1])) or _factor(
-            plan, name, batch, torch, keras
-        )
+        told, plain = _formulas(name, output, target, float(values[0]), float(values[1]))
+        factor = [] if told and plain else _factor(plan, name, batch, torch, keras)
+        causes += factor or told
     return causes
 
 
@@ -79,18 +82,21 @@ def _terms(batch: Batch, torch: StepRecord, keras: StepRecord) -> Iterator[tuple
                 yield f"data/{name}", output, targets[name]
 
 
-def _formulas(name: str, output: Array, target: Array, torch: float, keras: float) -> list[Cause]:
+def _formulas(name: str, output: Array, target: Array, torch: float, keras: float) -> tuple[list[Cause], bool]:
+    """What differs between two usual losses; and whether no plain factor would be said in fewer words."""
     if not torch or not keras:
-        return []
+        return [], False
     known = list(readings(output, target))
     sides = [[r for r in known if _is(r.value, value)] for value in (torch, keras)]
     pairs = [(a, b, _differing(a, b)) for a in sides[0] for b in sides[1]]
     if not pairs:
-        return []
+        return [], False
     one, two, differing = min(pairs, key=lambda pair: len(pair[2]))
     if not 0 < len(differing) <= MOST:
-        return []
+        return [], False
     causes: list[Cause] = []
+    reductions = {one.settings["reduction"], two.settings["reduction"]}
+    plain = "loss" not in differing or reductions == {"mean"}
     for setting in differing:
         told = {side: r.settings.get(setting) for side, r in (("torch", one), ("keras", two))}
         cause, words = WORDS[setting]
@@ -114,7 +120,7 @@ def _formulas(name: str, output: Array, target: Array, torch: float, keras: floa
                 fix=FIXES[setting].format(**shown),
             )
         )
-    return causes
+    return causes, plain
 
 
 def _is(value: float, observed: float) -> bool:
@@ -150,7 +156,7 @@ def _factor(plan: MatchPlan, name: str, batch: Batch, torch: StepRecord, keras: 
         return []
     return [
         Cause(
-            id="loss_factor",
+            id=LOSS_FACTOR,
             phase="loss",
             torch=name,
             keras=name,

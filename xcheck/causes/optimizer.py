@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..matching import MatchPlan
+from ..matching import MatchPlan, SideName
 from ..result import Cause
 from ..trace import Arrays, StepRecord
-from .differences import Both, Difference, differences
+from .differences import SIDES, Both, Difference, differences
 from .formulas import family_named
 from .recipe import Observed, Recipe, Said, observed, read, said
 from .reproduced import REPRODUCED, gap
@@ -69,6 +69,8 @@ def update_causes(
     (torch_name, family, torch_style), (keras_name, other_family, keras_style) = (
         family_named(facts[side].name) for side in ("torch", "keras")
     )
+    if family is not other_family and torch_name.casefold() != keras_name.casefold():
+        return _another(plan, record, other, facts)
     if family is None or family is not other_family:
         return []
     told = (
@@ -82,7 +84,8 @@ def update_causes(
     in_torch, in_keras = read(told[0], told[1], seen[0]), read(told[1], told[0], seen[1])
     if in_torch is None or in_keras is None:
         return _unproven(keras_name, told[0], told[1], facts)
-    both = Both(plan, keras_name, in_torch, in_keras, seen[0].record.before.updates + 1).settled()
+    names = {**seen[0].counts, **seen[1].counts}
+    both = Both(plan, keras_name, in_torch, in_keras, seen[0].record.before.updates + 1, names).settled()
     found = differences(both)
     mine, follower = seen if plan.reference == "torch" else seen[::-1]
     follower = _given(plan, mine, follower)
@@ -99,6 +102,32 @@ def update_causes(
         "both_updates_recomputed": True,
     }
     return [_cause(d, facts, measured, after <= REPRODUCED < before) for d in matter]
+
+
+def _another(plan: MatchPlan, record: StepRecord, other: StepRecord, facts: Mapping[str, Facts]) -> list[Cause]:
+    """Two optimizers of other names; proven where each side's updates come out by its own formula."""
+    records = {plan.reference: record, plan.follower: other}
+    made = {side: _by_itself(side, facts[side], observed(records[side])) for side in SIDES}
+    shown = {side: facts[side].shown for side in SIDES}
+    return [
+        Cause(
+            id="another_optimizer",
+            phase="update",
+            torch=shown["torch"],
+            keras=shown["keras"],
+            summary=f"the torch side trains with {shown['torch']}, the keras side with {shown['keras']}",
+            evidence={f"{side}_update_recomputed": made[side] for side in SIDES},
+            confirmed=all(made.values()),
+            fix=f"keras: the optimizer that torch calls {shown['torch']}, or torch: {shown['keras']}",
+        )
+    ]
+
+
+def _by_itself(side: SideName, facts: Facts, seen: Observed) -> bool:
+    """Whether a side's updates are those of the optimizer that it names, by its framework's formula."""
+    name, family, style = family_named(facts.name)
+    told = said(side, name, style or side, facts.numbers, facts.schedule) if family is not None else None
+    return told is not None and read(told, told, seen) is not None
 
 
 def _cause(found: Difference, facts: Mapping[str, Facts], measured: Mapping[str, Any], confirmed: bool) -> Cause:

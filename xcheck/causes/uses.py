@@ -14,7 +14,7 @@ import numpy as np
 
 from ..matching import MatchPlan, SideName, other_side
 from ..result import Cause
-from ..splits import Split, splits
+from ..splits import WHOLE, Split, splits
 from ..trace import Array, Arrays, StepRecord
 from .reproduced import REPRODUCED
 
@@ -95,7 +95,7 @@ def _told(plan: MatchPlan, split: Split) -> Iterator[Told]:
     for side, observed, full, _ in sides:
         for name, gradient in full.items():
             gap = _gap(observed, _sum(full.values()) + gradient, full)
-            if gradient.any() and gap <= REPRODUCED:
+            if name != WHOLE and gradient.any() and gap <= REPRODUCED:
                 yield Told("doubled_use", side, (name,), gap=gap)
     for side, observed, full, own in sides:
         detached = next((name for name, gradient in own.items() if not gradient.any()), "")
