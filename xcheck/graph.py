@@ -55,7 +55,8 @@ def value_of(array: Array, mask: Array | None = None) -> Value:
     key = hashlib.blake2b(numbers.tobytes(), digest_size=16).digest()
     still = numbers.size < 2 or bool(numbers[0] == numbers[-1])
     finite = numbers[np.isfinite(numbers)]
-    scale = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
+    with np.errstate(over="ignore"):  # a mask of the lowest number there is
+        scale = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
     return Value(key, numbers, exact, still, scale)
 
 

@@ -95,6 +95,12 @@ CASES: dict[str, Case] = {
         lambda k, x: k.layers.ELU(name="layer")(x),
         words=("alpha 0.5 in torch", "alpha 1 in keras"),
     ),
+    "a constant of a gelu that is written out": Case(  # what its first calls make is a function of the input too
+        "activation",
+        lambda t: as_module(lambda v: v * 0.5 * (1.0 + t.tanh(0.8 * v * (1 + 0.044715 * v * v)))),
+        lambda k, x: k.layers.Activation(lambda v: k.ops.gelu(v, approximate=True), name="layer")(x),
+        words=("taken as 0.8 in torch", "gelu (tanh) in keras"),
+    ),
     "silu for gelu": Case(
         "activation",
         lambda t: t.nn.GELU("tanh"),
@@ -289,3 +295,14 @@ def test_no_cause_is_confirmed_where_something_else_is_wrong_too(name):
     result = looked_into(pair_of(CASES[name], spoilt=True))
     assert result.verdict == "DIFFERENT"
     assert [c for c in result.causes if c.confirmed] == []
+
+
+def test_an_operation_that_is_done_elsewhere_is_no_cause_behind_another():
+    """The factor 0.25 comes before the sum on one side and behind it on the other, with something small left there."""
+    case = Case(
+        "constant_factor",
+        lambda t: as_module(lambda v: t.cumsum(t.sin(v * 1.5) * 0.25, -1)),
+        lambda k, x: k.ops.cumsum(k.ops.sin(x * 1.25), -1) * (0.25 + 1e-10 * k.ops.sin(1e3 * x)),
+    )
+    (cause,) = looked_into(pair_of(case)).causes
+    assert (cause.id, cause.evidence["torch"], cause.evidence["keras"]) == ("constant_factor", 1.5, 1.25)

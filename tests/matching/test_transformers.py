@@ -9,6 +9,7 @@ import pytest
 from matching_models import WIDTH, keras_model, matched, pair, run, sequences, torch_model
 
 import xcheck
+from xcheck.matching.automatic import Matcher
 
 HEADS, SIZE = 2, WIDTH // 2
 
@@ -298,6 +299,40 @@ def test_layers_that_are_alike_are_told_apart_before_an_activation_that_nearly_i
     found = matched(result)
     assert [found[f"w{i}.weight"] for i in range(4)] == [f"m/{n}/kernel" for n in "badc"]
     assert not [c.detail for c in result.checks if c.name.startswith("match of ")], result.report()
+
+
+def test_what_comes_behind_an_activation_that_nearly_is_the_same_is_settled_by_value(monkeypatch):
+    """The order of query, key and value is, and little of it is tried."""
+    looks: list[int] = []
+    look = Matcher.look
+    monkeypatch.setattr(Matcher, "look", lambda self: looks.append(1) or look(self))
+
+    def forward(model: Any, x: Any) -> Any:
+        import torch
+
+        x = torch.nn.functional.gelu(model.up(x)) ** 9  # so that what is nearly the same is so no more
+        q, k, v = (getattr(model, n)(x).unflatten(-1, (HEADS, SIZE)) for n in "qkv")
+        return model.out(torch_attended(torch, q, k, v)) + x
+
+    def make(keras: Any) -> dict[str, Any]:
+        up = keras.layers.Dense(WIDTH, activation=lambda x: keras.ops.gelu(x, approximate=True), name="up")
+        return {"up": up, **{n: keras.layers.Dense(WIDTH, name=n) for n in ("a", "b", "c", "out")}}
+
+    def call(model: Any, x: Any) -> Any:
+        from keras import ops
+
+        x = model.up(x) ** 9
+        v, k, q = (ops.reshape(getattr(model, n)(x), (-1, 5, HEADS, SIZE)) for n in "abc")
+        return model.out(keras_attended(q, k, v)) + x
+
+    names = ("up", "q", "k", "v", "out")
+    torch = torch_model(lambda torch: {n: torch.nn.Linear(WIDTH, WIDTH) for n in names}, forward)
+    result = run(pair(torch, keras_model(make, call), sequences))
+    assert [(c.id, c.confirmed) for c in result.causes] == [("activation", True)]
+    found = matched(result)
+    assert [found[f"{n}.weight"] for n in names] == [f"m/{n}/kernel" for n in ("up", "c", "b", "a", "out")]
+    assert "matched without a map: 10 by value, 0 by structure alone" in result.notes
+    assert len(looks) <= 10
 
 
 @pytest.mark.parametrize("order", ["qkv", "kvq"])

@@ -87,10 +87,10 @@ def _ratio(x: Array, y: Array) -> float | None:
     return fewest_digits(float(np.median(y[used] / x[used])))
 
 
-def fewest_digits(number: float) -> float:
-    """The short decimal that a measured number must have been, where there is one within rounding."""
+def fewest_digits(number: float, within: float = 1e-13) -> float:
+    """The short decimal that a measured number must have been, where there is one within a relative error."""
     shorter = (float(f"{number:.{digits}g}") for digits in range(1, 10))
-    return next((short for short in shorter if abs(short - number) <= 1e-13 * abs(number)), number)
+    return next((short for short in shorter if abs(short - number) <= within * abs(number)), number)
 
 
 def _inverse_softplus(x: Array, y: Array) -> float | None:
@@ -108,6 +108,20 @@ def _swish_beta(x: Array, y: Array) -> float | None:
     return fewest_digits(float(np.median(np.log(share / (1 - share)) / x[used])))
 
 
+def _in_tanh(x: Array, c: float) -> Array:
+    """gelu (tanh) with another number in the place of the root of 2 / pi."""
+    return 0.5 * x * (1.0 + np.tanh(c * (x + 0.044715 * x**3)))
+
+
+def _number_in_tanh(x: Array, y: Array) -> float | None:
+    used = np.abs(np.abs(x) - np.median(np.abs(x))) <= 0.5 * np.median(np.abs(x))
+    x, y = x[used], y[used]
+    with np.errstate(all="ignore"):
+        found = np.arctanh(2.0 * y / x - 1.0) / (x + 0.044715 * x**3)
+    found = found[np.isfinite(found)]
+    return fewest_digits(float(np.median(found))) if found.size else None
+
+
 MEASURED: dict[str, tuple[Callable[[Array, Array], float | None], Callable[[float], Function]]] = {
     "leaky_relu, slope": (
         lambda x, y: _two_sided(x, y, lambda v: v),
@@ -122,6 +136,7 @@ MEASURED: dict[str, tuple[Callable[[Array, Array], float | None], Callable[[floa
         lambda a: lambda x: np.clip(x, 0.0, a),
     ),
     "swish, beta": (_swish_beta, lambda a: lambda x: x * sigmoid(a * x)),
+    "gelu (tanh), with the root of 2 / pi taken as": (_number_in_tanh, lambda a: lambda x: _in_tanh(x, a)),
     "softplus, beta": (_inverse_softplus, lambda a: lambda x: np.logaddexp(a * x, 0.0) / a),
     "power": (
         lambda x, y: (

@@ -23,9 +23,12 @@ from .resize import RESIZE
 FORMS: tuple[Form, ...] = (NORM, CONVOLUTION, POOLING, RESIZE, CELL, RECURRENT, ATTENTION, DENSE, EMBEDDING)
 """Of single layers; the first that explains both sides does."""
 
+FREE: tuple[Callable[[Local], list[Cause]], ...] = (lambda local: search(ACTIVATION, local), linear_causes)
+"""What is solved from the values alone, so that any two of one input have such a cause, also two that have nothing to
+do with each other."""
+
 ASKED: tuple[Callable[[Local], list[Cause]], ...] = (
-    lambda local: search(ACTIVATION, local),
-    linear_causes,
+    *FREE,
     *((lambda local, form=form: search(form, local)) for form in FORMS),
     axes_causes,
     slice_causes,
@@ -41,7 +44,7 @@ def forward_causes(local: Local) -> list[Cause]:
     """
     if local.allowed >= local.error:
         return []
-    for ask in ASKED:
+    for ask in ASKED[0 if local.proven else len(FREE) :]:
         causes = ask(local)
         if causes:
             return causes

@@ -104,7 +104,10 @@ def _fits(array: Array, value: Array) -> bool:
 
 
 def _tidy(coefficient: float, scale: float) -> float:
-    return 0.0 if abs(coefficient) < 1e-12 * scale else fewest_digits(coefficient)
+    """A coefficient as it was written; what is added to larger numbers is known only to their rounding errors."""
+    if abs(coefficient) < 1e-12 * scale:
+        return 0.0
+    return fewest_digits(coefficient, max(1e-13, 1e-15 * scale / abs(coefficient)))
 
 
 def _partners(local: Local, torch: Sum, keras: Sum) -> list[tuple[str, str]]:

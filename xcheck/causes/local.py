@@ -121,6 +121,7 @@ class Local:
         allowed: how far rounding may move the value, relative to its scale.
         error: by how much the two differ.
         partners: PyTorch's path of a parameter -> those of Keras that are its counterparts.
+        proven: with the one value in the place of the other, what comes after agrees.
     """
 
     torch: Seen
@@ -129,6 +130,7 @@ class Local:
     allowed: float
     error: float
     partners: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    proven: bool = True
 
     def of(self, side: SideName) -> Seen:
         """What one side did."""

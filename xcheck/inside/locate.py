@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..align import Alignment, Place, Suspect, region, suspects
+from ..align import Alignment, Place, Suspect, distance, region, suspects
 from ..calls import Call, Calls
 from ..causes.local import Local, Seen, role_of
 from ..families import family_of
-from ..graph import Graph, Key
+from ..graph import Graph, Key, Value
 from ..islands import made_in_float32
 from ..judge import Frame, Item, compare_items
 from ..matching import SideName
@@ -29,6 +29,15 @@ from .scene import Name, Scene, named
 
 TRIES = 10
 """Suspects whose value is put in the other's place before the search gives up."""
+
+MORE_TRIES = 5
+"""Further suspects that are tried because their values are nearly the same."""
+
+ALIKE = 0.01
+"""Distance of the sorted numbers of two values, relative to their size, that no other computation would come to."""
+
+MUCH_FURTHER = 10.0
+"""Times as far from the reference's outputs as without a change: what it undoes was made good elsewhere."""
 
 MOST_FOUND = 3
 """Independent places that are reported."""
@@ -70,8 +79,12 @@ def partings(scene: Scene) -> list[Parting]:
         if best is None:
             break
         settled = not any(_ends(best.after))
-        found.append(_parting(scene, alignment, best.suspect, best.order, best.gain > 0 or settled))
-        if settled or best.gain <= 0:
+        proven = best.gain > 0 or settled
+        # What is left behind the others may be what float32 numbers do, or an operation that is done elsewhere.
+        if found and (not proven or _left(best.after) > MUCH_FURTHER * _left(alignment)):
+            break
+        found.append(_parting(scene, alignment, best.suspect, best.order, proven))
+        if settled or not proven:
             break
         alignment, swaps = best.after, best.swaps
     return found
@@ -112,13 +125,20 @@ def _best(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays]) -> _Tri
     """The first suspect behind which what is made next agrees; if there is none, the one behind which most does."""
     ranked = _once_each(alignment, suspects(alignment, *_ends(alignment), scene.partners(scene.plan.reference)))
     best: _Tried | None = None
-    for suspect in ranked[:TRIES]:
+    for suspect in (*ranked[:TRIES], *_alike(alignment, ranked[TRIES:])):
         tried = _try(scene, alignment, swaps, suspect)
         if tried is not None and (best is None or tried.rank > best.rank):
             best = tried
         if tried is not None and tried.proven:
             return _within(scene, alignment, swaps, tried, ranked)
     return best
+
+
+def _alike(alignment: Alignment, ranked: Sequence[Suspect]) -> list[Suspect]:
+    """The suspects whose values are nearly the same, such as those of two variants of a function."""
+    mine, theirs = alignment.reference.values, alignment.follower.values
+    apart = [(s, _same_size(mine[s.reference.key], theirs[s.follower.key])) for s in ranked]
+    return [suspect for suspect, gap in apart if gap is not None and gap <= ALIKE and not suspect.lacking][:MORE_TRIES]
 
 
 def _within(
@@ -160,6 +180,24 @@ def _ends(alignment: Alignment) -> tuple[list[Key], list[Key]]:
         keys = [] if model is None else list(graph.outputs[model.index].values())
         ends.append([key for key in dict.fromkeys(keys) if key not in shared])
     return ends[0], ends[1]
+
+
+def _left(alignment: Alignment) -> float:
+    """How far the outputs of the reference that the follower does not have are from any of its own."""
+    mine, theirs = _ends(alignment)
+    numbers = alignment.reference.values, alignment.follower.values
+    gaps = [
+        min(
+            (gap for other in theirs if (gap := _same_size(numbers[0][key], numbers[1][other])) is not None),
+            default=0.0,
+        )
+        for key in mine
+    ]
+    return max(gaps, default=0.0)
+
+
+def _same_size(value: Value, other: Value) -> float | None:
+    return distance(value, other) if value.numbers.size == other.numbers.size else None
 
 
 def _once_each(alignment: Alignment, ranked: Sequence[Suspect]) -> list[Suspect]:
@@ -289,7 +327,7 @@ def local_of(scene: Scene, parting: Parting) -> Local:
     allowed = alignment.allowed(suspect.reference.key)
     if any(made_in_float32(side.value) for side in seen.values()):  # a kernel of float32, whatever it was given
         allowed = max(allowed, Noise(scene.sums[0]).allowed(epsilon("float32")))
-    return Local(seen["torch"], seen["keras"], order, allowed, error, scene.partners("torch"))
+    return Local(seen["torch"], seen["keras"], order, allowed, error, scene.partners("torch"), parting.proven)
 
 
 def _seen(

@@ -27,7 +27,7 @@ from .repair import Repairs
 from .sequence import aligned
 from .settle import settled
 from .units import STATISTICS, Unit, again, units_of
-from .values import Known, in_shape_of
+from .values import Known, in_shape_of, nearly
 
 SPREAD = 0.1
 """Size of the random numbers added to each parameter, relative to its own: large enough to tell any two weights apart,
@@ -113,7 +113,7 @@ class Matcher:
         guesses: what is taken to be the same.
         shared: what else is the same, where the follower calls one layer for several of the reference; its values are
             those of the first.
-        forced: names of calls of the follower in whose place the outputs of the reference are put.
+        forced: names of calls of the follower in whose place outputs of the reference are put; None: its partner's.
         looks: how often the follower was run.
     """
 
@@ -129,7 +129,7 @@ class Matcher:
         inventories = {runner.side: runner.inventory() for runner in (reference, follower)}
         self.torch, self.keras = inventories["torch"], inventories["keras"]
         self._weight_map = weight_map
-        self.forced: set[str] = set()
+        self.forced: dict[str, Mapping[str, Array] | None] = {}
         self.guesses: list[Guess] = []
         self.shared: list[Guess] = []
         self.looks = 0
@@ -201,7 +201,17 @@ class Matcher:
         self.batch, self.calls, self.known = self._quiet
 
     def _swap(self, call: Call) -> Mapping[str, Array] | None:
-        return self.instead(call) if call.name in self.forced else None
+        return (self.forced[call.name] or self.instead(call)) if call.name in self.forced else None
+
+    def nearly(self, call: Call) -> Mapping[str, Array] | None:
+        """What the reference has that a call of the follower made but for a setting; None if there is nothing."""
+        near: dict[str, Array] = {}
+        for other in self.reference.calls(self.batch, inside=everywhere):
+            for name, own in call.outputs.items():
+                if name not in near:
+                    found = next((a for array in other.outputs.values() if (a := nearly(array, own)) is not None), None)
+                    near |= {} if found is None else {name: found}
+        return near if near and len(near) == len(call.outputs) else None
 
     def instead(self, call: Call) -> Mapping[str, Array] | None:
         """What the reference made where the follower made this call; None if that cannot be said."""

@@ -17,12 +17,14 @@ class Seen:
         call: what it is.
         inputs: prints of what went in.
         given, made: how far what went in, and what came out, is from anything that the reference has.
+        partly: the same of the one of several outputs that is nearest; others may be made for another use.
     """
 
     call: Call
     inputs: tuple[Print, ...]
     given: float
     made: float
+    partly: float
 
 
 class Look:
@@ -43,8 +45,8 @@ class Look:
         for call in calls:
             inputs = prints_of(call.inputs)
             given = max((known.distance(p) for p in inputs), default=0.0)
-            made = max((known.distance(p) for p in prints_of(call.outputs)), default=0.0)
-            self.seen.append(Seen(call, inputs, given, made))
+            made = [known.distance(p) for p in prints_of(call.outputs)]
+            self.seen.append(Seen(call, inputs, given, max(made, default=0.0), min(made, default=0.0)))
         self.solved = not forced and all(s.made <= EXACT for s in self.seen if s.call.parent is None)
         self._at = {s.call.index: at for at, s in enumerate(self.seen)}
 
@@ -83,8 +85,19 @@ class Look:
         for at, s in enumerate(self.seen):
             if s.call.name in passed:
                 continue
+            made = s.made if s.call.parent is None else s.partly
             holds = s.call.parameters or s.call.parent is None
-            wrong = s.given > reach or (holds and s.made > reach)
-            if wrong and not self.shown(at, reach) and not self.within_known(at):
+            wrong = s.given > reach or (holds and made > reach)
+            shown = made <= reach and bool(prints_of(s.call.outputs))
+            if wrong and not shown and not self.within_known(at) and not self._known_behind(at, reach):
                 return at
         return None
+
+    def _known_behind(self, at: int, reach: float) -> bool:
+        """Whether the next call beside one without parameters that holds some was given and made what is known."""
+        own = self.seen[at].call
+        if own.parameters or own.parent is None:
+            return False
+        beside = (s for s in self.seen[at + 1 :] if s.call.parent == own.parent and s.call.parameters)
+        behind = next(beside, None)
+        return behind is not None and bool(behind.inputs) and behind.given <= reach and behind.made <= reach

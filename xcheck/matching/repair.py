@@ -87,7 +87,7 @@ class Repairs:
         """The look after the first change that makes the call known; None if none does."""
         before = _error(look.seen[at])
         kind = self._kind(look, at)
-        if before <= CLOSE or kind in self.hopeless:
+        if before <= CLOSE or kind in self.hopeless or self._follows(look, at):
             return None
         closest: tuple[float, Move] | None = None
         orders: dict[int, list[tuple[float, Move]]] = {}
@@ -112,6 +112,12 @@ class Repairs:
             self._decide(closest[1])
             return self.matcher.look()
         return self._likeliest(look, at, orders.values())
+
+    def _follows(self, look: Look, at: int) -> bool:
+        """Whether all that is unknown of what a call was given is what others made that nothing makes known."""
+        made = [p for s in look.seen[:at] if s.call.name in self.passed for p in prints_of(s.call.outputs)]
+        unknown = [p for p in look.seen[at].inputs if self.matcher.known.distance(p) > EXACT]
+        return bool(unknown) and all(any(apart(p, other) <= EXACT for other in made) for p in unknown)
 
     def _likeliest(self, look: Look, at: int, orders: Iterable[Sequence[tuple[float, Move]]]) -> Look | None:
         """Take the order of layers that are alike that makes what follows nearly known, where all others do not.
@@ -166,11 +172,11 @@ class Repairs:
         """Leave a call as it is, and go on behind it with the reference's values."""
         seen = look.seen[at]
         self.passed.add(seen.call.name)
-        if _error(seen) <= CLOSE:
+        near = self.matcher.nearly(seen.call) if seen.made <= CLOSE else None
+        if near is None and _error(seen) <= CLOSE:
             self.loosely = True
-            return
-        if self.matcher.instead(seen.call) is not None:
-            self.matcher.forced.add(seen.call.name)
+        elif near is not None or self.matcher.instead(seen.call) is not None:
+            self.matcher.forced[seen.call.name] = near
 
     @property
     def _follower(self):
