@@ -46,6 +46,7 @@ def test_a_different_pair_and_the_default_folder(
 
 def test_settings_make_the_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["run", "shared_dilated_conv", "--steps", "1", "--out", str(tmp_path), "--set", "image_size=12"]
+    arguments += ["--phases", "inventory,forward"]
     assert run(*arguments) == 0
     capsys.readouterr()
     assert run(*arguments, "--set", "colour=red") == 2
@@ -127,7 +128,7 @@ def test_a_pair_outside_the_repository_in_a_fresh_process(tmp_path: Path) -> Non
 
 
 def test_report_renders_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("run", "shared_dilated_conv", "--steps", "1", "--out", str(tmp_path))
+    run("run", "shared_dilated_conv", "--steps", "1", "--phases", "inventory,forward", "--out", str(tmp_path))
     result = str(tmp_path / "result.json")
     main_returns_or_exits("report", result, "--html", str(tmp_path / "all.html"), "--junit", str(tmp_path / "j.xml"))
     assert "shared_dilated_conv" in (tmp_path / "all.html").read_text()

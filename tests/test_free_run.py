@@ -5,34 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ports import keras_sgd, mlp, submodel_regularizer
+from curves import assert_stayed_inside
+from ports import keras_sgd, mlp
 
 import xcheck
-from xcheck.loading import load_pair, named_pairs
 
 FREE: dict[str, Any] = {"steps": 1, "free_steps": 200, "precision": ("float64",), "phases": ("trajectory",)}
 OFF = 0.1 * (1 + 1e-4)
 
 
-def assert_stays_inside(pair: xcheck.Pair, steps: int) -> None:
-    result = xcheck.check(pair, **{**FREE, "free_steps": steps})
+@pytest.mark.slow
+def test_a_small_pair_stays_inside_its_envelope_for_200_steps() -> None:
+    """Every pair of the repository does so for a few steps in its own tests, and for 200 in bench_free_run.py."""
+    result = xcheck.check(mlp(), **FREE)
     assert result.verdict == "EQUIVALENT", result.report()
-    curve = [c for c in result.checks if c.phase == "trajectory"]
-    assert {c.step for c in curve} == set(range(1, steps + 1))
-    assert all(c.error is not None and c.allowed is not None and c.allowed < 1e-6 for c in curve)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("make", [mlp, submodel_regularizer], ids=lambda m: m.__name__)
-def test_a_small_pair_stays_inside_its_envelope_for_200_steps(make: Any) -> None:
-    assert_stays_inside(make(), 200)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in named_pairs() if load_pair(name).expect is None])
-def test_every_pair_stays_inside_its_envelope(name: str) -> None:
-    """A few steps of each; `scripts/bench_free_run.py` takes 200."""
-    assert_stays_inside(load_pair(name), 8)
+    assert_stayed_inside(result, 200)
 
 
 def test_a_learning_rate_off_by_1e_4_leaves_the_envelope() -> None:

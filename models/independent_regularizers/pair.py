@@ -44,7 +44,7 @@ def pair(image_size: int = 8, weight_decay: bool = False) -> xcheck.Pair:
         keras=xcheck.KerasSide(build_keras, loss="categorical_crossentropy", optimizer=keras_optimizer),
         batches=minibatches(data),
         weight_map={**affine("first", "first"), **affine("second", "second"), **affine("last", "last")},
-        expect=xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss", "lost_use") if weight_decay else None,
+        expect=xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss", "penalty_missing") if weight_decay else None,
         also=("persistence", "export"),
     )
 

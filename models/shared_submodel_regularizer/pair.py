@@ -52,7 +52,7 @@ def pair(
 
     expect = None
     if counted != 1:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss", "doubled_use")
+        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "loss", "penalty_factor")
     elif nested:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "persistence", "penalty_per_copy")
     variant = ["zero_inputs"] * zero_inputs + ["frozen"] * (not trainable) + ["nested"] * nested

@@ -7,11 +7,13 @@ from functools import cache
 from typing import Any
 
 import pytest
+from curves import assert_stayed_inside
 
 import xcheck
 from xcheck.loading import load_pair
 
-STEPS = 5
+STEPS, STEPS_OF_VARIANTS, FREE_STEPS = 5, 2, 8
+"""A variant is the same machinery as its pair."""
 
 ROUTES = {
     "torch": {"state_dict", "assign=True", "safetensors", "deepcopy", "to(dtype)"},
@@ -39,11 +41,14 @@ def assert_ties_followed(result: xcheck.Result) -> None:
 @cache
 def _checked(spec: str, steps: int) -> xcheck.Result:
     pair = load_pair(spec)
+    exemplary = pair.expect is None and spec.partition(":")[2] in ("", "CORRECTED")
     expected = getattr(pair.expect, "phase", None)
     # Exporting takes longer than everything else; and saving a control says nothing of what it is a control of.
-    also = tuple(p for p in pair.also if p == "persistence" and (pair.expect is None or expected == p))
-    result = xcheck.check(replace(pair, also=also), steps=steps, free_steps=3, precision=["float64"])
-    if pair.expect is None and spec.partition(":")[2] in ("", "CORRECTED"):
+    also = tuple(p for p in pair.also if p == "persistence" and (exemplary or expected == p))
+    result = xcheck.check(replace(pair, also=also), steps=steps, free_steps=FREE_STEPS, precision=["float64"])
+    if pair.expect is None:
+        assert_stayed_inside(result, FREE_STEPS)
+    if exemplary:
         assert_ties_followed(result)
     return result
 
@@ -52,8 +57,9 @@ def _checked(spec: str, steps: int) -> xcheck.Result:
 def checked() -> Any:
     """(name of a pair, steps) -> its result in float64, made once in a session."""
 
-    def check(spec: str, steps: int = STEPS) -> xcheck.Result:
-        return _checked(spec.removesuffix(":PAIR"), steps)
+    def check(spec: str, steps: int | None = None) -> xcheck.Result:
+        spec = spec.removesuffix(":PAIR")
+        return _checked(spec, steps or (STEPS_OF_VARIANTS if ":" in spec else STEPS))
 
     return check
 

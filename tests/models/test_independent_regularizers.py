@@ -53,7 +53,7 @@ def test_half_the_factor_is_found_in_that_layer():
         terms = pair.torch.penalty(model)
         return {**terms, "first.weight": terms["first.weight"] / 2}
 
-    planted = replace(pair, torch=replace(pair.torch, penalty=halved))
+    planted = replace(pair, torch=replace(pair.torch, penalty=halved), also=())
     result = xcheck.check(planted, steps=1, precision=["float64"])
     wrong = {c.name for c in result.checks if c.phase == "loss" and c.verdict == "DIFFERENT"}
     assert wrong == {"penalty", "penalty/first.weight", "total"}

@@ -71,7 +71,9 @@ def gate_by_gate(model):
 @pytest.mark.parametrize("fault", [None, gate_by_gate], ids=["no constraint", "gate by gate"])
 def test_another_constraint_is_found_in_the_first_update(fault):
     pair = load_pair(NAME)
-    result = xcheck.check(replace(pair, torch=replace(pair.torch, after_step=fault)), steps=1, precision=["float64"])
+    result = xcheck.check(
+        replace(pair, torch=replace(pair.torch, after_step=fault), also=()), steps=1, precision=["float64"]
+    )
     assert result.verdict == "DIFFERENT"
     assert (result.first_divergence.phase, result.first_divergence.step) == ("update", 1)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -19,7 +22,21 @@ def test_the_default_is_twenty_million_parameters(bench: Any) -> None:
 
 
 @pytest.mark.slow
-def test_every_file_is_exported_checked_and_retied(bench: Any, capsys: Any) -> None:
+def test_every_file_is_exported_checked_and_retied(bench: Any, monkeypatch: Any, capsys: Any) -> None:
+    alone, commands = subprocess.run, []
+
+    def here(command: list[str], **more: Any) -> Any:
+        """The first in a process of its own, which is proof enough that this works; it takes longer than the work."""
+        if "--child" not in command:
+            return alone(command, **more)
+        commands.append(command)
+        if len(commands) == 1:
+            return alone(command, **more)
+        with redirect_stdout(StringIO()) as printed:
+            code = bench.main(command[2:])
+        return subprocess.CompletedProcess(command, code, printed.getvalue(), "")
+
+    monkeypatch.setattr(subprocess, "run", here)
     assert bench.main(["--parameters", "0.05"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "EQUIVALENT" in told
