@@ -38,6 +38,7 @@ FLOORS = (
         "slots",
         "inventory",
         "islands",
+        "store",
         "distributions",
         "calls",
         "uses",

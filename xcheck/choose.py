@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from .matching import SideName
 from .pair import Batch, KerasSide, Pair, TorchSide
 from .sides.base import Runner
 from .sides.numpy_side import NumpyRunner, NumpySide
+from .store import Store
 
 BACKENDS = ("tensorflow", "jax", "torch")
 Device = Literal["auto", "cpu", "cuda"]
@@ -37,11 +38,13 @@ class Sides:
         findings: of the run.
         device: "cpu" or "cuda".
         progress: called with a word on what is being done.
+        store: keeps what is read of all of them.
     """
 
     findings: Findings
     device: str
     progress: Progress
+    store: Store = field(default_factory=Store)
 
     @contextmanager
     def open(self, side: SideName, precision: str = "float64") -> Generator[Runner]:
@@ -49,7 +52,7 @@ class Sides:
         self.progress(f"building the {side} side in {precision}")
         findings = self.findings
         with findings.timed("sides"):
-            runner = _runner(findings.pair, side, precision, self.device, findings.seed)
+            runner = _runner(findings.pair, side, precision, self.device, findings.seed, self.store)
         try:
             with findings.timed("sides"):
                 _prime(runner, next(batches_of(findings.pair, findings.seed, 1)))
@@ -68,16 +71,16 @@ class Sides:
             runner.close()
 
 
-def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int) -> Runner:
+def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int, store: Store) -> Runner:
     declared = getattr(pair, side)
     if isinstance(declared, TorchSide):
         from .sides.torch_side import TorchRunner
 
-        return TorchRunner(declared, precision=precision, device=device, seed=seed)
+        return TorchRunner(declared, precision=precision, device=device, seed=seed, store=store)
     if isinstance(declared, KerasSide):
         from .sides.keras_side import KerasRunner
 
-        runner = KerasRunner(declared, precision=precision, device=device, seed=seed)
+        runner = KerasRunner(declared, precision=precision, device=device, seed=seed, store=store)
         if runner.projected and isinstance(pair.torch, TorchSide) and (pair.torch.loss or pair.torch.step):
             raise PairError(
                 "Only the torch side has a loss.",

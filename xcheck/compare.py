@@ -84,8 +84,8 @@ def nonfinite(reference: Array, other: Array) -> tuple[int, int, int]:
 
 def rms(array: Array) -> float:
     """Root mean square of the finite elements; 0.0 of none."""
-    unit = _unit(array)
     flat = array.reshape(-1)
+    unit = _unit(flat)
     total, count = 0.0, 0
     for start in range(0, flat.size, CHUNK):
         part = flat[start : start + CHUNK].astype(np.float64)
@@ -101,8 +101,9 @@ def _unit(*arrays: Array) -> float:
     """A power of two that brings the largest element near one where squares would leave the range of float64."""
     peak = 0.0
     for array in arrays:
-        for start in range(0, array.size, CHUNK):
-            part = np.abs(array.reshape(-1)[start : start + CHUNK].astype(np.float64))
+        flat = array.reshape(-1)
+        for start in range(0, flat.size, CHUNK):
+            part = np.abs(flat[start : start + CHUNK].astype(np.float64))
             peak = max(peak, float(np.max(part, initial=0.0, where=np.isfinite(part))))
     if peak == 0.0 or 1e-100 < peak < 1e100:
         return 1.0
@@ -122,9 +123,9 @@ def measure(reference: Shaped[Array, "*shape"], other: Shaped[Array, "*shape"], 
     """
     if reference.shape != other.shape or reference.size == 0:
         raise ValueError("measure() needs two arrays of one shape; ask structure() first")
-    unit = _unit(reference, other)
-    scale = max(rms(reference), floor) * unit
     t, k = reference.reshape(-1), other.reshape(-1)
+    unit = _unit(t, k)
+    scale = max(rms(t), floor) * unit
     total = worst = required = 0.0
     worst_at = 0
     squares = np.empty(t.size if reference.ndim > 1 else 0)

@@ -8,7 +8,7 @@ against the reference's own float64 values, does one side lose far more precisio
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -78,27 +78,38 @@ class Frame:
 
 
 def compare_items(
-    frame: Frame, items: Sequence[Item], floor: float | None = None, *, semantic: bool | None = None
+    frame: Frame, items: Iterable[Item], floor: float | None = None, *, semantic: bool | None = None
 ) -> list[Check]:
     """One check per item.
 
     Args:
         frame: shared by the items.
         items: quantities of one kind, whose sizes set the scale floor of each other.
-        floor: least scale; None takes that of `floor_of`.
+        floor: least scale; None takes that of `floor_of`. With one the items are gone through once, so that they may
+            be made one at a time.
         semantic: ask whether the two differ, and not which loses more precision; None does so in float64 alone.
     """
     if floor is None:
+        items = list(items)
         floor = floor_of(items)
     if semantic is None:
         semantic = frame.precision == "float64"
     judge = _semantic if semantic else _numeric
-    return [_structural(frame, item) or judge(frame, item, floor) for item in items]
+    checks: list[Check] = []
+    for item in items:
+        checks.append(_structural(frame, item) or judge(frame, item, floor))
+        del item  # before the next one is made
+    return checks
 
 
-def floor_of(items: Sequence[Item]) -> float:
+def floor_of(items: Iterable[Item]) -> float:
     """The least scale among items of one kind: the median root mean square of those that are not zero."""
-    sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
+    return floor_among(item.reference for item in items)
+
+
+def floor_among(references: Iterable[Array | None]) -> float:
+    """As `floor_of`, of the references alone."""
+    sizes = [rms(array) for array in references if array is not None and measurable(array)]
     return statistics.median([size for size in sizes if size > 0] or [0.0])
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from ..compare import METRICS, masked, measurable, measure, rms
+from ..compare import METRICS, Measure, masked, measurable, measure, rms
 from ..errors import BatchError
-from ..judge import Frame, Item, compare_items, floor_of
+from ..judge import Frame, Item, compare_items, floor_among
 from ..lockstep import StepPair
-from ..matching import Match, MatchPlan, other_side
+from ..matching import Match, MatchPlan, Piece, other_side
 from ..result import Check, Verdict
 from ..slots import ADDED_UP
 from ..tolerance import KAPPA, epsilon
 from ..trace import Array, Arrays, StepRecord
+
+Get = Callable[[StepRecord, str], Array | None]
+"""(record, path) -> what is compared of it."""
 
 
 def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
@@ -155,7 +158,7 @@ def _parameter_items(
     plan: MatchPlan,
     matches: Sequence[Match],
     step: StepPair,
-    get: Callable[[StepRecord, str], Array | None],
+    get: Get,
     suffix: str = "",
     values: bool = False,
 ) -> Iterator[Item]:
@@ -169,25 +172,34 @@ def _parameter_items(
         values: the arrays are values, not differences of values.
     """
     for match in matches:
-        if _idle_copy(plan, match, step, get):
-            continue
-        mine, theirs = match.piece(plan.reference), match.piece(plan.follower)
-        found, *twins = (mine.total(partial(get, r)) for r in (step.reference.record, *step.reference.twins))
-        to = match.value_to if values else match.to
-        other, *others = (theirs.total(partial(get, r)) for r in (step.follower, *(r for _, r in step.moved)))
-        problem = None
-        if other is not None and other.ndim:
-            if other.shape == theirs.shape:
-                other, *others = (a if a is None else to(plan.reference, a) for a in (other, *others))
-            else:
-                problem = f"shape {other.shape} against {theirs.shape}"
-        ours = (mine.total(partial(get, r)) for r, _ in step.moved)
-        names = (match.name("torch"), match.name("keras"))
-        moved = tuple(zip(ours, others, strict=True))
-        yield Item(mine.name + suffix, *names, found, other, tuple(twins), problem=problem, moved=moved)
+        if not _idle_copy(plan, match, step, get):
+            yield _parameter_item(plan, match, step, get, suffix, values)
 
 
-def _idle_copy(plan: MatchPlan, match: Match, step: StepPair, get: Callable[[StepRecord, str], Array | None]) -> bool:
+def _parameter_item(plan: MatchPlan, match: Match, step: StepPair, get: Get, suffix: str, values: bool) -> Item:
+    mine, theirs = match.piece(plan.reference), match.piece(plan.follower)
+    found, *twins = (mine.total(partial(get, r)) for r in (step.reference.record, *step.reference.twins))
+    to = match.value_to if values else match.to
+    other, *others = (theirs.total(partial(get, r)) for r in (step.follower, *(r for _, r in step.moved)))
+    problem = None
+    if other is not None and other.ndim:
+        if other.shape == theirs.shape:
+            other, *others = (a if a is None else to(plan.reference, a) for a in (other, *others))
+        else:
+            problem = f"shape {other.shape} against {theirs.shape}"
+    ours = (mine.total(partial(get, r)) for r, _ in step.moved)
+    names = (match.name("torch"), match.name("keras"))
+    moved = tuple(zip(ours, others, strict=True))
+    return Item(mine.name + suffix, *names, found, other, tuple(twins), problem=problem, moved=moved)
+
+
+def _floor(plan: MatchPlan, matches: Sequence[Match], step: StepPair, get: Get) -> float:
+    """`floor_of` the items of these matches, of which not all are held at once."""
+    compared = (m.piece(plan.reference) for m in matches if not _idle_copy(plan, m, step, get))
+    return floor_among(piece.total(partial(get, step.reference.record)) for piece in compared)
+
+
+def _idle_copy(plan: MatchPlan, match: Match, step: StepPair, get: Get) -> bool:
     """Whether a declared copy has nothing to compare because another one is trained for it."""
     record = step.reference.record if plan.reference == "keras" else step.follower
     having = [m.keras for m in plan.copies_of(match) if get(record, m.keras) is not None]
@@ -197,7 +209,8 @@ def _idle_copy(plan: MatchPlan, match: Match, step: StepPair, get: Callable[[Ste
 def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The gradient of the total loss with respect to each trainable parameter, before clipping."""
     frame = Frame("gradient", precision, step.number, plan.reference, *step.reference.sums)
-    return compare_items(frame, list(_parameter_items(plan, plan.trained, step, _gradient)))
+    floor = _floor(plan, plan.trained, step, _gradient)
+    return compare_items(frame, _parameter_items(plan, plan.trained, step, _gradient), floor)
 
 
 def _gradient(record: StepRecord, path: str) -> Array | None:
@@ -209,64 +222,73 @@ def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check
     frame = Frame("update", precision, step.number, plan.reference, *step.reference.sums)
     before = step.reference.record.before
     # An update is read off as a difference of two weights, each known to eps of its own size.
-    items = [
+    items = (
         replace(item, source=max(rms(before.value(path)) for path in match.piece(plan.reference).paths))
         for match, item in zip(
             plan.parameters, _parameter_items(plan, plan.parameters, step, StepRecord.update), strict=True
         )
-    ]
+    )
     gradients = _Gradients.of(plan, step)
-    return compare_items(frame, gradients.carried_to(items, precision)) + _slot_checks(plan, step, frame, gradients)
+    floor = _floor(plan, plan.parameters, step, StepRecord.update)
+    checks = compare_items(frame, gradients.carried_to(items, floor, precision), floor)
+    return checks + _slot_checks(plan, step, frame, gradients)
 
 
 @dataclass(frozen=True)
 class _Gradients:
     """Gradients by the names of their parameters on the reference, and the least scale among them."""
 
-    by_name: Mapping[str, Item]
+    step: StepPair
+    by_name: Mapping[str, Piece]
     floor: float
 
     @classmethod
     def of(cls, plan: MatchPlan, step: StepPair) -> _Gradients:
-        items = list(_parameter_items(plan, plan.trained, step, _gradient))
-        return cls({item.name: item for item in items}, floor_of(items))
+        pieces = [m.piece(plan.reference) for m in plan.trained if not _idle_copy(plan, m, step, _gradient)]
+        return cls(step, {piece.name: piece for piece in pieces}, _floor(plan, plan.trained, step, _gradient))
 
-    def carried_to(self, items: Sequence[Item], precision: str, suffix: str = "") -> list[Item]:
+    def carried_to(self, items: Iterable[Item], floor: float, precision: str, suffix: str = "") -> Iterator[Item]:
         """Items that an optimizer made of gradients, each with how far it amplifies the noise of its own."""
-        floor, found = floor_of(items), list[Item]()
         for item in items:
-            gradient = self.by_name.get(item.name.removesuffix(suffix))
-            found.append(
-                item if gradient is None else replace(item, amplification=self._of(item, gradient, floor, precision))
-            )
-        return found
+            piece = self.by_name.get(item.name.removesuffix(suffix))
+            yield item if piece is None else replace(item, amplification=self._of(item, piece, floor, precision))
+            del item  # before the next one is made
 
-    def _of(self, item: Item, gradient: Item, floor: float, precision: str) -> dict[str, float]:
-        made, given = _moves(item, precision), _moves(gradient, precision)
-        if not made or len(made) != len(given) or made[0].shape != given[0].shape or item.reference is None:
+    def _of(self, item: Item, piece: Piece, floor: float, precision: str) -> dict[str, float]:
+        records = (self.step.reference.record, *self.step.reference.twins)
+        gradient, *twins = (piece.total(partial(_gradient, record)) for record in records)
+        made = _runs(item.reference, item.twins, precision)
+        given = _runs(gradient, twins, precision)
+        if len(made) < 2 or len(made) != len(given) or made[0].shape != given[0].shape or item.reference is None:
             return {}
-        assert gradient.reference is not None
-        scale, eps = max(rms(gradient.reference), self.floor), epsilon(precision)
+        assert gradient is not None
+        scale, eps, unit = max(rms(gradient), self.floor), epsilon(precision), max(rms(item.reference), floor)
         if not scale:
             return {}
-        slopes = [
-            np.maximum(m - KAPPA * eps * item.source, 0.0) / np.maximum(g / scale, eps)
-            for m, g in zip(made, given, strict=True)
-        ]
-        zero = np.zeros_like(slopes[0])
-        unit = max(rms(item.reference), floor)
-        measures = [measure(zero, slope, unit) for slope in slopes if np.isfinite(slope).all()]
+        measures: list[Measure] = []
+        for moved, by in zip(made[1:], given[1:], strict=True):
+            slope = _apart(made[0], moved)
+            slope -= KAPPA * eps * item.source
+            slope = np.maximum(slope, 0.0, out=slope)
+            size = _apart(given[0], by)
+            size /= scale
+            slope /= np.maximum(size, eps, out=size)
+            del size
+            if np.isfinite(slope).all():
+                measures.append(measure(np.zeros_like(slope), slope, unit))
         return {metric: max(m.get(metric) for m in measures) for metric in METRICS} if measures and unit else {}
 
 
-def _moves(item: Item, precision: str) -> list[Array]:
-    """How far the twins moved each element of the reference; in float32 that of its own float32 run."""
-    base, twins = (
-        (item.reference, item.twins) if precision == "float64" else (next(iter(item.twins), None), item.twins[1:])
-    )
-    if base is None or any(t is None or t.shape != base.shape for t in twins):
-        return []
-    return [np.abs(np.asarray(t, np.float64) - base) for t in twins if t is not None]
+def _runs(reference: Array | None, twins: Sequence[Array | None], precision: str) -> list[Array]:
+    """The run whose elements the twins moved, and the twins; in float32 the run is the reference's own in float32."""
+    runs = [reference, *twins] if precision == "float64" else list(twins)
+    found = [run for run in runs if run is not None]
+    return found if len(found) == len(runs) and len({run.shape for run in found}) == 1 else []
+
+
+def _apart(base: Array, moved: Array) -> Array:
+    gap = np.asarray(np.asarray(moved, np.float64) - base)
+    return np.abs(gap, out=gap)
 
 
 def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Gradients) -> list[Check]:
@@ -282,8 +304,9 @@ def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Grad
         matches = summed if role in ADDED_UP else plan.trained
         suffix = f" [{role}]"
         items = _parameter_items(plan, matches, step, slot, suffix=suffix)
-        items = [i for i in items if i.reference is not None or i.other is not None]
-        checks += compare_items(frame, gradients.carried_to(items, frame.precision, suffix))
+        items = (i for i in items if i.reference is not None or i.other is not None)
+        floor = _floor(plan, matches, step, slot)
+        checks += compare_items(frame, gradients.carried_to(items, floor, frame.precision, suffix), floor)
     return checks
 
 
@@ -304,8 +327,8 @@ def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[C
         tuple(twin.losses.get("total") for twin in twins),
     )
 
-    items = list(_parameter_items(plan, plan.parameters, step, _after, values=True))
-    drifted = compare_items(frame, items)
+    items = _parameter_items(plan, plan.parameters, step, _after, values=True)
+    drifted = compare_items(frame, items, _floor(plan, plan.parameters, step, _after))
     order = list(Verdict)
     furthest = [min(drifted, key=lambda c: (order.index(c.verdict), -c.severity))] if drifted else []
     return [*compare_items(frame, [total]), *furthest]

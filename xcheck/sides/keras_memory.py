@@ -9,17 +9,18 @@ import keras
 import numpy as np
 
 from ..inventory import Holdings
+from ..store import Store
 from ..trace import Array, State
 from .keras_variables import canonical, counters, inventory, slots, to_numpy, unwrapped, written_lr
 
 
-def read(model: keras.Model) -> State:
-    """The variables of a model and the slots of its optimizer, copied."""
+def read(model: keras.Model, store: Store) -> State:
+    """The variables of a model and the slots of its optimizer, as the store keeps them."""
     parameters: dict[str, Array] = {}
     buffers: dict[str, Array] = {}
     held = canonical(model)
     for place in held.values():
-        (buffers if place.buffer else parameters)[place.path] = to_numpy(place.variable)
+        (buffers if place.buffer else parameters)[place.path] = to_numpy(place.variable, store)
     optimizer = model.optimizer
     slots_of: dict[str, dict[str, Array]] = {}
     found = list(slots(optimizer))
@@ -27,8 +28,9 @@ def read(model: keras.Model) -> State:
     for held_slot in found:
         if id(held_slot.parameter) not in held:  # of an optimizer that was built before the model was changed
             continue
-        array = held_slot.slot.canonical(to_numpy(held_slot.variable), rate)
-        slots_of.setdefault(held[id(held_slot.parameter)].path, {})[held_slot.slot.role] = array
+        stored: Any = keras.ops.convert_to_numpy(held_slot.variable)
+        array = held_slot.slot.canonical(stored, rate)
+        slots_of.setdefault(held[id(held_slot.parameter)].path, {})[held_slot.slot.role] = store.keep(array)
     updates = int(to_numpy(optimizer.iterations)) if optimizer is not None else 0
     return State(parameters, buffers, slots_of, updates, inventory(model).ties())
 
@@ -54,11 +56,11 @@ def write(model: keras.Model, state: State) -> None:
                 held_slot.variable.assign(stored)
 
 
-def snapshot(model: keras.Model) -> list[tuple[Any, Array]]:
+def snapshot(model: keras.Model, store: Store) -> list[tuple[Any, Array]]:
     """Each variable of a model and its optimizer with its value; setting them goes back to it."""
     optimizer = model.optimizer
     held = [*model.variables, *(optimizer.variables if optimizer is not None else [])]
-    return [(v, to_numpy(v)) for v in held]
+    return [(v, to_numpy(v, store)) for v in held]
 
 
 def holdings(model: keras.Model) -> Holdings | None:

@@ -124,7 +124,7 @@ class KerasPersistence:
         """The side built anew, from other random numbers."""
         ours = self._runner
         device = "cpu" if ours._device.startswith("cpu") else "cuda"
-        made = type(ours)(ours.declared, precision=ours.precision, device=device, seed=ours.seed + 1)
+        made = type(ours)(ours.declared, precision=ours.precision, device=device, seed=ours.seed + 1, store=ours.store)
         made.seed = ours.seed
         if made.model is ours.model:
             raise UserCodeError(

@@ -20,6 +20,7 @@ from ..inventory import Holdings, Inventory
 from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, KerasSide
+from ..store import Store
 from ..trace import Array, Arrays, State, StepRecord
 from .base import EAGER, Prepared, calling, describe, leaving_out, prepared, rates_setting, step_seed
 from .keras_calls import Watch, differentiated
@@ -50,6 +51,7 @@ class KerasRunner:
         precision: "float64" or "float32"; the float type of every variable, input and constant.
         device: "cpu" or "cuda".
         seed: for what `build` draws.
+        store: keeps what is read of it; None for one of its own.
 
     Raises:
         PairError: `build` gave no model, or there is no loss or optimizer to train with.
@@ -59,8 +61,12 @@ class KerasRunner:
 
     side: SideName = "keras"
 
-    def __init__(self, declared: KerasSide, *, precision: str, device: str, seed: int) -> None:
+    def __init__(
+        self, declared: KerasSide, *, precision: str, device: str, seed: int, store: Store | None = None
+    ) -> None:
         self.declared = declared
+        self.store = store or Store()
+        self._given: list[Array] = []
         self.precision = precision
         self.seed = seed
         self._device = named_device(device)
@@ -156,14 +162,15 @@ class KerasRunner:
 
     def read(self) -> State:
         with self._scope():  # a learning-rate schedule computes when it is read
-            return read(self.model)
+            return read(self.model, self.store)
 
     def write(self, state: State) -> None:
         with self._scope():
             write(self.model, state)
+        self._given = self.store.given(state.values().values())
 
     def snapshot(self) -> Any:
-        return snapshot(self.model)
+        return snapshot(self.model, self.store)
 
     def restore(self, snapshot: Any) -> None:
         with self._scope():
@@ -315,7 +322,7 @@ class KerasRunner:
         for key, place in canonical(self.model).items():
             if place.variable.trainable and not place.buffer:
                 gradient = seen.gradients.get(key)
-                found[place.path] = None if gradient is None else to_numpy(gradient)
+                found[place.path] = None if gradient is None else to_numpy(gradient, self.store)
         return found
 
     def persistence(self) -> KerasPersistence:

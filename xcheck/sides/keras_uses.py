@@ -48,7 +48,7 @@ def uses(runner: KerasRunner, number: int, batch: Batch) -> Mapping[str, Arrays]
         keras.utils.set_random_seed(step_seed(runner.seed, number))
         with calling("keras training step, with its uses told apart,"), dropout_off([]):
             touches = made(runner, ready)
-        return uses_of(_plain(runner.model, touches), _tied(runner.model))
+        return uses_of(_plain(runner, touches), _tied(runner.model))
 
 
 @dataclass
@@ -133,10 +133,11 @@ def _tied(model: Any) -> set[str]:
     return {p.path for key, p in canonical(model).items() if held[key] > 1}
 
 
-def _plain(model: Any, reads: list[_Read]) -> Iterator[Touch]:
-    paths = {key: place.path for key, place in canonical(model).items()}
+def _plain(runner: KerasRunner, reads: list[_Read]) -> Iterator[Touch]:
+    paths = {key: place.path for key, place in canonical(runner.model).items()}
     for read in reads:
-        gradient = to_numpy(sum(read.gradients[1:], read.gradients[0])) if read.gradients else None
+        gradients, read.gradients = read.gradients, []
+        gradient = to_numpy(sum(gradients[1:], gradients[0]), runner.store) if gradients else None
         yield Touch(paths[id(read.variable)], read.owner, read.call, gradient, tuple(read.variable.shape))
 
 

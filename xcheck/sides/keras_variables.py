@@ -11,6 +11,7 @@ import numpy as np
 
 from ..inventory import Entry, Inventory
 from ..slots import KERAS, Slot, find
+from ..store import Store
 from ..trace import Array
 
 
@@ -162,6 +163,7 @@ def written_lr(optimizer: Any) -> float:
     return float(to_numpy(rate() if callable(rate) else rate))
 
 
-def to_numpy(value: Any) -> Array:
-    """A copy that later steps cannot change; sparse gradients become dense."""
-    return np.array(keras.ops.convert_to_numpy(value))
+def to_numpy(value: Any, store: Store | None = None) -> Array:
+    """What later steps cannot change: a copy, or what the store has of these values; sparse gradients become dense."""
+    values: Any = keras.ops.convert_to_numpy(value)
+    return np.array(values) if store is None else store.keep(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 
 from ..inventory import Holdings
 from ..slots import TORCH, Slot, find
+from ..store import Store
 from ..trace import Array, State
-from .torch_variables import inventory, to_numpy
+from .torch_variables import inventory, seen, to_numpy
 
 
 class Memory:
@@ -22,11 +24,14 @@ class Memory:
     Args:
         model: to read and write.
         optimizer: of the model; None where nothing trains.
+        store: keeps what is read.
     """
 
-    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None, store: Store) -> None:
         self.model = model
         self.optimizer = optimizer
+        self.store = store
+        self._given: list[Array] = []
         self._updates = 0
         self._lr: dict[int, float] = {}
         self._depth = 0
@@ -51,22 +56,20 @@ class Memory:
         return dict(self.model.named_parameters())
 
     def read(self) -> State:
-        """The current state, copied."""
+        """The current state, as the store keeps it."""
         slots: dict[str, dict[str, Array]] = {}
         for path, p in self.parameters().items():
             kept = self.optimizer.state.get(p, {}) if self.optimizer else {}
             for key, value in kept.items():
                 slot = self._slot(key)
                 if slot is not None and isinstance(value, torch.Tensor):
-                    array = slot.canonical(to_numpy(value), self._lr.get(id(p), 0.0))
-                    slots.setdefault(path, {})[slot.role] = array
-        return State(
-            {path: to_numpy(p) for path, p in self.parameters().items()},
-            {path: to_numpy(b) for path, b in self.model.named_buffers()},
-            slots,
-            self._updates,
-            inventory(self.model).ties(),
-        )
+                    array = slot.canonical(seen(value), self._lr.get(id(p), 0.0))
+                    slots.setdefault(path, {})[slot.role] = self.store.keep(array)
+        return State(*self._values(), slots, self._updates, inventory(self.model).ties())
+
+    def _values(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        parameters = {path: to_numpy(p, self.store) for path, p in self.parameters().items()}
+        return parameters, {path: to_numpy(b, self.store) for path, b in self.model.named_buffers()}
 
     def write(self, state: State) -> None:
         """Set what the given state holds and leave the rest."""
@@ -75,6 +78,7 @@ class Memory:
             for path, array in state.values().items():
                 tensor = parameters[path] if path in parameters else buffers[path]
                 tensor.copy_(torch.from_numpy(np.array(array)))
+            self._given = self.store.given(state.values().values())
             for path, roles in state.slots.items():
                 self._write_slots(parameters[path], roles, state.updates)
 
@@ -91,10 +95,17 @@ class Memory:
 
     def snapshot(self) -> Any:
         """Everything `restore` needs to repeat what comes next."""
-        kept = {name: copy.deepcopy(part.state_dict()) for name, part in self.stateful().items()}
-        gradients = [None if p.grad is None else p.grad.clone() for p in self.model.parameters()]
+        kept = {name: copy.deepcopy(part.state_dict(), self._slots_aside()) for name, part in self.stateful().items()}
+        grads = [p.grad for p in self.model.parameters()]
+        gradients = [None if g is None else _aside(g, self.store) or g.clone() for g in grads]
         places = [(module, name, p) for module in self.model.modules() for name, p in module._parameters.items()]
-        return self.read(), kept, self._updates, dict(self._lr), gradients, places
+        return State(*self._values()), kept, self._updates, dict(self._lr), gradients, places
+
+    def _slots_aside(self) -> dict[int, _Aside]:
+        """What a deep copy of the optimizer's state takes for its tensors, by their ids."""
+        slots = [kept.values() for kept in self.optimizer.state.values()] if self.optimizer else []
+        tensors = [value for of in slots for value in of if isinstance(value, torch.Tensor)]
+        return {id(t): aside for t in tensors if (aside := _aside(t, self.store)) is not None}
 
     def stateful(self) -> dict[str, Any]:
         """The optimizer, and what is kept on it that has a state of its own, such as a scheduler."""
@@ -110,11 +121,16 @@ class Memory:
             if getattr(module, name) is not p:  # a step that loads with assign=True puts others in their places
                 setattr(module, name, p)
         for p, gradient in zip(self.model.parameters(), gradients, strict=True):
-            p.grad = None if gradient is None else gradient.clone()
+            p.grad = gradient.clone() if isinstance(gradient, torch.Tensor) else copy.deepcopy(gradient)
         self._lr = dict(lr)
-        self.write(State(state.parameters, state.buffers))
+        self.write(state)
         for name, part in self.stateful().items():
             part.load_state_dict(copy.deepcopy(kept[name]))
+
+    def let_gradients_go(self) -> None:
+        """Free what the next standard step would begin with freeing."""
+        if self.optimizer is not None and type(self.optimizer).zero_grad is torch.optim.Optimizer.zero_grad:
+            self.optimizer.zero_grad()
 
     def follow(self, other: Memory) -> None:
         """Take over what another memory knows of the updates so far; the slots themselves stay."""
@@ -141,3 +157,22 @@ class Memory:
         given = [p for group in self.optimizer.param_groups for p in group["params"]]
         orphans = tuple(tuple(p.shape) for p in given if id(p) not in paths)
         return Holdings(dict(Counter(paths[id(p)] for p in given if id(p) in paths)), orphans)
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """The values of a tensor, as the store keeps them. A deep copy of it is a tensor of these values."""
+
+    values: Array
+    device: torch.device
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
+        return torch.from_numpy(np.array(self.values)).to(self.device)
+
+
+def _aside(tensor: torch.Tensor, store: Store) -> _Aside | None:
+    """What stands for a tensor; None where its values do not say all that it is, or how it lies in memory."""
+    plain = type(tensor) is torch.Tensor and tensor.layout == torch.strided and tensor.is_contiguous()
+    if not plain or tensor.requires_grad or tensor.dtype not in (torch.float64, torch.float32):
+        return None
+    return _Aside(to_numpy(tensor, store), tensor.device)

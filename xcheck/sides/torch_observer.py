@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..store import Store
 from ..trace import Array
 from .torch_variables import to_numpy
 
@@ -24,7 +25,9 @@ class Observer:
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer | None,
         named: Callable[[Any], dict[str, torch.Tensor]],
+        store: Store,
     ) -> None:
+        self._store = store
         self.gradients: dict[int, Array] = {}
         self.calls: list[dict[str, Array]] = []
         self._applied: dict[int, Array] = {}
@@ -40,10 +43,10 @@ class Observer:
 
     def _gradient(self, p: torch.Tensor) -> None:
         if p.grad is not None:
-            self.gradients[id(p)] = _dense(p.grad)
+            self.gradients[id(p)] = dense(p.grad, self._store)
 
     def _before_update(self, *_: Any) -> None:
-        self._applied = {id(p): _dense(p.grad) for p in self._trained if p.grad is not None}
+        self._applied = {id(p): dense(p.grad, self._store) for p in self._trained if p.grad is not None}
 
     def unscaled(self) -> dict[int, Array]:
         """id of a parameter -> its gradient as backpropagation left it, but for the scale of a scaled loss.
@@ -80,5 +83,6 @@ class Observer:
             handle.remove()
 
 
-def _dense(gradient: torch.Tensor) -> Array:
-    return to_numpy(gradient.to_dense() if gradient.is_sparse else gradient)
+def dense(gradient: torch.Tensor, store: Store) -> Array:
+    """What the store keeps of a gradient, its rows that are left out zero."""
+    return to_numpy(gradient.to_dense() if gradient.is_sparse else gradient, store)

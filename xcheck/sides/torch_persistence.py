@@ -118,7 +118,9 @@ class TorchPersistence:
         """The side built anew, from other random numbers."""
         ours = self._runner
         precision = str(ours.dtype).removeprefix("torch.")
-        made = type(ours)(ours.declared, precision=precision, device=ours.device.type, seed=ours.seed + 1)
+        made = type(ours)(
+            ours.declared, precision=precision, device=ours.device.type, seed=ours.seed + 1, store=ours.store
+        )
         made.seed = ours.seed
         if made.model is ours.model:
             raise UserCodeError(
@@ -187,7 +189,7 @@ def _with_optimizer(runner: Any) -> Any:
     """Give a side a fresh optimizer for the parameters that its model has now."""
     with runner._scope():
         runner.optimizer = runner._build_optimizer()
-    runner.memory = Memory(runner.model, runner.optimizer)
+    runner.memory = Memory(runner.model, runner.optimizer, runner.store)
     return runner
 
 

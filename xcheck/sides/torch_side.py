@@ -19,6 +19,7 @@ from ..inventory import Holdings, Inventory
 from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, TorchSide
+from ..store import Store
 from ..trace import Array, Arrays, State, StepRecord
 from .base import (
     EAGER,
@@ -59,6 +60,7 @@ class TorchRunner:
         precision: "float64" or "float32"; the dtype of every parameter, input and constant.
         device: "cpu" or "cuda".
         seed: for what `build` draws.
+        store: keeps what is read of it; None for one of its own.
 
     Raises:
         PairError: `build` gave no module.
@@ -68,8 +70,11 @@ class TorchRunner:
 
     side: SideName = "torch"
 
-    def __init__(self, declared: TorchSide, *, precision: str, device: str, seed: int) -> None:
+    def __init__(
+        self, declared: TorchSide, *, precision: str, device: str, seed: int, store: Store | None = None
+    ) -> None:
         self.declared = declared
+        self.store = store or Store()
         self.dtype = DTYPES[precision]
         self.device = torch.device(device)
         if device == "cuda" and not torch.cuda.is_available():
@@ -91,7 +96,7 @@ class TorchRunner:
                 self._called: Any = self.model
                 self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
                 self.optimizer = self._build_optimizer()
-                self.memory = Memory(self.model, self.optimizer)
+                self.memory = Memory(self.model, self.optimizer, self.store)
             self.islands.numbers.clear()  # what came in while the model was built is in its state
         except BaseException:
             self.close()
@@ -193,7 +198,7 @@ class TorchRunner:
         before = self.read()
         inference = self._infer(ready) if observe else {}
         torch.manual_seed(step_seed(self.seed, number))
-        observer = Observer(self.model, self.optimizer, self._named_outputs) if observe else None
+        observer = Observer(self.model, self.optimizer, self._named_outputs, self.store) if observe else None
         dropout = DropoutOff()
         with self._scope(), dropout, warnings.catch_warnings():
             if mode != EAGER:  # the compiler uses what PyTorch itself has deprecated
@@ -208,16 +213,9 @@ class TorchRunner:
             paths = {path: p for path, p in self.memory.parameters().items() if p.requires_grad}
             found = observer.unscaled()
             gradients = {path: found.get(id(p)) for path, p in paths.items()}
-        return StepRecord(
-            number,
-            before,
-            self.read(),
-            inference,
-            outputs_record(observer.calls, batch.size) if observer else {},
-            losses,
-            rates_setting(dropout.rates),
-            gradients,
-        )
+        outputs = outputs_record(observer.calls, batch.size) if observer else {}
+        settings = rates_setting(dropout.rates)
+        return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
 
     def _compiled(self) -> Any:
         told = calling("torch model, compiled,", todo="leave the phase modes out where torch.compile has no compiler")
@@ -348,6 +346,7 @@ class TorchRunner:
         if self.declared.after_step is not None:
             with calling("torch after_step"):
                 self.declared.after_step(self.model)
+        self.memory.let_gradients_go()
         return dict(losses_record(arrays(data), arrays(penalty), to_numpy(total)))
 
     def _data_loss(self, raw: Any, ready: Prepared) -> dict[str, torch.Tensor]:

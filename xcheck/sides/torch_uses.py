@@ -16,12 +16,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from ..pair import Batch
+from ..store import Store
 from ..trace import Array, Arrays
 from ..uses import LOSS, PENALTY, Touch, uses_of
 from .base import calling, step_seed
 from .torch_dropout import DropoutOff
-from .torch_observer import Observer
-from .torch_variables import inventory, to_numpy
+from .torch_observer import Observer, dense
+from .torch_variables import inventory
 
 if TYPE_CHECKING:
     from .torch_side import TorchRunner
@@ -58,8 +59,8 @@ def uses(runner: TorchRunner, number: int, batch: Batch) -> Mapping[str, Arrays]
         Path of a parameter -> name of the use -> gradient; parameters that are tied or used several times.
     """
     ready, start, declared = runner._ready(batch), runner.snapshot(), runner.declared
-    told = _ToldApart(runner.model)
-    observer = Observer(runner.model, runner.optimizer, runner._named_outputs)
+    told = _ToldApart(runner.model, runner.store)
+    observer = Observer(runner.model, runner.optimizer, runner._named_outputs, runner.store)
     if declared.penalty is not None:
         runner.declared = replace(declared, penalty=told.penalty(declared.penalty))
     torch.manual_seed(step_seed(runner.seed, number))
@@ -82,17 +83,19 @@ class _ToldApart(TorchFunctionMode):
 
     Args:
         model: whose parameters and calls.
+        store: keeps the gradients.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, store: Store) -> None:
         super().__init__()
+        self._store = store
         self._paths = {id(p): path for path, p in model.named_parameters() if p.requires_grad}
         self._tied = _tied(model)
         self._names = {id(m): name or "(the model)" for name, m in model.named_modules()}
         self._calls: Counter[int] = Counter()
         self._stack: list[tuple[str, int]] = []
         self._outside = LOSS
-        self._touches: list[tuple[torch.Tensor, tuple[str, int], list[torch.Tensor]]] = []
+        self._touches: list[tuple[torch.Tensor, tuple[str, int], list[Array]]] = []
         self._handles: list[Any] = []
         for module in model.modules():
             self._handles.append(module.register_forward_pre_hook(self._enter, prepend=True))
@@ -135,12 +138,12 @@ class _ToldApart(TorchFunctionMode):
         if id(value) not in self._paths or not isinstance(value, torch.nn.Parameter):
             return value
         place = self._stack[-1] if self._stack else (self._outside, 0)
-        gradients: list[torch.Tensor] = []
+        gradients: list[Array] = []
         self._touches.append((value, place, gradients))
         if not (connected and torch.is_grad_enabled()):
             return value
         alias: torch.Tensor = torch.ops.aten.alias(value)
-        alias.register_hook(lambda gradient: gradients.append(gradient.detach().clone()))
+        alias.register_hook(lambda gradient: gradients.append(dense(gradient, self._store)))
         return alias
 
     def uses(self, scale: float) -> Mapping[str, Arrays]:
@@ -156,11 +159,11 @@ class _ToldApart(TorchFunctionMode):
         return uses_of(touches, self._tied)
 
 
-def _summed(gradients: list[torch.Tensor], scale: float) -> Array | None:
+def _summed(gradients: list[Array], scale: float) -> Array | None:
     if not gradients:
         return None
     total = sum(gradients[1:], gradients[0])
-    return to_numpy(total.to_dense() if total.is_sparse else total) / scale
+    return total if scale == 1 else total / scale
 
 
 def _tied(model: torch.nn.Module) -> set[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..inventory import Entry, Inventory
+from ..store import Store
 from ..trace import Array
 
 
@@ -66,10 +67,16 @@ class _Regions:
         return group
 
 
-def to_numpy(tensor: torch.Tensor) -> Array:
-    """A copy that later steps cannot change."""
+def to_numpy(tensor: torch.Tensor, store: Store | None = None) -> Array:
+    """What later steps cannot change: a copy of the values, or what the store has of them."""
+    values = seen(tensor)
+    return np.array(values) if store is None else store.keep(values)
+
+
+def seen(tensor: torch.Tensor) -> Array:
+    """The values, which may change with the tensor."""
     with torch._C.DisableTorchFunction():  # what watches the user's functions need not see this
         detached = tensor.detach().cpu()
         if detached.dtype in (torch.bfloat16, torch.float16):
             detached = detached.float()
-        return np.array(detached.numpy())
+        return detached.numpy()
