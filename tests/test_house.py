@@ -39,6 +39,7 @@ FLOORS = (
         "inventory",
         "islands",
         "store",
+        "room",
         "distributions",
         "calls",
         "uses",

@@ -17,6 +17,7 @@ from .errors import PairError, SetupError
 from .findings import Findings
 from .matching import SideName
 from .pair import Batch, KerasSide, Pair, TorchSide
+from .room import needs_disk
 from .sides.base import Runner
 from .sides.numpy_side import NumpyRunner, NumpySide
 from .store import Store
@@ -56,6 +57,7 @@ class Sides:
         try:
             with findings.timed("sides"):
                 _prime(runner, next(batches_of(findings.pair, findings.seed, 1)))
+                self._make_room(runner)
             findings.environment = {
                 "python": platform.python_version(),
                 "numpy": np.__version__,
@@ -69,6 +71,13 @@ class Sides:
         finally:
             findings.notes += runner.notes()
             runner.close()
+
+    def _make_room(self, runner: Runner) -> None:
+        told = None if self.store.on_disk else needs_disk(runner.side, runner.inventory())
+        if told is not None:
+            self.store.on_disk = True
+            self.findings.notes.append(told)
+            self.progress(told)
 
 
 def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int, store: Store) -> Runner:

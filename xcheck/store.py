@@ -45,7 +45,7 @@ class Store:
         self.on_disk = False
         self._known: dict[_Key, list[weakref.ref[Array]]] = {}
         self._file: _File | None = None
-        self._files: weakref.WeakSet[_File] = weakref.WeakSet()
+        self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
     def keep(self, array: Array) -> Array:
         """An array of these values that nothing changes any more; the one that is kept already, if there is one.
@@ -81,8 +81,8 @@ class Store:
 
     def rest(self) -> None:
         """Let the memory go that files were read into; they are read again where they are needed."""
-        for file in self._files:
-            file.rest()
+        for mapped in self._maps if hasattr(mmap, "MADV_DONTNEED") else ():
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def _remember(self, key: _Key, array: Array) -> None:
         self._known.setdefault(key, []).append(weakref.ref(array, partial(_forget, self._known, key)))
@@ -91,7 +91,7 @@ class Store:
         if self._file is None or not self._file.has_room(array.nbytes):
             self.rest()
             self._file = _File(max(FILE, array.nbytes))
-            self._files.add(self._file)
+            self._maps.add(self._file.map)
         return self._file.write(array)
 
 
@@ -103,10 +103,13 @@ class _File:
     """
 
     def __init__(self, size: int) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it is full or gone; what is mapped stays
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when nothing more is written to it
         self._file.truncate(size)
-        self._map = mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ)
+        self.map = mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ)
         self._size, self._used = size, 0
+
+    def __del__(self) -> None:
+        self._file.close()  # what is mapped stays for as long as an array reads it
 
     def has_room(self, size: int) -> bool:
         return self._used + size <= self._size
@@ -125,13 +128,9 @@ class _File:
                 todo="set TMPDIR to a folder with more room, or run with fewer parameters: a smaller config of the "
                 "same model",
             ) from error
-        found = np.frombuffer(self._map, array.dtype, array.size, self._used).reshape(array.shape)
+        found = np.frombuffer(self.map, array.dtype, array.size, self._used).reshape(array.shape)
         self._used += -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
         return found
-
-    def rest(self) -> None:
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def same_bits(one: Array, other: Array) -> bool:
