@@ -80,7 +80,7 @@ class Sides:
             self.progress(told)
 
 
-def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int, store: Store) -> Runner:
+def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int, store: Store | None = None) -> Runner:
     declared = getattr(pair, side)
     if isinstance(declared, TorchSide):
         from .sides.torch_side import TorchRunner
