@@ -71,13 +71,15 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
     _update(findings, plan, step, reference, follower)
     _state(findings, plan, step, reference, follower)
     first = findings.first_difference(INSIDE)
-    if first is None or first.step != step.number or first.error is None or reference is None:
+    if first is None or first.step != step.number or reference is None:
         return
     with findings.timed("explain"), ended_by_user_code(findings.notes):
-        if not _joined(findings, plan, step, reference, follower, first):
-            training = "(training)" in first.name or first.name == DROPOUT_RATES
-            scene = Scene(reference, follower, plan, step, training, findings.seed)
-            _forward(findings, scene, first)
+        live = first.error is not None and first.name != DROPOUT_RATES
+        if live and not _joined(findings, plan, step, reference, follower, first):
+            training = "(training)" in first.name
+            _forward(findings, Scene(reference, follower, plan, step, training, findings.seed), first)
+        if _of_rates(findings, step):
+            _dropout(findings, Scene(reference, follower, plan, step, True, findings.seed), first)
 
 
 @contextmanager
@@ -220,10 +222,13 @@ def _joined(
     return found is not None
 
 
+def _of_rates(findings: Findings, step: StepPair) -> bool:
+    """Whether the rates of dropout differ in this step."""
+    found = (c for c in findings.checks if (c.name, c.step, c.phase) == (DROPOUT_RATES, step.number, "forward"))
+    return any(c.verdict is Verdict.DIFFERENT for c in found)
+
+
 def _forward(findings: Findings, scene: Scene, first: Check) -> None:
-    if first.name == DROPOUT_RATES:
-        _dropout(findings, scene, first)
-        return
     extra = number_of_calls(scene)
     found = [] if extra is not None else partings(scene)
     if not found:
@@ -274,7 +279,7 @@ def _dropout(findings: Findings, scene: Scene, first: Check) -> None:
     """Dropout changes nothing in a run, since it is off: its rates are compared, and its calls looked up."""
     causes = dropout_causes(scene.aligned({}), scene.plan.reference)
     findings.causes += causes
-    if causes:
+    if causes and first.name == DROPOUT_RATES:
         at = replace(first, torch=causes[0].torch, keras=causes[0].keras)
         findings.located = Divergence(
             at.phase, at.precision, at.step, at.torch, at.keras, at.error, at.allowed, at.name, "what goes in there"

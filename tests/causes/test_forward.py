@@ -306,3 +306,17 @@ def test_an_operation_that_is_done_elsewhere_is_no_cause_behind_another():
     )
     (cause,) = looked_into(pair_of(case)).causes
     assert (cause.id, cause.evidence["torch"], cause.evidence["keras"]) == ("constant_factor", 1.5, 1.25)
+
+
+def test_two_differences_one_right_behind_the_other_are_both_found():
+    """What comes after the first agrees only nearly with the reference's value in its place."""
+    case = Case(
+        "constant_factor",
+        lambda t: t.nn.Sequential(
+            as_module(lambda v: v + t.sin(v)), t.nn.LayerNorm(8, eps=1e-2, elementwise_affine=False)
+        ),
+        lambda k, x: k.layers.LayerNormalization(center=False, scale=False)(x + 0.25 * k.ops.sin(x)),
+    )
+    result = looked_into(pair_of(case))
+    assert [(c.id, c.confirmed) for c in result.causes] == [("constant_factor", True), ("epsilon", True)]
+    assert result.causes[0].evidence["keras"] == 0.25

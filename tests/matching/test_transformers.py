@@ -267,6 +267,38 @@ def test_dropout_in_another_number_of_places_says_where_it_is_more():
     result = run(pair(torch, keras))
     assert result.verdict == "DIFFERENT"
     assert "torch drops out 2 times at 0.5; keras drops out 1 times at 0.5" in open_checks(result)["dropout rates"]
+    (cause,) = result.causes
+    assert (cause.id, cause.torch, cause.keras, cause.confirmed) == ("dropout_missing", "d", None, True)
+    assert "drops out its input: 0.5 in torch and 0 in keras" in cause.summary
+
+
+def test_dropout_within_an_attention_that_is_one_function_is_found_on_the_other_side():
+    """Beside an activation that differs; PyTorch does not drop what the attention gives."""
+
+    def forward(model: Any, x: Any) -> Any:
+        import torch
+
+        q, k, v = (getattr(model, n)(x)[:, None] for n in "qkv")
+        rate = 0.25 if model.training else 0.0
+        made = torch.nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=rate)[:, 0]
+        return torch.nn.functional.silu(model.out(made))
+
+    def make(keras: Any) -> dict[str, Any]:
+        kept = {n: keras.layers.Dense(WIDTH, name=n) for n in ("q", "k", "v", "out")}
+        return {**kept, "inner": keras.layers.Dropout(0.25, name="inner"), "after": keras.layers.Dropout(0.25)}
+
+    def call(model: Any, x: Any) -> Any:
+        from keras import ops
+
+        q, k, v = (getattr(model, n)(x) for n in "qkv")
+        scores = ops.softmax(ops.einsum("bqd,bkd->bqk", q, k) / WIDTH**0.5, axis=-1)
+        return ops.gelu(model.out(model.after(ops.einsum("bqk,bkd->bqd", model.inner(scores), v))))
+
+    torch = torch_model(lambda torch: {n: torch.nn.Linear(WIDTH, WIDTH) for n in ("q", "k", "v", "out")}, forward)
+    result = run(pair(torch, keras_model(make, call), sequences))
+    told = [(c.id, c.torch, c.keras, c.evidence.get("places")) for c in result.causes]
+    assert told[0][0] == "activation"
+    assert told[1:] == [("dropout_missing", None, "dropout", 1)]
 
 
 def test_layers_that_are_alike_are_told_apart_before_an_activation_that_nearly_is_the_same():
@@ -372,3 +404,35 @@ def test_a_norm_of_an_input_with_other_axes_is_explained_all_the_same():
     result = run(pair(torch, keras, sequences))
     assert result.verdict == "DIFFERENT"
     assert result.first_divergence.torch == "n"
+
+
+def test_what_a_parameter_without_a_counterpart_does_is_said():
+    torch = torch_model(
+        lambda torch: {"table": torch.nn.Embedding(9, WIDTH), "kind": torch.nn.Embedding(1, WIDTH)},
+        lambda m, x: m.table(x) + m.kind(x * 0),
+    )
+    keras = keras_model(lambda keras: {"table": keras.layers.Embedding(9, WIDTH)}, lambda m, x: m.table(x))
+    result = run(pair(torch, keras, tokens))
+    assert result.verdict == "INCONCLUSIVE"
+    assert open_checks(result)["kind.weight"] == (
+        "no counterpart on the keras side; of it kind: embedding makes the same 8 numbers at every position, which "
+        "goes into (the model): add with what comes out of table: embedding; add it to weight_map or waive it"
+    )
+
+
+def test_a_frozen_table_that_the_port_makes_by_itself_keeps_no_step_from_being_made():
+    waves = np.sin(np.arange(5 * WIDTH).reshape(5, WIDTH) ** 1.5)
+
+    def make(torch: Any) -> dict[str, Any]:
+        return {
+            "dense": torch.nn.Linear(WIDTH, WIDTH),
+            "waves": torch.nn.Parameter(torch.tensor(waves, dtype=torch.float32), requires_grad=False),
+        }
+
+    torch = torch_model(make, lambda m, x: m.dense(x + m.waves))
+    table = np.asarray(waves, "float32")
+    keras = keras_model(lambda keras: {"d": keras.layers.Dense(WIDTH, name="d")}, lambda m, x: m.d(x + table))
+    result = run(pair(torch, keras, sequences))
+    assert result.verdict == "INCONCLUSIVE", result.report()
+    assert "it is not trained" in open_checks(result)["waves"]
+    assert {c.verdict for c in result.checks if c.phase == "update"} == {"EQUIVALENT"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..align import Alignment
@@ -11,6 +11,9 @@ from ..graph import Graph, Key
 from ..matching import SideName, other_side
 from ..result import Cause
 
+FUSED = "scaled_dot_product_attention"
+"""A function that drops something within: nothing shows what."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drop:
@@ -18,12 +21,14 @@ class Drop:
 
     Attributes:
         call: the layer, or the function.
-        key: of the value that goes in.
+        key: of the value that goes in; None where it is not seen.
+        made: keys of what is made of it next.
         rate: that is dropped.
     """
 
     call: Call
-    key: Key
+    key: Key | None
+    made: frozenset[Key]
     rate: float
 
 
@@ -35,14 +40,21 @@ def drops(graph: Graph) -> list[Drop]:
     """
     found: list[Drop] = []
     for call in graph.calls:
+        fused = call.kind == FUSED
         within = any("dropout" in above.kind.lower() for above in graph.ancestors(call))
-        if "dropout" not in call.kind.lower() or within or not graph.inputs[call.index]:
+        if not (fused or "dropout" in call.kind.lower()) or within or not graph.inputs[call.index]:
             continue
-        rate = next((call.settings[n] for n in ("p", "rate", "1") if n in call.settings), None)
+        names = ("dropout_p",) if fused else ("p", "rate", "1")
+        rate = next((call.settings[n] for n in names if n in call.settings), None)
         if call.settings.get("training") is False or isinstance(rate, bool) or not isinstance(rate, int | float):
             continue
-        if rate > 0:
-            found.append(Drop(call, next(iter(graph.inputs[call.index].values())), float(rate)))
+        outputs = graph.outputs[call.index].values()
+        if rate > 0 and fused:
+            found.append(Drop(call, None, frozenset(outputs), float(rate)))
+        elif rate > 0:
+            users = [user for key in outputs for user in graph.users.get(key, ())]
+            made = frozenset(key for user in users for key in graph.outputs[user.index].values())
+            found.append(Drop(call, next(iter(graph.inputs[call.index].values())), made, float(rate)))
     return found
 
 
@@ -54,30 +66,74 @@ def dropout_causes(alignment: Alignment, reference: SideName) -> list[Cause]:
         reference: which side is the reference of it.
     """
     mine, theirs = drops(alignment.reference), drops(alignment.follower)
-    told: list[tuple[Drop | None, Drop | None]] = []
-    for drop in mine:
-        close = [d for d in theirs if alignment.same(drop.key, d.key)]
-        other = next((d for d in close if d.rate == drop.rate), close[0] if close else None)
-        if other is not None:
-            theirs.remove(other)
-        if other is None or other.rate != drop.rate:
-            told.append((drop, other))
+    others: dict[int, Drop] = {}
+    for same in (_drop_the_same, _make_the_same):
+        for drop in mine:
+            close = [d for d in theirs if id(drop) not in others and same(alignment, drop, d)]
+            other = next((d for d in close if d.rate == drop.rate), close[0] if close else None)
+            if other is not None:
+                theirs.remove(other)
+                others[id(drop)] = other
+    alone = [(drop, others.get(id(drop))) for drop in mine]
+    told: list[tuple[Drop | None, Drop | None]] = [(d, o) for d, o in alone if o is None or o.rate != d.rate]
     told += [(None, drop) for drop in theirs]
-    return [_cause(dict(zip((reference, other_side(reference)), pair, strict=True)), len(told)) for pair in told]
+    groups: dict[tuple[float, float], list[dict[SideName, Drop | None]]] = {}
+    for pair in told:
+        sides = dict(zip((reference, other_side(reference)), pair, strict=True))
+        groups.setdefault((_rate(sides["torch"]), _rate(sides["keras"])), []).append(sides)
+    graphs: dict[SideName, Graph] = {
+        reference: alignment.reference,
+        other_side(reference): alignment.follower,
+    }
+    return [_cause(pairs, rates, graphs) for rates, pairs in groups.items()]
 
 
-def _cause(pair: Mapping[SideName, Drop | None], many: int) -> Cause:
-    torch, keras = pair["torch"], pair["keras"]
-    rates = {side: drop.rate if drop is not None else 0.0 for side, drop in pair.items()}
+def _rate(drop: Drop | None) -> float:
+    return 0.0 if drop is None else drop.rate
+
+
+def _drop_the_same(alignment: Alignment, drop: Drop, other: Drop) -> bool:
+    return drop.key is not None and other.key is not None and alignment.same(drop.key, other.key)
+
+
+def _make_the_same(alignment: Alignment, drop: Drop, other: Drop) -> bool:
+    """Where one of them is within a function."""
+    hidden = drop.key is None or other.key is None
+    return hidden and any(alignment.same(key, there) for key in drop.made for there in other.made)
+
+
+def _cause(
+    pairs: Sequence[Mapping[SideName, Drop | None]], rates: tuple[float, float], graphs: Mapping[SideName, Graph]
+) -> Cause:
+    """One cause for all places with the same two rates."""
+    first = pairs[0]
+    torch, keras = first["torch"], first["keras"]
     lacking = "torch" if torch is None else "keras" if keras is None else None
-    what = f"the {lacking} side has no dropout there" if lacking else "the same tensor is dropped at another rate"
+    side: SideName = "keras" if lacking == "torch" else "torch"
+    of = [_dropped(graphs[side], drop) for pair in pairs if (drop := pair[side]) is not None]
+    more = f" and in {len(pairs) - 1} more places" if len(pairs) > 2 else " and in one more" if len(pairs) == 2 else ""
+    what = (
+        f"the {lacking} side has no dropout where the {side} side drops out {of[0]}{more}"
+        if lacking
+        else f"{of[0]} is dropped at another rate{more}"
+    )
     return Cause(
         id="dropout_missing" if lacking else "dropout_rate",
         phase="forward",
         torch=torch.call.name if torch is not None else None,
         keras=keras.call.name if keras is not None else None,
-        summary=f"{what}: {rates['torch']:g} in torch and {rates['keras']:g} in keras",
-        evidence={**rates, "places": many},
+        summary=f"{what}: {rates[0]:g} in torch and {rates[1]:g} in keras",
+        evidence={"torch": rates[0], "keras": rates[1], "places": len(pairs), "dropped": of},
         confirmed=True,
-        fix=f"keras: Dropout({rates['torch']:g}), or torch: Dropout({rates['keras']:g})",
+        fix=f"keras: Dropout({rates[0]:g}), or torch: Dropout({rates[1]:g})",
     )
+
+
+def _dropped(graph: Graph, drop: Drop) -> str:
+    """What goes into a dropout, by what made it."""
+    if drop.key is None:
+        return f"the weights in {drop.call.name}"
+    made = graph.makers.get(drop.key)
+    around = next((call.path for call in graph.ancestors(drop.call) if call.path), "")
+    where = f" in {around}" if around and not (made and made[0].path.startswith(around)) else ""
+    return f"the output of {made[0].name}{where}" if made else f"its input{where}"

@@ -36,6 +36,9 @@ MORE_TRIES = 5
 ALIKE = 0.01
 """Distance of the sorted numbers of two values, relative to their size, that no other computation would come to."""
 
+NEAR = 0.05
+"""Distance of the sorted numbers of two values that differ in a setting, such as the epsilon of a norm."""
+
 MUCH_FURTHER = 10.0
 """Times as far from the reference's outputs as without a change: what it undoes was made good elsewhere."""
 
@@ -79,7 +82,7 @@ def partings(scene: Scene) -> list[Parting]:
         if best is None:
             break
         settled = not any(_ends(best.after))
-        proven = best.gain > 0 or settled
+        proven = best.gain > 0 or settled or best.near
         # What is left behind the others may be what float32 numbers do, or an operation that is done elsewhere.
         if found and (not proven or _left(best.after) > MUCH_FURTHER * _left(alignment)):
             break
@@ -98,6 +101,7 @@ class _Tried:
         before, after: the alignment without it, and with it.
         gain: values of the reference that the follower has besides, not counting what was put there.
         proven: what is made of it next is among them.
+        near: what is made of it next is nearly the same then, and was not before; it has a difference of its own.
     """
 
     suspect: Suspect
@@ -107,9 +111,10 @@ class _Tried:
     after: Alignment
     gain: int
     proven: bool
+    near: bool
 
     @property
-    def rank(self) -> tuple[int, bool, bool]:
+    def rank(self) -> tuple[int, bool, bool, float, bool]:
         """Of several that prove nothing the one that leads furthest, and then layers of one kind."""
         kinds = [
             {family_of(call.kind) for call in graph.makers[place.key] if not call.function and call.parent is not None}
@@ -118,7 +123,9 @@ class _Tried:
                 (self.before.follower, self.suspect.follower),
             )
         ]
-        return self.gain, not any(_ends(self.after)), bool(kinds[0] & kinds[1]) and not self.suspect.lacking
+        likely = self.suspect.score if self.near else 0.0  # a norm of what is normalised is nearly the same, too
+        alike = bool(kinds[0] & kinds[1]) and not self.suspect.lacking
+        return self.gain, not any(_ends(self.after)), self.near, likely, alike
 
 
 def _best(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays]) -> _Tried | None:
@@ -164,12 +171,27 @@ def _try(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], suspect:
     won = after.agreeing() - alignment.agreeing()
     gain = len(won) - (suspect.lacking != "reference")
     proven = gain > 0 and _next_agrees(alignment.reference, suspect.reference, won)
-    return _Tried(suspect, order, tried, alignment, after, gain, proven)
+    near = not suspect.lacking and _next_is_near(suspect.reference, alignment, after)
+    return _Tried(suspect, order, tried, alignment, after, gain, proven, near)
 
 
 def _next_agrees(graph: Graph, place: Place, won: set[Key]) -> bool:
     """Whether something that is made of a value directly agrees now and did not before."""
     return any(key in won for call in graph.users.get(place.key, ()) for key in graph.outputs[call.index].values())
+
+
+def _next_is_near(place: Place, before: Alignment, after: Alignment) -> bool:
+    """Whether something that is made of a value directly is nearly the same now, and was far from it before."""
+    graph = before.reference
+    made = {key for call in graph.users.get(place.key, ()) for key in graph.outputs[call.index].values()}
+    gaps = [(_nearest(graph.values[key], before), _nearest(graph.values[key], after)) for key in made - {place.key}]
+    return any(now <= NEAR and now * MUCH_FURTHER <= then for then, now in gaps)
+
+
+def _nearest(value: Value, alignment: Alignment) -> float:
+    """How far a value is from the follower's that is nearest."""
+    gaps = (_same_size(value, other) for other in alignment.follower.values.values() if not other.still)
+    return math.inf if value.still else min((gap for gap in gaps if gap is not None), default=math.inf)
 
 
 def _ends(alignment: Alignment) -> tuple[list[Key], list[Key]]:

@@ -7,6 +7,7 @@ port, is wrong, and other guesses are tried for what comes before it (`repair.py
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -278,10 +279,19 @@ def _unique(runner: Matchable, seed: int) -> State:
     rng = np.random.default_rng([seed, 6])
     before = runner.read()
     statistics = {e.path for e in runner.inventory().buffers() if e.role in STATISTICS}
-    parameters = {path: _moved(array, rng) for path, array in before.parameters.items()}
+    kept = _tables(runner.inventory(), before.parameters)
+    parameters = {p: array if p in kept else _moved(array, rng) for p, array in before.parameters.items()}
     buffers = {path: _moved(array, rng) for path, array in before.buffers.items() if path in statistics}
     runner.write(State(parameters, buffers))
     return runner.read()
+
+
+def _tables(inventory: Inventory, parameters: Arrays) -> set[str]:
+    """Frozen parameters that have numbers of their own already, such as a table that the other side computes."""
+    frozen = {e.path for e in inventory.entries if not e.trainable} & parameters.keys()
+    often = Counter(parameters[path].tobytes() for path in frozen)
+    own = (p for p in frozen if often[parameters[p].tobytes()] == 1 and parameters[p].ndim > 1)
+    return {path for path in own if len(np.unique(parameters[path])) > parameters[path].size // 2}
 
 
 def _moved(array: Array, rng: np.random.Generator) -> Array:

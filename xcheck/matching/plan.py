@@ -180,6 +180,8 @@ class MatchPlan:
             code.
         doubts: what stays open after all that values can tell.
         idle: those of the unmatched parameters that reach no output, so that a step can be made without them.
+        frozen: those that are not trained, so that each side makes its steps with what it was built with.
+        doings: path of an unmatched parameter -> what becomes of it, in words.
     """
 
     reference: SideName
@@ -191,6 +193,8 @@ class MatchPlan:
     copies: frozenset[str] = frozenset()
     doubts: tuple[Doubt, ...] = ()
     idle: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    doings: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def follower(self) -> SideName:
@@ -207,10 +211,15 @@ class MatchPlan:
         """The matches that are buffers."""
         return tuple(m for m in self.matches if m.buffer)
 
+    def unmatched(self, side: SideName) -> tuple[str, ...]:
+        """Canonical paths of parameters of a side of which something has no counterpart."""
+        return self.unmatched_torch if side == "torch" else self.unmatched_keras
+
     @property
     def needed(self) -> tuple[str, ...]:
         """Unmatched parameters without which the sides cannot start from one state."""
-        return tuple(path for path in (*self.unmatched_torch, *self.unmatched_keras) if path not in self.idle)
+        unmatched = (*self.unmatched_torch, *self.unmatched_keras)
+        return tuple(path for path in unmatched if path not in (*self.idle, *self.frozen))
 
     @property
     def trained(self) -> tuple[Match, ...]:

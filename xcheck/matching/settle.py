@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..calls import everywhere
 from ..trace import Array, State
 from .guess import Guess, Variant
+from .lonely import doings
 from .look import Look
 from .plan import Doubt, MatchPlan, SideName
 from .repair import Repairs
@@ -43,7 +45,14 @@ def settled(matcher: Matcher, repairs: Repairs, look: Look) -> MatchPlan:
         doubts += _contradicted(matcher)
     plan = matcher.plan()
     idle = [*_idle(matcher, matcher.reference, plan), *_idle(matcher, matcher.follower, plan)]
-    return replace(plan, doubts=tuple(doubts), idle=tuple(idle))
+    frozen = [*_frozen(matcher, matcher.reference, plan), *_frozen(matcher, matcher.follower, plan)]
+    plan = replace(plan, doubts=tuple(doubts), idle=tuple(idle), frozen=tuple(p for p in frozen if p not in idle))
+    sides = (matcher.reference, plan.unmatched(plan.reference)), (matcher.follower, plan.unmatched(plan.follower))
+    told: dict[str, str] = {}
+    for runner, paths in sides:
+        open_ = tuple(path for path in paths if path not in idle)
+        told |= doings(runner.calls(matcher.batch, inside=everywhere), open_) if open_ else {}
+    return replace(plan, doings=told)
 
 
 def _on_noise(matcher: Matcher, look: Look) -> Look:
@@ -114,10 +123,15 @@ def _step(array: Array) -> Array:
     return np.asarray(rng.uniform(0.1, 0.2, array.shape), array.dtype)
 
 
+def _frozen(matcher: Matcher, runner: Matchable, plan: MatchPlan) -> Iterator[str]:
+    """Unmatched parameters that the side does not train, such as a table that the other side makes by itself."""
+    kept = {entry.path for entry in runner.inventory().entries if not entry.trainable}
+    yield from (path for path in plan.unmatched(runner.side) if path in kept)
+
+
 def _idle(matcher: Matcher, runner: Matchable, plan: MatchPlan) -> Iterator[str]:
     """Unmatched parameters that reach nothing that is compared, or of which what is unmatched does not."""
-    unmatched = plan.unmatched_torch if runner.side == "torch" else plan.unmatched_keras
-    for path in unmatched[:MOST_TRIED]:
+    for path in plan.unmatched(runner.side)[:MOST_TRIED]:
         if not _matters(matcher, runner, {path: _left(runner, plan, path)}):
             yield path
 

@@ -89,8 +89,14 @@ def _how(match: Match) -> str:
 
 def _lonely(plan: MatchPlan, path: str, other: SideName, partly: set[str]) -> str:
     lack = "a part of it has no counterpart" if path in partly else "no counterpart"
+    if path in plan.frozen:
+        return (
+            f"{lack} on the {other} side; it is not trained, and each side is run with what it was built with: "
+            f'weight_map={{"{path}": xcheck.waive("why")}}'
+        )
     if path not in plan.idle:
-        return f"{lack} on the {other} side: add it to weight_map or waive it"
+        told = f"; {plan.doings[path]};" if path in plan.doings else ":"
+        return f"{lack} on the {other} side{told} add it to weight_map or waive it"
     whole = f"{lack} on the {other} side; it reaches no output that is compared: "
     if path not in partly:
         return f'{whole}weight_map={{"{path}": xcheck.waive("why")}}, or compare what it is for'

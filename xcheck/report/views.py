@@ -146,9 +146,10 @@ def headline(result: Result, path_width: int = 10_000) -> str:
 
 def because(result: Result) -> str | None:
     """Why the sides part, in one sentence; None where nothing was found."""
-    known = [c for c in result.causes if c.confirmed] or list(result.causes)
     first = result.first_divergence
-    there = [c for c in known if first is not None and c.phase == first.phase]
+    phase = [c for c in result.causes if first is not None and c.phase == first.phase]
+    place = [c for c in phase if first is not None and (c.torch, c.keras) == (first.torch, first.keras)]
+    there = sorted(place or phase, key=lambda c: not c.confirmed)
     if not there or result.verdict is not Verdict.DIFFERENT:
         return None
     return f"{'because' if there[0].confirmed else 'perhaps'}: {one_line(there[0].summary)}"
