@@ -118,6 +118,7 @@ def _held(layers: int, width: int, words: int, asked: argparse.Namespace) -> dic
 
     import xcheck
     from xcheck import room
+    from xcheck.optim.like_torch import TorchAdam
 
     class Torch(torch.nn.Module):
         def __init__(self) -> None:
@@ -149,10 +150,10 @@ def _held(layers: int, width: int, words: int, asked: argparse.Namespace) -> dic
             yield xcheck.Batch(rng.integers(0, words, (2, TOKENS)))
 
     def torch_optimizer(p: Any) -> Any:
-        return torch.optim.Adam(p, lr=1e-3, eps=1e-7) if asked.adam else torch.optim.SGD(p, lr=0.01)
+        return torch.optim.Adam(p, lr=1e-3) if asked.adam else torch.optim.SGD(p, lr=0.01)
 
     def keras_optimizer() -> Any:
-        return keras.optimizers.Adam(1e-3, epsilon=1e-7) if asked.adam else keras.optimizers.SGD(0.01)
+        return TorchAdam(1e-3) if asked.adam else keras.optimizers.SGD(0.01)
 
     names = {"embedding.weight": "m/e/embeddings"}
     roles = (("weight", "kernel"), ("bias", "bias"))
@@ -166,7 +167,7 @@ def _held(layers: int, width: int, words: int, asked: argparse.Namespace) -> dic
     precision = ("float64", "float32") if asked.full else ("float64",)
     free = 2 if asked.full else 0
     result = xcheck.check(pair, steps=asked.steps, free_steps=free, precision=precision, progress=sampler.enter)
-    assert result.verdict == "EQUIVALENT", result.report()
+    assert result.verdict in ("EQUIVALENT", "NUMERIC"), result.report()
     return sampler.stop()
 
 

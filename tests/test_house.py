@@ -53,6 +53,7 @@ FLOORS = (
     ("sides",),
     (
         "lockstep",
+        "free_run",
         "probing",
         "saving",
         "phases",

@@ -10,7 +10,8 @@ from fakes import bad, batches, dropped, linear_pair, plan_of, runner_of, scaled
 import xcheck
 from xcheck.batches import batches_of
 from xcheck.errors import BatchError, UserCodeError
-from xcheck.lockstep import REPEATED, free_running, in_float32, reference_steps, resynced
+from xcheck.free_run import free_running
+from xcheck.lockstep import REPEATED, in_float32, reference_steps, resynced
 from xcheck.sides.numpy_side import NumpyRunner
 from xcheck.trace import State, StepRecord
 

@@ -17,16 +17,9 @@ from .errors import PairError
 from .explain import explain
 from .exporting import export
 from .findings import Findings
+from .free_run import FreeRun, free_running, in_turns
 from .inventory import Holdings, Inventory
-from .lockstep import (
-    ReferenceStep,
-    StepPair,
-    free_running,
-    in_float32,
-    in_modes,
-    reference_steps,
-    resynced,
-)
+from .lockstep import ReferenceStep, StepPair, in_float32, in_modes, reference_steps, resynced
 from .match import plan_of
 from .matching import MatchPlan, SideName, other_side
 from .pair import Pair
@@ -92,18 +85,7 @@ def check(
         validate(steps, seed, precision)
         choose_backend(pair, keras_backend)
         sides = Sides(findings, choose_device(pair, device), progress)
-        with sides.open(pair.reference) as runner:
-            reference = Reference(
-                probed(runner),
-                runner.read(),
-                reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed),
-                runner.unmapped_slots,
-                runner.promises(),
-                runner,
-                runner.holdings(),
-            )
-            with sides.open(other_side(pair.reference)) as follower:
-                plan = pipeline(findings, reference, follower, progress)
+        plan = _semantic(findings, sides)
         if findings.passes():
             if "float32" in precision:
                 numeric(findings, sides, plan)
@@ -146,6 +128,17 @@ class Reference:
     promises: Mapping[str, Distribution]
     runner: Runner | None = None
     holdings: Holdings | None = None
+
+
+def _semantic(findings: Findings, sides: Sides) -> MatchPlan:
+    """The semantic phases; nothing of the two sides is left when it ends."""
+    pair, seed = findings.pair, findings.seed
+    with sides.open(pair.reference) as runner:
+        steps = reference_steps(runner, batches_of(pair, seed, findings.steps), precision="float64", seed=seed)
+        told = runner.unmapped_slots, runner.promises(), runner, runner.holdings()
+        reference = Reference(probed(runner), runner.read(), steps, *told)
+        with sides.open(other_side(pair.reference)) as follower:
+            return pipeline(findings, reference, follower, sides.progress)
 
 
 def pipeline(findings: Findings, reference: Reference, follower: Runner, progress: Progress) -> MatchPlan:
@@ -249,13 +242,19 @@ def trajectory(findings: Findings, sides: Sides, plan: MatchPlan, free_steps: in
     steps = FREE_STEPS if free_steps is None else free_steps
     sides.progress(f"running {steps} free steps")
     with contextlib.ExitStack() as stack:
-        reference = stack.enter_context(sides.open(plan.reference))
-        twins = [stack.enter_context(sides.open(plan.reference)) for _ in range(TWINS)]
+        reference, *twins = _several(sides, stack, plan.reference, 1 + TWINS)
         follower = stack.enter_context(sides.open(plan.follower))
         batches = batches_of(findings.pair, findings.seed, steps, option="--free-steps", fewer=free_steps is None)
         run = free_running(reference, twins, follower, plan, batches, precision="float64", seed=findings.seed)
         for step in _timed(findings, run):
             findings.checks += phase.trajectory_checks(plan, step, "float64")
+
+
+def _several(sides: Sides, stack: contextlib.ExitStack, side: SideName, count: int) -> list[FreeRun]:
+    """Runs of one side, built alike; where memory is scarce one model takes their turns."""
+    if sides.store.on_disk:
+        return in_turns(stack.enter_context(sides.open(side)), count)
+    return [stack.enter_context(sides.open(side)) for _ in range(count)]
 
 
 def modes(findings: Findings, sides: Sides, float32: bool) -> None:

@@ -52,6 +52,7 @@ class Sides:
         """One side, built, with its variables made; closed when the block ends."""
         self.progress(f"building the {side} side in {precision}")
         findings = self.findings
+        self.store.rest()  # of what was there before
         with findings.timed("sides"):
             runner = _runner(findings.pair, side, precision, self.device, findings.seed, self.store)
         try:

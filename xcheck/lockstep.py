@@ -191,43 +191,6 @@ def _float32_moved(
     return places, tuple(made)
 
 
-def free_running(
-    reference: Runner,
-    twins: Sequence[Runner],
-    follower: Runner,
-    plan: MatchPlan,
-    batches: Iterable[Batch],
-    *,
-    precision: str,
-    seed: int,
-) -> Iterator[StepPair]:
-    """Train all sides from one state and leave them alone, but for one rounding error per step in each twin.
-
-    A port that computes the same makes rounding errors of its own in every step; the twins show how far such errors
-    carry.
-
-    Args:
-        reference, twins: built alike, freshly.
-        follower: the other side, freshly built.
-        plan: of the pair.
-        batches: one per step.
-        precision, seed: of the perturbations.
-    """
-    initial = reference.read()
-    follower.write(plan.for_follower(initial, slots=False))
-    for twin in twins:
-        twin.write(State(initial.parameters, initial.buffers))
-    for number, batch in enumerate(batches, 1):
-        record = reference.step(number, batch, observe=False)
-        drifting: list[StepRecord] = []
-        for i, twin in enumerate(twins):
-            rng = np.random.default_rng([seed, number, i])
-            twin.write(State(perturbed(twin.read().parameters, rng, precision)))
-            drifting.append(twin.step(number, batch, observe=False))
-        step = ReferenceStep(batch, record, tuple(drifting))
-        yield StepPair(step, follower.step(number, batch, observe=False))
-
-
 def in_modes(
     runner: Runner, batches: Iterable[Batch], *, seed: int, truth: Runner | None = None
 ) -> Iterator[tuple[ReferenceStep, Mapping[str, StepRecord | UserCodeError]]]:

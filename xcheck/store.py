@@ -7,7 +7,10 @@ in use, bit by bit, and is copied only if it is new. What is kept cannot be writ
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import mmap
+import os
 import tempfile
 import weakref
 from collections.abc import Iterable
@@ -29,6 +32,9 @@ CHUNK = 1 << 18
 
 SAMPLES = 16
 """Elements by which a value is looked up before it is compared."""
+
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+"""Of glibc alone."""
 
 _Key = tuple[str, tuple[int, ...], bytes]
 
@@ -80,7 +86,18 @@ class Store:
         return lasting
 
     def rest(self) -> None:
-        """Let the memory go that files were read into; they are read again where they are needed."""
+        """Give back what memory is not needed now, where it is scarce.
+
+        What was read of files is read again. A training step leaves cycles that hold its tensors until they are
+        looked for, and the C library keeps what was freed unless it is told.
+        """
+        if self.on_disk:
+            gc.collect()
+            self._unmap()
+            if _TRIM is not None:
+                _TRIM(0)
+
+    def _unmap(self) -> None:
         for mapped in self._maps if hasattr(mmap, "MADV_DONTNEED") else ():
             mapped.madvise(mmap.MADV_DONTNEED)
 
@@ -89,7 +106,7 @@ class Store:
 
     def _written(self, array: Array) -> Array:
         if self._file is None or not self._file.has_room(array.nbytes):
-            self.rest()
+            self._unmap()
             self._file = _File(max(FILE, array.nbytes))
             self._maps.add(self._file.map)
         return self._file.write(array)

@@ -44,6 +44,11 @@ class Seen:
         """The outputs of each call of the model."""
         return [{name: to_numpy(t) for name, t in call.items()} for call in self.outputs]
 
+    def forget(self) -> None:
+        """Let go of everything; what watched the step may live on for a while."""
+        for held in (self.outputs, self.gradients, self.penalties, self.data, self.total):
+            held.clear()
+
     def losses(self, reported: Mapping[str, Any]) -> dict[str, Array]:
         """The loss terms, as for `StepRecord.losses`.
 

@@ -176,6 +176,7 @@ class KerasRunner:
         with self._scope():
             for variable, array in snapshot:
                 variable.assign(array)
+        self.store.rest()
 
     def holdings(self) -> Holdings | None:
         return holdings(self.model)
@@ -224,6 +225,8 @@ class KerasRunner:
             outputs = outputs_record(seen.calls(), batch.size)
             gradients = self._gradients(seen) if observe else {}
             settings = rates_setting(rates)
+            seen.forget()
+            self.store.rest()
             return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
 
     def _ready(self, batch: Batch) -> Prepared:

@@ -136,7 +136,7 @@ def _tied(model: Any) -> set[str]:
 def _plain(runner: KerasRunner, reads: list[_Read]) -> Iterator[Touch]:
     paths = {key: place.path for key, place in canonical(runner.model).items()}
     for read in reads:
-        gradients, read.gradients = read.gradients, []
+        gradients, read.gradients, read.alias = read.gradients, [], None
         gradient = to_numpy(sum(gradients[1:], gradients[0]), runner.store) if gradients else None
         yield Touch(paths[id(read.variable)], read.owner, read.call, gradient, tuple(read.variable.shape))
 
@@ -145,7 +145,8 @@ def _plain(runner: KerasRunner, reads: list[_Read]) -> Iterator[Touch]:
 def _without_update(runner: KerasRunner) -> Generator[None]:
     """The training step as it is observed, but its optimizer applies nothing."""
     optimizer = runner.model.optimizer
-    watch = observed(runner.model, Seen(), runner._picked, runner._named_outputs, runner.projected)
+    seen = Seen()
+    watch = observed(runner.model, seen, runner._picked, runner._named_outputs, runner.projected)
     with watch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
         watched = optimizer.apply
@@ -154,6 +155,7 @@ def _without_update(runner: KerasRunner) -> Generator[None]:
             yield
         finally:
             object.__setattr__(optimizer, "apply", watched)
+            seen.forget()
 
 
 def _tensors(ready: Prepared) -> tuple[Any, ...]:

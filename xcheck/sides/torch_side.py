@@ -178,6 +178,7 @@ class TorchRunner:
 
     def restore(self, snapshot: Any) -> None:
         self.memory.restore(snapshot)
+        self.store.rest()
 
     def holdings(self) -> Holdings | None:
         held = self.memory.holdings()
@@ -215,6 +216,7 @@ class TorchRunner:
             gradients = {path: found.get(id(p)) for path, p in paths.items()}
         outputs = outputs_record(observer.calls, batch.size) if observer else {}
         settings = rates_setting(dropout.rates)
+        self.store.rest()
         return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
 
     def _compiled(self) -> Any:
