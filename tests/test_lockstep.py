@@ -10,7 +10,7 @@ from fakes import bad, batches, dropped, linear_pair, plan_of, runner_of, scaled
 import xcheck
 from xcheck.batches import batches_of
 from xcheck.errors import BatchError, UserCodeError
-from xcheck.free_run import free_running
+from xcheck.free_run import free_running, in_turns
 from xcheck.lockstep import REPEATED, in_float32, reference_steps, resynced
 from xcheck.sides.numpy_side import NumpyRunner
 from xcheck.trace import State, StepRecord
@@ -288,6 +288,17 @@ def free(follower_class=NumpyRunner, steps=4, **pair):
         reference, twins, follower, plan_of(pair), batches_of(pair, 0, steps), precision="float64", seed=0
     )
     return list(run)
+
+
+def test_a_free_run_that_takes_turns_in_one_runner_is_the_same_one():
+    pair = linear_pair()
+    reference, *twins = in_turns(runner_of(pair, "torch", 0), 3)
+    follower = NumpyRunner(pair.keras, precision="float64", device="cpu", seed=0)
+    given = batches_of(pair, 0, 4)
+    run = free_running(reference, twins, follower, plan_of(pair), given, precision="float64", seed=0)
+    for mine, apart in zip(run, free(), strict=True):
+        sides = ((mine.reference.record, apart.reference.record), (mine.follower, apart.follower))
+        assert all(records_equal(a, b) for a, b in (*sides, *zip(mine.reference.twins, apart.reference.twins)))
 
 
 def furthest(step, record) -> float:

@@ -184,9 +184,23 @@ def _on_tensorflow(runner: KerasRunner, ready: Prepared) -> list[_Read]:
     def gradient(tape: Any, target: Any, sources: Any, *args: Any, **kwargs: Any) -> Any:
         asked = {id(s) for s in keras.tree.flatten(sources)}
         reads = [r for r in told.reads if id(r.variable) in asked]
-        own: Any = keras.tree.map_structure(lambda s: s._value if isinstance(s, keras.Variable) else s, sources)
-        own, through = original(tape, target, [own, [r.alias for r in reads]], *args, **kwargs)
-        for read, found in zip(reads, through, strict=True):
+        often = Counter(id(r.variable) for r in reads)
+        # What is read once has the gradient of its alias, and TensorFlow never frees what it returns in two places.
+        alone = {id(r.variable): r for r in reads if often[id(r.variable)] == 1}
+        several = [r for r in reads if id(r.variable) not in alone]
+
+        def source(s: Any) -> Any:
+            held = s._value if isinstance(s, keras.Variable) else s
+            return alone[id(s)].alias if id(s) in alone else held
+
+        own: Any = keras.tree.map_structure(source, sources)
+        own, through = original(tape, target, [own, [r.alias for r in several]], *args, **kwargs)
+        by_source = zip(keras.tree.flatten(sources), keras.tree.flatten(own), strict=True)
+        given = {id(s): found for s, found in by_source if id(s) in alone}
+        for read, found in [
+            *((alone[key], found) for key, found in given.items()),
+            *zip(several, through, strict=True),
+        ]:
             if found is not None:
                 found: Any = tf.convert_to_tensor(found)
                 read.gradients.append(found if scale is None else found / keras.ops.cast(scale, found.dtype))
