@@ -321,8 +321,9 @@ def suspects(
         ends, other_ends: keys of the reference and of the follower that differ.
         partners: the reference's path of a parameter -> the follower's that are made from it.
     """
-    mine = _nearest(parting(alignment.reference, alignment.there, ends))
-    theirs = _nearest(parting(alignment.follower, alignment.back, other_ends))
+    there, back = alignment.follower.taken(alignment.there), alignment.reference.taken(alignment.back)
+    mine = _nearest(parting(alignment.reference, there, ends))
+    theirs = _nearest(parting(alignment.follower, back, other_ends))
     pairs = [
         Suspect(place, other, _score(alignment, place, other, partners), whole=_whole(place, other, partners))
         for place in mine

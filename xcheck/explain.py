@@ -230,7 +230,11 @@ def _of_rates(findings: Findings, step: StepPair) -> bool:
 
 def _forward(findings: Findings, scene: Scene, first: Check) -> None:
     extra = number_of_calls(scene)
-    found = [] if extra is not None else partings(scene)
+    found = (
+        []
+        if extra is not None
+        else partings(scene, lambda local: any(cause.confirmed for cause in forward_causes(local)))
+    )
     if not found:
         causes = [extra] if extra is not None else flattened_outputs(scene)
         findings.causes += causes
@@ -238,6 +242,7 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
             findings.located = replace(_divergence(first), torch=causes[0].torch, keras=causes[0].keras)
         return
     causes: list[Cause] = []
+    where: Cause | None = None  # which may be more exact than the place
     unknown: Local | None = None
     for i, parting in enumerate(found):
         local = local_of(scene, parting)
@@ -251,14 +256,15 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
                 found[i], told = earlier, why
         if not told and i == 0:
             unknown = local
+        where = told[0] if told and i == 0 else where
         causes += told
     top = found[0]
     findings.located = Divergence(
         first.phase,
         first.precision,
         first.step,
-        top.torch.name,
-        top.keras.name,
+        top.torch.name if where is None else where.torch,
+        top.keras.name if where is None else where.keras,
         top.check.error,
         top.check.allowed,
         first.name,

@@ -8,7 +8,7 @@ can be looked for on the other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -160,6 +160,17 @@ class Graph:
             return []
         eaten = {k for c in inner for k in self.inputs[c.index].values()}
         return [(k, c.outputs[n]) for c in inner for n, k in self.outputs[c.index].items() if k not in eaten]
+
+    def taken(self, shared: Mapping[Key, frozenset[Key]]) -> dict[Key, frozenset[Key]]:
+        """Of the other side's keys those whose counterparts here are not left, where another output of the call is
+        taken."""
+        return {key: others for key, others in shared.items() if not all(self._is_left(k) for k in others)}
+
+    def _is_left(self, key: Key) -> bool:
+        if key in self.users or key not in self.makers:
+            return False
+        outputs = {k for call in self.makers[key] for k in self.outputs[call.index].values()}
+        return any(k in self.users for k in outputs - {key})
 
     def views(self, key: Key) -> list[tuple[str, tuple[int, ...]]]:
         """The calls that a value came out of, in whatever shape, in order."""

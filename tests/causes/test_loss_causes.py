@@ -42,6 +42,12 @@ def numbers(seed: int) -> Iterator[xcheck.Batch]:
         yield xcheck.Batch(rng.standard_normal((10, 6)), rng.standard_normal((10, 3)))
 
 
+def signs(seed: int) -> Iterator[xcheck.Batch]:
+    rng = np.random.default_rng(seed)
+    while True:
+        yield xcheck.Batch(rng.standard_normal((10, 6)), rng.choice([-1.0, 1.0], (10, 3)))
+
+
 def smoothed(outputs: Any, targets: Any) -> Any:
     return F.cross_entropy(outputs, targets, label_smoothing=0.1)
 
@@ -72,6 +78,12 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Any, str]] = {
         "reduction",
     ),
     "another width": (F.huber_loss, keras.losses.Huber(delta=0.5), numbers, "huber_width"),
+    "squares of a hinge": (
+        lambda outputs, targets: F.relu(1 - outputs * targets).mean(),
+        keras.losses.SquaredHinge(),
+        signs,
+        "loss_formula",
+    ),
     "half of it": (
         lambda outputs, targets: F.mse_loss(outputs, targets) / 2,
         "mean_squared_error",

@@ -42,6 +42,7 @@ LSTM = {
     "gates": "sigmoid",
     "state": "tanh",
     "backwards": False,
+    "back": True,
 }
 ATTENDED = {"scale": 3**-0.5, "masked": True, "turned": False, "causal": False, "fill": FILLS[1], "axis": "keys"}
 
@@ -52,6 +53,7 @@ CASES: dict[str, tuple[Form, dict[str, Any], dict[str, Any], dict[str, Any], str
     "forget bias": (RECURRENT, LAYER, LSTM, {"forget": 1.0}, "forget_bias"),
     "second bias": (RECURRENT, LAYER, LSTM, {"second": False}, "second_bias"),
     "direction": (RECURRENT, LAYER, LSTM, {"backwards": True}, "direction"),
+    "put back": (RECURRENT, LAYER, LSTM, {"back": False}, "direction"),
     "state": (RECURRENT, LAYER, LSTM, {"state": "relu"}, "activation"),
     "gates": (RECURRENT, LAYER, LSTM, {"gates": OLD_HARD}, "recurrent_activation"),
     "last step": (RECURRENT, LAYER, LSTM | {"pick": PICKS[1]}, {"pick": PICKS[2]}, "last_step"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
+import numpy as np
 import pytest
 from nets import looked_into, net
 
@@ -87,3 +90,34 @@ def test_the_answer_says_why_on_its_second_line():
     first, second, third, *_ = text.splitlines()
     assert "blocks.1.norm" in first + second
     assert "because: normalisation: epsilon is 1e-05 in torch and 0.001 in keras" in second + third
+
+
+def test_two_neighbours_that_both_differ_are_two_causes():
+    def build_torch() -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3))
+
+    def build_keras() -> Any:
+        layers = keras.layers
+
+        x = keras.Input((6,))
+        h = layers.LayerNormalization(name="norm")(layers.Dense(8, name="in")(x))
+        h = layers.Activation(lambda v: keras.activations.gelu(v, approximate=True), name="act")(h)
+        return keras.Model(x, layers.Dense(3, name="out")(h))
+
+    roles = {"weight": "kernel", "bias": "bias"}
+    weight_map = {f"{t}.{mine}": f"{k}/{own}" for t, k in (("0", "in"), ("3", "out")) for mine, own in roles.items()}
+    weight_map |= {"1.weight": "norm/gamma", "1.bias": "norm/beta"}
+    pair = xcheck.Pair(
+        name="neighbours",
+        torch=xcheck.TorchSide(build_torch),
+        keras=xcheck.KerasSide(build_keras),
+        batches=lambda seed: iter([xcheck.Batch(np.random.default_rng(seed).standard_normal((5, 6)))] * 2),
+        weight_map=weight_map,
+    )
+    result = looked_into(pair)
+    assert [(c.id, c.torch, c.keras, c.confirmed) for c in result.causes] == [
+        ("epsilon", "1", "norm", True),
+        ("activation", "2", "act", True),
+    ], result.report()

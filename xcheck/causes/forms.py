@@ -128,7 +128,8 @@ def search(form: Form, local: Local) -> list[Cause]:
         swapped = keras.having({s.name: torch.settings[s.name] for s in differing if s.name in torch.settings})
         target = keras.neutral(local.target("keras"))
         if differing and _gives(form, local, swapped, target):
-            return _causes(form, local, _that_matter(form, local, keras, torch, differing), torch, keras)
+            needed = _needed(form, local, keras, torch, differing, target)
+            return _causes(form, local, _that_matter(form, local, keras, torch, needed), torch, keras)
         weights = {name: array for name, array in torch.arrays.items() if name != "x"}
         again = _computed(form, replace(swapped, arrays={**keras.arrays, **weights}))
         if again is not None and again.shape == target.shape and local.agree(target, again):
@@ -150,6 +151,7 @@ def search(form: Form, local: Local) -> list[Cause]:
         other = _solved(form, local, known, known.neutral(local.target(known.side)), said)
         if other is not None:
             differing = [s for s in form.settings if not _equal(known.settings.get(s.name), other.settings.get(s.name))]
+            differing = _needed(form, local, other, known, differing, known.value)
             sides = (known, other) if known.side == "torch" else (other, known)
             return _causes(form, local, differing, *sides)  # both are the problem of the side that is known
     return []
@@ -210,6 +212,18 @@ def _computed(form: Form, problem: Problem) -> Array | None:
             return form.compute(problem)
     except ValueError:  # these settings do not go with these arrays
         return None
+
+
+def _needed(
+    form: Form, local: Local, one: Problem, other: Problem, differing: Sequence[Setting], value: Array
+) -> list[Setting]:
+    """Those of several settings of another problem that one needs to come to a value, the most telling kept."""
+    kept = list(differing)
+    for setting in reversed(differing):
+        rest = {s.name: other.settings[s.name] for s in kept if s is not setting and s.name in other.settings}
+        if len(kept) > 1 and _gives(form, local, one.having(rest), value):
+            kept.remove(setting)
+    return kept
 
 
 def _that_matter(

@@ -18,6 +18,7 @@ from .local import Local
 from .normalisation import NORM
 from .pooling import POOLING
 from .recurrent import RECURRENT
+from .recurrent_stack import stacked_causes
 from .resize import RESIZE
 
 FORMS: tuple[Form, ...] = (NORM, CONVOLUTION, POOLING, RESIZE, CELL, RECURRENT, ATTENTION, DENSE, EMBEDDING)
@@ -30,6 +31,7 @@ do with each other."""
 ASKED: tuple[Callable[[Local], list[Cause]], ...] = (
     *FREE,
     *((lambda local, form=form: search(form, local)) for form in FORMS),
+    stacked_causes,
     axes_causes,
     slice_causes,
 )

@@ -87,6 +87,8 @@ def _losses(z: Array, y: Array) -> Losses:
     if flat.shape == y.shape and bool(((y == 0) | (y == 1)).all()):
         yield from _binary(flat, y.astype(np.float64))
     if flat.shape == y.shape:
+        yield from _others(flat, y.astype(np.float64))
+    if flat.shape == y.shape:
         yield from _regressions(flat, y.astype(np.float64), {"pairs": "each output with its target"})
     if flat is not z and flat.ndim == 1:
         spread = np.broadcast_to(y.astype(np.float64), (len(flat), len(flat)))
@@ -151,6 +153,20 @@ def _binary(z: Array, y: Array) -> Losses:
         }
         for taken, each in forms.items():
             yield _named("binary cross-entropy", output=taken, smoothing=share), each, every
+
+
+def _others(z: Array, y: Array) -> Losses:
+    """Losses of targets of one kind: signs, counts, or numbers that are not negative."""
+    every = np.ones(z.shape, bool)
+    if bool((np.abs(y) == 1).all()):  # within the margin they are the plain errors
+        margin = np.maximum(0.0, 1 - y * z)
+        yield _named("hinge loss"), margin, every
+        yield _named("squared hinge loss"), margin**2, every
+    if bool((y >= 0).all() and (y == np.round(y)).all()):
+        yield _named("Poisson loss of logarithms"), np.exp(z) - y * z, every
+        yield _named("Poisson loss"), z - y * np.log(z + CLIPPED), every
+    if bool((y > -1).all() and (z > -1).all()):
+        yield _named("squared error of logarithms"), (np.log1p(z) - np.log1p(y)) ** 2, every
 
 
 def _regressions(z: Array, y: Array, pairs: dict[str, str]) -> Losses:

@@ -50,7 +50,7 @@ def _read(seen: Seen) -> Problem | None:
     if not directions or any(d.kernel.shape[1] % GATES[kind] for d in directions):
         return None
     x = floats[0]
-    turned = seen.side == "torch" and not _batch_first(seen, call or layer)
+    turned = seen.side == "torch" and not torch_batch_first(seen, call or layer)
     x = np.swapaxes(x, 0, 1) if turned else x
     units = directions[0].recurrent.shape[0] * len(directions)
     if x.shape[-1] != directions[0].kernel.shape[0]:
@@ -78,12 +78,13 @@ def _read(seen: Seen) -> Problem | None:
         "pick": PICKS[0] if steps else ends,
         "gates": _activation(seen, "recurrent_activation", "sigmoid"),
         "state": _activation(seen, "activation", "tanh"),
-        "backwards": seen.side == "keras" and seen.setting("go_backwards") is True,
+        "backwards": seen.side == "keras" and len(directions) == 1 and seen.setting("go_backwards") is True,
+        "back": True,
     }
     return Problem(seen.side, arrays, settings, neutral(seen.value), neutral)
 
 
-def _batch_first(seen: Seen, call: Call | None) -> bool:
+def torch_batch_first(seen: Seen, call: Call | None) -> bool:
     """Whether a PyTorch layer has the batch before the steps; its function is told at the last but last place."""
     return seen.setting("batch_first") is True or (call is not None and call.settings.get("8") is True)
 
@@ -104,10 +105,24 @@ _TORCH_ORDER = {"gru": (1, 0, 2), "lstm": (0, 1, 2, 3)}
 
 
 def _torch_directions(seen: Seen, kind: str) -> list[Direction]:
-    """None where there are several layers: what lies between them is not seen."""
-    held = {path.rpartition(".")[2]: a for path, a in seen.every.items()}
-    if "weight_ih_l1" in held:
+    """None where there are several layers: they are a stack."""
+    if any(path.endswith("weight_ih_l1") for path in seen.every):
         return []
+    return directions_of(seen.every, "torch", kind)
+
+
+def directions_of(every: Arrays, side: str, kind: str, layer: int = 0) -> list[Direction]:
+    """What one layer computes with, in one direction or both; empty where it is not seen.
+
+    Args:
+        every: parameters by path.
+        side: whose they are.
+        kind: "gru" or "lstm".
+        layer: number of the layer within one of PyTorch's.
+    """
+    if side == "keras":
+        return _of_cells(every, ())
+    held = {path.rpartition(".")[2]: a for path, a in every.items()}
 
     def ordered(array: Array | None) -> Array | None:
         if array is None or array.shape[0] % GATES[kind]:
@@ -116,7 +131,7 @@ def _torch_directions(seen: Seen, kind: str) -> list[Direction]:
         return np.concatenate([parts[i] for i in _TORCH_ORDER[kind]])
 
     found: list[Direction] = []
-    for end in ("_l0", "_l0_reverse"):
+    for end in (f"_l{layer}", f"_l{layer}_reverse"):
         kernel, recurrent = (ordered(held.get(f"weight_{w}{end}")) for w in ("ih", "hh"))
         if kernel is not None and recurrent is not None:
             biases = (ordered(held.get(f"bias_{w}{end}")) for w in ("ih", "hh"))
@@ -125,12 +140,22 @@ def _torch_directions(seen: Seen, kind: str) -> list[Direction]:
 
 
 def _keras_directions(seen: Seen) -> list[Direction]:
+    turned = [c.path for c in (*seen.calls, *seen.around, seen.call) if c.settings.get("go_backwards") is True]
+    return _of_cells(seen.every, turned)
+
+
+def _of_cells(every: Arrays, turned: Sequence[str]) -> list[Direction]:
+    """The layers at the paths `turned` go backwards."""
     cells: dict[str, dict[str, Array]] = {}
-    for path, array in seen.every.items():
+    for path, array in every.items():
         cell, _, role = path.rpartition("/")
         cells.setdefault(cell, {})[role] = array
     found: list[Direction] = []
-    for _, held in sorted(cells.items(), key=lambda item: "backward" in item[0]):
+
+    def comes_second(cell: str) -> bool:
+        return "backward" in cell or any(cell == path or cell.startswith(f"{path}/") for path in turned)
+
+    for _, held in sorted(cells.items(), key=lambda item: comes_second(item[0])):
         if "kernel" not in held or "recurrent_kernel" not in held:
             continue
         bias = held.get("bias")
@@ -146,10 +171,10 @@ def _compute(problem: Problem) -> Array | None:
     for i in range(many):
         held = {name.rpartition(" ")[0]: a for name, a in problem.arrays.items() if name.endswith(f" {i}")}
         backwards = (i == 1) != s["backwards"]
-        out = _run(x[:, ::-1] if backwards else x, held, s)
+        out = run_direction(x[:, ::-1] if backwards else x, held, s)
         if out is None:
             return None
-        made.append(out[:, ::-1] if i == 1 else out)
+        made.append(out[:, ::-1] if i == 1 and s["back"] else out)
     if s["pick"] == PICKS[0]:
         return np.concatenate(made, axis=-1)
     if s["pick"] == PICKS[1]:
@@ -157,8 +182,14 @@ def _compute(problem: Problem) -> Array | None:
     return np.concatenate([out[:, 0] if i else out[:, -1] for i, out in enumerate(made)], axis=-1)
 
 
-def _run(x: Array, held: Arrays, s: Mapping[str, Any]) -> Array | None:
-    """(B, T, units) in the order in which it was gone through."""
+def run_direction(x: Array, held: Arrays, s: Mapping[str, Any]) -> Array | None:
+    """(B, T, units) in the order in which it was gone through.
+
+    Args:
+        x: (B, T, inputs).
+        held: the arrays of a direction by name.
+        s: its settings.
+    """
     batch, length, _ = x.shape
     units = held["recurrent"].shape[0]
     second = held.get("second") if s["second"] else None
@@ -207,6 +238,10 @@ def _picks(problem: Problem) -> Sequence[Any]:
     return PICKS[1:] if problem.settings["pick"] != PICKS[0] else ()
 
 
+def _backs(problem: Problem) -> Sequence[Any]:
+    return (True, False) if "kernel 1" in problem.arrays else ()
+
+
 RECURRENT = Form(
     "recurrent layer",
     _read,
@@ -234,6 +269,14 @@ RECURRENT = Form(
         ),
         Setting(
             "state", "activation", "the state's function", "{}", "activation={}", one_of("tanh", "relu", "sigmoid")
+        ),
+        Setting(
+            "back",
+            "direction",
+            "whether what goes backwards is put back into the order of the steps",
+            "{}",
+            "keras.ops.flip(..., axis=1) of it: {}",
+            _backs,
         ),
         Setting("backwards", "direction", "whether it goes backwards", "{}", "go_backwards={}", either),
     ),

@@ -8,10 +8,8 @@ what went in agrees; and the search goes on behind it for others.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from ..align import Alignment, Place, Suspect, distance, region, suspects
 from ..calls import Call, Calls
@@ -21,10 +19,11 @@ from ..graph import Graph, Key, Value
 from ..islands import made_in_float32
 from ..judge import Frame, Item, compare_items
 from ..matching import SideName
-from ..orders import ABOUT_AS_CLOSE, Order, as_close, closest
+from ..orders import Order
 from ..result import Check
 from ..tolerance import Noise, epsilon
 from ..trace import Array, Arrays
+from .axes import order_of
 from .scene import Name, Scene, named
 
 TRIES = 10
@@ -68,21 +67,24 @@ class Parting:
     proven: bool
 
 
-def partings(scene: Scene) -> list[Parting]:
+def partings(scene: Scene, explains: Callable[[Local], bool] = lambda _: False) -> list[Parting]:
     """The places in a forward pass where the sides part, the first first.
 
     Args:
         scene: both sides.
+        explains: whether a cause is confirmed for what both sides did. Where two neighbours differ, no value in the
+            place of another makes what comes next agree, and it is the only way to tell the first of them.
     """
     found: list[Parting] = []
     swaps: dict[Name, Arrays] = {}
     alignment = scene.aligned(swaps)
     while len(found) < MOST_FOUND:
         best = _best(scene, alignment, swaps)
+        best = _explained(scene, alignment, swaps, best, explains) or best
         if best is None:
             break
         settled = not any(_ends(best.after))
-        proven = best.gain > 0 or settled or best.near
+        proven = best.gain > 0 or settled or best.near or best.explained
         # What is left behind the others may be what float32 numbers do, or an operation that is done elsewhere.
         if found and (not proven or _left(best.after) > MUCH_FURTHER * _left(alignment)):
             break
@@ -102,6 +104,7 @@ class _Tried:
         gain: values of the reference that the follower has besides, not counting what was put there.
         proven: what is made of it next is among them.
         near: what is made of it next is nearly the same then, and was not before; it has a difference of its own.
+        explained: a cause is confirmed for it.
     """
 
     suspect: Suspect
@@ -112,6 +115,7 @@ class _Tried:
     gain: int
     proven: bool
     near: bool
+    explained: bool = False
 
     @property
     def rank(self) -> tuple[int, bool, bool, float, bool]:
@@ -148,6 +152,33 @@ def _alike(alignment: Alignment, ranked: Sequence[Suspect]) -> list[Suspect]:
     return [suspect for suspect, gap in apart if gap is not None and gap <= ALIKE and not suspect.lacking][:MORE_TRIES]
 
 
+def _explained(
+    scene: Scene,
+    alignment: Alignment,
+    swaps: dict[Name, Arrays],
+    best: _Tried | None,
+    explains: Callable[[Local], bool],
+) -> _Tried | None:
+    """Two layers of one kind on the way to what no cause explains, for which one is confirmed; None where none are."""
+    if best is not None and best.suspect.lacking:
+        return best
+    if best is not None and explains(local_of(scene, _parting(scene, alignment, best.suspect, best.order, True))):
+        return replace(best, explained=True)
+    ranked = _once_each(alignment, suspects(alignment, *_ends(alignment), scene.partners(scene.plan.reference)))
+    if best is not None:
+        mine, theirs = best.suspect.reference.behind, best.suspect.follower.behind
+        ranked = [s for s in ranked if s.reference.key in mine and s.follower.key in theirs] if best.proven else ranked
+    for suspect in [s for s in ranked if not s.lacking][:TRIES]:
+        order = order_of(alignment, suspect)
+        parting = None if order is None else _parting(scene, alignment, suspect, order, False)
+        if parting is None or parting.torch.function or parting.keras.function:
+            continue
+        if family_of(parting.torch.kind) == family_of(parting.keras.kind) and explains(local_of(scene, parting)):
+            tried = _try(scene, alignment, swaps, suspect)
+            return None if tried is None else replace(tried, explained=True)
+    return None
+
+
 def _within(
     scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], found: _Tried, ranked: Sequence[Suspect]
 ) -> _Tried:
@@ -162,7 +193,7 @@ def _within(
 
 
 def _try(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], suspect: Suspect) -> _Tried | None:
-    order = _order(alignment, suspect)
+    order = order_of(alignment, suspect)
     if order is None:
         return None
     value, place = suspect.reference.call.outputs[suspect.reference.output], suspect.follower
@@ -242,51 +273,6 @@ def _innermost(graph: Graph, place: Place) -> Place:
     return replace(place, call=call, output=next(n for n, k in graph.outputs[call.index].items() if k == place.key))
 
 
-def _order(alignment: Alignment, suspect: Suspect) -> Order | None:
-    """From the reference's axes to the follower's: as they are before the place, or else as the values come closest."""
-    value = suspect.reference.call.outputs[suspect.reference.output]
-    other = suspect.follower.call.outputs[suspect.follower.output]
-    best = closest(value, other)
-    if best is None:
-        return None
-    for before in _orders_before(alignment, suspect):
-        if (before.source, before.target) == (value.shape, other.shape):
-            return before
-        if not before.after and len(before.axes) == value.ndim:
-            usual = Order(value.shape, other.shape, before.axes)
-            permuted = tuple(value.shape[a] for a in before.axes)
-            if permuted == other.shape and _gap(usual, value, other) <= ABOUT_AS_CLOSE * _gap(best, value, other):
-                return usual
-    return closest(value, other, ABOUT_AS_CLOSE)
-
-
-def _orders_before(alignment: Alignment, suspect: Suspect) -> Iterator[Order]:
-    """How the axes of what a place was made from are permuted between the sides."""
-    mine, theirs = suspect.reference, suspect.follower
-    for key in sorted(mine.base):
-        for other in sorted(alignment.there.get(key, frozenset()) & theirs.base):
-            for array in _shapes(alignment.reference, mine, key):
-                for there in _shapes(alignment.follower, theirs, other):
-                    order = closest(array, there)
-                    if order is not None:
-                        yield order
-                        yield from as_close(array, there) if 1 in array.shape else ()
-
-
-def _shapes(graph: Graph, place: Place, key: Key) -> list[Array]:
-    """A value in the shapes in which a place takes it, or it was made or is taken first."""
-    takers = [place.call, *graph.users.get(key, ())[:1]]
-    found = [call.inputs[n] for call in takers for n, k in graph.inputs[call.index].items() if k == key]
-    found += [
-        c.outputs[n] for c in graph.makers.get(key, ())[:1] for n, k in graph.outputs[c.index].items() if k == key
-    ]
-    return list({array.shape: array for array in found}.values())
-
-
-def _gap(order: Order, value: Array, other: Array) -> float:
-    return float(np.abs(order.apply(value).astype(np.float64) - other).sum())
-
-
 def _parting(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order, proven: bool) -> Parting:
     mine, theirs = suspect.reference, suspect.follower
     value, other = mine.call.outputs[mine.output], theirs.call.outputs[theirs.output]
@@ -311,7 +297,7 @@ def _parting(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order,
 def parting_at(scene: Scene, alignment: Alignment, reference: Place, follower: Place) -> Parting | None:
     """The difference of two places, told without trying them; None where there is no order between them."""
     suspect = Suspect(reference, follower, 0.0)
-    order = _order(alignment, suspect)
+    order = order_of(alignment, suspect)
     return None if order is None else _parting(scene, alignment, suspect, order, False)
 
 
