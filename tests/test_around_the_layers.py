@@ -112,6 +112,7 @@ def test_frozen_parameters_of_batch_normalization_do_not_freeze_its_statistics_i
     first = next(c for c in result.checks if c.verdict == "DIFFERENT")
     assert first.name == "output (training)"  # in inference nothing shows
     assert any(c.verdict == "DIFFERENT" for c in result.checks if c.phase == "state")
+    assert [c.id for c in result.causes] == ["frozen_mode"]  # both leave the same parameters alone
 
 
 def test_a_subclass_of_a_known_layer_is_mapped_like_it() -> None:
@@ -239,6 +240,8 @@ def test_a_layer_frozen_on_one_side(side: str) -> None:
     wrong = [c for c in result.checks if c.phase == "inventory" and c.verdict == "DIFFERENT"]
     assert {c.name for c in wrong} == {"0.weight", "0.bias"}
     assert all(f"{side}: frozen" in c.detail and f"{other}: trainable" in c.detail for c in wrong)
+    assert [(c.id, c.torch, c.confirmed) for c in result.causes] == [("frozen_parameters", "0.weight, 0.bias", True)]
+    assert f"the {side} side does not train" in result.causes[0].summary
 
 
 def test_a_parameter_that_only_the_optimizer_leaves_out() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from . import phases as phase
 from .batches import batches_of
 from .causes.dtype import float32_constants
+from .causes.frozen import frozen_causes
 from .causes.initializers import same_random_stream
 from .causes.tying import holding_causes, parted_causes, tie_causes
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
@@ -289,7 +290,7 @@ def _match(findings: Findings, reference: Reference, follower: Runner) -> MatchP
         holdings[follower.side] = follower.holdings()
         findings.checks += phase.inventory_checks(plan, torch, keras, findings.ties, pair.ties)
         findings.checks += phase.holding_checks(plan, torch, keras, holdings)
-        findings.causes += tie_causes(plan, findings.ties) + holding_causes(by_side, holdings)
+        findings.causes += tie_causes(plan, findings.ties) + frozen_causes(plan) + holding_causes(by_side, holdings)
         built: dict[SideName, State] = {pair.reference: reference.initial, follower.side: follower.read()}
         findings.causes += parted_causes(plan, by_side, built)
     return plan
