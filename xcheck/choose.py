@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ from .room import needs_disk
 from .sides.base import Runner
 from .sides.numpy_side import NumpyRunner, NumpySide
 from .store import Store
+
+_ONE_THREAD = threading.RLock()
+"""What a side sets for its run, such as the float type of Keras, it sets for the whole process. A run in another thread
+waits."""
 
 BACKENDS = ("tensorflow", "jax", "torch")
 Device = Literal["auto", "cpu", "cuda"]
@@ -49,29 +54,30 @@ class Sides:
 
     @contextmanager
     def open(self, side: SideName, precision: str = "float64") -> Generator[Runner]:
-        """One side, built, with its variables made; closed when the block ends."""
-        self.progress(f"building the {side} side in {precision}")
-        findings = self.findings
-        self.store.rest()  # of what was there before
-        with findings.timed("sides"):
-            runner = _runner(findings.pair, side, precision, self.device, findings.seed, self.store)
-        try:
+        """One side, built, with its variables made; closed when the block ends. Another thread waits until then."""
+        with _ONE_THREAD:
+            self.progress(f"building the {side} side in {precision}")
+            findings = self.findings
+            self.store.rest()  # of what was there before
             with findings.timed("sides"):
-                _prime(runner, next(batches_of(findings.pair, findings.seed, 1)))
-                self._make_room(runner)
-            findings.environment = {
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "platform": f"{platform.system()} {platform.machine()}",
-                "cpus": os.cpu_count(),
-                "device": self.device,
-                **findings.environment,
-                side: dict(runner.environment()),
-            }
-            yield runner
-        finally:
-            findings.notes += runner.notes()
-            runner.close()
+                runner = _runner(findings.pair, side, precision, self.device, findings.seed, self.store)
+            try:
+                with findings.timed("sides"):
+                    _prime(runner, next(batches_of(findings.pair, findings.seed, 1)))
+                    self._make_room(runner)
+                findings.environment = {
+                    "python": platform.python_version(),
+                    "numpy": np.__version__,
+                    "platform": f"{platform.system()} {platform.machine()}",
+                    "cpus": os.cpu_count(),
+                    "device": self.device,
+                    **findings.environment,
+                    side: dict(runner.environment()),
+                }
+                yield runner
+            finally:
+                findings.notes += runner.notes()
+                runner.close()
 
     def _make_room(self, runner: Runner) -> None:
         told = None if self.store.on_disk else needs_disk(runner.side, runner.inventory())

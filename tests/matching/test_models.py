@@ -1,4 +1,4 @@
-"""Every pair of the repository is matched without its map as its map says, and passes."""
+"""Every pair of the repository is matched without its map as its map says; tests/models checks each without it."""
 
 from __future__ import annotations
 
@@ -48,12 +48,11 @@ def test_a_pair_is_matched_without_its_map_as_its_map_says(spec):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", plainly(named_pairs()))
-def test_a_pair_passes_without_its_map(name):
+@pytest.mark.parametrize("name", plainly([name for name in named_pairs() if load_pair(name).expect]))
+def test_a_control_is_found_without_its_map(name):
     made = replace(load_pair(name), weight_map=None)
     result = xcheck.check(made, steps=1, free_steps=0, precision=("float64",), phases=CHEAP)
-    assert result.expectation is None or result.expectation["held"], result.report()
-    assert result.verdict == (made.expect.verdict if made.expect else "EQUIVALENT"), result.report()
+    assert result.expectation["held"], result.report()
 
 
 @pytest.mark.slow
