@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -288,3 +289,23 @@ def test_matching_leaves_both_sides_as_they_were():
     )  # fmt: skip
     numbers = [[(c.phase, c.step, c.name, c.error, c.allowed) for c in r.checks] for r in (by_value, by_map)]
     assert numbers[0] == numbers[1]
+
+
+def test_a_lone_number_and_an_array_of_one_are_trained_alike():
+    """A temperature, of shape (1,) on one side and () on the other: its momentum goes over, too."""
+    import keras
+    import torch
+
+    made = pair(
+        torch_model(
+            lambda t: {**linears(t, "a"), "heat": t.nn.Parameter(t.full((1,), 1.5))}, lambda m, x: m.a(x) * m.heat
+        ),
+        keras_model(lambda k: denses(k, "a"), lambda m, x: m.a(x) * m.heat, {"heat": ()}),
+    )
+    made = replace(
+        made,
+        torch=replace(made.torch, optimizer=lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)),
+        keras=replace(made.keras, optimizer=lambda: keras.optimizers.SGD(0.1, momentum=0.9)),
+    )
+    result = run(made)
+    assert result.verdict == "EQUIVALENT", result.report()

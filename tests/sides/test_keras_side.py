@@ -221,3 +221,34 @@ def test_the_run_sets_the_policy_of_layers_and_puts_it_back(before: str | None) 
         assert (after and after.name) == before
     finally:
         global_state.set_global_attribute("dtype_policy", kept)
+
+
+def test_layers_of_one_path_keep_what_each_promises() -> None:
+    """Two towers, whose layers have the same names."""
+
+    class Tower(keras.layers.Layer):
+        def __init__(self, stddev: float) -> None:
+            super().__init__(name="tower")
+            drawn = keras.initializers.RandomNormal(stddev=stddev)
+            self.inner = keras.layers.Dense(3, kernel_initializer=drawn, name="inner")
+
+        def call(self, x: Any) -> Any:
+            return self.inner(x)
+
+    def build() -> keras.Model:
+        x = keras.Input((6,))
+
+        class Both(keras.layers.Layer):
+            def __init__(self) -> None:
+                super().__init__(name="both")
+                self.one, self.two = Tower(0.1), Tower(0.5)
+
+            def call(self, x: Any) -> Any:
+                return self.one(x) + self.two(x)
+
+        return keras.Model(x, Both()(x))
+
+    made = runner(build=build)
+    widths = {path: p.width for path, p in made.promises().items() if "kernel" in path}
+    assert sorted(widths.values()) == [0.1, 0.5]
+    assert all(0.5 < made.read().parameters[path].std() / width < 2 for path, width in widths.items())

@@ -252,7 +252,7 @@ class MatchPlan:
             if slots and not m.buffer:
                 trained = replace(theirs, paths=theirs.trained or theirs.paths)
                 for role, slot in _slots(mine, state).items():
-                    moved = m.to(follower, slot) if slot.ndim else slot
+                    moved = m.to(follower, slot) if slot.shape == mine.shape else slot
                     _put(slots_of.setdefault(role, {}), trained, moved, alone=role in ADDED_UP)
         return State(
             parameters,

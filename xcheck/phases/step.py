@@ -182,7 +182,8 @@ def _parameter_item(plan: MatchPlan, match: Match, step: StepPair, get: Get, suf
     to = match.value_to if values else match.to
     other, *others = (theirs.total(partial(get, r)) for r in (step.follower, *(r for _, r in step.moved)))
     problem = None
-    if other is not None and other.ndim:
+    lone = found is None or not found.ndim  # a number of the optimizer, or a parameter of no axes
+    if other is not None and (other.ndim or not lone):
         if other.shape == theirs.shape:
             other, *others = (a if a is None else to(plan.reference, a) for a in (other, *others))
         else:

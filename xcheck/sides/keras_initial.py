@@ -18,9 +18,8 @@ TRUNCATED_STD = 0.87962566103423978
 def promises(model: keras.Model) -> dict[str, Distribution]:
     """Path -> distribution of every parameter whose layer names an initializer that is known here."""
     found: dict[str, Distribution] = {}
-    layers: dict[str, Any] = {layer.path or layer.name: layer for layer in model._flatten_layers()}
     for place in places(model):
-        layer = layers.get(place.owner)
+        layer = place.layer
         initializer = getattr(layer, f"{place.variable.name}_initializer", None)
         if place.alias or initializer is None:
             continue

@@ -25,6 +25,7 @@ class Place:
         owner, kind: path and class name of the layer that holds it.
         buffer: created as not trainable; a frozen kernel is still a parameter.
         alias: held elsewhere before.
+        layer: that holds it; another one may have the same path.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Place:
     kind: str
     buffer: bool
     alias: bool
+    layer: Any
 
 
 def places(model: keras.Model) -> list[Place]:
@@ -58,7 +60,7 @@ def places(model: keras.Model) -> list[Place]:
             if used[path] > 1:  # two layers of one name: Keras gives both variables one path
                 path = f"{path}#{used[path]}"
             first.setdefault(id(variable), path)
-            found.append(Place(path, variable, owner, kind_of(layer), buffer, alias))
+            found.append(Place(path, variable, owner, kind_of(layer), buffer, alias, layer))
     return found
 
 
