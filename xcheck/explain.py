@@ -36,6 +36,7 @@ from .inside.gradient_of_output import counted_positions
 from .inside.locate import Parting, local_of, partings
 from .inside.reordered import before, flattened_outputs
 from .inside.scene import Scene
+from .inside.tables import table_cause
 from .inside.weighed import weighed_parts
 from .lockstep import StepPair
 from .matching import MatchPlan
@@ -255,18 +256,20 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
             if earlier is not None and why:
                 found[i], told = earlier, why
         if not told and i == 0:
-            unknown = local
+            table = table_cause(scene, parting)
+            unknown, told = (local, told) if table is None else (None, [table])
         where = told[0] if told and i == 0 else where
         causes += told
     top = found[0]
+    table = next((cause for cause in causes if cause.id == "other_table"), None)
     findings.located = Divergence(
         first.phase,
         first.precision,
         first.step,
         top.torch.name if where is None else where.torch,
         top.keras.name if where is None else where.keras,
-        top.check.error,
-        top.check.allowed,
+        top.check.error if table is None else table.evidence["before"],
+        top.check.allowed if table is None else table.evidence["allowed"],
         first.name,
         _agreed(scene, top),
     )

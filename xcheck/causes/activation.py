@@ -105,7 +105,8 @@ def _swish_beta(x: Array, y: Array) -> float | None:
     if not used.any():
         return None
     share = y[used] / x[used]
-    return fewest_digits(float(np.median(np.log(share / (1 - share)) / x[used])))
+    beta = fewest_digits(float(np.median(np.log(share / (1 - share)) / x[used])))
+    return beta if abs(beta) > 1e-6 else None  # half of x is a factor, and no function
 
 
 def _in_tanh(x: Array, c: float) -> Array:
