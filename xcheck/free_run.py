@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +24,10 @@ class FreeRun(Protocol):
 
     def write(self, state: State) -> None:
         """Set what the given state holds and leave the rest."""
+        ...
+
+    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
+        """As `Runner.rounding`."""
         ...
 
     def step(self, number: int, batch: Batch, *, observe: bool = True) -> StepRecord:
@@ -69,6 +74,9 @@ class _Turn:
     def write(self, state: State) -> None:
         self._runner().write(state)
 
+    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
+        return self._runner().rounding(rng)
+
     def step(self, number: int, batch: Batch, *, observe: bool = True) -> StepRecord:
         return self._runner().step(number, batch, observe=observe)
 
@@ -105,6 +113,7 @@ def free_running(
         for i, twin in enumerate(twins):
             rng = np.random.default_rng([seed, number, i])
             twin.write(State(perturbed(twin.read().parameters, rng, precision)))
-            drifting.append(twin.step(number, batch, observe=False))
+            with twin.rounding(rng):
+                drifting.append(twin.step(number, batch, observe=False))
         step = ReferenceStep(batch, record, tuple(drifting))
         yield StepPair(step, follower.step(number, batch, observe=False))

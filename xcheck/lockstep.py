@@ -19,7 +19,7 @@ from .errors import UserCodeError
 from .islands import factors, made_in_float32
 from .matching import MatchPlan, SideName
 from .pair import Batch
-from .sides.base import Runner
+from .sides.base import Runner, rounding_factors
 from .tolerance import TWINS, epsilon
 from .trace import Array, State, StepRecord
 
@@ -168,8 +168,9 @@ def _perturbed_step(
     runner.restore(start)
     runner.write(State(perturbed(record.before.parameters, rng, precision)))
     nudged = perturbed_batch(batch, rng, precision)
-    found = runner.uses(record.step, nudged) if uses else None
-    return replace(runner.step(record.step, nudged), uses=found or {})
+    with runner.rounding(rng):
+        found = runner.uses(record.step, nudged) if uses else None
+        return replace(runner.step(record.step, nudged), uses=found or {})
 
 
 def _float32_moved(
@@ -296,8 +297,7 @@ def _nudge(array: Array, rng: np.random.Generator, precision: str) -> Array:
     """Each float moved by one relative rounding error, up or down at random."""
     if array.dtype.kind != "f":
         return array
-    signs = rng.choice(np.array([-1.0, 1.0]), size=array.shape)
-    return np.asarray(array * (1.0 + epsilon(precision) * signs), dtype=precision)
+    return np.asarray(array * rounding_factors(array.shape, epsilon(precision), rng), dtype=precision)
 
 
 def perturbed_batch(batch: Batch, rng: np.random.Generator, precision: str) -> Batch:

@@ -16,10 +16,12 @@ where
 - h is how much larger the numbers are that q was read off from: an update is the difference of two weights,
   each known to eps of its own size, so h = |W| / |dW|; for everything else h = 1;
 - p is the measured condition: the largest M(T, T') over reference twins T' started from weights and inputs
-  perturbed by one relative rounding error each. It carries what the formula knows of neither n nor h: the
-  amplification of a rounding error by the computation itself (an Adam step of a tiny gradient, a softmax in
-  saturation, a cancellation). A perturbed weight in every layer stands for the rounding made in that layer.
-  A number that is exactly zero is not perturbed: what is computed from it is exact on both sides;
+  perturbed by one relative rounding error each, whose losses see outputs perturbed by one more. It carries what the
+  formula knows of neither n nor h: the amplification of a rounding error by the computation itself (an Adam step of a
+  tiny gradient, a softmax in saturation, a cancellation). A perturbed weight in every layer stands for the rounding
+  made in that layer. Outputs are perturbed for themselves, since a saturated one passes nothing on of its weights and
+  is rounded all the same: where a probability is next to 1, the logarithm of what is left to 1 is known to eps over
+  that rest. A number that is exactly zero is not perturbed: what is computed from it is exact on both sides;
 - a is the amplification of what an optimizer makes of a gradient, and 0 for everything else: how far the twins moved
   each element of the update, beyond the rounding of the weights, per distance that they moved the same element of the
   gradient, but no less than eps; measured by the same rulers. The gradient itself may be off by more than in the

@@ -119,6 +119,14 @@ class Runner(Protocol):
         """
         ...
 
+    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
+        """While the block runs, what the model returns is off by one more rounding error, for the loss to see.
+
+        Args:
+            rng: says which way.
+        """
+        ...
+
     def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:
         """While the block runs, the tensors of a training step keep their gradient at the chosen ones of the places
         where they lose it.
@@ -246,6 +254,17 @@ class Exporter(Protocol):
             UserCodeError: the exporter raised.
         """
         ...
+
+
+def rounding_factors(shape: tuple[int, ...], eps: float, rng: np.random.Generator) -> Array:
+    """Factors that move each element by one relative rounding error, up or down at random.
+
+    Args:
+        shape: of what is moved.
+        eps: the machine epsilon of its dtype.
+        rng: says which way.
+    """
+    return 1.0 + eps * rng.choice(np.array([-1.0, 1.0]), size=shape)
 
 
 def step_seed(seed: int, number: int) -> int:

@@ -35,6 +35,7 @@ from .keras_optimizer import facts
 from .keras_persistence import KerasPersistence
 from .keras_precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .keras_rebuild import in_float_type
+from .keras_rounding import rounding
 from .keras_stops import stops
 from .keras_uses import uses
 from .keras_variables import canonical, inventory, to_numpy, unmapped_slots
@@ -281,6 +282,9 @@ class KerasRunner:
         with leaving_out(self.remarks, "the gradients of the keras side are not split by use"):
             return uses(self, number, batch)
         return {}
+
+    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
+        return rounding(self.model, rng)
 
     def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:
         return stops(self, let_through)

@@ -44,6 +44,7 @@ from .torch_observer import Observer
 from .torch_optimizer import facts
 from .torch_persistence import TorchPersistence
 from .torch_precision import Float64Throughout
+from .torch_rounding import rounding
 from .torch_stops import stops
 from .torch_uses import uses
 from .torch_variables import inventory, to_numpy
@@ -318,6 +319,9 @@ class TorchRunner:
             return uses(self, number, batch)
         return {}
 
+    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
+        return rounding(self.model, rng)
+
     def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:
         return stops(self.model, let_through)
 
@@ -383,13 +387,8 @@ class TorchRunner:
 
     def environment(self) -> Mapping[str, Any]:
         cuda = torch.cuda.get_device_name() if self.device.type == "cuda" else None
-        return {
-            "torch": torch.__version__,
-            "device": self.device.type,
-            "gpu": cuda,
-            **flags(),
-            **facts(self.optimizer),
-        }
+        found = {"torch": torch.__version__, "device": self.device.type, "gpu": cuda}
+        return {**found, **flags(), **facts(self.optimizer)}
 
     def notes(self) -> list[str]:
         return self.islands.notes(self.side) + self.remarks
