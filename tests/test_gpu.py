@@ -38,7 +38,7 @@ def test_auto_falls_back_to_the_cpu_and_records_the_flags() -> None:
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    result = xcheck.check(dilated_conv(), steps=1, device="auto")
+    result = xcheck.check(dilated_conv(), steps=1, free_steps=0, precision=("float64",), device="auto")
     assert result.environment["device"] == "cpu"
     assert result.environment["torch"]["tf32_matmul"] is False
     assert "tf32" in result.environment["keras"]

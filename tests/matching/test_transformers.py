@@ -415,8 +415,8 @@ def test_what_a_parameter_without_a_counterpart_does_is_said():
     result = run(pair(torch, keras, tokens))
     assert result.verdict == "INCONCLUSIVE"
     assert open_checks(result)["kind.weight"] == (
-        "no counterpart on the keras side; of it kind: embedding makes the same 8 numbers at every position, which "
-        "goes into (the model): add with what comes out of table: embedding; add it to weight_map or waive it"
+        "no counterpart on the keras side; kind: embedding takes it and makes the same 8 numbers at every position, "
+        "which goes into (the model): add with what comes out of table: embedding; add it to weight_map or waive it"
     )
 
 

@@ -12,7 +12,8 @@ from curves import assert_stayed_inside
 import xcheck
 from xcheck.loading import load_pair
 
-STEPS, STEPS_OF_VARIANTS, FREE_STEPS = 5, 2, 8
+STEPS, FREE_STEPS = 5, 8
+STEPS_OF_VARIANTS, FREE_STEPS_OF_VARIANTS = 2, 2
 """A variant is the same machinery as its pair."""
 
 ROUTES = {
@@ -45,11 +46,12 @@ def _checked(spec: str, steps: int) -> xcheck.Result:
     expected = getattr(pair.expect, "phase", None)
     # Exporting takes longer than everything else; and saving a control says nothing of what it is a control of.
     also = tuple(p for p in pair.also if p == "persistence" and (exemplary or expected == p))
+    free_steps = FREE_STEPS_OF_VARIANTS if ":" in spec else FREE_STEPS
     if exemplary:  # tests/matching/test_models.py holds that the map says what is found without it
         pair = replace(pair, weight_map=None)
-    result = xcheck.check(replace(pair, also=also), steps=steps, free_steps=FREE_STEPS, precision=["float64"])
+    result = xcheck.check(replace(pair, also=also), steps=steps, free_steps=free_steps, precision=["float64"])
     if pair.expect is None:
-        assert_stayed_inside(result, FREE_STEPS)
+        assert_stayed_inside(result, free_steps)
     if exemplary:
         assert_ties_followed(result)
     return result

@@ -26,10 +26,10 @@ def _told(graph: Graph, call: Call) -> str:
     key = graph.outputs[call.index][name]
     user = next((u for u in graph.users.get(key, ()) if call not in graph.inside(u)), None)
     if user is None:
-        return f"of it {call.name} makes {_shown(made)}"
+        return f"{call.name} takes it and makes {_shown(made)}"
     if not call.inputs:  # only another view of the parameter
         return _told(graph, user)
-    told = f"of it {call.name} makes {_shown(made)}"
+    told = f"{call.name} takes it and makes {_shown(made)}"
     beside = [k for k in graph.inputs[user.index].values() if k != key and k in graph.makers]
     others = " and ".join(dict.fromkeys(graph.makers[k][0].name for k in beside))
     return f"{told}, which goes into {user.name}" + (f" with what comes out of {others}" if others else "")
