@@ -40,6 +40,7 @@ def settled(matcher: Matcher, repairs: Repairs, look: Look) -> MatchPlan:
     if look.solved and any(not g.promised for g in matcher.guesses):
         look = _on_noise(matcher, look)
     _judge(matcher, look)
+    matcher.guesses[:] = within_calls(matcher.guesses, matcher.reference.side, matcher.follower.side)
     doubts = [*_undecided(matcher, repairs, look), *_blind(matcher, look), *_never_used(matcher)]
     if look.solved:
         doubts += _contradicted(matcher)
@@ -84,6 +85,30 @@ def _judge(matcher: Matcher, look: Look) -> None:
         elif look.solved and tried < MOST_TRIED:
             tried += 1
             guess.by_value = _matters(matcher, matcher.follower, dict.fromkeys(_paths(matcher, guess), 1.0))
+
+
+def within_calls(guesses: Sequence[Guess], reference: SideName, follower: SideName) -> list[Guess]:
+    """The guesses without those of a layer that has more counterparts than calls.
+
+    A layer that is called once is one layer of a port: where values say which, nothing else is it, however alike.
+
+    Args:
+        guesses: judged.
+        reference, follower: names of the sides.
+    """
+    found: dict[int, set[int]] = {}
+    for guess in guesses:
+        for unit in guess.units(reference) if guess.by_value else ():
+            found.setdefault(id(unit), set()).update(id(other) for other in guess.units(follower))
+
+    def spent(guess: Guess) -> bool:
+        own = {id(other) for other in guess.units(follower)}
+        return any(
+            id(unit) in found and len(found[id(unit)] | own) > max(len(unit.calls), len(found[id(unit)]))
+            for unit in guess.units(reference)
+        )
+
+    return [guess for guess in guesses if guess.by_value or not spent(guess)]
 
 
 def _paths(matcher: Matcher, guess: Guess) -> list[str]:
