@@ -172,7 +172,7 @@ def _passed_back(
         )
         if not any(cause.phase == "gradient" and cause.confirmed for cause in findings.causes):
             given = found.reference, found.other
-            findings.causes += passed_back_causes(plan.reference, *given, allowed, *names, error)
+            findings.causes += passed_back_causes(plan.reference, *given, found.value, allowed, *names, error)
 
 
 def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:

@@ -67,7 +67,8 @@ class Scene:
             rng = np.random.default_rng([self.seed, self.step.number, twin])
             self.reference.write(State(perturbed(start.parameters, rng, "float64")))
             moved = perturbed_batch(batch, rng, "float64")
-            self.twins.append(self._calls(self.reference, moved))
+            with self.reference.rounding(rng):
+                self.twins.append(self._calls(self.reference, moved))
         self.reference.restore(kept)
         self.conditions = conditions_of(self.graph, self.twins)
         self.sums = self.step.reference.sums

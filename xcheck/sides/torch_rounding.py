@@ -18,8 +18,9 @@ def rounding(model: torch.nn.Module, rng: np.random.Generator) -> Generator[None
     """As `Runner.rounding`."""
 
     def rounded(_module: torch.nn.Module, _args: Any, raw: Any) -> Any:
-        floats = {n: t for n, t in tensors_in(raw, torch.is_tensor).items() if t.is_floating_point()}
-        return replaced(raw, {name: _moved(tensor, rng) for name, tensor in floats.items()}, torch.is_tensor)
+        with torch._C.DisableTorchFunction():  # no function of the model's own, for those who watch them
+            floats = {n: t for n, t in tensors_in(raw, torch.is_tensor).items() if t.is_floating_point()}
+            return replaced(raw, {name: _moved(tensor, rng) for name, tensor in floats.items()}, torch.is_tensor)
 
     handle = model.register_forward_hook(rounded)
     try:
