@@ -20,7 +20,7 @@ from .islands import factors, made_in_float32
 from .matching import MatchPlan, SideName
 from .pair import Batch
 from .sides.base import Runner, rounding_factors
-from .tolerance import TWINS, epsilon
+from .tolerance import KAPPA, TWINS, epsilon
 from .trace import Array, State, StepRecord
 
 REPEATED = 3
@@ -168,7 +168,9 @@ def _perturbed_step(
     runner.restore(start)
     runner.write(State(perturbed(record.before.parameters, rng, precision)))
     nudged = perturbed_batch(batch, rng, precision)
-    with runner.rounding(rng):
+    terms, alike = ReferenceStep(batch, record, ()).sums
+    noise = epsilon(precision) * max(np.sqrt(terms), alike / KAPPA)
+    with runner.rounding(rng, float(noise)):
         found = runner.uses(record.step, nudged) if uses else None
         return replace(runner.step(record.step, nudged), uses=found or {})
 

@@ -119,11 +119,12 @@ class Runner(Protocol):
         """
         ...
 
-    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
+    def rounding(self, rng: np.random.Generator, gradients: float = 0.0) -> AbstractContextManager[None]:
         """While the block runs, what the model returns is off by one more rounding error, for the loss to see.
 
         Args:
             rng: says which way.
+            gradients: how far each element of a gradient is off for the optimizer to see, in root mean squares of it.
         """
         ...
 

@@ -14,19 +14,30 @@ from .tree import replaced, tensors_in
 
 
 @contextmanager
-def rounding(model: torch.nn.Module, rng: np.random.Generator) -> Generator[None]:
+def rounding(model: torch.nn.Module, rng: np.random.Generator, gradients: float = 0.0) -> Generator[None]:
     """As `Runner.rounding`."""
+
+    def moved(p: torch.Tensor) -> None:
+        if p.grad is None or p.grad.is_sparse:
+            return
+        by = gradients * float(p.grad.square().mean().sqrt())
+        signs = torch.from_numpy(rounding_factors(tuple(p.shape), 1.0, rng) - 1.0).to(p.grad)
+        p.grad += by * signs * (p.grad != 0)  # what is exactly zero is exact on both sides
 
     def rounded(_module: torch.nn.Module, _args: Any, raw: Any) -> Any:
         with torch._C.DisableTorchFunction():  # no function of the model's own, for those who watch them
             floats = {n: t for n, t in tensors_in(raw, torch.is_tensor).items() if t.is_floating_point()}
             return replaced(raw, {name: _moved(tensor, rng) for name, tensor in floats.items()}, torch.is_tensor)
 
-    handle = model.register_forward_hook(rounded)
+    handles: list[Any] = [model.register_forward_hook(rounded)]
+    if gradients:
+        trained = [p for p in model.parameters() if p.requires_grad]
+        handles += [p.register_post_accumulate_grad_hook(moved) for p in trained]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def _moved(tensor: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
