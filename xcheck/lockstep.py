@@ -168,7 +168,7 @@ def _perturbed_step(
     runner.restore(start)
     runner.write(State(perturbed(record.before.parameters, rng, precision)))
     nudged = perturbed_batch(batch, rng, precision)
-    terms, alike = ReferenceStep(batch, record, ()).sums
+    terms, alike = ReferenceStep(batch, record, ()).sums  # the noise g of a gradient: see tolerance.py
     noise = epsilon(precision) * max(np.sqrt(terms), alike / KAPPA)
     with runner.rounding(rng, float(noise)):
         found = runner.uses(record.step, nudged) if uses else None

@@ -21,7 +21,9 @@ where
   tiny gradient, a softmax in saturation, a cancellation). A perturbed weight in every layer stands for the rounding
   made in that layer. Outputs are perturbed for themselves, since a saturated one passes nothing on of its weights and
   is rounded all the same: where a probability is next to 1, the logarithm of what is left to 1 is known to eps over
-  that rest. A number that is exactly zero is not perturbed: what is computed from it is exact on both sides;
+  that rest. Likewise the optimizer of a twin, where that is PyTorch's, sees gradients that are off by g, the noise of
+  their own sums (see a): an element next to zero may not move in any twin, and Adam carries its noise far all the same.
+  A number that is exactly zero is not perturbed: what is computed from it is exact on both sides;
 - a is the amplification of what an optimizer makes of a gradient, and 0 for everything else: how far the twins moved
   each element of the update, beyond the rounding of the weights, per distance that they moved the same element of the
   gradient, but no less than eps; measured by the same rulers. The gradient itself may be off by more than in the

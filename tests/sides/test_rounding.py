@@ -92,3 +92,21 @@ def test_a_difference_of_one_in_a_million_is_still_found() -> None:
     other = confident(slope=STEEP * (1 + 1e-6))
     result = xcheck.check(replace(confident(), keras=other.keras), steps=1, free_steps=0, precision=("float64",))
     assert result.verdict == "DIFFERENT"
+
+
+def test_each_element_of_a_gradient_is_off_by_the_share_asked_for_and_zero_stays_zero() -> None:
+    pair = confident()
+    batch = replace(next(pair.batches(0)), targets=np.ones((8, 1)))
+    nothing = replace(batch, inputs=np.zeros((8, 1)))
+    with Sides(begin(pair, 0, 1, None), "cpu", lambda _: None).open("torch") as runner:
+        start = runner.snapshot()
+        plain = runner.step(1, batch).gradients
+        runner.restore(start)
+        with runner.rounding(np.random.default_rng(0), 1e-3):
+            moved = runner.step(1, batch).gradients
+            runner.restore(start)
+            idle = runner.step(1, nothing).gradients
+    for path, gradient in plain.items():
+        assert np.allclose(np.abs(moved[path] / gradient - 1), 1e-3, rtol=1e-6)  # of one element, which is its own rms
+    assert idle["dense.weight"] == 0
+    assert idle["dense.bias"] != 0
