@@ -177,7 +177,7 @@ def planned_ones(weights: Sequence[Weight], exports: Sequence[Mapping[str, Any]]
 
 def _storages(by_name: Mapping[str, Weight], export: Mapping[str, Any]) -> list[list[str]]:
     """The names that each storage of one export of the run has in this file."""
-    given = [list(storage["names"]) for storage in export["storages"]]
+    given: list[list[str]] = [list(storage["names"]) for storage in export["storages"]]
     called = _called(by_name, {name for held in given for name in held})
     return [[called.get(name, name) for name in held] for held in given]
 
