@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from .align import distance
-from .calls import Calls
 from .causes.added_up import added_up_parameters
 from .causes.dropout import dropout_causes
 from .causes.forward import forward_causes
@@ -35,14 +34,13 @@ from .inside.detached import stopped_gradients
 from .inside.gradient_of_output import counted_positions
 from .inside.locate import Parting, local_of, partings
 from .inside.reordered import before, flattened_outputs
-from .inside.scene import Scene
+from .inside.scene import Scene, calls_from_start
 from .inside.tables import table_cause
 from .inside.weighed import weighed_parts
 from .lockstep import StepPair
 from .matching import MatchPlan
 from .result import Cause, Check, Divergence, Verdict
 from .sides.base import Runner
-from .trace import State
 from .uses import PENALTY
 
 DROPOUT_RATES = "dropout rates"
@@ -90,26 +88,6 @@ def ended_by_user_code(notes: list[str]) -> Generator[None]:
         yield
     except UserCodeError as error:
         notes.append(f"the models could not be looked into: {str(error).splitlines()[0]}")
-
-
-def calls_from_start(plan: MatchPlan, step: StepPair, runner: Runner, *, gradients: bool = False) -> Calls:
-    """The calls of the training step of one side, made again from the state that the step started from.
-
-    Args:
-        plan, step: of the run.
-        runner: of the side.
-        gradients: those of what comes out, too.
-    """
-    start, batch = step.reference.record.before, step.reference.batch
-    kept = runner.snapshot()
-    if runner.side == plan.follower:
-        runner.write(plan.for_follower(start, slots=False))
-    else:
-        runner.write(State(start.parameters, start.buffers))
-    try:
-        return runner.calls(batch, training=True, gradients=gradients)
-    finally:
-        runner.restore(kept)
 
 
 def _first_in(findings: Findings, step: StepPair, phase: str) -> Check | None:
@@ -172,7 +150,7 @@ def _passed_back(
         )
         if not any(cause.phase == "gradient" and cause.confirmed for cause in findings.causes):
             given = found.reference, found.other
-            findings.causes += passed_back_causes(plan.reference, *given, found.value, allowed, *names, error)
+            findings.causes += passed_back_causes(plan.reference, *given, allowed, *names, error)
 
 
 def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..matching import SideName, other_side
+from ..matching import SIDES, SideName, other_side
 from ..result import Cause
 from ..trace import Array
 from .loss_forms import LARGEST, SMOOTHING
 from .reproduced import REPRODUCED
-
-SIDES: tuple[SideName, SideName] = ("torch", "keras")
 
 MOST = 8
 """Labels whose weights are told."""

@@ -9,16 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..matching import Match, MatchPlan, SideName, other_side
+from ..matching import SIDES, Match, MatchPlan, SideName, other_side
 from .constraint import FREE, Projection
 from .formulas import TORCH_ALONE
+from .listed import listed
 from .recipe import Recipe
 from .reproduced import REPRODUCED, gap
-
-SIDES: tuple[SideName, SideName] = ("torch", "keras")
-
-MOST = 4
-"""Parameters that are named."""
 
 
 @dataclass(frozen=True)
@@ -231,19 +227,19 @@ def _same(one: float, two: float) -> bool:
 def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str]]) -> tuple[str, str, str]:
     """Id, summary and fix for parameters that decay at another rate."""
     rates: dict[SideName, float] = {"torch": torch, "keras": keras}
-    listed: dict[SideName, str] = {
-        "torch": _listed([name for name, _ in names]),
-        "keras": _listed([name for _, name in names]),
+    told: dict[SideName, str] = {
+        "torch": listed([name for name, _ in names]),
+        "keras": listed([name for _, name in names]),
     }
-    shown = listed[both.plan.reference]
+    shown = told[both.plan.reference]
     idle: SideName = "torch" if not torch else "keras"
     busy = other_side(idle)
     spared = any(_same(rate, rates[busy]) for held in both.of(idle).decay.values() for rate in held if rate)
     if not rates[idle] and spared:
         how = {
-            "keras": f"keras: optimizer.exclude_from_weight_decay(var_names=[...]) for {listed['keras']}, in the "
+            "keras": f"keras: optimizer.exclude_from_weight_decay(var_names=[...]) for {told['keras']}, in the "
             "__init__ of a subclass, since its config forgets it",
-            "torch": f"torch: put {listed['torch']} into a parameter group with weight_decay=0",
+            "torch": f"torch: put {told['torch']} into a parameter group with weight_decay=0",
         }
         summary = f"the {idle} side leaves {shown} out of weight decay, the {busy} side decays it by {rates[busy]!r}"
         return "decay_exclusion", summary, how[busy]
@@ -267,11 +263,6 @@ def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str
     return "weight_decay", summary, f"keras: weight_decay={torch!r}, or torch: weight_decay={keras!r}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-    return ", ".join(names[:MOST]) + more
-
-
 def _constraints(both: Both) -> Iterator[Difference]:
     """Constraints that hold a weight to another set, one difference for each way in which they do."""
     plan = both.plan
@@ -288,7 +279,7 @@ def _constraints(both: Both) -> Iterator[Difference]:
         def swapped(recipe: Recipe, others: Mapping[str, Projection] = others) -> Recipe:
             return replace(recipe, projections={**recipe.projections, **others})
 
-        names = [_listed([m.name(side) for m in matches]) for side in SIDES]
+        names = [listed([m.name(side) for m in matches]) for side in SIDES]
         yield Difference(
             _constraint(keras, for_keras),
             f"after the step the torch side holds {names[0]} to {torch.words}, in keras to {for_keras.words}; and the "

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..judge import FLOAT32_EXPLAINS
 from ..matching import SideName
 from ..result import Cause, Check
+from .listed import listed
 
 MOST = 5
 """Places that are named."""
@@ -51,5 +52,4 @@ def float32_constants(checks: Sequence[Check], places: Mapping[SideName, Sequenc
 
 
 def _listed(places: Sequence[str]) -> str | None:
-    more = f" and {len(places) - MOST} more" if len(places) > MOST else ""
-    return ", ".join(places[:MOST]) + more if places else None
+    return listed(places, MOST) if places else None

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from ..matching import MatchPlan, SideName, other_side
 from ..result import Cause
-
-MOST = 4
-"""Parameters that are named."""
+from .listed import listed
 
 
 def frozen_causes(plan: MatchPlan) -> list[Cause]:
@@ -25,8 +23,7 @@ def frozen_causes(plan: MatchPlan) -> list[Cause]:
 
 
 def _cause(side: SideName, names: list[tuple[str, str]]) -> Cause:
-    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-    torch, keras = (", ".join(pair[i] for pair in names[:MOST]) + more for i in (0, 1))
+    torch, keras = (listed([pair[i] for pair in names]) for i in (0, 1))
     mine, how = (keras, "layer.trainable = True") if side == "keras" else (torch, "requires_grad_(True)")
     theirs = torch if side == "keras" else keras
     undo = "requires_grad_(False)" if side == "keras" else "trainable = False for its layer"

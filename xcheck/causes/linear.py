@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,11 +26,13 @@ class Sum:
         terms: name -> (array, coefficient).
         offset: added to all.
         size: of its largest element.
+        gap: how far the sum is from the value.
     """
 
     terms: dict[str, tuple[Array, float]]
     offset: float
     size: float
+    gap: float
 
 
 def linear_causes(local: Local) -> list[Cause]:
@@ -60,7 +62,8 @@ def linear_causes(local: Local) -> list[Cause]:
     else:
         causes += [_factor(local, name, coefficient, 0.0) for name, (_, coefficient) in left]
         causes += [_factor(local, name, 0.0, coefficient) for name, (_, coefficient) in right]
-    return causes
+    after = max(torch.gap, keras.gap)
+    return [replace(cause, evidence={**cause.evidence, "after": after}) for cause in causes]
 
 
 def _solve(local: Local, seen: Seen) -> Sum | None:
@@ -89,7 +92,9 @@ def _solve(local: Local, seen: Seen) -> Sum | None:
     if not local.agree(value, again):
         return None
     pairs = zip(terms.items(), coefficients[:-1], strict=True)
-    return Sum({name: (array, c) for (name, array), c in pairs if c}, coefficients[-1], largest)
+    return Sum(
+        {name: (array, c) for (name, array), c in pairs if c}, coefficients[-1], largest, local.gap(value, again)
+    )
 
 
 def _rms(array: Array) -> float:
@@ -183,7 +188,7 @@ def _cause(local: Local, name: str, summary: str, evidence: Mapping[str, object]
         torch=local.torch.call.name,
         keras=local.keras.call.name,
         summary=summary,
-        evidence={**evidence, "before": local.error, "after": 0.0, "allowed": local.allowed},
+        evidence={**evidence, "before": local.error, "allowed": local.allowed},
         confirmed=True,
         fix=fix,
     )

@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..matching import MatchPlan, SideName, other_side
+from ..matching import SIDES, MatchPlan, SideName, other_side
 from ..result import Cause
 from ..trace import Array, StepRecord
 from ..uses import PENALTY
 from .clipping import rounded
+from .listed import listed
 from .reproduced import REPRODUCED, reproduces
 
-SIDES: tuple[SideName, SideName] = ("torch", "keras")
 NONE = ("", 0.0)
-MOST = 4
 
 Penalty = tuple[str, float]
 """Norm and factor of the penalty of one weight."""
@@ -42,7 +41,7 @@ def penalised_causes(
         return []
     of: dict[SideName, dict[str, Penalty]] = {side: _penalties(plan, records[side], side) for side in SIDES}
     if not any(of.values()):
-        return list(_of_no_weight(totals))
+        return list(_of_no_weight(totals, {side: float(records[side].losses.get("total", np.nan)) for side in SIDES}))
     explained = all(
         abs(_sum(plan, records[s], s, of[s]) - totals[s]) <= REPRODUCED * max(abs(totals[s]), 1e-300) for s in SIDES
     )
@@ -95,11 +94,17 @@ def _sum(plan: MatchPlan, record: StepRecord, side: SideName, penalties: Mapping
     return total
 
 
-def _of_no_weight(totals: Mapping[SideName, float]) -> Iterator[Cause]:
-    """A term of one side alone that is of what the model computes."""
+def _of_no_weight(totals: Mapping[SideName, float], losses: Mapping[SideName, float]) -> Iterator[Cause]:
+    """A term of one side alone that is of what the model computes.
+
+    Args:
+        totals: of the penalties.
+        losses: with them.
+    """
     if not totals["torch"] or not totals["keras"]:
         side: SideName = "torch" if totals["torch"] else "keras"
-        value = totals[side]
+        value, other = totals[side], losses[other_side(side)]
+        before, after = (abs(losses[side] - term - other) / abs(other or np.nan) for term in (0.0, value))
         how = "add_loss or an activity regularizer" if side == "keras" else "penalty="
         yield Cause(
             "extra_loss_term",
@@ -108,8 +113,8 @@ def _of_no_weight(totals: Mapping[SideName, float]) -> Iterator[Cause]:
             PENALTY,
             f"the {side} side adds {value:.6g} to its loss by {how}, of what the model computes and not of its "
             f"weights; the {other_side(side)} side adds nothing",
-            {"torch": totals["torch"], "keras": totals["keras"], "before": abs(value), "after": 0.0},
-            confirmed=True,
+            {"torch": totals["torch"], "keras": totals["keras"], "before": before, "after": after},
+            confirmed=after <= REPRODUCED,
             fix=f"{other_side(side)}: add the same term, or {side}: take it away",
         )
 
@@ -123,13 +128,13 @@ def _cause(
     explained: bool,
 ) -> Cause:
     matches = {m.name(plan.reference): m for m in plan.parameters}
-    listed: dict[SideName, str] = {side: _listed([matches[name].name(side) for name in names]) for side in SIDES}
+    shown: dict[SideName, str] = {side: listed([matches[name].name(side) for name in names]) for side in SIDES}
     told = {
         side: f"{f!r} times {_words(form)}" if form else "nothing" for side, (form, f) in zip(SIDES, pair, strict=True)
     }
     missing: list[SideName] = [side for side, (form, _) in zip(SIDES, pair, strict=True) if not form]
     id_ = "penalty_missing" if missing else "penalty_factor" if pair[0][0] == pair[1][0] else "penalty_norm"
-    summary = f"the penalty of {listed[plan.reference]} is {told['torch']} in torch and {told['keras']} in keras"
+    summary = f"the penalty of {shown[plan.reference]} is {told['torch']} in torch and {told['keras']} in keras"
     for side in missing:
         factor, rate = pair[SIDES.index(other_side(side))][1], rates[side]
         if isinstance(rate, int | float) and rate and pair[SIDES.index(other_side(side))][0] == "L2":
@@ -143,8 +148,8 @@ def _cause(
     return Cause(
         id=id_,
         phase="loss",
-        torch=listed["torch"],
-        keras=listed["keras"],
+        torch=shown["torch"],
+        keras=shown["keras"],
         summary=summary,
         evidence={
             "torch": totals["torch"],
@@ -159,8 +164,3 @@ def _cause(
 
 def _words(form: str) -> str:
     return "the sum of the squares" if form == "L2" else "the sum of the absolute values"
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-    return ", ".join(names[:MOST]) + more

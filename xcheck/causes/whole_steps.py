@@ -7,20 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from ..matching import MatchPlan, SideName, other_side
+from ..matching import SIDES, MatchPlan, SideName, other_side
 from ..result import Cause
 from ..trace import Array, StepRecord
+from .listed import listed
 from .reproduced import REPRODUCED, gap, reproduces
 
-SIDES: tuple[SideName, SideName] = ("torch", "keras")
 AVERAGE = "average"
 """Role of the slot that holds the decaying mean of a weight."""
 
 ACCUMULATED = "gradient_accumulation_steps"
 """How Keras calls the number of batches that it collects the gradients of."""
-
-MOST = 4
-"""Parameters that are named."""
 
 
 def whole_step_causes(
@@ -50,7 +47,7 @@ def rates_of_some(plan: MatchPlan, record: StepRecord, other: StepRecord) -> lis
     records: dict[SideName, StepRecord] = {plan.reference: record, plan.follower: other}
     found: dict[str, list[str]] = {}
     factors: dict[str, float] = {}
-    same, before = 0, 0.0
+    same, before, after = 0, 0.0, 0.0
     for match in plan.trained:
         mine, theirs = (match.piece(side).total(records[side].update) for side in SIDES)
         if mine is None or theirs is None or theirs.shape != match.keras_piece.shape:
@@ -66,35 +63,30 @@ def rates_of_some(plan: MatchPlan, record: StepRecord, other: StepRecord) -> lis
         if reproduces(moved, mine, size):
             same += 1
         else:
-            before = max(before, gap(mine, moved, size))
+            before, after = max(before, gap(mine, moved, size)), max(after, gap(moved, factor * mine, size))
             key = next((k for k, f in factors.items() if abs(f - factor) <= REPRODUCED * abs(f)), str(factor))
             factors.setdefault(key, factor)
             found.setdefault(key, []).append(match.name(plan.reference))
     if not same:
         return []
-    return [_of_some(plan, names, factors[key], same, before) for key, names in found.items()]
+    return [_of_some(plan, names, factors[key], same, (before, after)) for key, names in found.items()]
 
 
-def _of_some(plan: MatchPlan, names: list[str], factor: float, same: int, before: float) -> Cause:
+def _of_some(plan: MatchPlan, names: list[str], factor: float, same: int, gaps: tuple[float, float]) -> Cause:
     ours = {m.name(plan.reference): m for m in plan.trained}
-    listed = {side: _listed([ours[name].name(side) for name in names]) for side in SIDES}
+    shown = {side: listed([ours[name].name(side) for name in names]) for side in SIDES}
     return Cause(
         id="rate_of_some",
         phase="update",
-        torch=listed["torch"],
-        keras=listed["keras"],
-        summary=f"the keras side moves {listed[plan.reference]} by {factor:.6g} times what the torch side does, and "
+        torch=shown["torch"],
+        keras=shown["keras"],
+        summary=f"the keras side moves {shown[plan.reference]} by {factor:.6g} times what the torch side does, and "
         f"the other {same} parameters alike: they have a learning rate of their own",
-        evidence={"before": before, "after": 0.0, "allowed": REPRODUCED, "factor": factor, "alike": same},
+        evidence={"before": gaps[0], "after": gaps[1], "allowed": REPRODUCED, "factor": factor, "alike": same},
         confirmed=True,
-        fix=f"torch: give {listed['torch']} the learning rate of the others in the parameter groups times "
-        f"{factor:.6g}, or keras: scale what moves {listed['keras']} by {1 / factor:.6g} in a subclass's update_step",
+        fix=f"torch: give {shown['torch']} the learning rate of the others in the parameter groups times "
+        f"{factor:.6g}, or keras: scale what moves {shown['keras']} by {1 / factor:.6g} in a subclass's update_step",
     )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-    return ", ".join(names[:MOST]) + more
 
 
 def _collected(plan: MatchPlan, records: Mapping[SideName, StepRecord], keras: Mapping[str, Any]) -> Iterator[Cause]:

@@ -34,7 +34,6 @@ class WayBack:
         torch, keras: the calls that take the value and pass something else back.
         check: of the gradients with respect to the value.
         reference, other: these gradients, in the reference's axes.
-    value: which they are the gradients of, likewise.
         agreed: the last pair of tensors whose gradients agree, in words.
     """
 
@@ -43,7 +42,6 @@ class WayBack:
     check: Check
     reference: Array
     other: Array
-    value: Array
     agreed: str
 
 
@@ -100,9 +98,7 @@ def way_back(scene: Scene) -> WayBack | None:
     if last is not None:
         item, error = pairs[last].item, checks[last].error or 0.0
         agreed = f"the gradients of torch {item.torch} and keras {item.keras}, {error:.1e} apart"
-    maker = _leaves(alignment.reference, pair.key)[0]
-    value = maker.outputs[_output(alignment.reference, maker, pair.key)]
-    return WayBack(calls["torch"], calls["keras"], check, pair.item.reference, pair.item.other, value, agreed)
+    return WayBack(calls["torch"], calls["keras"], check, pair.item.reference, pair.item.other, agreed)
 
 
 def _pairs(scene: Scene, alignment: Alignment) -> Iterator[_Pair]:

@@ -12,8 +12,9 @@ from ..matching import MatchPlan, SideName
 from ..orders import closest
 from ..result import Cause
 from ..sides.base import Runner
-from ..trace import Array, State, StepRecord
+from ..trace import Array, StepRecord
 from ..uses import CLOSE
+from .scene import calls_from_start
 
 
 def counted_positions(plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner) -> list[Cause]:
@@ -28,11 +29,9 @@ def counted_positions(plan: MatchPlan, step: StepPair, reference: Runner, follow
     target = step.reference.batch.targets
     records: dict[SideName, StepRecord] = {plan.reference: step.reference.record, plan.follower: step.follower}
     name = next((n for n in ("data", "total") if all(n in record.losses for record in records.values())), None)
-    start = step.reference.record.before
     if name is None or not isinstance(target, np.ndarray):
         return []
-    mine = _output(_calls(reference, step, State(start.parameters, start.buffers)))
-    theirs = _output(_calls(follower, step, plan.for_follower(start, slots=False)))
+    mine, theirs = (_output(calls_from_start(plan, step, runner, gradients=True)) for runner in (reference, follower))
     order = None if mine is None or theirs is None else closest(mine[0], theirs[0])
     if mine is None or theirs is None or order is None or measure(order.apply(mine[0]), theirs[0]).element > CLOSE:
         return []
@@ -43,15 +42,6 @@ def counted_positions(plan: MatchPlan, step: StepPair, reference: Runner, follow
         gradients = {plan.reference: mine[1], plan.follower: order.inverse().apply(theirs[1])}
     values: dict[SideName, float] = {side: float(record.losses[name]) for side, record in records.items()}
     return counted_causes(name, output, target, gradients, values)
-
-
-def _calls(runner: Runner, step: StepPair, start: State) -> Calls:
-    kept = runner.snapshot()
-    runner.write(start)
-    try:
-        return runner.calls(step.reference.batch, training=True, gradients=True)
-    finally:
-        runner.restore(kept)
 
 
 def _output(calls: Calls) -> tuple[Array, Array] | None:

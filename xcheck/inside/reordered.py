@@ -148,9 +148,8 @@ def flattened_outputs(scene: Scene) -> list[Cause]:
         found += _joined(alignment, *lost) if lost is not None else _retaken(alignment, *end, model, other_model)
     found.sort(key=lambda taken: taken[0].call.index)
     swaps = {named(theirs.call): {theirs.output: mine.array.reshape(theirs.array.shape)} for mine, theirs in found}
-    if not found or not _agree(alignment, model, scene.aligned(swaps)):
-        return []
-    return [_cause(scene, alignment, found)]
+    left = _left(alignment, model, scene.aligned(swaps)) if found else None
+    return [] if left is None else [_cause(scene, alignment, found, left)]
 
 
 def _joined(alignment: Alignment, key: Key, other: Key) -> Iterator[tuple[_Taken, _Taken]]:
@@ -192,19 +191,21 @@ def _taken(graph: Graph, call: Call, key: Key) -> _Taken | None:
     return None
 
 
-def _agree(alignment: Alignment, model: Call, after: Alignment) -> bool:
-    """Whether the follower's outputs are those of the reference, number by number."""
+def _left(alignment: Alignment, model: Call, after: Alignment) -> float | None:
+    """How far the follower's outputs are from those of the reference, number by number; None where not all agree."""
     again = after.follower.model()
     outputs: Arrays = {} if again is None else again.outputs
+    errors: list[float] = []
     for name, key in alignment.reference.outputs[model.index].items():
         array = model.outputs[name]
-        same = (o for o in outputs.values() if o.shape == array.shape)
-        if not any(measure(array, other).element <= alignment.allowed(key) for other in same):
-            return False
-    return bool(outputs)
+        same = (measure(array, o).element for o in outputs.values() if o.shape == array.shape)
+        errors.append(min(same, default=np.inf))
+        if errors[-1] > alignment.allowed(key):
+            return None
+    return max(errors) if outputs else None
 
 
-def _cause(scene: Scene, alignment: Alignment, found: list[tuple[_Taken, _Taken]]) -> Cause:
+def _cause(scene: Scene, alignment: Alignment, found: list[tuple[_Taken, _Taken]], after: float) -> Cause:
     first = found[0]
     torch, keras = first if scene.plan.reference == "torch" else first[::-1]
     places = sorted({theirs.call.name for _, theirs in found})
@@ -217,7 +218,7 @@ def _cause(scene: Scene, alignment: Alignment, found: list[tuple[_Taken, _Taken]
         evidence={
             "places": places,
             "before": max(measure(mine.array, theirs.array).element for mine, theirs in found),
-            "after": 0.0,
+            "after": after,
             "allowed": max(alignment.allowed(key) for key in alignment.there),
         },
         confirmed=True,

@@ -98,3 +98,23 @@ class Scene:
 def named(call: Call) -> Name:
     """What tells a call from all others of a pass."""
     return call.path, call.kind, call.number, call.function
+
+
+def calls_from_start(plan: MatchPlan, step: StepPair, runner: Runner, *, gradients: bool = False) -> Calls:
+    """The calls of the training step of one side, made again from the state that the step started from.
+
+    Args:
+        plan, step: of the run.
+        runner: of the side.
+        gradients: those of what comes out, too.
+    """
+    start, batch = step.reference.record.before, step.reference.batch
+    kept = runner.snapshot()
+    if runner.side == plan.follower:
+        runner.write(plan.for_follower(start, slots=False))
+    else:
+        runner.write(State(start.parameters, start.buffers))
+    try:
+        return runner.calls(batch, training=True, gradients=gradients)
+    finally:
+        runner.restore(kept)

@@ -70,8 +70,10 @@ def table_cause(scene: Scene, parting: Parting) -> Cause | None:
         return None
     after = scene.aligned(swaps)
     won = after.agreeing() - alignment.agreeing()  # what depends on no input is not among them
-    if place not in after.there and not (place in alignment.reference.constant and won):
+    at = place if place in after.there else min(won, default=None) if place in alignment.reference.constant else None
+    if at is None:
         return None
+    gaps = [distance(after.reference.values[at], after.follower.values[key]) for key in after.there[at]]
     mine, theirs = next(((m, t) for m, t in pairs if _base(m) and _base(t)), pairs[0])
     numbers = alignment.reference.values[mine.key], alignment.follower.values[theirs.key]
     reference = scene.plan.reference
@@ -91,7 +93,7 @@ def table_cause(scene: Scene, parting: Parting) -> Cause | None:
             "torch": base["torch"] or list(of["torch"].value.shape),
             "keras": base["keras"] or list(of["keras"].value.shape),
             "before": distance(*numbers),
-            "after": 0.0,
+            "after": min(gap for gap in gaps if gap is not None),
             "allowed": alignment.allowed(mine.key),
             "agrees_then": parting.suspect.reference.call.name,
             "tables": len(pairs),

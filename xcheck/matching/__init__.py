@@ -2,6 +2,6 @@
 
 from .automatic import plan_by_value
 from .by_map import plan_from_map
-from .plan import Doubt, Match, MatchPlan, Piece, SideName, other_side
+from .plan import SIDES, Doubt, Match, MatchPlan, Piece, SideName, other_side
 
-__all__ = ["Doubt", "Match", "MatchPlan", "Piece", "SideName", "other_side", "plan_by_value", "plan_from_map"]
+__all__ = ["SIDES", "Doubt", "Match", "MatchPlan", "Piece", "SideName", "other_side", "plan_by_value", "plan_from_map"]

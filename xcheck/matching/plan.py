@@ -15,6 +15,7 @@ from ..slots import ADDED_UP
 from ..trace import Array, State
 
 SideName = Literal["torch", "keras"]
+SIDES: tuple[SideName, SideName] = ("torch", "keras")
 
 
 def other_side(side: SideName) -> SideName:
