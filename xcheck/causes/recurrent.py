@@ -5,7 +5,7 @@ A layer is read as one or two directions, each with the kernels and biases of on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +59,7 @@ def _read(seen: Seen) -> Problem | None:
     if not steps and seen.value.size != x.shape[0] * units:
         return None
 
-    def neutral(array: Array) -> Array:
-        if not steps:
-            return array.reshape(x.shape[0], units)
-        return np.swapaxes(array, 0, 1) if turned else array.reshape(*x.shape[:2], units)
-
+    neutral = examples_first((*x.shape[: 1 + steps], units), turned and steps)
     arrays: dict[str, Array] = {"x": x}
     for i, d in enumerate(directions):
         arrays |= {f"kernel {i}": d.kernel, f"recurrent {i}": d.recurrent}
@@ -82,6 +78,16 @@ def _read(seen: Seen) -> Problem | None:
         "back": True,
     }
     return Problem(seen.side, arrays, settings, neutral(seen.value), neutral)
+
+
+def examples_first(shape: tuple[int, ...], turned: bool) -> Callable[[Array], Array]:
+    """What brings a value of a recurrent layer into the shape (examples, [steps,] units).
+
+    Args:
+        shape: that.
+        turned: its steps come first.
+    """
+    return lambda array: np.swapaxes(array, 0, 1) if turned else array.reshape(shape)
 
 
 def torch_batch_first(seen: Seen, call: Call | None) -> bool:

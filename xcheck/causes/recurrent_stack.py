@@ -13,7 +13,7 @@ from ..result import Cause
 from ..trace import Array, Arrays
 from .forms import Form, Problem, Setting, search
 from .local import Local, Seen
-from .recurrent import GATES, HARD, OLD_HARD, Direction, directions_of, run_direction, torch_batch_first
+from .recurrent import GATES, HARD, OLD_HARD, Direction, directions_of, examples_first, run_direction, torch_batch_first
 
 MOST = 4
 """Layers of a stack that is looked at."""
@@ -80,11 +80,7 @@ def _read(seen: Seen) -> Problem | None:
     if stacks[0][0].kernel.shape[0] != x.shape[-1] or not (steps or seen.value.size == x.shape[0] * units):
         return None
 
-    def neutral(array: Array) -> Array:
-        if not steps:
-            return array.reshape(x.shape[0], units)
-        return np.swapaxes(array, 0, 1) if turned else array.reshape(*x.shape[:2], units)
-
+    neutral = examples_first((*x.shape[: 1 + steps], units), turned and steps)
     arrays: dict[str, Array] = {"x": x}
     settings: dict[str, Any] = {"kind": kind, "layers": len(stacks), "steps": steps}
     for i, ((direction,), path) in enumerate(zip(stacks, own, strict=True)):
