@@ -23,11 +23,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from xcheck.calls import Call, Calls, Inside, Swap, nowhere
-from xcheck.inventory import Entry, Inventory
 from xcheck.matching import SideName, plan_by_value
 from xcheck.pair import Batch
-from xcheck.trace import Array, Arrays, State
+from xcheck.records.calls import Call, Calls, Inside, Swap, nowhere
+from xcheck.records.inventory import Entry, Inventory
+from xcheck.records.trace import Array, Arrays, State
 
 SIZES = (100, 200, 500, 1000, 2000)
 WIDTHS = (8, 12)

@@ -120,8 +120,8 @@ def _held(layers: int, width: int, words: int, asked: argparse.Namespace) -> dic
     import torch
 
     import xcheck
-    from xcheck import room
     from xcheck.optim.like_torch import TorchAdam
+    from xcheck.records import room
 
     class Torch(torch.nn.Module):
         def __init__(self) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 
 import xcheck
 from xcheck.batches import batches_of
-from xcheck.inventory import Entry, Inventory
 from xcheck.layouts import LAYOUTS
 from xcheck.lockstep import StepPair, reference_steps, resynced
 from xcheck.matching import Match, MatchPlan, Piece, plan_from_map
+from xcheck.records.inventory import Entry, Inventory
+from xcheck.records.trace import StepRecord
 from xcheck.sides.numpy_side import NumpyRunner, NumpySide
-from xcheck.trace import StepRecord
 
 WEIGHT_MAP = {"linear.weight": "dense/kernel", "linear.bias": "dense/bias"}
 DROPPED = object()

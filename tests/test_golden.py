@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 import xcheck
 from xcheck.errors import BatchError, FileError, PairError, UserCodeError
 from xcheck.golden import SEMANTIC
+from xcheck.records.trace import Trace
 from xcheck.sides.numpy_side import NumpyRunner
-from xcheck.trace import Trace
 
 RECORDED = SEMANTIC
 FAULT = {"fault": scaled("gradients", "dense/bias", by=1 + 1e-9, step=2)}

@@ -25,44 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {str(path.relative_to(ROOT)): path.read_text() for path in sorted((ROOT / "xcheck").rglob("*.py"))}
 
 FLOORS = (
-    (
-        "errors",
-        "trace",
-        "reproduction",
-        "result",
-        "tolerance",
-        "patterns",
-        "layouts",
-        "kinds",
-        "parts",
-        "slots",
-        "inventory",
-        "islands",
-        "store",
-        "room",
-        "distributions",
-        "calls",
-        "uses",
-        "families",
-        "graph",
-        "orders",
-        "optim",
-        "quiet",
-    ),
+    ("errors", "records", "reproduction", "result", "tolerance", "layouts", "distributions", "optim", "quiet"),
     ("pair", "matching", "ties", "stages", "splits", "compare", "judge", "align", "reload", "causes"),
     ("sides",),
-    (
-        "lockstep",
-        "free_run",
-        "probing",
-        "saving",
-        "phases",
-        "export",
-        "inside",
-        "batches",
-    ),
+    ("lockstep", "free_run", "probing", "saving", "phases", "export", "inside", "batches"),
     ("findings", "choose", "match", "persistence", "exporting", "explain", "check", "golden", "importing"),
-    ("loading", "scaffold", "sweep", "report", "cli", "cli_match", "cli_onnx", "pytest_plugin", "__main__", "__init__"),
+    ("loading", "scaffold", "sweep", "report", "cli", "pytest_plugin", "__main__", "__init__"),
 )
 """Bottom first. A module may import from its own floor and from those below."""
 
@@ -256,10 +224,10 @@ def test_the_house_keeps_its_rules():
         ("xcheck/compare.py", "def f():\n    import torch.nn", "not its own framework"),
         ("xcheck/compare.py", "import importlib\nimportlib.import_module('keras')", "not its own framework"),
         ("xcheck/compare.py", "from .lockstep import resynced", "higher floor"),
-        ("xcheck/trace.py", "from .check import check", "higher floor"),
-        ("xcheck/trace.py", "from . import check", "higher floor"),
-        ("xcheck/trace.py", "import xcheck.check", "higher floor"),
-        ("xcheck/trace.py", "def f():\n    from .check import check", "higher floor"),
+        ("xcheck/records/trace.py", "from ..check import check", "higher floor"),
+        ("xcheck/records/trace.py", "from .. import check", "higher floor"),
+        ("xcheck/records/trace.py", "import xcheck.check", "higher floor"),
+        ("xcheck/records/trace.py", "def f():\n    from ..check import check", "higher floor"),
         ("xcheck/result.py", "from .report.html import write_html", "must be inside a function"),
         ("xcheck/check.py", "from models.siamese import pair", "knows nothing of it"),
         ("xcheck/choose.py", "from .sides.torch_side import TorchRunner", "must be inside a function"),
@@ -385,7 +353,11 @@ def test_a_loose_zip_is_found(call):
 
 
 BROAD = ("", "Exception", "BaseException")
-CATCHES_ALL = (("xcheck/sides/user_code.py", "calling"), ("xcheck/cli.py", "main"), ("xcheck/sweep.py", "attempt"))
+CATCHES_ALL = (
+    ("xcheck/sides/user_code.py", "calling"),
+    ("xcheck/cli/commands.py", "main"),
+    ("xcheck/sweep.py", "attempt"),
+)
 """Where everything is caught: what the user's code raises becomes one message; a bug of ours gets an exit code of its
 own, and in a sweep it costs one check, not all."""
 
@@ -492,7 +464,7 @@ def test_the_repository_names_no_machine():
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     files = dict(repository())
-    assert "xcheck/cli.py" in files
+    assert "xcheck/cli/commands.py" in files
     assert [finding for path, text in files.items() for finding in private(path, text)] == []
 
 

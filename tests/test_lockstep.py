@@ -12,8 +12,8 @@ from xcheck.batches import batches_of
 from xcheck.errors import BatchError, UserCodeError
 from xcheck.free_run import free_running, in_turns
 from xcheck.lockstep import REPEATED, in_float32, reference_steps, resynced
+from xcheck.records.trace import State, StepRecord
 from xcheck.sides.numpy_side import NumpyRunner
-from xcheck.trace import State, StepRecord
 
 
 def records_equal(left: StepRecord, right: StepRecord) -> bool:

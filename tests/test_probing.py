@@ -5,8 +5,8 @@ import pytest
 from fakes import linear_pair, runner_of
 
 from xcheck.probing import probed
+from xcheck.records.trace import State
 from xcheck.sides.numpy_side import NumpyRunner
-from xcheck.trace import State
 
 
 @pytest.mark.parametrize("side", ["torch", "keras"])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fakes import entry, inventory
 
-from xcheck.inventory import Inventory
+from xcheck.records.inventory import Inventory
+from xcheck.records.trace import State
 from xcheck.reload import carried, counterparts, equal, same_bits, tie_changes
-from xcheck.trace import State
 
 
 def tied(*groups: str) -> Inventory:

@@ -7,10 +7,10 @@ from fakes import entry, inventory
 from xcheck.errors import MatchError
 from xcheck.matching import plan_from_map
 from xcheck.pair import copies, waive
+from xcheck.records.trace import State, StepRecord
+from xcheck.records.uses import LOSS, PENALTY
 from xcheck.result import Tie
 from xcheck.ties import broken_ties, ties, used
-from xcheck.trace import State, StepRecord
-from xcheck.uses import LOSS, PENALTY
 
 
 def linear(*paths: str, tied: bool):

@@ -19,11 +19,11 @@ from .pair import Pair as Pair
 from .pair import TorchSide as TorchSide
 from .pair import copies as copies
 from .pair import waive as waive
+from .records.trace import Trace as Trace
 from .result import Cause as Cause
 from .result import Check as Check
 from .result import Result as Result
 from .result import Tie as Tie
 from .result import Verdict as Verdict
-from .trace import Trace as Trace
 
 __version__ = "0.1.0"

@@ -19,18 +19,18 @@ from .explain import explain
 from .exporting import export
 from .findings import Findings
 from .free_run import FreeRun, free_running, in_turns
-from .inventory import Holdings, Inventory
 from .lockstep import ReferenceStep, StepPair, in_float32, in_modes, reference_steps, resynced
 from .match import plan_of
 from .matching import MatchPlan, SideName, other_side
 from .pair import Pair
 from .persistence import persistence
 from .probing import probed
+from .records.inventory import Holdings, Inventory
+from .records.trace import State
 from .result import Check, Result, Verdict
 from .sides.base import Runner
 from .ties import ties, used
 from .tolerance import TWINS
-from .trace import State
 
 ON_REQUEST = ("modes", "persistence", "export")
 """Phases that run only where the call or the pair asks for them: compiling and exporting take longer than everything

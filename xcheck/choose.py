@@ -18,10 +18,10 @@ from .errors import PairError, SetupError
 from .findings import Findings
 from .matching import SideName
 from .pair import Batch, KerasSide, Pair, TorchSide
-from .room import needs_disk
+from .records.room import needs_disk
+from .records.store import Store
 from .sides.base import Runner
 from .sides.numpy_side import NumpyRunner, NumpySide
-from .store import Store
 
 _ONE_THREAD = threading.RLock()
 """What a side sets for its run, such as the float type of Keras, it sets for the whole process. A run in another thread

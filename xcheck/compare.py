@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from .trace import Array
+from .records.trace import Array
 
 CHUNK = 1 << 16
 """Elements per pass: three float64 buffers of this size stay in a second-level cache."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from .trace import Array
+from .records.trace import Array
 
 Kind = Literal["uniform", "normal", "truncated_normal", "constant"]
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from .align import distance
+from .align.graph import Graph, Key
 from .causes.added_up import added_up_parameters
 from .causes.dropout import dropout_causes
 from .causes.forward import forward_causes
@@ -27,7 +28,6 @@ from .causes.uses import transferred_copies, use_causes
 from .causes.whole_steps import rates_of_some, whole_step_causes
 from .errors import UserCodeError
 from .findings import Findings
-from .graph import Graph, Key
 from .inside.backward import way_back
 from .inside.called import number_of_calls
 from .inside.detached import stopped_gradients
@@ -39,9 +39,9 @@ from .inside.tables import table_cause
 from .inside.weighed import weighed_parts
 from .lockstep import StepPair
 from .matching import MatchPlan
+from .records.uses import PENALTY
 from .result import Cause, Check, Divergence, Verdict
 from .sides.base import Runner
-from .uses import PENALTY
 
 DROPOUT_RATES = "dropout rates"
 """Name of the check of the rates, which stands for what dropout would have done."""

@@ -11,8 +11,8 @@ import numpy as np
 from .lockstep import ReferenceStep, StepPair, perturbed
 from .matching import MatchPlan
 from .pair import Batch
+from .records.trace import State, StepRecord
 from .sides.base import Runner
-from .trace import State, StepRecord
 
 
 class FreeRun(Protocol):

@@ -10,13 +10,13 @@ from .batches import batches_of
 from .check import AVAILABLE, EVERY, ON_REQUEST, Reference, begin, pipeline, validate
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .errors import BatchError, FileError, PairError
-from .inventory import Entry, Holdings, Inventory
 from .lockstep import ReferenceStep, reference_steps
 from .matching import other_side
 from .pair import Pair
 from .probing import probed
+from .records.inventory import Entry, Holdings, Inventory
+from .records.trace import Trace
 from .result import Result
-from .trace import Trace
 
 _HEADER = {"pair", "side", "precision", "seed", "environment", "inventory", "batches", "repeatable", "unmapped_slots"}
 SEMANTIC = tuple(phase for phase in AVAILABLE if phase not in ("trajectory", *ON_REQUEST))

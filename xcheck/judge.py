@@ -15,9 +15,9 @@ import numpy as np
 
 from .compare import METRICS, Measure, measurable, measure, nonfinite, rms, structure
 from .matching import SideName, other_side
+from .records.trace import Array
 from .result import Check, Verdict
 from .tolerance import KAPPA, Noise, epsilon
-from .trace import Array
 
 FLOAT32_EXPLAINS = "no more than numbers of float32 that the sides compute with explain"
 """Detail of a check that is within its allowance for that reason alone."""

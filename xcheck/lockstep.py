@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from .errors import UserCodeError
-from .islands import factors, made_in_float32
 from .matching import MatchPlan, SideName
 from .pair import Batch
+from .records.islands import factors, made_in_float32
+from .records.trace import Array, State, StepRecord
 from .sides.base import Runner, rounding_factors
 from .tolerance import KAPPA, TWINS, epsilon
-from .trace import Array, State, StepRecord
 
 REPEATED = 3
 """Steps that are made twice to see whether they repeat; what a step hides outside of its state shows by then."""

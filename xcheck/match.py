@@ -6,9 +6,9 @@ from .batches import batches_of
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .errors import PairError
 from .findings import Findings
-from .inventory import Inventory
 from .matching import MatchPlan, other_side, plan_by_value, plan_from_map
 from .pair import Pair
+from .records.inventory import Inventory
 from .sides.base import Runner
 
 

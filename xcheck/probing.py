@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .inventory import Inventory
+from .records.inventory import Inventory
+from .records.trace import Array, State
 from .sides.base import Runner
-from .trace import Array, State
 
 
 def probed(runner: Runner) -> Inventory:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .inventory import Inventory
-from .trace import Array, Arrays, State, StepRecord
+from .records.inventory import Inventory
+from .records.trace import Array, Arrays, State, StepRecord
 
 Loss = Literal["parameters", "variables", "views", "joined"]
 """How a tie can change: one parameter becomes several over one memory; one parameter or variable becomes several, each

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .trace import Arrays
+from .records.trace import Arrays
 
 SCRIPT, SAVED = "reproduce.py", "reproduce.npz"
 """Names of the files, beside `result.json`."""

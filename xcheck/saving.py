@@ -15,9 +15,9 @@ from .compare import rms
 from .errors import UserCodeError
 from .lockstep import ReferenceStep, reference_steps
 from .pair import Batch
+from .records.trace import Array, State
 from .reload import Reloaded, Route, carried, equal, same_bits, tie_changes
 from .sides.base import Runner, describe
-from .trace import Array, State
 
 NEXT = 2
 """The step after loading."""

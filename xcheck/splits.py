@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from .matching import Match, MatchPlan, Piece
-from .trace import Array, Arrays, StepRecord
+from .records.trace import Array, Arrays, StepRecord
 
 WHOLE = "its only use"
 """Name of the use of a parameter whose side did not split its gradient."""

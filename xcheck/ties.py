@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from .errors import MatchError
-from .inventory import Inventory
 from .matching import MatchPlan, SideName
+from .records.inventory import Inventory
+from .records.trace import State, StepRecord
+from .records.uses import LOSS, PENALTY
 from .result import APART, TIED, Tie
-from .trace import State, StepRecord
-from .uses import LOSS, PENALTY
 
 
 def ties(plan: MatchPlan, torch: Inventory, keras: Inventory, initial: State | None = None) -> tuple[Tie, ...]:

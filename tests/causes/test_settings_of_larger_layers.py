@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xcheck.calls import Call
+from xcheck.align.orders import Order
 from xcheck.causes.attention import ATTENTION, FILLS
 from xcheck.causes.forms import Form, Problem, search
 from xcheck.causes.local import Local, Seen
 from xcheck.causes.recurrent import OLD_HARD, PICKS, RECURRENT
 from xcheck.causes.resize import COORDINATES, RESIZE
-from xcheck.orders import Order
+from xcheck.records.calls import Call
 
 RNG = np.random.default_rng(0)
 

@@ -8,9 +8,9 @@ from fakes import entry, linear_pair, plan_of
 from fakes import inventory as entries
 
 from xcheck.causes.tying import holding_causes, parted_causes, parting_causes, tie_causes
-from xcheck.inventory import Holdings
+from xcheck.records.inventory import Holdings
+from xcheck.records.trace import State, StepRecord
 from xcheck.result import Tie
-from xcheck.trace import State, StepRecord
 
 AB = (("a.weight", "b.weight"), ("a/kernel", "b/kernel"))
 CD = (("c.weight", "d.weight"), ("c/kernel", "d/kernel"))

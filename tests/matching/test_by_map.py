@@ -7,7 +7,7 @@ from fakes import entry, inventory
 from xcheck.errors import MatchError
 from xcheck.matching import plan_from_map
 from xcheck.pair import waive
-from xcheck.trace import State
+from xcheck.records.trace import State
 
 TORCH = inventory(
     entry("embed.weight", (5, 3), "Embedding", object_="tied"),

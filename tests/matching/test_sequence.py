@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from xcheck.inventory import Entry
 from xcheck.matching.sequence import aligned
 from xcheck.matching.units import Unit
+from xcheck.records.inventory import Entry
 
 
 def unit(owner: str, kind: str, **shapes: tuple[int, ...]) -> Unit:

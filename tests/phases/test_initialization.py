@@ -12,8 +12,8 @@ from ports import mlp
 import xcheck
 from xcheck.matching import MatchPlan
 from xcheck.phases.initialization import transferred
+from xcheck.records.trace import State
 from xcheck.sides.keras_initial import promised
-from xcheck.trace import State
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from xcheck.errors import BatchError
 from xcheck.lockstep import StepPair
 from xcheck.matching import MatchPlan
 from xcheck.phases import STEP_PHASES, silent_gradients, trajectory_checks, zero_gradients
+from xcheck.records.trace import StepRecord
 from xcheck.tolerance import KAPPA
-from xcheck.trace import StepRecord
 
 KERNEL, BIAS = "dense/kernel", "dense/bias"
 

@@ -7,7 +7,7 @@ from fakes import changed, linear_pair, steps_of
 
 import xcheck
 from xcheck.phases.ties import synced_ties, tie_checks
-from xcheck.trace import State
+from xcheck.records.trace import State
 
 AB, CD = ("a.weight", "b.weight"), ("c.weight", "d.weight")
 

@@ -10,9 +10,9 @@ from ports import dilated_conv, mlp
 
 import xcheck
 from xcheck.batches import batches_of
-from xcheck.calls import LOSS, everywhere
 from xcheck.check import begin
 from xcheck.choose import Sides, silent
+from xcheck.records.calls import LOSS, everywhere
 
 
 @pytest.fixture(params=["torch", "keras"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xcheck.islands import Islands
+from xcheck.records.islands import Islands
 from xcheck.sides.keras_precision import float64_throughout, layer_of
 from xcheck.sides.keras_resize import bilinear_weights
 

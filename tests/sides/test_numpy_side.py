@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from fakes import batches, linear_pair, runner_of, scaled
 
+from xcheck.records.trace import State
 from xcheck.sides.numpy_side import NumpyRunner
-from xcheck.trace import State
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from ports import dilated_conv, mlp, submodel_regularizer
 
 from xcheck.choose import _runner
+from xcheck.records.trace import StepRecord
 from xcheck.sides.base import Runner
-from xcheck.trace import StepRecord
 
 PAIRS = {"mlp": mlp, "dilated_conv": dilated_conv, "submodel_regularizer": submodel_regularizer}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from xcheck.islands import Islands
+from xcheck.records.islands import Islands
 from xcheck.sides.torch_precision import Float64Throughout
 
 

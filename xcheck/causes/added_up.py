@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from ..compare import measure
 from ..matching import Match, MatchPlan, SideName, other_side
+from ..records.trace import StepRecord
 from ..result import Cause
-from ..trace import StepRecord
 from .reproduced import REPRODUCED
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..calls import Call
-from ..trace import Array, Arrays
+from ..records.calls import Call
+from ..records.trace import Array, Arrays
 from .forms import Form, Problem, Setting, either, one_of
 from .local import Seen
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..orders import Order, closest
+from ..align.orders import Order, closest
+from ..records.trace import Array
 from ..result import Cause
-from ..trace import Array
 from .local import Local, Seen
 
 Axes = tuple[int, ...]

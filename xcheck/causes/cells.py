@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..calls import Call
-from ..trace import Array, Arrays
+from ..records.calls import Call
+from ..records.trace import Array, Arrays
 from .activation import sigmoid
 from .forms import Form, Problem, Setting
 from .local import Seen, role_of

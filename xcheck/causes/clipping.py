@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..trace import Array, Arrays
+from ..records.trace import Array, Arrays
 from .reproduced import REPRODUCED
 
 Kind = Literal["none", "value", "each", "together"]

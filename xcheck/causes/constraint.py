@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..trace import Array
+from ..records.trace import Array
 from .clipping import rounded
 
 ADDED = (1e-7, 0.0, 1e-8, 1e-6, 1e-12)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..families import family_of
-from ..trace import Array
+from ..align.families import family_of
+from ..records.trace import Array
 from .forms import Form, Problem, Setting, either
 from .local import Seen
 
@@ -52,7 +53,8 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circul
 def spatial(value: Any, n: int, missing: Any = 1) -> tuple[Any, ...]:
     """A setting per spatial axis."""
     value = missing if value is None else value
-    return tuple(value) if isinstance(value, tuple) and len(value) == n else (value,) * n
+    several = cast("tuple[Any, ...]", value if isinstance(value, tuple) else ())
+    return several if len(several) == n else cast("tuple[Any, ...]", (value,) * n)
 
 
 def same_pads(size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]) -> Pads:
@@ -103,7 +105,7 @@ def _read(seen: Seen) -> Problem | None:
     x = last(seen.x)
     depthwise = "epthwise" in seen.owner.kind or "depthwise" in call.kind
     kernel = _kernel(weight, seen.side, transposed, depthwise)
-    cost = x.size * int(np.prod(kernel.shape[:n]))
+    cost = x.size * math.prod(kernel.shape[:n])
     torch_names = {"conv": ("3", "4", "5", "6"), "convtranspose": ("3", "4", "7", "6")}
     stride_, padding_, dilation_, groups_ = torch_names["convtranspose" if transposed else "conv"]
     strides = spatial(seen.setting("stride", "strides", stride_ if seen.side == "torch" else "strides"), n)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..matching import SIDES, SideName, other_side
+from ..records.trace import Array
 from ..result import Cause
-from ..trace import Array
 from .loss_forms import LARGEST, SMOOTHING
 from .reproduced import REPRODUCED
 

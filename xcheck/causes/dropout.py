@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..align import Alignment
-from ..calls import Call
-from ..graph import Graph, Key
+from ..align.graph import Graph, Key
 from ..matching import SideName, other_side
+from ..records.calls import Call
 from ..result import Cause
 
 FUSED = "scaled_dot_product_attention"

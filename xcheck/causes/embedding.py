@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..trace import Array
+from ..records.trace import Array
 from .activation import fewest_digits
 from .forms import Form, Problem, Setting
 from .local import Seen

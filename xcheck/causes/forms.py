@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..matching import SideName
+from ..records.trace import Array, Arrays
 from ..result import Cause
-from ..trace import Array, Arrays
 from .layout import permuted, reordered
 from .local import Local, Seen
 from .weights import Used, weight_causes
@@ -198,7 +198,7 @@ def _options(setting: Setting, problem: Problem, value: Array, said: Mapping[str
 
 
 def _equal(a: Any, b: Any) -> bool:
-    return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else a == b
+    return np.array_equal(a, b) if type(a) is np.ndarray or type(b) is np.ndarray else a == b
 
 
 def _gives(form: Form, local: Local, problem: Problem, value: Array) -> bool:

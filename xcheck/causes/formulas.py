@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..trace import Array, Arrays
+from ..records.trace import Array, Arrays
 
 Style = Literal["torch", "keras"]
 Settings = Mapping[str, float]

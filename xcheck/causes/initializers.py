@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..matching import SideName
+from ..records.trace import Array
 from ..result import Cause
-from ..trace import Array
 
 PREFIX = 1024
 """Elements compared between two parameters; a shared stream shows from the first."""

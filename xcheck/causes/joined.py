@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..calls import Call, Calls
 from ..matching import MatchPlan, SideName, other_side
+from ..records.calls import Call, Calls
+from ..records.trace import Array, Arrays, StepRecord
 from ..result import Cause
-from ..trace import Array, Arrays, StepRecord
 from .local import role_of
 from .reproduced import REPRODUCED, gap, reproduces
 from .statistics import channels_last, moments, norm_calls, running_means

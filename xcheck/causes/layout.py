@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..records.trace import Array
 from ..result import Cause
-from ..trace import Array
 from .local import Local, Seen
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
-from ..orders import closest
+from ..align.orders import closest
+from ..records.trace import Array
 from ..result import Cause
-from ..trace import Array
 from .activation import fewest_digits
 from .local import Local, Seen
 
@@ -81,8 +82,8 @@ def _solve(local: Local, seen: Seen) -> Sum | None:
     sizes = np.sqrt((table**2).mean(axis=0))
     if not sizes.all() or len(at) <= table.shape[1]:
         return None
-    found, *_ = np.linalg.lstsq(table / sizes, value.reshape(-1)[at], rcond=None)
-    found = found / sizes
+    solved = cast("Array", np.linalg.lstsq(table / sizes, value.reshape(-1)[at], rcond=None)[0])
+    found = solved / sizes
     largest = max(float(np.abs(value).max()), 1e-300)
     coefficients = [_tidy(float(c), largest / float(s)) for c, s in zip(found, sizes, strict=True)]
     again = sum(

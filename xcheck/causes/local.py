@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..calls import Call, Calls
+from ..align.families import family_of
+from ..align.orders import Order
 from ..compare import measure, structure
-from ..families import family_of
 from ..matching import SideName, other_side
-from ..orders import Order
-from ..trace import Array, Arrays
+from ..records.calls import Call, Calls
+from ..records.trace import Array, Arrays
 
 
 def role_of(path: str) -> str:

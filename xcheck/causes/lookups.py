@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..calls import Call, Calls
-from ..families import family_of
-from ..trace import Array
+from ..align.families import family_of
+from ..records.calls import Call, Calls
+from ..records.trace import Array
 from .reproduced import reproduces
 
 

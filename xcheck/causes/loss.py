@@ -12,8 +12,8 @@ import numpy as np
 
 from ..matching import MatchPlan
 from ..pair import Batch
+from ..records.trace import Array, StepRecord
 from ..result import Cause
-from ..trace import Array, StepRecord
 from .clipping import rounded
 from .loss_forms import Reading, readings
 from .reproduced import REPRODUCED, reproduces

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..trace import Array
+from ..records.trace import Array
 
 CLIPPED = 1e-7
 """Keras keeps probabilities this far from 0 and 1."""

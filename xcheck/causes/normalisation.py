@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..families import family_of
-from ..trace import Array
+from ..align.families import family_of
+from ..records.trace import Array
 from .forms import Form, Problem, Setting, either, one_of
 from .local import Seen
 
@@ -68,11 +68,11 @@ def _settings(seen: Seen, kind: str, x: Array) -> dict[str, Any]:
         groups = x.shape[-1] if groups == -1 or "InstanceNorm" in seen.owner.kind else groups
         found |= {"groups": int(groups), "axes": tuple(range(1, x.ndim))}
     elif seen.side == "torch":
-        shape = seen.setting("normalized_shape", "1")
+        shape: int | tuple[int, ...] = seen.setting("normalized_shape", "1")
         many = len(shape) if isinstance(shape, tuple) else 1
         found["axes"] = tuple(range(x.ndim - many, x.ndim))
     else:
-        axis = seen.setting("axis")
+        axis: int | tuple[int, ...] | None = seen.setting("axis")
         axes = axis if isinstance(axis, tuple) else (-1 if axis is None else axis,)
         found["axes"] = tuple(sorted(a % x.ndim for a in axes))
     return found

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..matching import MatchPlan, SideName
+from ..records.trace import Arrays, StepRecord
 from ..result import Cause
-from ..trace import Arrays, StepRecord
 from .differences import SIDES, Both, Difference, differences
 from .formulas import family_named
 from .recipe import Observed, Recipe, Said, observed, read, said

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..compare import measure
 from ..matching import SideName, other_side
+from ..records.trace import Array
 from ..result import Cause
-from ..trace import Array
 from .activation import fewest_digits
 
 Change = tuple[str, str, Callable[[Array], Array], Mapping[str, Any], str]

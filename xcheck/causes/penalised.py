@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..matching import SIDES, MatchPlan, SideName, other_side
+from ..records.trace import Array, StepRecord
+from ..records.uses import PENALTY
 from ..result import Cause
-from ..trace import Array, StepRecord
-from ..uses import PENALTY
 from .clipping import rounded
 from .listed import listed
 from .reproduced import REPRODUCED, reproduces

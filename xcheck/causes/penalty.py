@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..matching import Match, MatchPlan, SideName
+from ..records.trace import Array, StepRecord
 from ..result import Cause
-from ..trace import Array, StepRecord
 from .clipping import rounded
 from .reproduced import REPRODUCED
 

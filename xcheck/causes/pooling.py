@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..trace import Array
+from ..records.trace import Array
 from .convolution import as_it_is, channels_last, first_of_many, other_pads, padded, read_pads, spatial, windows
 from .forms import Form, Problem, Setting, either
 from .local import Seen
@@ -48,9 +49,9 @@ def _compute(problem: Problem) -> Array:
     ones, axes, pads = (1,) * n, tuple(range(n + 2, 2 * n + 2)), s["padding"].pads
     if s["kind"] == "the largest":
         return windows(padded(x, pads, "zeros", -np.inf), s["size"], s["strides"], ones).max(axis=axes)
-    total = windows(padded(x, pads, "zeros"), s["size"], s["strides"], ones).sum(axis=axes)
+    total: Array = windows(padded(x, pads, "zeros"), s["size"], s["strides"], ones).sum(axis=axes)
     if s["counted"]:
-        return total / np.prod(s["size"])
+        return total / math.prod(s["size"])
     inside = padded(np.ones_like(x[:1, ..., :1]), pads, "zeros")
     return total / windows(inside, s["size"], s["strides"], ones).sum(axis=axes)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..matching import SideName
-from ..trace import Array, Arrays, StepRecord
+from ..records.trace import Array, Arrays, StepRecord
 from .clipping import NO_CLIP, Clip, declared_clip, fitted_clips, possible_clips, rounded, told_clips
 from .constraint import FREE, Projection, possible_projections
 from .formulas import COUPLED, FAMILIES, Family, Start, Style

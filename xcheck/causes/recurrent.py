@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..calls import Call
-from ..families import family_of
-from ..trace import Array, Arrays
+from ..align.families import family_of
+from ..records.calls import Call
+from ..records.trace import Array, Arrays
 from .activation import PLAIN
 from .forms import Form, Problem, Setting, either, one_of
 from .local import Seen

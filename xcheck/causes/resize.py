@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..trace import Array
+from ..records.trace import Array
 from .convolution import as_it_is, channels_last
 from .forms import Form, Problem, Setting, either
 from .local import Seen

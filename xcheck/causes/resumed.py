@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..matching import SideName
+from ..records.trace import StepRecord
 from ..reload import Fault, Reloaded
-from ..trace import StepRecord
 from .formulas import family_named
 from .recipe import Recipe, observed, read, said
 from .reproduced import FLOAT32, reproduces

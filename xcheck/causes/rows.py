@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..matching import Match, MatchPlan, SideName, other_side
+from ..records.trace import Array, StepRecord
 from ..result import Cause
-from ..trace import Array, StepRecord
 
 PADDING_ROW = "padding_row"
 """Id of the cause."""

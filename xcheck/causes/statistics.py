@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..calls import Call, Calls
-from ..families import family_of
+from ..align.families import family_of
 from ..matching import Match, MatchPlan, SideName
+from ..records.calls import Call, Calls
+from ..records.trace import Array, StepRecord
 from ..result import Cause
-from ..trace import Array, StepRecord
 from .clipping import rounded
 from .local import role_of
 from .reproduced import REPRODUCED, gap, reproduces

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..inventory import Holdings, Inventory
 from ..matching import MatchPlan, SideName
+from ..records.inventory import Holdings, Inventory
+from ..records.trace import State, StepRecord
 from ..result import Cause, Tie
-from ..trace import State, StepRecord
 
 _TIED: dict[SideName, str] = {
     "keras": "keras: use the layer itself in all places, or let the second layer hold the first one and read its "

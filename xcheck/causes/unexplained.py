@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..calls import Call
+from ..records.calls import Call
+from ..records.trace import Array, Arrays
 from ..reproduction import SAVED, SCRIPT, Reproduction
 from ..result import Cause
-from ..trace import Array, Arrays
 from .activation import fewest_digits
 from .local import Local, Seen
 

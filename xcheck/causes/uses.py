@@ -13,9 +13,9 @@ from itertools import combinations
 import numpy as np
 
 from ..matching import MatchPlan, SideName, other_side
+from ..records.trace import Array, Arrays, StepRecord
 from ..result import Cause
 from ..splits import WHOLE, Split, splits
-from ..trace import Array, Arrays, StepRecord
 from .reproduced import REPRODUCED
 
 SUBSETS = 8

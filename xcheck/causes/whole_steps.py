@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..matching import SIDES, MatchPlan, SideName, other_side
+from ..records.trace import Array, StepRecord
 from ..result import Cause
-from ..trace import Array, StepRecord
 from .listed import listed
 from .reproduced import REPRODUCED, gap, reproduces
 

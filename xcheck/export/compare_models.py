@@ -13,9 +13,9 @@ from ..compare import measurable, rms
 from ..errors import FileError
 from ..judge import Frame, Item, compare_items
 from ..lockstep import perturbed
+from ..records.trace import Array, Arrays
 from ..result import Check, Verdict
 from ..tolerance import TWINS, epsilon
-from ..trace import Array, Arrays
 from .files import Weight, invalid, load, weights
 from .first_node import FirstNode, first_nodes, inside
 from .inputs import from_file, tried, whole_number_bounds

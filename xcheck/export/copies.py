@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MatchError
-from ..trace import Array
+from ..records.trace import Array
 from .files import Weight
 from .locate import fingerprint, permutations
 

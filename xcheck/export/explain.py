@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..phases.export import agrees
+from ..records.trace import Array, Arrays, State
 from ..result import Cause
 from ..sides.base import Runner
-from ..trace import Array, Arrays, State
 from .files import load, nodes
 from .locate import Located
 from .run import PLAIN, Export, Exports, in_onnxruntime

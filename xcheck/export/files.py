@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FileError, SetupError
-from ..trace import Array
+from ..records.trace import Array
 
 
 def require_onnx() -> None:

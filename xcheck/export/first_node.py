@@ -12,8 +12,8 @@ import numpy as np
 from ..compare import measure
 from ..errors import FileError
 from ..judge import Frame, Item, compare_items
+from ..records.trace import Array, Arrays
 from ..result import Verdict
-from ..trace import Array, Arrays
 from .runtime import Session
 
 

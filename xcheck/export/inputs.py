@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FileError
-from ..trace import Array, Arrays
+from ..records.trace import Array, Arrays
 from .files import nodes
 from .runtime import Port, Session, assigned
 

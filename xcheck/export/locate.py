@@ -14,7 +14,7 @@ import numpy as np
 
 from ..compare import CHUNK
 from ..layouts import LAYOUTS, Shape
-from ..trace import Array
+from ..records.trace import Array
 from .files import Weight
 
 ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}

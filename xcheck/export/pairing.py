@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import FileError
-from ..trace import Array
+from ..records.trace import Array
 from .runtime import Port
 
 MOST_INPUTS = 6

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..trace import Array, State
+from ..records.trace import Array, State
 
 SHARE = 2.0**-3
 """How far a value is moved, as a part of itself: enough to tell equal ones apart, and the model stays what it is."""

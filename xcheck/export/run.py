@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInput, FileError, SetupError, UserCodeError
-from ..inventory import Inventory
 from ..lockstep import perturbed, perturbed_batch
 from ..matching import MatchPlan, SideName
 from ..pair import Batch
+from ..records.inventory import Inventory
+from ..records.trace import Array, Arrays, State
 from ..sides.base import Exported, Exporter, Runner
 from ..tolerance import TWINS
-from ..trace import Array, Arrays, State
 from .files import invalid, load, weights
 from .locate import Located, locate
 from .probe import probe

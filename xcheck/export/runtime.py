@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FileError
-from ..trace import Array, Arrays
+from ..records.trace import Array, Arrays
 from .files import require_onnx
 from .float64 import in_float64
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..align import Alignment, Place, Suspect
-from ..graph import Graph, Key
-from ..orders import ABOUT_AS_CLOSE, Order, as_close, closest
-from ..trace import Array
+from ..align.graph import Graph, Key
+from ..align.orders import ABOUT_AS_CLOSE, Order, as_close, closest
+from ..records.trace import Array
 
 
 def order_of(alignment: Alignment, suspect: Suspect) -> Order | None:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..align import Alignment
-from ..calls import Call, Calls
-from ..graph import Graph, Key, value_of
+from ..align.graph import Graph, Key, value_of
+from ..align.orders import closest
 from ..judge import Frame, Item, compare_items
-from ..orders import closest
+from ..records.calls import Call, Calls
+from ..records.trace import Array
 from ..result import Check, Verdict
-from ..trace import Array
 from .scene import Scene, named
 
 HANDING_ON = ("add", "subtract", "concatenate", "stack", "reshape", "transpose", "getitem", "cat")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..align import Alignment, distance
-from ..calls import Call
+from ..align.graph import Graph, Key
+from ..align.orders import closest
 from ..compare import measure
-from ..graph import Graph, Key
 from ..matching import SideName
-from ..orders import closest
+from ..records.calls import Call
+from ..records.trace import Array
 from ..result import Cause
-from ..trace import Array
 from .scene import Scene
 
 WAYS: Mapping[str, Callable[[Array], Array]] = {

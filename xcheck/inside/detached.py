@@ -11,15 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..align import distance
-from ..calls import Open, Stop
-from ..graph import value_of
+from ..align.graph import value_of
 from ..lockstep import StepPair
 from ..matching import MatchPlan, SideName, other_side
 from ..phases.step import gradient_checks
+from ..records.calls import Open, Stop
+from ..records.trace import State, StepRecord
+from ..records.uses import CLOSE
 from ..result import Cause, Check, Verdict
 from ..sides.base import Runner
-from ..trace import State, StepRecord
-from ..uses import CLOSE
 
 MOST_NAMED = 4
 """Places that are named; of more, how many there are."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..calls import LOSS, Call, Calls
+from ..align.orders import closest
 from ..causes.counted import counted_causes
 from ..compare import measure
 from ..lockstep import StepPair
 from ..matching import MatchPlan, SideName
-from ..orders import closest
+from ..records.calls import LOSS, Call, Calls
+from ..records.trace import Array, StepRecord
+from ..records.uses import CLOSE
 from ..result import Cause
 from ..sides.base import Runner
-from ..trace import Array, StepRecord
-from ..uses import CLOSE
 from .scene import calls_from_start
 
 

@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..align import Alignment, Place, Suspect, distance, region, suspects
-from ..calls import Call, Calls
+from ..align.families import family_of
+from ..align.graph import Graph, Key, Value
+from ..align.orders import Order
 from ..causes.local import Local, Seen, role_of
-from ..families import family_of
-from ..graph import Graph, Key, Value
-from ..islands import made_in_float32
 from ..judge import Frame, Item, compare_items
 from ..matching import SideName
-from ..orders import Order
+from ..records.calls import Call, Calls
+from ..records.islands import made_in_float32
+from ..records.trace import Array, Arrays
 from ..result import Check
 from ..tolerance import Noise, epsilon
-from ..trace import Array, Arrays
 from .axes import order_of
 from .scene import Name, Scene, named
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..align import Alignment, Place
-from ..calls import Call
+from ..align.graph import Graph, Key
+from ..align.orders import closest
 from ..compare import measure
-from ..graph import Graph, Key
-from ..orders import closest
+from ..records.calls import Call
+from ..records.trace import Array, Arrays
 from ..result import Cause
-from ..trace import Array, Arrays
 from .locate import Parting, parting_at
 from .scene import Scene, named
 

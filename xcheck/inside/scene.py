@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..align import Alignment, align, conditions_of
-from ..calls import Call, Calls, Inside, Swap, everywhere
-from ..graph import Graph, Key
+from ..align.graph import Graph, Key
 from ..lockstep import StepPair, perturbed, perturbed_batch
 from ..matching import MatchPlan, SideName, other_side
 from ..pair import Batch
+from ..records.calls import Call, Calls, Inside, Swap, everywhere
+from ..records.trace import Arrays, State
 from ..sides.base import Runner
 from ..tolerance import TWINS
-from ..trace import Arrays, State
 
 Name = tuple[str, str, int, bool]
 """What tells a call from all others of a pass."""

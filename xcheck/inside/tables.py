@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..align import Alignment, distance
-from ..calls import Call
+from ..align.families import family_of
+from ..align.graph import Graph, Key
 from ..causes.activation import fewest_digits
-from ..families import family_of
-from ..graph import Graph, Key
 from ..matching import SideName, other_side
+from ..records.calls import Call
+from ..records.trace import Array, Arrays
 from ..result import Cause
-from ..trace import Array, Arrays
 from .locate import Parting
 from .scene import Name, Scene, named
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..calls import LOSS, Call
+from ..align.orders import Order, closest
 from ..causes.reproduced import REPRODUCED
 from ..compare import measure
 from ..lockstep import StepPair
 from ..matching import MatchPlan, SideName
-from ..orders import Order, closest
+from ..records.calls import LOSS, Call
+from ..records.trace import Array, Arrays, State
+from ..records.uses import CLOSE
 from ..result import Cause
 from ..sides.base import Runner
-from ..trace import Array, Arrays, State
-from ..uses import CLOSE
 
 MOST_PARTS = 8
 """Parts beyond which an axis is not looked at: each is a run of the model on both sides."""

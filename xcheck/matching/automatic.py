@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..calls import Call, Calls, Inside, Swap, everywhere, nowhere
 from ..errors import UserCodeError
-from ..inventory import Inventory
 from ..pair import Batch, WeightTarget
-from ..trace import Array, Arrays, State
+from ..records.calls import Call, Calls, Inside, Swap, everywhere, nowhere
+from ..records.inventory import Inventory
+from ..records.trace import Array, Arrays, State
 from .by_map import MapReader
 from .guess import Guess
 from .loaded import as_loaded

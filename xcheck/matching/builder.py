@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..inventory import Entry, Inventory
-from ..kinds import between
 from ..layouts import LAYOUTS, Layout
-from ..parts import WHOLE, Part, covered
+from ..layouts.kinds import between
+from ..layouts.parts import WHOLE, Part, covered
+from ..records.inventory import Entry, Inventory
 from .plan import Match, MatchPlan, Piece, SideName
 from .units import likeness, words_of
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ..errors import MatchError
-from ..inventory import Entry, Inventory
-from ..kinds import GATED, Promise, promised, role_family
 from ..layouts import LAYOUTS, Layout, fitting, layout_named
+from ..layouts.kinds import GATED, Promise, promised, role_family
+from ..layouts.parts import WHOLE, parse_part, read_expression
 from ..pair import Copies, Waiver, WeightTarget
-from ..parts import WHOLE, parse_part, read_expression
+from ..records.inventory import Entry, Inventory
 from .builder import Builder
 from .plan import Match, MatchPlan, Piece, SideName
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from ..kinds import KINDS, Promise, kind_family, promised, role_family
 from ..layouts import LAYOUTS, Layout
-from ..parts import WHOLE, Cut, Part, covered, parse_part
-from ..patterns import Shape
+from ..layouts.kinds import KINDS, Promise, kind_family, promised, role_family
+from ..layouts.parts import WHOLE, Cut, Part, covered, parse_part
+from ..layouts.patterns import Shape
 from .grammar import cuts, layouts_between
 from .units import Param, likeness, words_of
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from ..layouts import LAYOUTS, Layout, pattern_layout
-from ..parts import Cut, Part
-from ..patterns import Shape, parse_pattern
+from ..layouts.parts import Cut, Part
+from ..layouts.patterns import Shape, parse_pattern
 
 MOST_AXES = 6
 """Axes beyond which no orders are tried."""

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..inventory import Entry, Inventory
 from ..layouts import Layout
-from ..parts import Part
+from ..layouts.parts import Part
+from ..records.inventory import Entry, Inventory
 from .fit import Cover
 from .grammar import turned
 from .plan import Match, Piece, SideName

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..layouts import Layout, pattern_layout
-from ..trace import Array, State
+from ..records.trace import Array, State
 from .guess import Guess
 from .values import EXACT
 

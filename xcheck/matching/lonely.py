@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..calls import Call, Calls
-from ..graph import Graph
-from ..trace import Array
+from ..align.graph import Graph
+from ..records.calls import Call, Calls
+from ..records.trace import Array
 
 
 def doings(calls: Calls, paths: tuple[str, ...]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from ..calls import Call, Calls
+from ..records.calls import Call, Calls
 from .values import CLOSE, EXACT, Known, Print, prints_of
 
 

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 
 from ..layouts import Layout
-from ..parts import WHOLE, Part
-from ..patterns import Shape
-from ..slots import ADDED_UP
-from ..trace import Array, State
+from ..layouts.parts import WHOLE, Part
+from ..layouts.patterns import Shape
+from ..records.slots import ADDED_UP
+from ..records.trace import Array, State
 
 SideName = Literal["torch", "keras"]
 SIDES: tuple[SideName, SideName] = ("torch", "keras")

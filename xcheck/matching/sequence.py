@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..kinds import INNER
+from ..layouts.kinds import INNER
 from .fit import Cover, covers
 from .plan import SideName
 from .units import Param, Unit, likeness

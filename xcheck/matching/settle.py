@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..calls import everywhere
-from ..trace import Array, State
+from ..records.calls import everywhere
+from ..records.trace import Array, State
 from .guess import Guess, Variant
 from .lonely import doings
 from .look import Look

@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from ..calls import Calls
-from ..inventory import Entry, Inventory
-from ..patterns import Shape
+from ..layouts.patterns import Shape
+from ..records.calls import Calls
+from ..records.inventory import Entry, Inventory
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..calls import Call
-from ..trace import Array, Arrays
+from ..records.calls import Call
+from ..records.trace import Array, Arrays
 
 EXACT = 1e-7
 """Relative distance up to which two prints are of one value: above what hard-coded float32 does, below any setting."""

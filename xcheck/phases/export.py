@@ -16,9 +16,9 @@ from ..export.run import OPTIMIZED, PLAIN, STANDARD, Export, Exports, Native
 from ..export.structure import Tied
 from ..judge import Frame, Item, compare_items
 from ..matching import SideName, other_side
+from ..records.trace import Array, Arrays
 from ..result import Check, Tie, Verdict
 from ..tolerance import epsilon
-from ..trace import Array, Arrays
 
 PRECISION = "float32"
 

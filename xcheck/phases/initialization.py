@@ -8,9 +8,9 @@ import numpy as np
 
 from ..distributions import Distribution, distance_bound
 from ..matching import MatchPlan, SideName
+from ..records.trace import Array, State
 from ..result import Check, Verdict
 from ..tolerance import CHANCE_OF_FALSE_ALARM
-from ..trace import Array, State
 
 
 def initialization_checks(

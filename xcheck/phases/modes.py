@@ -9,8 +9,8 @@ from ..errors import UserCodeError
 from ..judge import Frame, Item, compare_items
 from ..lockstep import ReferenceStep
 from ..matching import SideName
+from ..records.trace import StepRecord
 from ..result import Check, Verdict
-from ..trace import StepRecord
 
 
 def mode_checks(

@@ -43,10 +43,10 @@ from ..errors import UserCodeError
 from ..judge import Frame, Item, compare_items
 from ..lockstep import ReferenceStep
 from ..matching import SideName
+from ..records.trace import Array, StepRecord
 from ..reload import Fault, Loss, Reloaded, Route, TieChange, carried, equal, tie_changes
 from ..result import Check, Verdict
 from ..saving import NEXT
-from ..trace import Array, StepRecord
 
 BY_DESIGN: Mapping[Loss, str] = {
     "parameters": "one parameter comes back as several over one memory, and an optimizer steps each of them",

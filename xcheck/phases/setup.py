@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from ..compare import measure
-from ..inventory import Inventory
 from ..judge import Frame, Item
+from ..layouts.parts import rows_left
 from ..matching import Match, MatchPlan, SideName
-from ..parts import rows_left
+from ..records.inventory import Inventory
+from ..records.trace import State
 from ..result import Check, Tie, Verdict
 from ..ties import broken_ties
-from ..trace import State
 
 
 def inventory_checks(

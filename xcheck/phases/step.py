@@ -13,10 +13,10 @@ from ..errors import BatchError
 from ..judge import Frame, Item, compare_items, floor_among
 from ..lockstep import StepPair
 from ..matching import Match, MatchPlan, Piece, other_side
+from ..records.slots import ADDED_UP
+from ..records.trace import Array, Arrays, StepRecord
 from ..result import Check, Verdict
-from ..slots import ADDED_UP
 from ..tolerance import KAPPA, epsilon
-from ..trace import Array, Arrays, StepRecord
 
 Get = Callable[[StepRecord, str], Array | None]
 """(record, path) -> what is compared of it."""

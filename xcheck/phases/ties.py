@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..inventory import Holdings, Inventory
 from ..lockstep import StepPair
 from ..matching import MatchPlan, SideName, other_side
+from ..records.inventory import Holdings, Inventory
+from ..records.trace import Groups, State, StepRecord
 from ..result import Check, Verdict
-from ..trace import Groups, State, StepRecord
 
 
 def tie_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:

@@ -12,10 +12,10 @@ from ..compare import rms
 from ..judge import Frame, Item, compare_items
 from ..lockstep import StepPair
 from ..matching import MatchPlan, Piece, SideName
+from ..records.trace import Array, StepRecord
+from ..records.uses import Group, paired
 from ..result import Check, Verdict
 from ..splits import WHOLE, Split, by_use, splits
-from ..trace import Array, StepRecord
-from ..uses import Group, paired
 
 
 def use_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..calls import Calls, Inside, Open, Stop, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import UserCodeError
-from ..inventory import Holdings, Inventory
-from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, Prepare
+from ..records.calls import Calls, Inside, Open, Stop, Swap, nowhere
+from ..records.inventory import Holdings, Inventory
+from ..records.islands import Islands
+from ..records.trace import Array, Arrays, State, StepRecord
 from ..reload import Route
-from ..trace import Array, Arrays, State, StepRecord
 from .user_code import calling as calling
 from .user_code import describe as describe
 from .user_code import leaving_out as leaving_out

@@ -14,8 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..calls import LOSS, Call, Inside, Swap, nowhere, plain
-from ..trace import Array
+from ..records.calls import LOSS, Call, Inside, Swap, nowhere, plain
+from ..records.trace import Array
 from .base import calling, leaving_out
 from .keras_functions import functions_shown
 from .keras_variables import canonical, kind_of, to_numpy

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UserCodeError
 from ..pair import Batch
 from ..quiet import quiet
-from ..trace import Array, Arrays
+from ..records.trace import Array, Arrays
 from .base import Exported, calling
 from .keras_variables import to_numpy
 

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..inventory import Holdings
-from ..store import Store
-from ..trace import Array, State
+from ..records.inventory import Holdings
+from ..records.store import Store
+from ..records.trace import Array, State
 from .keras_variables import canonical, counters, inventory, slots, to_numpy, unwrapped, written_lr
 
 

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
-from ..trace import Array
+from ..records.trace import Array
 from .base import losses_record, projection
 from .keras_variables import canonical, to_numpy
 

@@ -24,8 +24,8 @@ import keras
 import numpy as np
 
 from ..errors import UserCodeError
-from ..islands import Islands
 from ..pair import Batch
+from ..records.islands import Islands
 from ..reload import Route, carried
 from .base import EAGER, Loaded, calling
 from .keras_precision import layer_of

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import dtypes, global_state
 
-from ..islands import Islands
+from ..records.islands import Islands
 from .keras_resize import resizing_in_float64
 
 NARROW = ("float32", "bfloat16", "float16")

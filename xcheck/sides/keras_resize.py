@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..islands import Islands
-from ..trace import Array
+from ..records.islands import Islands
+from ..records.trace import Array
 
 
 def bilinear_weights(size: int, wanted: int, *, antialias: bool) -> Array:

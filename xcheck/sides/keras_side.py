@@ -13,15 +13,15 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
-from ..calls import Calls, Inside, Open, Stop, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import PairError, UserCodeError
-from ..inventory import Holdings, Inventory
-from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, KerasSide
-from ..store import Store
-from ..trace import Array, Arrays, State, StepRecord
+from ..records.calls import Calls, Inside, Open, Stop, Swap, nowhere
+from ..records.inventory import Holdings, Inventory
+from ..records.islands import Islands
+from ..records.store import Store
+from ..records.trace import Array, Arrays, State, StepRecord
 from .base import EAGER, Prepared, calling, describe, leaving_out, prepared, rates_setting, step_seed
 from .keras_calls import Watch, differentiated
 from .keras_device import named_device

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras.src import backend
 
-from ..calls import LOSS, Open, Stop
+from ..records.calls import LOSS, Open, Stop
 from .keras_observer import in_graph
 from .keras_variables import to_numpy
 

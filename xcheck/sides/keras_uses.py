@@ -18,8 +18,8 @@ import keras
 from keras.src.backend.common.stateless_scope import StatelessScope
 
 from ..pair import Batch
-from ..trace import Arrays
-from ..uses import LOSS, PENALTY, Touch, uses_of
+from ..records.trace import Arrays
+from ..records.uses import LOSS, PENALTY, Touch, uses_of
 from .base import Prepared, calling, step_seed
 from .keras_dropout import dropout_off
 from .keras_observer import Seen, loss_scale, observed

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..inventory import Entry, Inventory
-from ..slots import KERAS, Slot, find
-from ..store import Store
-from ..trace import Array
+from ..records.inventory import Entry, Inventory
+from ..records.slots import KERAS, Slot, find
+from ..records.store import Store
+from ..records.trace import Array
 
 
 @dataclass(frozen=True, slots=True)

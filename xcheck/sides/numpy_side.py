@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
-from ..calls import Call, Calls, Inside, Open, Stop, Swap, nowhere
 from ..distributions import Distribution
-from ..inventory import Entry, Holdings, Inventory
-from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, Prepare
+from ..records.calls import Call, Calls, Inside, Open, Stop, Swap, nowhere
+from ..records.inventory import Entry, Holdings, Inventory
+from ..records.islands import Islands
+from ..records.trace import Array, Arrays, State, StepRecord
 from ..reload import Route
-from ..trace import Array, Arrays, State, StepRecord
 from .base import EAGER, Exported, Loaded, calling, losses_record, prepared
 
 Fault = Callable[[StepRecord], StepRecord]

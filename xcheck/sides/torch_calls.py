@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..calls import LOSS, Call, Inside, Swap, nowhere, plain
-from ..trace import Array
+from ..records.calls import LOSS, Call, Inside, Swap, nowhere, plain
+from ..records.trace import Array
 from .torch_variables import kind_of, to_numpy
 from .tree import replaced, tensors_in
 

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from ..errors import UserCodeError
 from ..pair import Batch
 from ..quiet import quiet
-from ..trace import Array, Arrays
+from ..records.trace import Array, Arrays
 from .base import Exported, calling
 from .torch_variables import to_numpy
 

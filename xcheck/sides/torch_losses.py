@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import UserCodeError
-from ..trace import Array
+from ..records.trace import Array
 from .base import describe
 from .torch_variables import to_numpy
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..inventory import Holdings
-from ..slots import TORCH, Slot, find
-from ..store import Store
-from ..trace import Array, State
+from ..records.inventory import Holdings
+from ..records.slots import TORCH, Slot, find
+from ..records.store import Store
+from ..records.trace import Array, State
 from .torch_variables import inventory, seen, to_numpy
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..store import Store
-from ..trace import Array
+from ..records.store import Store
+from ..records.trace import Array
 from .torch_variables import to_numpy
 
 

@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import load_model, save_model
 
 from ..errors import UserCodeError
-from ..islands import Islands
 from ..pair import Batch
+from ..records.islands import Islands
+from ..records.trace import State
 from ..reload import Route
-from ..trace import State
 from .base import Loaded, calling
 from .torch_memory import Memory
 from .torch_variables import to_numpy

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ..islands import Islands
+from ..records.islands import Islands
 
 NARROW = (torch.float32, torch.bfloat16, torch.float16)
 _GRAD_SCALER = "torch.amp.grad_scaler"

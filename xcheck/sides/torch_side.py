@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..calls import Calls, Inside, Open, Stop, Swap, nowhere
 from ..distributions import Distribution
 from ..errors import PairError, SetupError, UserCodeError
-from ..inventory import Holdings, Inventory
-from ..islands import Islands
 from ..matching import SideName
 from ..pair import Batch, TorchSide
-from ..store import Store
-from ..trace import Array, Arrays, State, StepRecord
+from ..records.calls import Calls, Inside, Open, Stop, Swap, nowhere
+from ..records.inventory import Holdings, Inventory
+from ..records.islands import Islands
+from ..records.store import Store
+from ..records.trace import Array, Arrays, State, StepRecord
 from .base import (
     EAGER,
     Prepared,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..calls import LOSS, Open, Stop
+from ..records.calls import LOSS, Open, Stop
 from .torch_variables import to_numpy
 
 _DETACH = (torch.Tensor.detach, torch.detach, torch.Tensor.data.__get__)  # pyright: ignore

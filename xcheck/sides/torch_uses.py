@@ -16,9 +16,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from ..pair import Batch
-from ..store import Store
-from ..trace import Array, Arrays
-from ..uses import LOSS, PENALTY, Touch, uses_of
+from ..records.store import Store
+from ..records.trace import Array, Arrays
+from ..records.uses import LOSS, PENALTY, Touch, uses_of
 from .base import calling, step_seed
 from .torch_dropout import DropoutOff
 from .torch_observer import Observer, dense

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..inventory import Entry, Inventory
-from ..store import Store
-from ..trace import Array
+from ..records.inventory import Entry, Inventory
+from ..records.store import Store
+from ..records.trace import Array
 
 
 def inventory(model: torch.nn.Module) -> Inventory:

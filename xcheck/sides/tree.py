@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..trace import Array, Arrays
+from ..records.trace import Array, Arrays
 
 
 def named_tensors(value: Any, is_tensor: Callable[[Any], bool], root: str = "output") -> dict[str, Any]:

@@ -1,0 +1,399 @@
+"""The command line: arguments -> check -> report -> exit code."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..check import FREE_STEPS, check
+from ..choose import Device, Progress, choose_backend
+from ..errors import BadInput, FileError, PairError
+from ..golden import record, verify
+from ..importing import import_quietly
+from ..loading import DEFAULT, load_pair, models_folder, named_pairs, pairs_in
+from ..match import match
+from ..matching import MatchPlan
+from ..pair import Expectation, Pair
+from ..records.trace import Trace
+from ..report.html import write_html
+from ..report.junit import write_junit
+from ..report.terminal import as_text, print_result
+from ..result import Result, Verdict
+from ..scaffold import write_scaffold
+from ..sweep import Outcome, complaints, plan, summary, sweep, table
+from .match import WriteOption, show_plan
+from .onnx import EXIT_CODES, onnx, retie
+
+BAD_INPUT = 2
+NO_VERDICT = 3
+QUIET_WIDTH = 400
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Says whether a Keras port of a PyTorch training setup is the same computation.",
+    epilog="Exit codes: 0 equivalent, 1 different, 2 bad usage or bad input, 3 inconclusive. "
+    "A pair file is Python code and runs with your rights.",
+)
+
+PairArgument = Annotated[str, typer.Argument(help="Name of a folder under models/, or file.py, or file.py:ATTRIBUTE.")]
+StepsOption = Annotated[int, typer.Option(help="Training steps, each from the reference's state.")]
+SeedOption = Annotated[int, typer.Option(help="Of initial weights, batches and perturbations.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+BackendOption = Annotated[str | None, typer.Option(help="tensorflow, jax or torch.")]
+PhasesOption = Annotated[str | None, typer.Option(help="Comma-separated, or all; by default those the pair needs.")]
+OutOption = Annotated[Path | None, typer.Option(help="Folder for result.json and report.html.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for the file's pair(...); repeatable.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="NUMERIC fails too.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print the first line alone.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", help="Print every failing check.")]
+ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair's declared expectation held.")]
+
+
+@app.command()
+def run(
+    pair: PairArgument,
+    steps: StepsOption = 5,
+    seed: SeedOption = 0,
+    free_steps: Annotated[int | None, typer.Option(help=f"Steps of the free run; {FREE_STEPS} by default.")] = None,
+    precision: Annotated[str, typer.Option(help="float64, or float64,float32.")] = "float64,float32",
+    device: DeviceOption = "auto",
+    keras_backend: BackendOption = None,
+    phases: PhasesOption = None,
+    out: OutOption = None,
+    settings: SetOption = None,
+    strict: StrictOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    expect: ExpectOption = False,
+) -> None:
+    """Check a pair: is the port the same computation?"""
+
+    def work(loaded: Pair, progress: Progress) -> Result:
+        return check(
+            loaded,
+            steps=steps,
+            seed=seed,
+            free_steps=free_steps,
+            precision=precision.split(","),
+            device=_device(device),
+            keras_backend=keras_backend,
+            phases=None if phases is None else [p for p in phases.split(",") if p],
+            progress=progress,
+        )
+
+    loaded = load_pair(pair, _settings(settings))
+    result = _with_progress(loaded, work, keras_backend, out, quiet)
+    _finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect)
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Says whether a Keras port of a PyTorch training setup is the same computation."""
+    if version:
+        print(f"xcheck {metadata.version('xcheck')}")
+        raise typer.Exit
+
+
+@app.command(name="match")
+def match_parameters(
+    pair: PairArgument,
+    write: WriteOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    keras_backend: BackendOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Show which parameter is which, and save it as a map."""
+    loaded = load_pair(pair, _settings(settings))
+
+    def work(loaded: Pair, progress: Progress) -> MatchPlan:
+        return match(loaded, seed=seed, device=_device(device), keras_backend=keras_backend, progress=progress)
+
+    raise typer.Exit(show_plan(loaded, _with_progress(loaded, work, keras_backend, None, quiet=False), write))
+
+
+@app.command(name="list")
+def list_pairs() -> None:
+    """List the pairs under models/."""
+    if not named_pairs():
+        print(f"No pairs under {models_folder().resolve()}. Write one with: xcheck new NAME")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("pair", "expected", "what it is"):
+        table.add_column(column, overflow="fold")
+    for name in named_pairs():
+        loaded = load_pair(name)
+        expected = loaded.expect.verdict.value if isinstance(loaded.expect, Expectation) else "EQUIVALENT"
+        path = models_folder() / name / "pair.py"
+        variants = [f":{other}" for other in pairs_in(path) if other != DEFAULT]
+        told = _first_line(path) + (f" Also {', '.join(variants)}." if variants else "")
+        table.add_row(name, expected, told)
+    Console().print(table)
+
+
+def _first_line(path: Path) -> str:
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(help="Of the port; also the name of the file.")]) -> None:
+    """Write a pair file for your own port, to be filled in."""
+    path = write_scaffold(name)
+    print(f"Wrote {path}.\nFill in the two build functions, then: xcheck run {path}")
+
+
+@app.command(name="sweep")
+def sweep_pairs(
+    names: Annotated[list[str] | None, typer.Argument(help="Pairs, as `run` takes them.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every pair under models/.")] = False,
+    variants: Annotated[bool, typer.Option("--variants", help="Of each file every pair, not PAIR alone.")] = False,
+    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE; a key given again is another value to try.")
+    ] = None,
+    steps: StepsOption = 5,
+    free_steps: Annotated[int | None, typer.Option(help=f"Steps of the free run; {FREE_STEPS} by default.")] = None,
+    precision: Annotated[str, typer.Option(help="float64, or float64,float32.")] = "float64,float32",
+    device: DeviceOption = "auto",
+    keras_backend: BackendOption = None,
+    phases: PhasesOption = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core by default.")] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Run on Ray.")] = False,
+    out: Annotated[Path, typer.Option(help="Gets a folder per check.")] = Path("xcheck-results/sweep"),
+    expect: Annotated[bool, typer.Option("--expect", help="Exit 0 if every pair showed what it declares.")] = False,
+) -> None:
+    """Check many pairs, with several seeds and settings, in several processes."""
+    if not re.fullmatch(r"\d+(,\d+)*", seeds):
+        raise PairError("Seeds are whole numbers from 0, with commas between.", numbers=f"--seeds {seeds}")
+    values: dict[str, list[Any]] = {}
+    for item in settings or ():
+        for key, value in _settings([item]).items():
+            values.setdefault(key, []).append(value)
+    tasks = plan(names or [], every=every, variants=variants, seeds=[int(s) for s in seeds.split(",")], settings=values)
+    options = {
+        "steps": steps,
+        "free_steps": free_steps,
+        "precision": precision.split(","),
+        "device": _device(device),
+        "keras_backend": keras_backend,
+        "phases": None if phases is None else [p for p in phases.split(",") if p],
+    }
+    started, done, console = time.perf_counter(), list[Outcome](), Console(stderr=True)
+    with console.status(f"{len(tasks)} checks") as status:
+        if not console.is_terminal:
+            status.stop()
+        for outcome in sweep(tasks, out, jobs=jobs, ray=ray, options=options):
+            done.append(outcome)
+            status.update(f"{len(done)} of {len(tasks)}: {outcome.task.label} {outcome.verdict}")
+    order = [task.label for task in tasks]
+    done.sort(key=lambda outcome: order.index(outcome.task.label))
+    Console(width=None if sys.stdout.isatty() else QUIET_WIDTH).print(table(done))
+    print("", *complaints(done), f"{summary(done)}; {time.perf_counter() - started:.0f} s", sep="\n")
+    print(f"written: {out}/*/result.json")
+    raise typer.Exit(_exit_code_of_all(done, expect))
+
+
+def _exit_code_of_all(outcomes: list[Outcome], expect: bool) -> int:
+    if any(outcome.verdict == "ERROR" for outcome in outcomes):
+        return BAD_INPUT
+    if expect:
+        return 0 if all(outcome.held for outcome in outcomes) else 1
+    return EXIT_CODES[Verdict.worst([Verdict(outcome.verdict) for outcome in outcomes])]
+
+
+@app.command(name="record")
+def record_trace(
+    pair: PairArgument,
+    out: Annotated[Path, typer.Option(help="The trace to write.")],
+    side: Annotated[str, typer.Option(help="The pair's reference.")] = "torch",
+    steps: StepsOption = 5,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    settings: SetOption = None,
+) -> None:
+    """Record a golden trace of the reference, for `verify` where its framework is not installed."""
+    loaded = load_pair(pair, _settings(settings))
+    _expect_side(loaded, side, loaded.reference)
+    path = record(loaded, steps=steps, seed=seed, device=_device(device)).save(out)
+    print(f"Wrote {path}: {steps} steps of the {side} side of {loaded.name}.")
+    print(f"Check with: xcheck verify {pair} --against {path}")
+
+
+@app.command(name="verify")
+def verify_trace(
+    pair: PairArgument,
+    against: Annotated[Path, typer.Option(help="A trace made by `xcheck record`.")],
+    side: Annotated[str, typer.Option(help="The side to run.")] = "keras",
+    device: DeviceOption = "auto",
+    keras_backend: BackendOption = None,
+    phases: PhasesOption = None,
+    out: OutOption = None,
+    settings: SetOption = None,
+    strict: StrictOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Check one side against a golden trace; the other framework need not be installed."""
+    loaded = load_pair(pair, _settings(settings))
+    _expect_side(loaded, side, "keras" if loaded.reference == "torch" else "torch")
+    trace = Trace.load(against)
+
+    def work(loaded: Pair, progress: Progress) -> Result:
+        chosen = None if phases is None else [p for p in phases.split(",") if p]
+        return verify(
+            loaded, trace, device=_device(device), keras_backend=keras_backend, phases=chosen, progress=progress
+        )
+
+    result = _with_progress(loaded, work, keras_backend, out, quiet)
+    _finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=False)
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(help="result.json files.")],
+    html: Annotated[Path | None, typer.Option(help="Write one HTML page.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+) -> None:
+    """Render results that are on disk."""
+    loaded = [Result.from_json(path) for path in results]
+    if html is None and junit is None:
+        for result in loaded:
+            print_result(result, Console())
+    for path, write in ((html, write_html), (junit, write_junit)):
+        if path is not None:
+            print(f"Wrote {write(loaded, path)}")
+
+
+app.command()(onnx)
+app.command()(retie)
+
+
+def _device(device: str) -> Device:
+    if device not in ("auto", "cpu", "cuda"):
+        raise PairError("There is no such device.", numbers=f"--device {device}; devices: auto, cpu, cuda")
+    return device
+
+
+def _expect_side(pair: Pair, given: str, wanted: str) -> None:
+    if given != wanted:
+        raise PairError(
+            f"The {given} side cannot be used here.",
+            numbers=f"--side {given}; the reference of {pair.name!r} is {pair.reference}",
+            todo=f"use --side {wanted}, or set Pair(reference=...)",
+        )
+
+
+def _settings(given: list[str] | None) -> Mapping[str, Any]:
+    settings: dict[str, Any] = {}
+    for item in given or ():
+        key, separator, text = item.partition("=")
+        if not separator or not key.isidentifier():
+            raise PairError(
+                "A setting is not KEY=VALUE.", numbers=f"--set {item}", todo="for example: --set image_size=299"
+            )
+        try:
+            settings[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            settings[key] = text  # a word without quotes
+    return settings
+
+
+def _with_progress(pair: Pair, work: Any, keras_backend: str | None, out: Path | None, quiet: bool) -> Any:
+    """Run the check under a status line, and write what it has found even if it ends early."""
+    console = Console(stderr=True)
+    started = time.perf_counter()
+    with console.status(f"{pair.name}: starting") as status:
+
+        def progress(word: str) -> None:
+            status.update(f"{pair.name}: {word}  ({time.perf_counter() - started:.0f} s)")
+
+        if quiet or not console.is_terminal:
+            status.stop()
+        try:
+            progress("importing the frameworks")
+            choose_backend(pair, keras_backend)
+            import_quietly(pair)
+            return work(pair, progress)
+        except BadInput as error:
+            if error.result is not None:
+                _write(error.result, out)
+            raise
+
+
+def _write(result: Result, out: Path | None) -> Path:
+    folder = out or Path("xcheck-results") / result.pair
+    try:
+        result.to_json(folder / "result.json")
+        result.to_html(folder / "report.html")
+        if result.reproduction is not None:
+            result.reproduction.write(folder)
+    except OSError as error:
+        raise FileError("The result cannot be written.", where=str(folder), cause=str(error)) from error
+    return folder
+
+
+def _finish(result: Result, out: Path | None, *, strict: bool, quiet: bool, verbose: bool, expect: bool) -> None:
+    folder = _write(result, out)
+    if quiet:
+        print(as_text(result, width=QUIET_WIDTH).partition("\n")[0])
+    else:
+        print_result(result, Console(), verbose=verbose)
+        print(f"\nwritten: {folder / 'result.json'}, {folder / 'report.html'}")
+    raise typer.Exit(exit_code(result, strict=strict, expect=expect))
+
+
+def exit_code(result: Result, *, strict: bool = False, expect: bool = False) -> int:
+    """The exit code of a result.
+
+    Args:
+        result: of a run.
+        strict: NUMERIC counts as a failure.
+        expect: the declared expectation decides, where there is one.
+    """
+    if expect and result.expectation is not None:
+        return 0 if result.expectation["held"] else 1
+    if strict and result.verdict is Verdict.NUMERIC:
+        return 1
+    return EXIT_CODES[result.verdict]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: run a command; a user's mistake is one message and exit code 2.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+    """
+    try:
+        app(arguments)
+    except BadInput as error:
+        if os.environ.get("XCHECK_TRACEBACK"):
+            raise
+        print(f"{error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except MemoryError as error:
+        print(f"This machine has not enough memory for that, and there is no verdict. {error}".strip(), file=sys.stderr)
+        sys.exit(NO_VERDICT)
+    except Exception:  # noqa: BLE001 - Python would exit with 1, which says DIFFERENT; a bug of ours says nothing
+        traceback.print_exc()
+        print("This is a bug of xcheck, and no verdict. Please report it with the lines above.", file=sys.stderr)
+        sys.exit(NO_VERDICT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Parts of an array, and the expressions of a weight map that name them: "qkv.weight[0:64]", "a.bias + b.bias".
+
+A part is written like an index. `[0:64]` are rows 0 to 63, `[:, 0:64]` such columns, `[1]` is one row and drops its
+axis, `[0/3]` is the first of three equal blocks, and `[0:16 of 48]` takes 16 of every 48.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..records.trace import Array
+from .patterns import Shape
+
+_CUT = re.compile(r"(?P<row>\d+)|(?P<block>\d+)/(?P<blocks>\d+)|(?P<start>\d+):(?P<stop>\d+)(?: of (?P<every>\d+))?")
+_NUMBER = re.compile(r"\d+(\.\d*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Which elements of one axis: from `start` to before `stop`, in every group of `every` elements.
+
+    Attributes:
+        start, stop: within a group.
+        every: size of a group; None where the whole axis is one.
+        drop: the axis, of one element then, is left out.
+    """
+
+    start: int
+    stop: int
+    every: int | None = None
+    drop: bool = False
+
+    def __str__(self) -> str:
+        if self.drop:
+            return str(self.start)
+        return f"{self.start}:{self.stop}" + (f" of {self.every}" if self.every else "")
+
+    def indices(self, length: int) -> Array:
+        """The elements taken of an axis."""
+        groups = np.arange(0, length, self.every or length or 1)
+        return (groups[:, None] + np.arange(self.start, self.stop)).reshape(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an array.
+
+    Attributes:
+        cuts: one per leading axis, None for a whole axis; () for the whole array.
+    """
+
+    cuts: tuple[Cut | None, ...] = ()
+
+    def __str__(self) -> str:
+        return f"[{', '.join(':' if cut is None else str(cut) for cut in self.cuts)}]" if self.cuts else ""
+
+    def select(self, array: Array) -> Array:
+        """The part of an array."""
+        if not self.cuts:
+            return array
+        return array[self._index(array.shape)].reshape(self.shape(array.shape))
+
+    def fill(self, array: Array, values: Array) -> None:
+        """Set the part of an array."""
+        sizes = [n if cut is None else cut.indices(n).size for cut, n in self.axes(array.shape)]
+        array[self._index(array.shape)] = values.reshape(sizes)
+
+    def shape(self, whole: Shape) -> Shape:
+        """Of the part of an array of a shape."""
+        return tuple(n if cut is None else cut.indices(n).size for cut, n in self.axes(whole) if not (cut and cut.drop))
+
+    def axes(self, shape: Shape) -> list[tuple[Cut | None, int]]:
+        """Each axis of an array of a shape: what is cut of it, and its length."""
+        cuts = (*self.cuts, *(None,) * (len(shape) - len(self.cuts)))
+        return list(zip(cuts, shape, strict=True))
+
+    def _index(self, shape: Shape) -> tuple[Any, ...]:
+        axes = self.axes(shape)
+        if any(cut and cut.every for cut, _ in axes):
+            return np.ix_(*(np.arange(n) if cut is None else cut.indices(n) for cut, n in axes))
+        return tuple(slice(None) if cut is None else slice(cut.start, cut.stop) for cut, _ in axes)
+
+
+WHOLE = Part()
+
+
+def covered(parts: Iterable[Part], shape: Shape) -> bool:
+    """Whether the parts together are all of an array of a shape."""
+    parts = list(parts)
+    if any(not part.cuts for part in parts):
+        return True
+    axes = [part.axes(shape) for part in parts]
+    cut = [any(of[i][0] is not None for of in axes) for i in range(len(shape))]  # an axis that is never cut is one
+    seen = np.zeros([n if c else 1 for n, c in zip(shape, cut, strict=True)], np.bool_)
+    for of in axes:
+        lengths = zip(of, seen.shape, strict=True)
+        chosen: list[Array] = [np.arange(kept) if c is None else c.indices(n) for (c, n), kept in lengths]
+        seen[np.ix_(*chosen)] = True
+    return bool(seen.all())
+
+
+def rows_left(parts: Iterable[Part], shape: Shape) -> str:
+    """The one run of leading rows of an array of a shape that no part has, as it is written; "" if it is not one."""
+    taken = np.zeros(shape[:1], np.bool_)
+    for part in parts:
+        rows = part.cuts[0] if part.cuts else None
+        if rows is None or any(part.cuts[1:]):
+            return ""
+        taken[rows.indices(shape[0])] = True
+    left = np.flatnonzero(~taken)
+    return f"[{left[0]}:{left[-1] + 1}]" if left.size and left[-1] - left[0] + 1 == left.size else ""
+
+
+def parse_part(text: str, shape: Shape) -> Part:
+    """The part that "[...]" means of an array of a shape.
+
+    Raises:
+        ValueError: it means none.
+    """
+    words = [word.strip() for word in text.strip()[1:-1].split(",")]
+    if len(words) > len(shape):
+        raise ValueError(f"{text} has {len(words)} axes, the array {len(shape)}")
+    return Part(tuple(None if w == ":" else _cut(w, n) for w, n in zip(words, shape[: len(words)], strict=True)))
+
+
+def _cut(word: str, length: int) -> Cut:
+    found = _CUT.fullmatch(word)
+    if found is None:
+        raise ValueError(f"{word!r} is none of 1, 0:64, 0/3, 0:16 of 48")
+    given = {name: int(value) for name, value in found.groupdict().items() if value is not None}
+    if "row" in given:
+        cut = Cut(given["row"], given["row"] + 1, drop=True)
+    elif "blocks" in given:
+        size, rest = divmod(length, given["blocks"] or 1)
+        if rest or not given["blocks"]:
+            raise ValueError(f"{word}: {length} elements are not {given['blocks']} equal blocks")
+        cut = Cut(given["block"] * size, (given["block"] + 1) * size)
+    else:
+        cut = Cut(given["start"], given["stop"], given.get("every"))
+    every = length if cut.every is None else cut.every
+    if not 0 <= cut.start < cut.stop <= every or every == 0 or length % every:
+        raise ValueError(f"{word} does not lie within {length} elements")
+    return cut
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """What a key or a value of a weight map means.
+
+    Attributes:
+        terms: (path, "[...]" or ""), added up.
+        offset: a number added to them.
+    """
+
+    terms: tuple[tuple[str, str], ...]
+    offset: float = 0.0
+
+
+def read_expression(text: str, known: Callable[[str], bool]) -> Expression:
+    """Take an expression apart; a path that exists is never taken apart.
+
+    Args:
+        text: "a.bias + b.bias", "qkv.weight[0:64]", "norm.weight + 1".
+        known: whether there is such a path.
+    """
+    if known(text):
+        return Expression(((text, ""),))
+    words: Sequence[str] = re.split(r" ([+-]) ", text)
+    terms: list[tuple[str, str]] = []
+    offset = 0.0
+    for sign, word in zip(["+", *words[1::2]], words[::2], strict=True):
+        word = word.strip()
+        if _NUMBER.fullmatch(word):
+            offset += float(word) if sign == "+" else -float(word)
+        elif sign == "-":
+            return Expression(((text, ""),))
+        elif known(word) or not word.endswith("]"):
+            terms.append((word, ""))
+        else:
+            path, bracket, part = word.partition("[")
+            terms.append((path, bracket + part))
+    return Expression(tuple(terms), offset) if terms else Expression(((text, ""),))

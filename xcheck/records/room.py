@@ -1,0 +1,92 @@
+"""How much memory a check takes against what the machine has: known before it trains, and said in one line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import SetupError
+from .inventory import Inventory
+
+IN_MEMORY = 36
+"""Copies of all parameters that a check holds at most where everything is kept in memory: 20 with plain SGD, as
+scripts/bench_memory.py measures it, and for the two slots of Adam 8 more each, which are counted and not measured."""
+
+ON_DISK = 10
+"""Copies with Adam where what is kept is on disk, measured likewise in a float64 step; 5 with plain SGD."""
+
+LIVE = 5
+"""Copies that no check can do without: both models, their gradients, and what one of them computes an update from."""
+
+_GIB = 2.0**30
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def needs_disk(side: str, inventory: Inventory) -> str | None:
+    """What to tell where memory will not hold all that a check keeps; None where it will.
+
+    Args:
+        side: that is built.
+        inventory: of it, in the precision of the run.
+
+    Raises:
+        SetupError: memory will not even hold what cannot be on disk.
+    """
+    size = sum(entry.size * _bytes(entry.dtype) for entry in inventory.canonical())
+    has, free = total(), available()
+    if free is None or size * IN_MEMORY <= free:
+        return None
+    count = sum(entry.size for entry in inventory.canonical()) / 1e6
+    told = f"{count:.0f} M parameters on the {side} side, {size / _GIB:.1f} GiB a copy"
+    if has is not None and size * LIVE > has:
+        raise SetupError(
+            "This machine has not enough memory for this check.",
+            numbers=f"{told}: it needs {size * LIVE / _GIB:.0f} GiB at least, and there are {has / _GIB:.0f} GiB",
+            cause="both models are trained in float64 at the same time",
+            todo="check a smaller config of the same model, with fewer or narrower layers",
+        )
+    doubt = ""
+    if size * ON_DISK > free:
+        doubt = "; that may be too much, and --free-steps 0, --precision float64 and plain SGD take less"
+    return (
+        f"{told}: the check could take {size * IN_MEMORY / _GIB:.0f} GiB, and {free / _GIB:.0f} GiB are free, so what "
+        f"it keeps goes to temporary files, and it takes {size * ON_DISK / _GIB:.0f} GiB at most{doubt}"
+    )
+
+
+def _bytes(dtype: str) -> int:
+    try:
+        return np.dtype(dtype).itemsize
+    except TypeError:  # one that NumPy does not have, such as bfloat16
+        return 2
+
+
+def total() -> int | None:
+    """Bytes of memory that the machine has, or that this process may have; None where that cannot be told."""
+    try:
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    limit = _number(_CGROUP / "memory.max")
+    return found if limit is None else min(found, limit)
+
+
+def available() -> int | None:
+    """Bytes of memory that are free, or can be freed at once; None where that cannot be told."""
+    if not _MEMINFO.is_file():
+        return total()
+    told = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+    free = int(told["MemAvailable"].split()[0]) * 1024
+    limit, used = _number(_CGROUP / "memory.max"), _number(_CGROUP / "memory.current")
+    if limit is None or used is None:
+        return free
+    stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+    return min(free, limit - used + int(stat["inactive_file"]))
+
+
+def _number(path: Path) -> int | None:
+    text = path.read_text().strip() if path.is_file() else ""
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,249 @@
+"""What a side did, as NumPy arrays keyed by (step, phase, name); on disk as one safetensors file.
+
+A `StepRecord` holds one training step in the words and the layout of the side that made it: the state it
+started from, what it computed, the state it ended in. Comparison works on records alone, so a record made
+elsewhere, or read from disk, is as good as a live one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
+
+from ..errors import FileError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Arrays = Mapping[str, Array]
+Groups = tuple[tuple[str, ...], ...]
+"""Groups of paths."""
+
+TRACE_VERSION = 1
+_SEPARATOR = "|"  # never part of a parameter path in either framework
+
+
+class Key(NamedTuple):
+    """Where an array of a trace belongs."""
+
+    step: int
+    phase: str
+    name: str
+
+
+def _empty() -> dict[str, Array]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything a training step starts from, or leaves behind.
+
+    Attributes:
+        parameters: path -> value, one entry per storage.
+        buffers: path -> value of what is saved with the model but not trained.
+        slots: path -> slot role -> value, the optimizer's memory per parameter, in canonical units
+            (see `slots.py`).
+        updates: how many updates the optimizer has made.
+        ties: the groups of paths that are one storage; those of a single path are left out.
+    """
+
+    parameters: Arrays = field(default_factory=_empty)
+    buffers: Arrays = field(default_factory=_empty)
+    slots: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
+    updates: int = 0
+    ties: Groups = ()
+
+    def values(self) -> Arrays:
+        """Parameters and buffers together; what is a parameter on one side may be a buffer on the other."""
+        return {**self.parameters, **self.buffers}
+
+    def value(self, path: str) -> Array:
+        """A parameter or buffer.
+
+        Raises:
+            KeyError: there is neither at this path.
+        """
+        return self.parameters[path] if path in self.parameters else self.buffers[path]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One training step of one side.
+
+    Attributes:
+        step: from 1.
+        before, after: the state around the step.
+        inference: outputs by name before the step, in inference mode.
+        outputs: outputs by name during the step, in training mode.
+        losses: "data" and "penalty", their sum "total", and named terms as "data/<name>", "penalty/<name>";
+            scalars.
+        settings: what is compared besides arrays of the model: "dropout rates" of the training step, sorted.
+        gradients: path -> gradient of the total loss as backpropagation left it, before any clipping; None
+            where the framework gave none.
+        uses: path -> use -> gradient through this use alone, in the order of the forward pass; parameters that are
+            tied or used several times. Taken in the first step, see `uses.py`.
+    """
+
+    step: int
+    before: State
+    after: State
+    inference: Arrays = field(default_factory=_empty)
+    outputs: Arrays = field(default_factory=_empty)
+    losses: Arrays = field(default_factory=_empty)
+    settings: Arrays = field(default_factory=_empty)
+    gradients: Mapping[str, Array | None] = field(default_factory=dict[str, Array | None])
+    uses: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
+
+    def update(self, path: str) -> Array | None:
+        """What the step added to a parameter or buffer; None if there is none at this path."""
+        after = self.after.values().get(path)
+        return None if after is None else after - self.before.value(path)
+
+    def updates(self) -> dict[str, Array]:
+        """Path -> what the step added to the parameter."""
+        return {p: new - self.before.parameters[p] for p, new in self.after.parameters.items()}
+
+    def items(self) -> Iterator[tuple[Key, Array]]:
+        """Every array of the record under its key; a missing gradient has none."""
+        groups: list[tuple[str, Mapping[str, Array | None]]] = [
+            ("inference", self.inference),
+            ("outputs", self.outputs),
+            ("losses", self.losses),
+            ("settings", self.settings),
+            ("gradients", self.gradients),
+        ]
+        for prefix, state in (("before", self.before), ("after", self.after)):
+            groups += [(f"{prefix}.parameters", state.parameters), (f"{prefix}.buffers", state.buffers)]
+            groups += [(f"{prefix}.slots.{role}", group) for role, group in _inverted(state.slots).items()]
+        groups += [(f"uses.{use}", group) for use, group in _inverted(self.uses).items()]
+        for phase, group in groups:
+            for name, array in group.items():
+                if array is not None:
+                    yield Key(self.step, phase, name), array
+
+
+def _inverted(table: Mapping[str, Arrays]) -> dict[str, dict[str, Array]]:
+    """Path -> name -> array, as name -> path -> array."""
+    found: dict[str, dict[str, Array]] = {}
+    for path, by_name in table.items():
+        for name, array in by_name.items():
+            found.setdefault(name, {})[path] = array
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The steps of one side and how they were made.
+
+    Attributes:
+        header: plain JSON data: pair, side, precision, seed, environment, and what the maker adds.
+        steps: in order.
+        twins: for each step, the same step from perturbed starts; what the noise is measured from.
+    """
+
+    header: Mapping[str, Any]
+    steps: tuple[StepRecord, ...]
+    twins: tuple[tuple[StepRecord, ...], ...] = ()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the trace to `path`, making its folder; returns the path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, Array] = {}
+        made: list[dict[str, Any]] = []
+        runs = [(0, record) for record in self.steps]
+        runs += [(i, twin) for twins in self.twins for i, twin in enumerate(twins, 1)]
+        for run, record in runs:
+            arrays |= {_join(run, key): np.asarray(array, order="C") for key, array in record.items()}
+            made.append(
+                {
+                    "run": run,
+                    "step": record.step,
+                    "updates": [record.before.updates, record.after.updates],
+                    "missing_gradients": [name for name, g in record.gradients.items() if g is None],
+                    "ties": [record.before.ties, record.after.ties],
+                    "uses": {path: list(uses) for path, uses in record.uses.items()},
+                }
+            )
+        header = {
+            **self.header,
+            "trace_version": TRACE_VERSION,
+            "records": made,
+        }
+        save_file(arrays, path, metadata={"xcheck": json.dumps(header)})
+        return path
+
+    @staticmethod
+    def load(path: str | Path) -> Trace:
+        """Read a trace; nothing in the file is executed.
+
+        Raises:
+            FileError: the file is missing, damaged, or not a trace of this version.
+        """
+        if not Path(path).is_file():
+            raise FileError("There is no such trace.", where=str(path), todo="xcheck record PAIR --out TRACE")
+        try:
+            opened: Any = safe_open(path, framework="numpy")
+            with opened as file:
+                header: dict[str, Any] = json.loads(file.metadata()["xcheck"])
+                arrays: dict[str, Array] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise FileError(
+                "This trace cannot be read.",
+                where=str(path),
+                cause=f"it is damaged or was not written by xcheck ({type(error).__name__}: {error})",
+                todo="record it again: xcheck record PAIR --side torch --out TRACE",
+            ) from error
+        if header.pop("trace_version", None) != TRACE_VERSION:
+            raise FileError("This trace was written in another format.", where=str(path))
+        try:
+            records = [(made["run"], _record(made, arrays)) for made in header.pop("records")]
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError("This trace is damaged.", where=str(path), cause=repr(error)) from error
+        steps = tuple(record for run, record in records if run == 0)
+        twins = tuple(tuple(t for run, t in records if run and t.step == record.step) for record in steps)
+        return Trace(header, steps, twins)
+
+
+def _join(run: int, key: Key) -> str:
+    return _SEPARATOR.join((str(run), str(key.step), key.phase, key.name))
+
+
+def _record(made: Mapping[str, Any], arrays: Arrays) -> StepRecord:
+    start = _join(made["run"], Key(made["step"], "", "")).removesuffix(_SEPARATOR)
+    groups: dict[str, dict[str, Array]] = {}
+    for joined, array in arrays.items():
+        if joined.startswith(start):
+            phase, name = joined.removeprefix(start).split(_SEPARATOR, 1)
+            groups.setdefault(phase, {})[name] = array
+
+    def state(prefix: str, updates: int, ties: Sequence[Sequence[str]]) -> State:
+        slots: dict[str, dict[str, Array]] = {}
+        for phase, group in groups.items():
+            if phase.startswith(f"{prefix}.slots."):
+                role = phase.removeprefix(f"{prefix}.slots.")
+                for path, array in group.items():
+                    slots.setdefault(path, {})[role] = array
+        parameters, buffers = groups.get(f"{prefix}.parameters", {}), groups.get(f"{prefix}.buffers", {})
+        return State(parameters, buffers, slots, updates, tuple(tuple(group) for group in ties))
+
+    (before, after), (tied_before, tied_after) = made["updates"], made.get("ties", ((), ()))
+    gradients: dict[str, Array | None] = {**groups.get("gradients", {})}
+    gradients |= dict.fromkeys(made["missing_gradients"])
+    return StepRecord(
+        made["step"],
+        state("before", before, tied_before),
+        state("after", after, tied_after),
+        groups.get("inference", {}),
+        groups.get("outputs", {}),
+        groups.get("losses", {}),
+        groups.get("settings", {}),
+        gradients,
+        {path: {use: groups[f"uses.{use}"][path] for use in uses} for path, uses in made.get("uses", {}).items()},
+    )
