@@ -17,12 +17,22 @@ def test_a_stream_scaled_to_two_shapes_is_found() -> None:
     assert [(c.id, c.keras, c.torch, c.confirmed) for c in found] == [("same_random_stream", "a = b", None, True)]
 
 
+def test_few_numbers_and_a_last_block_that_is_drawn_again_hide_no_stream() -> None:
+    """A kernel of (4, 2) beside one of (6, 4); normal numbers of PyTorch, whose last 16 are drawn by themselves."""
+    assert same_random_stream("keras", {"a": STREAM[:24], "b": STREAM[:8].reshape(4, 2)})
+    again = np.concatenate([STREAM[:20], STREAM[100:116]])
+    assert same_random_stream("torch", {"a": STREAM, "b": again})
+    assert not same_random_stream("torch", {"a": STREAM, "b": again[13:]})
+
+
 def test_independent_draws_constants_and_small_ones_are_not() -> None:
     other = np.random.default_rng(1).standard_normal(600)
     parameters = {"a": STREAM, "b": other, "ones": np.ones(600), "more ones": np.ones(600)}
     parameters |= {"small": STREAM[:4], "other": STREAM[1:]}
     gates = np.repeat([0.0, 1.0, 0.0, 0.0], 20)  # the bias of an LSTM, whose forget gate starts at one
     parameters |= {"gates": gates, "more gates": gates}
+    decays = np.tile(np.log(np.arange(1.0, 17.0)), (32, 1))  # of a state space model, the same in every layer
+    parameters |= {"decays": decays, "more decays": decays, "slopes": 0.5 ** np.arange(8), "more": 0.5 ** np.arange(8)}
     assert same_random_stream("torch", parameters) == []
 
 

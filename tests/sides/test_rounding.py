@@ -77,6 +77,21 @@ def test_the_outputs_that_a_loss_sees_are_off_by_one_rounding_error(side: Any) -
         assert np.array_equal(value, dict(again.items())[key])
 
 
+@pytest.mark.parametrize("side", ["torch", "keras"])
+def test_saturated_outputs_stay_within_what_a_loss_holds_them_to(side: Any) -> None:
+    """PyTorch's binary cross-entropy refuses a probability above 1."""
+    pair = confident(slope=1e4)
+    batch = next(pair.batches(0))
+    with Sides(begin(pair, 0, 1, None), "cpu", lambda _: None).open(side) as runner:
+        start = runner.snapshot()
+        plain = runner.step(1, batch).outputs["output"]
+        runner.restore(start)
+        with runner.rounding(np.random.default_rng(0)):
+            moved = runner.step(1, batch).outputs["output"]
+    assert plain.max() == 1
+    assert np.array_equal(moved[plain == 1], plain[plain == 1] - EPS)
+
+
 @pytest.mark.parametrize(("reference", "logits_kept"), [("torch", True), ("torch", False), ("keras", False)])
 def test_a_loss_of_probabilities_next_to_one_raises_no_alarm(reference: str, logits_kept: bool) -> None:
     """log(1 - p) is known to eps / (1 - p), of which a perturbed weight shows nothing where the sigmoid is flat."""

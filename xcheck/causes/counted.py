@@ -238,6 +238,8 @@ def _divided(found: Counted) -> Told | None:
         else:
             told[side] = "another number, whatever the weights are"
     what = f"the {int(kept.sum())} positions that count" if even else "the weighted losses"
+    if len(set(told.values())) == 1:  # a factor on all of it, which says more
+        return None
     summary = f"{what} are divided by {told['torch']} in torch and by {told['keras']} in keras"
     fix = "torch: reduction='none', then divide by the count that keras takes, or keras: divide by "
     fix += "the number of those that count" if even else "the sum of the weights in the batch"

@@ -13,12 +13,16 @@ from ..result import Cause
 PREFIX = 1024
 """Elements compared between two parameters; a shared stream shows from the first."""
 
-FEWEST = 16
+FEWEST = 8
 """Different elements below which a correlation says nothing."""
+
+TAIL = 16
+"""Elements at the end of a tensor that PyTorch draws again from a normal distribution, where no block of them is full:
+`normal_fill` in aten/src/ATen/native/cpu/DistributionTemplates.h."""
 
 SAME_STREAM = 1 - 1e-6
 """Correlation from which two parameters are one stream of random numbers up to scale. Float32 rounding of the stream
-costs 1e-7; independent draws of 16 elements reach it with a chance below 1e-20."""
+costs 1e-7; independent draws of n elements reach it with a chance of (2e-6)^((n - 2) / 2), 1e-17 for 8."""
 
 
 def same_random_stream(side: SideName, parameters: Mapping[str, Array]) -> list[Cause]:
@@ -36,7 +40,8 @@ def same_random_stream(side: SideName, parameters: Mapping[str, Array]) -> list[
         for group in groups:
             first = rows[group[0]]
             assert first is not None
-            if _correlation(first, row) >= SAME_STREAM:
+            n = min(first.size, row.size)
+            if any(_correlation(first[:m], row[:m]) >= SAME_STREAM for m in (n, n - TAIL) if m >= FEWEST):
                 group.append(path)
                 break
         else:
@@ -46,12 +51,14 @@ def same_random_stream(side: SideName, parameters: Mapping[str, Array]) -> list[
 
 def _standardized(value: Array) -> Array | None:
     flat = value.reshape(-1)[:PREFIX].astype(np.float64)
-    return flat if np.unique(flat).size >= FEWEST else None  # steps between few numbers are nothing that was drawn
+    steps = np.diff(flat)
+    if np.unique(flat).size < max(FEWEST, flat.size // 2) or (steps > 0).all() or (steps < 0).all():
+        return None  # what was drawn hardly repeats, and is in no order
+    return flat
 
 
 def _correlation(a: Array, b: Array) -> float:
-    n = min(a.size, b.size)
-    left, right = a[:n] - a[:n].mean(), b[:n] - b[:n].mean()
+    left, right = a - a.mean(), b - b.mean()
     size = float(np.linalg.norm(left) * np.linalg.norm(right))
     return float(left @ right) / size if size else 0.0
 

@@ -27,10 +27,14 @@ MOST = 2
 WORDS: Mapping[str, tuple[str, str]] = {
     "loss": ("loss_formula", "the loss"),
     "output": ("from_logits", "what the output is taken for"),
+    "clipping": ("clipped_probabilities", "what the output is taken for"),
     "smoothing": ("label_smoothing", "label smoothing"),
     "ignored": ("ignored_label", "the label that is left out"),
     "reduction": ("reduction", "the reduction"),
     "width": ("huber_width", "where the loss turns into a line"),
+    "gamma": ("focal_gamma", "gamma, the power of what is lacking to a probability of 1,"),
+    "alpha": ("focal_alpha", "alpha, the weight of the ones or of all of it,"),
+    "of": ("swapped_arguments", "what is measured"),
     "pairs": ("broadcast_targets", "what is subtracted from what"),
 }
 """Setting -> id of the cause, and what a report calls it."""
@@ -40,11 +44,18 @@ FIXES: Mapping[str, str] = {
     "output": "keras: from_logits=True for outputs without a softmax or sigmoid, from_logits=False with one; torch: "
     "cross_entropy and binary_cross_entropy_with_logits take logits, nll_loss logarithms, binary_cross_entropy "
     "probabilities",
+    "clipping": "take the logits on both sides, of which nothing is cut off: keras: from_logits=True; torch: "
+    "cross_entropy or binary_cross_entropy_with_logits",
     "smoothing": "keras: label_smoothing={torch}, or torch: label_smoothing={keras}",
     "ignored": "keras: ignore_class={torch}, or torch: ignore_index={keras}",
     "reduction": "keras: reduction='sum_over_batch_size' is PyTorch's 'mean' of what Keras has for each example, 'sum' "
     "its 'sum'; divide by the same count on both sides",
     "width": "keras: delta={torch}, or torch: delta (or beta)={keras}",
+    "gamma": "keras: gamma={torch}, or torch: gamma={keras}",
+    "alpha": "keras: alpha={torch}, with apply_class_balancing=True in BinaryFocalCrossentropy and without where it is "
+    "None; or torch: alpha={keras}",
+    "of": "keras.losses.KLDivergence takes (target, output), both probabilities; torch.nn.functional.kl_div takes (the "
+    "logarithms of the output, target)",
     "pairs": "give outputs and targets one shape: targets[:, None], or outputs[:, 0]",
 }
 
@@ -99,8 +110,10 @@ def _formulas(name: str, output: Array, target: Array, torch: float, keras: floa
     plain = "loss" not in differing or reductions == {"mean"}
     for setting in differing:
         told = {side: r.settings.get(setting) for side, r in (("torch", one), ("keras", two))}
-        cause, words = WORDS[setting]
         shown = {side: value if isinstance(value, str) else repr(value) for side, value in told.items()}
+        clipped = setting == "output" and all(value.startswith("probabilities") for value in shown.values())
+        key = "clipping" if clipped else setting
+        cause, words = WORDS[key]
         causes.append(
             Cause(
                 id=cause,
@@ -117,7 +130,7 @@ def _formulas(name: str, output: Array, target: Array, torch: float, keras: floa
                     "with_the_other_in_its_place": abs(one.value - torch) / abs(torch),
                 },
                 confirmed=True,
-                fix=FIXES[setting].format(**shown),
+                fix=FIXES[key].format(**shown),
             )
         )
     return causes, plain

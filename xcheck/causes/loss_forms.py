@@ -14,14 +14,23 @@ from ..records.trace import Array
 CLIPPED = 1e-7
 """Keras keeps probabilities this far from 0 and 1."""
 
-SMOOTHING = (0.0, 0.1, 0.05, 0.2, 0.01)
+SMOOTHING = (0.0, 0.1, 0.05, 0.2, 0.01, 0.02, 0.15, 0.25, 0.3)
 """Shares that are tried for label smoothing."""
 
 IGNORED = (-100, -1, 0, 255)
 """Labels that are tried for being left out, where they occur."""
 
-WIDTHS = (1.0, 0.5, 0.1, 2.0, 1.35)
+WIDTHS = (1.0, 0.5, 0.1, 2.0, 1.35, 1.345, 0.2, 0.25, 0.3, 0.05, 1 / 9, 1.5, 3.0, 5.0, 10.0)
 """Where a Huber loss turns into a line."""
+
+GAMMAS = (2.0, 1.0, 0.5, 1.5, 2.5, 3.0, 4.0, 5.0)
+"""Powers of what is lacking to a probability of 1, in a focal loss."""
+
+ALPHAS = (None, 0.25, 0.5, 0.75, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9)
+"""Weights of the ones in a focal loss, or of all of it where there are more than two classes."""
+
+LEAST_LOG = -100.0
+"""PyTorch's binary cross-entropy takes no logarithm for less."""
 
 LARGEST = 5_000_000
 """Elements of an output beyond which no loss is computed again: some hundred are."""
@@ -95,6 +104,10 @@ def _losses(z: Array, y: Array) -> Losses:
         yield from _regressions(z - 0 * spread, spread, {"pairs": "each output with every target"})
 
 
+FOCAL = ("logits", "probabilities")
+"""What the output of a focal loss is taken for."""
+
+
 def _logs(z: Array) -> Iterator[tuple[str, Array]]:
     """Logarithms of probabilities, by what the output is taken for."""
     yield "logits", _log_softmax(z)
@@ -123,9 +136,27 @@ def _cross_entropies(z: Array, y: Array) -> Losses:
             kept = np.ones(y.shape, bool) if ignored is None else y != ignored
             if not kept.any() or (ignored is None and not ((y >= 0) & (y < classes)).all()):
                 continue
-            for share in SMOOTHING:
-                each = -(1 - share) * own - share * logs.mean(axis=-1)
+            for share, each in _smoothed(own, logs):
                 yield _named("cross-entropy", output=taken, smoothing=share, ignored=ignored), each, kept
+            if taken in FOCAL:
+                for settings, each in _focal(own):
+                    yield {**_named("focal cross-entropy", output=taken, ignored=ignored), **settings}, each, kept
+
+
+def _smoothed(own: Array, logs: Array) -> Iterator[tuple[float | str, Array]]:
+    """(label smoothing, loss of each position), from the logarithms of its class and of all of them."""
+    mean, classes = logs.mean(axis=-1), logs.shape[-1]
+    yield from ((share, -(1 - share) * own - share * mean) for share in SMOOTHING)
+    if classes > 2:
+        others = (mean * classes - own) / (classes - 1)
+        yield from ((f"{s}, over the other classes", -(1 - s) * own - s * others) for s in SMOOTHING if s)
+
+
+def _focal(own: Array) -> Iterator[tuple[dict[str, Any], Array]]:
+    """(gamma and alpha, loss of each position), from the logarithms of its class."""
+    for gamma in GAMMAS:
+        each = -own * np.maximum(-np.expm1(own), 0.0) ** gamma
+        yield from (({"gamma": gamma, "alpha": alpha}, each * (alpha or 1.0)) for alpha in ALPHAS)
 
 
 def _against_shares(z: Array, y: Array) -> Losses:
@@ -134,25 +165,54 @@ def _against_shares(z: Array, y: Array) -> Losses:
         for share in SMOOTHING:
             smooth = y * (1 - share) + share / z.shape[-1]
             yield _named("cross-entropy", output=taken, smoothing=share, ignored=None), -(smooth * logs).sum(-1), every
-        apart = np.where(y > 0, y * (np.log(np.where(y > 0, y, 1.0)) - logs), 0.0)
-        yield _named("Kullback-Leibler divergence", output=taken), apart.sum(axis=-1), every
-        yield _named("Kullback-Leibler divergence by element", output=taken), apart, np.ones(y.shape, bool)
+        if taken in FOCAL and bool(((y == 0) | (y == 1)).all()):
+            for settings, each in _focal((y * logs).sum(axis=-1)):
+                yield {**_named("focal cross-entropy", output=taken, ignored=None), **settings}, each, every
+        shares = np.exp(logs)
+        forms = {
+            "the target from the output": np.where(y > 0, y * (np.log(np.where(y > 0, y, 1.0)) - logs), 0.0),
+            "the output from the target": shares * (logs - np.log(y)),
+        }
+        for which, apart in forms.items():
+            yield _named("Kullback-Leibler divergence", output=taken, of=which), apart.sum(axis=-1), every
+            by_element = _named("Kullback-Leibler divergence by element", output=taken, of=which)
+            yield by_element, apart, np.ones(y.shape, bool)
 
 
 def _binary(z: Array, y: Array) -> Losses:
     every = np.ones(y.shape, bool)
+    for taken, ones, zeros in _binary_logs(z):
+        for share in SMOOTHING:
+            for t, words in ((y * (1 - share) + share / 2, share), (y * (1 - share), f"{share}, of the ones alone")):
+                if share or words == share:
+                    each = -(t * ones + (1 - t) * zeros)
+                    yield _named("binary cross-entropy", output=taken, smoothing=words), each, every
+        if taken not in FOCAL:
+            continue
+        own = np.where(y == 1, ones, zeros)
+        for gamma in GAMMAS:
+            each = -own * np.maximum(-np.expm1(own), 0.0) ** gamma
+            for alpha in ALPHAS:
+                weight = 1.0 if alpha is None else np.where(y == 1, alpha, 1 - alpha)
+                yield _named("focal cross-entropy", output=taken, gamma=gamma, alpha=alpha), each * weight, every
+
+
+def _binary_logs(z: Array) -> Iterator[tuple[str, Array, Array]]:
+    """Logarithms of the probabilities of a one and of a zero, by what the output is taken for."""
+
+    def of_logits(x: Array) -> tuple[Array, Array]:
+        least = np.log1p(np.exp(-np.abs(x)))
+        return np.minimum(x, 0) - least, np.minimum(-x, 0) - least
+
     clipped = np.clip(z, CLIPPED, 1 - CLIPPED)
-    squashed = 1 / (1 + np.exp(-z))
-    for share in SMOOTHING:
-        t = y * (1 - share) + share / 2
-        forms = {
-            "logits": np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z))),
-            "probabilities": -(t * np.log(clipped) + (1 - t) * np.log1p(-clipped)),
-            "probabilities that are not clipped": -(t * np.log(z) + (1 - t) * np.log1p(-z)),
-            "logits of a second sigmoid": squashed * (1 - t) + np.log1p(np.exp(-squashed)),
-        }
-        for taken, each in forms.items():
-            yield _named("binary cross-entropy", output=taken, smoothing=share), each, every
+    plain = np.log(z), np.log1p(-z)
+    yield "logits", *of_logits(z)
+    yield "probabilities", np.log(clipped), np.log1p(-clipped)
+    yield "probabilities that are not clipped", *plain
+    if any((logs < LEAST_LOG).any() for logs in plain):
+        ones, zeros = (np.maximum(logs, LEAST_LOG) for logs in plain)
+        yield f"probabilities, with no logarithm below {LEAST_LOG:g}", ones, zeros
+    yield "logits of a second sigmoid", *of_logits(1 / (1 + np.exp(-z)))
 
 
 def _others(z: Array, y: Array) -> Losses:
@@ -167,6 +227,15 @@ def _others(z: Array, y: Array) -> Losses:
         yield _named("Poisson loss"), z - y * np.log(z + CLIPPED), every
     if bool((y > -1).all() and (z > -1).all()):
         yield _named("squared error of logarithms"), (np.log1p(z) - np.log1p(y)) ** 2, every
+    if bool((y < 0).any() or (z < 0).any()):
+        logs = [np.log1p(np.maximum(a, CLIPPED)) for a in (z, y)]
+        yield _named("squared error of logarithms, of no number below 0"), (logs[0] - logs[1]) ** 2, every
+    if bool((y != 0).all()):
+        d = np.abs(z - y)
+        yield _named("error as a share of the target"), d / np.abs(y), every
+        yield _named("error in percent of the target"), 100 * d / np.maximum(np.abs(y), CLIPPED), every
+        yield _named("error as a share of output and target"), d / (np.abs(z) + np.abs(y)), every
+        yield _named("error as a share of the mean of output and target"), 2 * d / (np.abs(z) + np.abs(y)), every
 
 
 def _regressions(z: Array, y: Array, pairs: dict[str, str]) -> Losses:
@@ -183,7 +252,17 @@ def _regressions(z: Array, y: Array, pairs: dict[str, str]) -> Losses:
         huber = np.where(d <= width, d**2 / 2, width * (d - width / 2))
         yield {**_named("Huber loss", width=width), **pairs}, huber, every
         yield {**_named("smooth L1 loss", width=width), **pairs}, huber / width, every
+    squares = d**2
+    yield (
+        {**_named("root of the mean squared error"), **pairs},
+        np.sqrt(squares.mean(keepdims=True)),
+        np.ones((1,) * d.ndim, bool),
+    )
     if z.ndim > 1 and z.shape[-1] > 1:
+        each = np.sqrt(squares.mean(axis=-1))
+        yield {**_named("root of the mean squared error of an example"), **pairs}, each, every[..., 0]
+        each = np.sqrt(squares.sum(axis=-1))
+        yield {**_named("distance of output and target"), **pairs}, each, every[..., 0]
         norms = [np.maximum(np.linalg.norm(a, axis=-1), 1e-12) for a in (z, y)]
         cosine = (z * y).sum(axis=-1) / (norms[0] * norms[1])
         yield {**_named("negative cosine similarity"), **pairs}, -cosine, np.ones(cosine.shape, bool)

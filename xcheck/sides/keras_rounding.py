@@ -38,7 +38,10 @@ def rounding(model: Any, rng: np.random.Generator) -> Generator[None]:
 def _moved(tensor: Any, rng: np.random.Generator) -> Any:
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     moved = rounding_factors(tuple(tensor.shape), float(np.finfo(dtype).eps), rng)
-    made = tensor * keras.ops.convert_to_tensor(moved, dtype)
+    by: Any = keras.ops.convert_to_tensor(moved, dtype)
+    size: Any = keras.ops.abs(tensor)
+    out = (size <= 1) & (size * by > 1)  # of the range that a loss may hold probabilities to
+    made = tensor * keras.ops.where(out, 2 - by, by)
     for name, value in getattr(tensor, "__dict__", {}).items():
         if name.startswith("_keras_"):  # a mask, or the logits that a loss takes in place of probabilities
             setattr(made, name, value)

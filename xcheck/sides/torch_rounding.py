@@ -41,5 +41,7 @@ def rounding(model: torch.nn.Module, rng: np.random.Generator, gradients: float 
 
 
 def _moved(tensor: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    moved = rounding_factors(tuple(tensor.shape), torch.finfo(tensor.dtype).eps, rng)
-    return tensor * torch.from_numpy(moved).to(tensor)
+    by = torch.from_numpy(rounding_factors(tuple(tensor.shape), torch.finfo(tensor.dtype).eps, rng)).to(tensor)
+    value = tensor.detach()
+    out = (value.abs() <= 1) & ((value * by).abs() > 1)  # of the range that a loss may hold probabilities to
+    return tensor * torch.where(out, 2 - by, by)
