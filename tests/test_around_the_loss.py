@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from ports import CLASSES, FEATURES, HIDDEN, assert_parts_in, mlp, torch_loss, torch_sgd
+from ports import CLASSES, FEATURES, HIDDEN, assert_parts_in, keras_mlp, mlp, torch_loss, torch_sgd
 from test_around_the_gradient import assert_equivalent, parted, run
 from torch import nn
 from torch.nn import functional as F
@@ -276,3 +276,23 @@ def test_a_penalty_on_one_side_alone() -> None:
     result = run(mlp(keras={"build": regularized(lambda: keras.regularizers.L2(0.01))}))
     assert_parts_in(result, "loss")
     assert parted(result, "loss") == {"penalty", "total"}
+
+
+# Losses of the model's own ---------------------------------------------------------------------------------------
+
+
+def with_own_loss(factor: float = 1.0) -> Any:
+    class Own(keras.Sequential):
+        def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> Any:
+            each = keras.losses.sparse_categorical_crossentropy(y, y_pred, from_logits=True)
+            return factor * keras.ops.mean(each)
+
+    return Own(keras_mlp().layers, name="sequential")
+
+
+def test_a_model_that_makes_its_loss_itself_needs_none() -> None:
+    keras_side = {"build": with_own_loss, "loss": None}
+    assert_equivalent(mlp(keras=keras_side), steps=1)
+    result = run(mlp(keras={**keras_side, "build": lambda: with_own_loss(1 + 1e-9)}), steps=1)
+    assert_parts_in(result, "loss")
+    assert parted(result, "loss") == {"total"}

@@ -94,16 +94,19 @@ def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int, 
 
         return TorchRunner(declared, precision=precision, device=device, seed=seed, store=store)
     if isinstance(declared, KerasSide):
+        from .sides.keras_observer import makes_own_loss
         from .sides.keras_side import KerasRunner
 
         runner = KerasRunner(declared, precision=precision, device=device, seed=seed, store=store)
         if runner.projected and isinstance(pair.torch, TorchSide) and (pair.torch.loss or pair.torch.step):
-            raise PairError(
-                "Only the torch side has a loss.",
-                where=f"Pair({pair.name!r})",
-                cause="KerasSide has no loss, and its model is not compiled with one",
-                todo="give KerasSide a loss, or leave the loss out on both sides",
-            )
+            if not makes_own_loss(runner.model):
+                raise PairError(
+                    "Only the torch side has a loss.",
+                    where=f"Pair({pair.name!r})",
+                    cause="KerasSide has no loss, and its model is not compiled with one and makes none of its own",
+                    todo="give KerasSide a loss, or leave the loss out on both sides",
+                )
+            runner.projected = False
         return runner
     if isinstance(declared, NumpySide):
         return NumpyRunner(declared, precision=precision, device=device, seed=seed)

@@ -144,7 +144,7 @@ CASES: dict[str, Case] = {
         lambda t: t.nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1, output_padding=1),
         lambda k, x: k.layers.Conv2DTranspose(3, 3, strides=2, padding="same", name="layer")(x),
         IMAGE,
-        ("1 before", "0 before"),
+        ("what is cropped of the output is 1 before and 0 after in torch", "0 before and 1 after in keras"),
         KERNEL,
     ),
     "the border of a mean": Case(
@@ -203,6 +203,13 @@ CASES: dict[str, Case] = {
         lambda k, x: k.ops.tanh(x),
         SEQUENCE,
         ("which is the root of 8",),
+    ),
+    "half of it on one side": Case(  # which a gelu by tanh with nothing in its tanh is, too
+        "constant_factor",
+        lambda t: as_module(lambda x: t.tanh(x) * 0.5),
+        lambda k, x: k.ops.tanh(x),
+        SEQUENCE,
+        ("with the factor 0.5 in torch and 1 in keras",),
     ),
     "an offset": Case(
         "constant_offset",

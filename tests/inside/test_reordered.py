@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -138,3 +139,51 @@ def test_only_what_is_so_is_named_where_something_else_is_wrong_too(joined, caus
     result = looked_into(pair)
     assert result.verdict == "DIFFERENT"
     assert [c.id for c in result.causes if c.confirmed] == causes
+
+
+def test_parts_that_are_joined_in_another_order_in_front_of_a_convolution():
+    """Of a square image no axis is known by its length, and of what is joined in another order none by its numbers."""
+
+    def build_torch() -> Any:
+        from torch import cat, nn
+
+        class Net(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.left, self.right = nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 3, padding=1)
+                self.after, self.norm = nn.Conv2d(8, 4, 3, padding=1), nn.GroupNorm(2, 4)
+
+            def forward(self, x: Any) -> Any:
+                return self.norm(self.after(cat([self.left(x), self.right(x)], 1))).mean((2, 3))
+
+        return Net()
+
+    def build_keras() -> Any:
+        import keras
+        from keras import layers
+
+        x = keras.Input((SIDE, SIDE, 2))
+        left, right = layers.Conv2D(4, 1, name="left")(x), layers.Conv2D(4, 3, padding="same", name="right")(x)
+        y = layers.Conv2D(4, 3, padding="same", name="after")(layers.Concatenate()([right, left]))
+        return keras.Model(x, mean(layers.GroupNormalization(2, epsilon=1e-5, name="norm")(y)))
+
+    own = pair_of(nothing, nothing)
+    pair = replace(
+        own,
+        torch=replace(own.torch, build=build_torch),
+        keras=xcheck.KerasSide(build_keras),
+        weight_map={
+            f"{layer}.{mine}": f"{layer}/{theirs}"
+            for layer, mine, theirs in (
+                *((name, "weight", "kernel") for name in ("left", "right", "after")),
+                *((name, "bias", "bias") for name in ("left", "right", "after")),
+                ("norm", "weight", "gamma"),
+                ("norm", "bias", "beta"),
+            )
+        },
+    )
+    result = looked_into(pair)
+    assert [(c.id, c.confirmed) for c in result.causes] == [("permuted_axes", True)], result.report()
+    assert result.first_divergence is not None
+    assert (result.first_divergence.torch, result.first_divergence.keras) == ("after", "after")
+    assert "keras has torch's 4:8, 0:4" in result.causes[0].summary

@@ -294,6 +294,19 @@ def test_a_penalty_of_zero_is_none():
     assert wrong("loss", plan, step) == {}
 
 
+def test_a_term_that_one_side_calls_a_penalty_is_compared_in_sum():
+    def in_the_data(record: StepRecord) -> StepRecord:
+        whole = record.losses["data"] + 0.25
+        return replace(record, losses={**record.losses, "data": whole, "data/kl": np.array(0.25), "total": whole})
+
+    plan, step = step_of(torch={"fault": in_the_data}, keras={"fault": with_penalty(0.25, "add_loss_0")})
+    (total,) = judged("loss", plan, step)
+    assert (total.name, total.verdict) == ("total", "EQUIVALENT")
+    assert "compared in sum" in total.detail
+    plan, step = step_of(torch={"fault": in_the_data}, keras={"fault": with_penalty(0.25 + 1e-9)})
+    assert wrong("loss", plan, step) == dict.fromkeys(("data", "penalty", "total"), "DIFFERENT")
+
+
 def test_a_penalty_below_the_rounding_of_the_total_is_no_difference():
     plan, step = step_of(keras={"fault": with_penalty(1e-17)})
     assert wrong("loss", plan, step) == {}

@@ -120,7 +120,8 @@ def _number_in_tanh(x: Array, y: Array) -> float | None:
     with np.errstate(all="ignore"):
         found = np.arctanh(2.0 * y / x - 1.0) / (x + 0.044715 * x**3)
     found = found[np.isfinite(found)]
-    return fewest_digits(float(np.median(found))) if found.size else None
+    number = fewest_digits(float(np.median(found))) if found.size else 0.0
+    return number if abs(number) > 1e-6 else None  # half of x is a factor, and no function
 
 
 MEASURED: dict[str, tuple[Callable[[Array, Array], float | None], Callable[[float], Function]]] = {

@@ -95,7 +95,7 @@ def first_of_many(array: Array, size: int) -> Array:
 def _read(seen: Seen) -> Problem | None:
     call = seen.is_a("conv", "convtranspose")
     used = seen.weight(seen.value.ndim) if seen.value.ndim >= 3 else None
-    if call is None or used is None or len(seen.given) != 1:
+    if call is None or used is None or len(seen.given) != 1 or seen.x.ndim != seen.value.ndim:
         return None
     weight, made_of = used
     transposed = "transpose" in family_of(call.kind) or "transpose" in family_of(seen.owner.kind)
@@ -117,8 +117,12 @@ def _read(seen: Seen) -> Problem | None:
         bias = next((a for a in seen.constants.values() if a.shape == outputs), None)
     sources = {path: _kernel(array, seen.side, transposed, depthwise) for path, array in made_of.items()}
     geometry = {"strides": strides, "transposed": transposed}
+    padding = read_pads(said, _large(x.shape[1:-1], geometry), kernel.shape[:n], strides, dilation)
+    if transposed:
+        whole = _whole(x.shape[1:-1], kernel.shape[:n], strides, dilation)
+        padding = Padding(_cropped(padding.pads, whole, last(seen.value).shape[1:-1]), padding.same)
     settings: dict[str, Any] = {
-        "padding": read_pads(said, _large(x.shape[1:-1], geometry), kernel.shape[:n], strides, dilation),
+        "padding": padding,
         "strides": strides,
         "dilation": dilation,
         "groups": int(groups),
@@ -203,10 +207,7 @@ def _transposed(x: Array, kernel: Array, s: Any, pads: Pads, wanted: Sequence[in
     n = kernel.ndim - 2
     if s["groups"] != 1 or kernel.shape[-1] != x.shape[-1]:
         return None
-    sizes = [
-        (size - 1) * stride + d * (k - 1) + 1
-        for size, stride, d, k in zip(x.shape[1:-1], s["strides"], s["dilation"], kernel.shape[:n], strict=True)
-    ]
+    sizes = _whole(x.shape[1:-1], kernel.shape[:n], s["strides"], s["dilation"])
     crops = [before for before, _ in pads]
     room = [max(size, crop + want) for size, crop, want in zip(sizes, crops, wanted, strict=True)]
     out = np.zeros((x.shape[0], *room, kernel.shape[-2]))
@@ -219,10 +220,28 @@ def _transposed(x: Array, kernel: Array, s: Any, pads: Pads, wanted: Sequence[in
     return out[(slice(None), *(slice(c, c + w) for c, w in zip(crops, wanted, strict=True)))]
 
 
+def _whole(
+    size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
+) -> tuple[int, ...]:
+    """What a transposed convolution gives before it is cropped."""
+    every = zip(size, kernel, strides, dilation, strict=True)
+    return tuple((n - 1) * step + d * (k - 1) + 1 for n, k, step, d in every)
+
+
+def _cropped(pads: Pads, whole: Sequence[int], wanted: Sequence[int]) -> Pads:
+    """What is cropped before and after each axis: behind, all that is not wanted."""
+    every = zip(pads, whole, wanted, strict=True)
+    return tuple((before, size - want - before) for (before, _), size, want in every)
+
+
 def _others(problem: Problem) -> Sequence[Any]:
-    kernel, s = problem.arrays["kernel"], problem.settings
-    size = _large(problem.arrays["x"].shape[1:-1], s)
-    return other_pads(size, kernel.shape[: kernel.ndim - 2], s["strides"], s["dilation"])
+    x, kernel, s = problem.arrays["x"], problem.arrays["kernel"], problem.settings
+    window, geometry = kernel.shape[: kernel.ndim - 2], (s["strides"], s["dilation"])
+    found = other_pads(_large(x.shape[1:-1], s), window, *geometry)
+    if not s["transposed"]:
+        return found
+    whole = _whole(x.shape[1:-1], window, *geometry)
+    return [Padding(_cropped(pads.pads, whole, problem.value.shape[1:-1])) for pads in found]
 
 
 def other_pads(
@@ -258,26 +277,45 @@ def _bias(problem: Problem) -> Sequence[Any]:
     return (0.0, 1.0, 2.0) if "bias" in problem.arrays and np.any(problem.arrays["bias"]) else ()
 
 
-CONVOLUTION = Form(
-    "convolution",
-    _read,
-    _compute,
-    (
-        Setting(
-            "padding",
-            "padding",
-            "the padding",
-            "pad by {} with torch.nn.functional.pad, and padding=0",
-            "pad by {} with keras.layers.ZeroPadding, and padding='valid'",
-            _others,
-            shown=str,
-        ),
-        Setting("strides", "stride", "the stride", "stride={}", "strides={}", _strides),
-        Setting("dilation", "dilation", "the dilation", "dilation={}", "dilation_rate={}", _strides),
-        Setting("mode", "padding_mode", "what the border is padded with", "padding_mode={}", "", _modes),
-        Setting("groups", "groups", "the number of groups", "groups={}", "groups={}", _groups),
-        Setting("flipped", "flipped_kernel", "whether the kernel is flipped", "{}", "{}", either),
-        Setting("bias", "bias", "the factor of the bias", "{}", "{}", _bias, shown=lambda n: f"{n:g}"),
-    ),
+def _read_plain(seen: Seen) -> Problem | None:
+    problem = _read(seen)
+    return None if problem is None or problem.settings["transposed"] else problem
+
+
+def _read_transposed(seen: Seen) -> Problem | None:
+    problem = _read(seen)
+    return problem if problem is not None and problem.settings["transposed"] else None
+
+
+_PADDED = Setting(
+    "padding",
+    "padding",
+    "the padding",
+    "pad by {} with torch.nn.functional.pad, and padding=0",
+    "pad by {} with keras.layers.ZeroPadding, and padding='valid'",
+    _others,
+    shown=str,
 )
-"""Convolutions of one to three axes, depthwise and grouped, and transposed ones."""
+_CROPPED = Setting(
+    "padding",
+    "padding",
+    "what is cropped of the output",
+    "padding=0, and slice {} off",
+    "padding='valid', and crop {} with keras.layers.Cropping",
+    _others,
+    shown=str,
+)
+_GEOMETRY = (
+    Setting("strides", "stride", "the stride", "stride={}", "strides={}", _strides),
+    Setting("dilation", "dilation", "the dilation", "dilation={}", "dilation_rate={}", _strides),
+    Setting("mode", "padding_mode", "what the border is padded with", "padding_mode={}", "", _modes),
+    Setting("groups", "groups", "the number of groups", "groups={}", "groups={}", _groups),
+    Setting("flipped", "flipped_kernel", "whether the kernel is flipped", "{}", "{}", either),
+    Setting("bias", "bias", "the factor of the bias", "{}", "{}", _bias, shown=lambda n: f"{n:g}"),
+)
+
+CONVOLUTION = Form("convolution", _read_plain, _compute, (_PADDED, *_GEOMETRY))
+"""Convolutions of one to three axes, depthwise and grouped."""
+
+TRANSPOSED = Form("transposed convolution", _read_transposed, _compute, (_CROPPED, *_GEOMETRY))
+"""Those whose padding is cropped off what comes out."""

@@ -9,7 +9,7 @@ from .activation import ACTIVATION
 from .attention import ATTENTION
 from .axes import axes_causes, slice_causes
 from .cells import CELL
-from .convolution import CONVOLUTION
+from .convolution import CONVOLUTION, TRANSPOSED
 from .dense import DENSE
 from .embedding import EMBEDDING
 from .forms import Form, search
@@ -21,7 +21,7 @@ from .recurrent import RECURRENT
 from .recurrent_stack import stacked_causes
 from .resize import RESIZE
 
-FORMS: tuple[Form, ...] = (NORM, CONVOLUTION, POOLING, RESIZE, CELL, RECURRENT, ATTENTION, DENSE, EMBEDDING)
+FORMS: tuple[Form, ...] = (NORM, CONVOLUTION, TRANSPOSED, POOLING, RESIZE, CELL, RECURRENT, ATTENTION, DENSE, EMBEDDING)
 """Of single layers; the first that explains both sides does."""
 
 FREE: tuple[Callable[[Local], list[Cause]], ...] = (lambda local: search(ACTIVATION, local), linear_causes)

@@ -9,6 +9,7 @@ import numpy as np
 from ..align import Alignment, Place, Suspect
 from ..align.graph import Graph, Key
 from ..align.orders import ABOUT_AS_CLOSE, Order, as_close, closest
+from ..compare import measure
 from ..records.trace import Array
 
 
@@ -31,16 +32,43 @@ def order_of(alignment: Alignment, suspect: Suspect) -> Order | None:
 
 
 def _orders_before(alignment: Alignment, suspect: Suspect) -> Iterator[Order]:
-    """How the axes of what a place was made from are permuted between the sides."""
+    """How the axes of what a place was made from are permuted between the sides.
+
+    Where that holds the same numbers and no permutation of its axes, as what is joined in another order does, those of
+    what it was made from itself are taken, and so on back; its own, which are chance then, come last.
+    """
     mine, theirs = suspect.reference, suspect.follower
-    for key in sorted(mine.base):
-        for other in sorted(alignment.there.get(key, frozenset()) & theirs.base):
-            for array in _shapes(alignment.reference, mine, key):
-                for there in _shapes(alignment.follower, theirs, other):
-                    order = closest(array, there)
-                    if order is not None:
-                        yield order
-                        yield from as_close(array, there) if 1 in array.shape else ()
+    chance: list[Order] = []
+    waiting = [(key, other) for key in sorted(mine.base) for other in _same(alignment, key, theirs.base)]
+    seen = {*waiting}
+    for key, other in waiting:  # which grows
+        for array in _shapes(alignment.reference, mine, key):
+            for there in _shapes(alignment.follower, theirs, other):
+                order = closest(array, there)
+                if order is None:
+                    continue
+                if measure(order.apply(array), there).element > alignment.allowed(key):
+                    chance.append(order)
+                    further = [pair for pair in _made_of(alignment, key, other) if pair not in seen]
+                    waiting += further
+                    seen |= {*further}
+                    continue
+                yield order
+                yield from as_close(array, there) if 1 in array.shape else ()
+    yield from chance
+
+
+def _same(alignment: Alignment, key: Key, among: frozenset[Key]) -> list[Key]:
+    return sorted(alignment.there.get(key, frozenset()) & among)
+
+
+def _made_of(alignment: Alignment, key: Key, other: Key) -> list[tuple[Key, Key]]:
+    """Pairs of the same numbers among what two values are made of directly."""
+    needs: list[frozenset[Key]] = []
+    for graph, made in ((alignment.reference, key), (alignment.follower, other)):
+        makers = graph.makers.get(made, ())
+        needs.append(frozenset(need for call in makers[:1] for need in graph.needs(call, made)))
+    return [(need, there) for need in sorted(needs[0]) for there in _same(alignment, need, needs[1])]
 
 
 def _shapes(graph: Graph, place: Place, key: Key) -> list[Array]:

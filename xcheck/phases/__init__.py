@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..lockstep import StepPair
 from ..matching import MatchPlan
 from ..result import Check
-from . import step
+from . import loss, step
 from .export import export_checks as export_checks
 from .initialization import initialization_checks as initialization_checks
 from .initialization import transferred as transferred
@@ -35,7 +35,7 @@ def _each(*parts: Compare) -> Compare:
 
 STEP_PHASES: dict[str, Compare] = {
     "forward": step.forward_checks,
-    "loss": step.loss_checks,
+    "loss": loss.loss_checks,
     "gradient": _each(step.gradient_checks, use_checks),
     "update": _each(step.update_checks, tie_checks),
     "state": step.state_checks,

@@ -58,7 +58,9 @@ class Seen:
         """
         if len(self.total) != 1:
             return {"total": np.asarray(reported["loss"])} if "loss" in reported else {}
-        data = {"": to_numpy(self.data[-1])} if self.data else {}
+        if not self.data:  # a `compute_loss` of the model's own: only it knows what of it is a penalty
+            return {"total": to_numpy(self.total[0])}
+        data = {"": to_numpy(self.data[-1])}
         penalties = {name: to_numpy(term) for name, term in self.penalties[0].items()}
         return dict(losses_record(data, penalties, to_numpy(self.total[0])))
 
@@ -130,6 +132,12 @@ def observed(
         object.__delattr__(model, "compute_loss")
         object.__delattr__(optimizer, "apply")
         object.__setattr__(model, "_compile_loss", compiled_loss)
+
+
+def makes_own_loss(model: Any) -> bool:
+    """Whether the model's class says what its loss is, or its step, so that none needs to be compiled."""
+    own = type(model)
+    return own.compute_loss is not keras.Model.compute_loss or own.train_step is not keras.Model.train_step
 
 
 def _same(parts: Sequence[Any], others: Sequence[Any]) -> bool:
