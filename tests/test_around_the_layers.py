@@ -276,6 +276,40 @@ def test_dropout_at_two_rates(rates: tuple[float, float]) -> None:
     assert {c.name for c in result.checks if c.verdict == "DIFFERENT"} == {"dropout rates"}
 
 
+class Always(nn.Module):
+    """Dropout whose flag is forgotten, so that `eval()` does not end it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.dropout(x, 0.5)
+
+
+class AlwaysInKeras(keras.layers.Layer):
+    def __init__(self) -> None:
+        super().__init__(name="middle")
+        self.drop = keras.layers.Dropout(0.5)
+
+    def call(self, x: Any) -> Any:
+        return self.drop(x, training=True)
+
+
+@pytest.mark.parametrize("side", ["torch", "keras"])
+def test_dropout_that_drops_at_inference_too(side: str) -> None:
+    given: Any = {"torch": Always, "keras": lambda: keras.layers.Dropout(0.5, name="middle")}
+    if side == "keras":
+        given = {"torch": lambda: nn.Dropout(0.5), "keras": AlwaysInKeras}
+    result = run(between(given["torch"], given["keras"]))
+    assert_parts_in(result, "forward")
+    assert {c.name for c in result.checks if c.verdict == "DIFFERENT"} == {"dropout rates at inference"}
+    (cause,) = result.causes
+    assert (cause.id, cause.confirmed) == ("dropout_at_inference", True)
+    assert f"the {side} side drops out at inference too, at a rate of 0.5" in cause.summary
+    assert cause.torch == ("1: dropout" if side == "torch" else None)
+
+
+def test_dropout_that_drops_at_inference_on_both_sides() -> None:
+    assert_equivalent(between(Always, AlwaysInKeras))
+
+
 def dropped_by_a_mask(kept: float = 0.6) -> xcheck.Pair:
     """Dropout that is driven by one mask, which comes with the batch; PyTorch divides by `kept`, Keras by 0.6."""
 

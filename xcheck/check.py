@@ -26,7 +26,7 @@ from .pair import Pair
 from .persistence import persistence
 from .probing import probed
 from .records.inventory import Holdings, Inventory
-from .records.trace import State
+from .records.trace import AT_INFERENCE, DROPOUT_RATES, State
 from .result import Check, Result, Verdict
 from .sides.base import Runner
 from .ties import ties, used
@@ -196,7 +196,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         del step
     if made < findings.steps:
         findings.notes.append(f"the run ended with step {made}, which changed what is tied")
-    if any(c.name == "dropout rates" for c in findings.checks):
+    if any(c.name in (DROPOUT_RATES, AT_INFERENCE) for c in findings.checks):
         findings.notes.append("dropout is switched off on both sides, and its rates are compared")
     if "gradient" in findings.phases:
         findings.checks += phase.silent_gradients(plan, findings.checks, untouched, "float64")

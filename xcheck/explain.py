@@ -9,7 +9,7 @@ from dataclasses import replace
 from .align import distance
 from .align.graph import Graph, Key
 from .causes.added_up import added_up_parameters
-from .causes.dropout import dropout_causes
+from .causes.dropout import dropout_causes, dropping_at_inference
 from .causes.forward import forward_causes
 from .causes.joined import joined_batches
 from .causes.local import Local
@@ -38,13 +38,12 @@ from .inside.scene import Scene, calls_from_start
 from .inside.tables import table_cause
 from .inside.weighed import weighed_parts
 from .lockstep import StepPair
-from .matching import MatchPlan
+from .matching import MatchPlan, SideName
+from .records.calls import Calls, everywhere
+from .records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays
 from .records.uses import PENALTY
 from .result import Cause, Check, Divergence, Verdict
 from .sides.base import Runner
-
-DROPOUT_RATES = "dropout rates"
-"""Name of the check of the rates, which stands for what dropout would have done."""
 
 INSIDE = ("forward",)
 """Phases whose differences can be followed into the models."""
@@ -73,11 +72,13 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
     if first is None or first.step != step.number or reference is None:
         return
     with findings.timed("explain"), ended_by_user_code(findings.notes):
-        live = first.error is not None and first.name != DROPOUT_RATES
+        live = first.error is not None and first.name not in (DROPOUT_RATES, AT_INFERENCE)
         if live and not _joined(findings, plan, step, reference, follower, first):
             training = "(training)" in first.name
             _forward(findings, Scene(reference, follower, plan, step, training, findings.seed), first)
-        if _of_rates(findings, step):
+        if _of_rates(findings, step, AT_INFERENCE):
+            _at_inference(findings, plan, step, reference, follower, first)
+        if _of_rates(findings, step, DROPOUT_RATES):
             _dropout(findings, Scene(reference, follower, plan, step, True, findings.seed), first)
 
 
@@ -201,9 +202,9 @@ def _joined(
     return found is not None
 
 
-def _of_rates(findings: Findings, step: StepPair) -> bool:
-    """Whether the rates of dropout differ in this step."""
-    found = (c for c in findings.checks if (c.name, c.step, c.phase) == (DROPOUT_RATES, step.number, "forward"))
+def _of_rates(findings: Findings, step: StepPair, name: str) -> bool:
+    """Whether the rates of dropout differ in this step, which stand for what it would have done."""
+    found = (c for c in findings.checks if (c.name, c.step, c.phase) == (name, step.number, "forward"))
     return any(c.verdict is Verdict.DIFFERENT for c in found)
 
 
@@ -260,6 +261,23 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
 def _divergence(first: Check) -> Divergence:
     where = first.phase, first.precision, first.step, first.torch, first.keras
     return Divergence(*where, first.error, first.allowed, first.name)
+
+
+def _at_inference(
+    findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner, first: Check
+) -> None:
+    """Say which side drops something at inference."""
+    batch = step.reference.batch
+    rates: dict[SideName, Arrays] = {
+        plan.reference: step.reference.record.settings,
+        plan.follower: step.follower.settings,
+    }
+    runners: dict[SideName, Runner] = {plan.reference: reference, plan.follower: follower}
+    calls: dict[SideName, Calls] = {side: runner.calls(batch, inside=everywhere) for side, runner in runners.items()}
+    causes = dropping_at_inference(rates, calls)
+    findings.causes += causes
+    if causes and first.name == AT_INFERENCE and (causes[0].torch or causes[0].keras):
+        findings.located = replace(_divergence(first), torch=causes[0].torch, keras=causes[0].keras)
 
 
 def _dropout(findings: Findings, scene: Scene, first: Check) -> None:

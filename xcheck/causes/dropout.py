@@ -1,14 +1,17 @@
-"""Dropout: layers that drop another share of the same tensor, or that only one side has."""
+"""Dropout: layers that drop another share of the same tensor, that only one side has, or that drop at inference too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..align import Alignment
 from ..align.graph import Graph, Key
-from ..matching import SideName, other_side
-from ..records.calls import Call
+from ..matching import SIDES, SideName, other_side
+from ..records.calls import Call, Calls
+from ..records.trace import AT_INFERENCE, Arrays
 from ..result import Cause
 
 FUSED = "scaled_dot_product_attention"
@@ -86,6 +89,39 @@ def dropout_causes(alignment: Alignment, reference: SideName) -> list[Cause]:
         other_side(reference): alignment.follower,
     }
     return [_cause(pairs, rates, graphs) for rates, pairs in groups.items()]
+
+
+def dropping_at_inference(rates: Mapping[SideName, Arrays], calls: Mapping[SideName, Calls]) -> list[Cause]:
+    """The side that drops something in inference too; none where both do.
+
+    Args:
+        rates: settings of the step of both sides.
+        calls: of a pass in inference mode, functions included.
+    """
+    alone = [(side, rates[side][AT_INFERENCE]) for side in SIDES if AT_INFERENCE in rates[side]]
+    if len(alone) != 1:
+        return []
+    ((side, found),) = alone
+    other = other_side(side)
+    told = {own: "dropped" if own == side else "passed on" for own in SIDES}
+    drop = next(
+        (c for c in calls[side] if "dropout" in c.kind and c.function and c.settings.get("training") is True), None
+    )
+    shown = ", ".join(f"{rate:g}" for rate in np.unique(found))
+    return [
+        Cause(
+            id="dropout_at_inference",
+            phase="forward",
+            torch=drop.name if drop is not None and side == "torch" else None,
+            keras=drop.name if drop is not None and side == "keras" else None,
+            summary=f"the {side} side drops out at inference too, at a rate of {shown}; the {other} side does not",
+            evidence={**told, "rates": found.tolist()},
+            confirmed=True,
+            fix="torch: F.dropout(x, p, training=self.training), since its default drops whatever eval() says"
+            if side == "torch"
+            else "keras: Dropout(rate)(x, training=training), or no argument, in the place of training=True",
+        )
+    ]
 
 
 def _rate(drop: Drop | None) -> float:

@@ -25,6 +25,12 @@ Groups = tuple[tuple[str, ...], ...]
 """Groups of paths."""
 
 TRACE_VERSION = 1
+DROPOUT_RATES = "dropout rates"
+"""Setting of a step: the rates at which its training pass would have dropped something."""
+
+AT_INFERENCE = "dropout rates at inference"
+"""Setting of a step: those of its pass in inference mode."""
+
 _SEPARATOR = "|"  # never part of a parameter path in either framework
 
 
@@ -83,7 +89,7 @@ class StepRecord:
         outputs: outputs by name during the step, in training mode.
         losses: "data" and "penalty", their sum "total", and named terms as "data/<name>", "penalty/<name>";
             scalars.
-        settings: what is compared besides arrays of the model: "dropout rates" of the training step, sorted.
+        settings: what is compared besides arrays of the model: `DROPOUT_RATES` and `AT_INFERENCE`, sorted.
         gradients: path -> gradient of the total loss as backpropagation left it, before any clipping; None
             where the framework gave none.
         uses: path -> use -> gradient through this use alone, in the order of the forward pass; parameters that are

@@ -21,7 +21,7 @@ from ..pair import Batch, Prepare
 from ..records.calls import Calls, Inside, Open, Stop, Swap, nowhere
 from ..records.inventory import Holdings, Inventory
 from ..records.islands import Islands
-from ..records.trace import Array, Arrays, State, StepRecord
+from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Array, Arrays, State, StepRecord
 from ..reload import Route
 from .user_code import calling as calling
 from .user_code import describe as describe
@@ -334,9 +334,15 @@ def projection(name: str, shape: tuple[int, ...]) -> Array:
     return rng.standard_normal(shape) / np.sqrt(max(np.prod(shape), 1))
 
 
-def rates_setting(rates: Sequence[float]) -> Arrays:
-    """Dropout rates under the name of `StepRecord.settings`; nothing if nothing would have been dropped."""
-    return {"dropout rates": np.sort(np.asarray(rates, np.float64))} if rates else {}
+def rates_setting(rates: Sequence[float], at_inference: Sequence[float] = ()) -> Arrays:
+    """Dropout rates under the names of `StepRecord.settings`; nothing if nothing would have been dropped.
+
+    Args:
+        rates: of a training step.
+        at_inference: of a pass in inference mode.
+    """
+    named = {DROPOUT_RATES: rates, AT_INFERENCE: at_inference}
+    return {name: np.sort(np.asarray(found, np.float64)) for name, found in named.items() if found}
 
 
 def losses_record(data: Mapping[str, Array], penalty: Mapping[str, Array], total: Array | None) -> Arrays:

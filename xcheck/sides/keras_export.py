@@ -42,7 +42,7 @@ class KerasExporter:
     def infer(self, batch: Batch) -> Arrays:
         """The outputs of the model itself in inference mode."""
         with self._runner._scope():
-            return self._runner._infer(self._runner._ready(batch))
+            return self._runner._infer(self._runner._ready(batch))[0]
 
     def export(self, route: str, path: Path, batch: Batch, other: Batch) -> Exported:
         """Write the model; which axes are free follows from its `Input`s where it has some."""

@@ -214,7 +214,7 @@ class KerasRunner:
             ready = self._ready(batch)
             self._ensure_built(ready)
             before = self.read()
-            inference = self._infer(ready) if observe else {}
+            inference, at_inference = self._infer(ready) if observe else ({}, ())
             keras.utils.set_random_seed(step_seed(self.seed, number))
             seen = Seen()
             watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
@@ -225,7 +225,7 @@ class KerasRunner:
             losses = seen.losses(logs)
             outputs = outputs_record(seen.calls(), batch.size)
             gradients = self._gradients(seen) if observe else {}
-            settings = rates_setting(rates)
+            settings = rates_setting(rates, at_inference)
             seen.forget()
             self.store.rest()
             return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
@@ -318,11 +318,13 @@ class KerasRunner:
         with self._scope():
             ready = self._ready(batch)
             self._ensure_built(ready)
-            return self._infer(ready)
+            return self._infer(ready)[0]
 
-    def _infer(self, ready: Prepared) -> dict[str, Array]:
-        named = self._named_outputs(self._picked(self._call(ready.inputs, training=False)))
-        return {name: to_numpy(t) for name, t in named.items()}
+    def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
+        rates: list[float] = []
+        with dropout_off(rates):
+            named = self._named_outputs(self._picked(self._call(ready.inputs, training=False)))
+        return {name: to_numpy(t) for name, t in named.items()}, rates
 
     def _gradients(self, seen: Seen) -> dict[str, Array | None]:
         found: dict[str, Array | None] = {}

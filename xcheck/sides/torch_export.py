@@ -42,7 +42,7 @@ class TorchExporter:
 
     def infer(self, batch: Batch) -> Arrays:
         """The outputs of the model itself in inference mode."""
-        return self._runner._infer(self._runner._ready(batch))
+        return self._runner._infer(self._runner._ready(batch))[0]
 
     def export(self, route: str, path: Path, batch: Batch, other: Batch) -> Exported:
         """Write the model; where the exporter cannot leave the batch free, with the batch as it is."""

@@ -198,7 +198,7 @@ class TorchRunner:
         self._called = self.model if mode == EAGER else self._compiled()
         ready = self._ready(batch)
         before = self.read()
-        inference = self._infer(ready) if observe else {}
+        inference, at_inference = self._infer(ready) if observe else ({}, ())
         torch.manual_seed(step_seed(self.seed, number))
         observer = Observer(self.model, self.optimizer, self._named_outputs, self.store) if observe else None
         dropout = DropoutOff()
@@ -216,7 +216,7 @@ class TorchRunner:
             found = observer.unscaled()
             gradients = {path: found.get(id(p)) for path, p in paths.items()}
         outputs = outputs_record(observer.calls, batch.size) if observer else {}
-        settings = rates_setting(dropout.rates)
+        settings = rates_setting(dropout.rates, at_inference)
         self.store.rest()
         return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
 
@@ -274,16 +274,16 @@ class TorchRunner:
             ) from error
 
     def infer(self, batch: Batch) -> Arrays:
-        return self._infer(self._ready(batch))
+        return self._infer(self._ready(batch))[0]
 
-    def _infer(self, ready: Prepared) -> dict[str, Array]:
+    def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
         training = {m: m.training for m in self.model.modules()}
         self.model.eval()
-        with self._scope(), torch.no_grad():
+        with self._scope(), DropoutOff() as dropout, torch.no_grad():
             named = self._named_outputs(self._call(ready.inputs))
         for module, mode in training.items():
             module.training = mode
-        return {name: to_numpy(t) for name, t in named.items()}
+        return {name: to_numpy(t) for name, t in named.items()}, dropout.rates
 
     def calls(
         self,
