@@ -29,3 +29,12 @@ def test_a_packed_layer_is_found_where_a_table_is_used_in_another_place():
     keras = [dense("1", 24), dense("2"), unit("3", "Attention", table=(49, 2))]
     found = {tuple(u.owner for u in g.torch): g.keras[0].owner for g in aligned(torch, keras)}
     assert found == {("a", "b", "c"): "1", ("d",): "2", ("t",): "3"}
+
+
+def test_two_layers_that_make_up_another_one_do_not_take_the_place_of_their_own():
+    """The scales of two blocks, against those and a normalization that only one side has."""
+    torch = [unit(name, "Block", layer_scale=(8,)) for name in ("a", "b")]
+    scales = [unit(name, "LayerScale", gamma=(8,)) for name in ("1", "2")]
+    keras = [*scales, unit("3", "LayerNormalization", gamma=(8,), beta=(8,))]
+    found = {tuple(u.owner for u in g.torch): tuple(u.owner for u in g.keras) for g in aligned(torch, keras)}
+    assert found == {("a",): ("1",), ("b",): ("2",)}

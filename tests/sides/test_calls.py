@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ import xcheck
 from xcheck.batches import batches_of
 from xcheck.check import begin
 from xcheck.choose import Sides, silent
-from xcheck.records.calls import LOSS, everywhere
+from xcheck.matching.following import Following
+from xcheck.records.calls import LOSS, Again, everywhere
+from xcheck.records.trace import State
 
 
 @pytest.fixture(params=["torch", "keras"])
@@ -62,6 +66,41 @@ def test_what_comes_after_a_swapped_call_sees_other_values(opened):
     again = runner.calls(batch, swap=lambda call: zeros if call.name == first.name else None)
     second = [c for c in again if c.parameters][1]
     assert not any(np.tanh(a).any() and np.maximum(a, 0).any() for a in second.inputs.values())
+
+
+def test_a_part_of_a_pass_made_again_is_that_part_of_a_whole_one(opened):
+    runner, batch = opened
+    kept = Again()
+    calls = runner.calls(batch, again=kept)
+    last = [c for c in calls if c.parameters][-1]
+    runner.write(State({path: runner.read().value(path) + 1 for path in last.parameters}))
+    whole = runner.calls(batch)
+    part = runner.calls(batch, again=Again(last.index, last.index, kept.past))
+    shown = whole[: len(part)]
+    assert [(c.name, c.index, c.parent) for c in part] == [(c.name, c.index, c.parent) for c in shown]
+    for mine, other in zip(part, shown, strict=True):
+        for name, array in other.outputs.items():
+            np.testing.assert_array_equal(mine.outputs[name], array)
+    if runner.side == "keras":  # which leaves out what comes before and after; PyTorch makes all of it again
+        assert part[-1].index == last.index
+        assert part[0].outputs["output"] is calls[0].outputs["output"]
+
+
+def test_no_more_is_run_than_what_other_parameters_change(monkeypatch):
+    pair = mlp()
+    with Sides(begin(pair, 0, 1, None), "cpu", silent).open("keras") as runner:
+        batch, run = next(batches_of(pair, 0, 1)), []
+        following = Following(runner)
+        calls = following.whole(runner.read(), batch, None)
+        one, two = (c for c in calls if c.parameters)
+        model: Any = vars(runner)["model"]
+        monkeypatch.setattr(model.layers[0], "call", lambda x: run.append(x) or x)
+        moved = State({path: runner.read().value(path) + 1 for path in two.parameters})
+        assert following.part(moved, batch, None, one.index) == calls, "nothing before the first layer is another"
+        made = following.part(moved, batch, None, None)
+        assert not run
+        assert made is not None
+        assert not np.array_equal(made[-1].outputs["output"], calls[-1].outputs["output"])
 
 
 def test_the_gradient_of_the_outputs_is_that_of_the_loss(opened):

@@ -16,10 +16,11 @@ import numpy as np
 
 from ..errors import UserCodeError
 from ..pair import Batch, WeightTarget
-from ..records.calls import Call, Calls, Inside, Swap, everywhere, nowhere
+from ..records.calls import Again, Call, Calls, Inside, Swap, everywhere, nowhere
 from ..records.inventory import Inventory
 from ..records.trace import Array, Arrays, State
 from .by_map import MapReader
+from .following import Following
 from .guess import Guess
 from .loaded import as_loaded
 from .look import Look
@@ -63,7 +64,9 @@ class Matchable(Protocol):
         """Go back to a snapshot."""
         ...
 
-    def calls(self, batch: Batch, *, swap: Swap | None = None, inside: Inside = nowhere) -> Calls:
+    def calls(
+        self, batch: Batch, *, swap: Swap | None = None, inside: Inside = nowhere, again: Again | None = None
+    ) -> Calls:
         """Every call of one forward pass."""
         ...
 
@@ -127,6 +130,7 @@ class Matcher:
         seed: int,
     ) -> None:
         self.reference, self.follower = reference, follower
+        self._following = Following(follower)
         inventories = {runner.side: runner.inventory() for runner in (reference, follower)}
         self.torch, self.keras = inventories["torch"], inventories["keras"]
         self._weight_map = weight_map
@@ -178,9 +182,26 @@ class Matcher:
     def look(self) -> Look:
         """Run the follower with the reference's weights as they are guessed to belong."""
         self.looks += 1
-        self.follower.write(self.plan().for_follower(self.state, slots=False))
-        calls = self.follower.calls(self.batch, swap=self._swap if self.forced else None)
-        return Look(calls, self.known, self.forced)
+        return Look(self._following.whole(*self._what_to_run()), self.known, self.forced)
+
+    def glimpse(self, look: Look, at: int) -> Look | None:
+        """Run as much of the follower as it takes to see whether what is guessed now makes one call known.
+
+        Args:
+            look: the last one.
+            at: position of the call in it.
+
+        Returns:
+            None where that cannot be said without all of it.
+        """
+        calls = self._following.part(*self._what_to_run(), look.last_of(at))
+        if calls is None or len(calls) <= at or calls[at].name != look.seen[at].call.name:
+            return None
+        self.looks += 1
+        return Look(calls, self.known, self.forced, whole=False)
+
+    def _what_to_run(self) -> tuple[State, Batch, Swap | None]:
+        return self.plan().for_follower(self.state, slots=False), self.batch, self._swap if self.forced else None
 
     def add_noise(self) -> bool:
         """Run on inputs with noise from now on; False if there is none to be added, or a model does not take it."""

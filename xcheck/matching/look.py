@@ -34,20 +34,21 @@ class Look:
         calls: of one forward pass of the follower.
         known: activations of the reference.
         forced: names of calls whose outputs were replaced; what they made is not their own.
+        whole: the pass went to its end.
 
     Attributes:
         seen: the calls in the order in which they ended.
         solved: everything that the model returned is known.
     """
 
-    def __init__(self, calls: Calls, known: Known, forced: Collection[str]) -> None:
+    def __init__(self, calls: Calls, known: Known, forced: Collection[str], *, whole: bool = True) -> None:
         self.seen: list[Seen] = []
         for call in calls:
             inputs = prints_of(call.inputs)
             given = max((known.distance(p) for p in inputs), default=0.0)
             made = [known.distance(p) for p in prints_of(call.outputs)]
             self.seen.append(Seen(call, inputs, given, max(made, default=0.0), min(made, default=0.0)))
-        self.solved = not forced and all(s.made <= EXACT for s in self.seen if s.call.parent is None)
+        self.solved = whole and not forced and all(s.made <= EXACT for s in self.seen if s.call.parent is None)
         self._at = {s.call.index: at for at, s in enumerate(self.seen)}
 
     def position(self, call: Call) -> int:
@@ -93,11 +94,22 @@ class Look:
                 return at
         return None
 
-    def _known_behind(self, at: int, reach: float) -> bool:
-        """Whether the next call beside one without parameters that holds some was given and made what is known."""
+    def last_of(self, at: int) -> int | None:
+        """Index of the call behind which nothing says more of whether a call is known; None for the end."""
+        if self.seen[at].call.parent is None:
+            return None
+        outermost = [self.seen[at].call, *self.around(at)][-2]
+        behind = self._behind(at)
+        later = max(self._at[outermost.index], self._at[behind.call.index] if behind else 0)
+        return self.seen[later].call.index
+
+    def _behind(self, at: int) -> Seen | None:
+        """The next call beside one without parameters that holds some."""
         own = self.seen[at].call
-        if own.parameters or own.parent is None:
-            return False
         beside = (s for s in self.seen[at + 1 :] if s.call.parent == own.parent and s.call.parameters)
-        behind = next(beside, None)
+        return None if own.parameters or own.parent is None else next(beside, None)
+
+    def _known_behind(self, at: int, reach: float) -> bool:
+        """Whether the call behind one without parameters was given and made what is known."""
+        behind = self._behind(at)
         return behind is not None and bool(behind.inputs) and behind.given <= reach and behind.made <= reach

@@ -76,11 +76,10 @@ class Repairs:
             if at is None:
                 break
             better = self._better(look, at)
-            if better is None:
-                self._pass(look, at)
-                look = self.matcher.look()
-            else:
+            if better is not None:
                 look = better
+            elif self._pass(look, at):
+                look = self.matcher.look()
         return look
 
     def _better(self, look: Look, at: int) -> Look | None:
@@ -95,11 +94,12 @@ class Repairs:
             if self.matcher.looks >= MOST_LOOKS:
                 break
             undo = move.do()
-            found = self.matcher.look()
-            after = found.first_unknown(self.passed, self.loosely)
-            if found.solved or after is None or after > at:
-                self._decide(move)
-                return self._spread(move, found)
+            found = self.matcher.glimpse(look, at)
+            if found is None or self._behind(found, at):
+                found = self.matcher.look()
+                if self._behind(found, at):
+                    self._decide(move)
+                    return self._spread(move, found)
             error = _error(found.seen[at])
             undo()
             if move.of is not None:
@@ -112,6 +112,11 @@ class Repairs:
             self._decide(closest[1])
             return self.matcher.look()
         return self._likeliest(look, at, orders.values())
+
+    def _behind(self, found: Look, at: int) -> bool:
+        """Whether a look finds nothing unknown up to a call."""
+        after = found.first_unknown(self.passed, self.loosely)
+        return found.solved or after is None or after > at
 
     def _follows(self, look: Look, at: int) -> bool:
         """Whether all that is unknown of what a call was given is what others made that nothing makes known."""
@@ -168,8 +173,8 @@ class Repairs:
         undo()
         return found
 
-    def _pass(self, look: Look, at: int) -> None:
-        """Leave a call as it is, and go on behind it with the reference's values."""
+    def _pass(self, look: Look, at: int) -> bool:
+        """Leave a call as it is, and go on behind it with the reference's values; whether there are any."""
         seen = look.seen[at]
         self.passed.add(seen.call.name)
         near = self.matcher.nearly(seen.call) if seen.made <= CLOSE else None
@@ -177,6 +182,8 @@ class Repairs:
             self.loosely = True
         elif near is not None or self.matcher.instead(seen.call) is not None:
             self.matcher.forced[seen.call.name] = near
+            return True
+        return False
 
     @property
     def _follower(self):

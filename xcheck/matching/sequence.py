@@ -221,15 +221,15 @@ class _Table:
             self._singles[key] = found[0].cost if found and self._may(found[0]) else math.inf
         return self._singles[key]
 
-    def _may(self, cover: Cover) -> bool:
-        """Whether a cover is allowed now."""
-        packed = any(joint.packed for joint in cover.joints)
+    def _may(self, cover: Cover, *, several: bool = False) -> bool:
+        """Whether a cover is allowed now; several layers in one are no likelier where none of it is cut."""
+        packed = several or any(joint.packed for joint in cover.joints)
         least = PROMISED if cover.promised else PARTIAL if cover.partial else PACKED if packed else GENERIC
         return least <= self.allowed
 
     def _together(self, i: int, j: int, many: int, others: int) -> list[tuple[int, int, float]]:
         group = group_of(self.torch[i : i + many], self.keras[j : j + others])
-        if group is None or not self._may(group.covers[0]):
+        if group is None or not self._may(group.covers[0], several=True):
             return []
         return [(many, others, group.covers[0].cost + 0.02 * (many + others) + self._unlike(i, j))]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..records.calls import everywhere
-from ..records.trace import Array, State
+from ..records.trace import Array, Arrays, State
 from .guess import Guess, Variant
 from .lonely import doings
 from .look import Look
@@ -75,6 +75,7 @@ def _judge(matcher: Matcher, look: Look) -> None:
     """Mark the guesses that values speak for."""
     own = {s.call.path: at for at, s in reversed(list(enumerate(look.seen)))}
     tried = 0
+    before: Arrays = {}
     for guess in matcher.guesses:
         at = [own[u.owner] for u in guess.units(matcher.follower.side) if u.owner in own]
         known = [look.shown(i, CLOSE) or look.within_known(i) for i in at]
@@ -84,7 +85,9 @@ def _judge(matcher: Matcher, look: Look) -> None:
             guess.by_value = True
         elif look.solved and tried < MOST_TRIED:
             tried += 1
-            guess.by_value = _matters(matcher, matcher.follower, dict.fromkeys(_paths(matcher, guess), 1.0))
+            before = before or matcher.follower.infer(matcher.batch)
+            where = dict.fromkeys(_paths(matcher, guess), 1.0)
+            guess.by_value = _matters(matcher, matcher.follower, before, where)
 
 
 def within_calls(guesses: Sequence[Guess], reference: SideName, follower: SideName) -> list[Guess]:
@@ -116,15 +119,15 @@ def _paths(matcher: Matcher, guess: Guess) -> list[str]:
     return [path for m, _, _ in guess.matches(matcher.torch, matcher.keras) for path in m.piece(side).paths]
 
 
-def _matters(matcher: Matcher, runner: Matchable, where: Mapping[str, Array | float]) -> bool:
+def _matters(matcher: Matcher, runner: Matchable, before: Arrays, where: Mapping[str, Array | float]) -> bool:
     """Whether what is compared of a side is another when some parameters are others.
 
     Args:
         matcher: whose batch is used.
         runner: of the side.
+        before: what is compared of it as it is.
         where: path -> 1 for the elements that are to be others, 0 for the rest.
     """
-    before = runner.infer(matcher.batch)
     kept = runner.read()
     held = {path: kept.value(path) for path in where}
     runner.write(State({path: array + _step(array) * _typed(where[path], array) for path, array in held.items()}))
@@ -156,8 +159,12 @@ def _frozen(matcher: Matcher, runner: Matchable, plan: MatchPlan) -> Iterator[st
 
 def _idle(matcher: Matcher, runner: Matchable, plan: MatchPlan) -> Iterator[str]:
     """Unmatched parameters that reach nothing that is compared, or of which what is unmatched does not."""
-    for path in plan.unmatched(runner.side)[:MOST_TRIED]:
-        if not _matters(matcher, runner, {path: _left(runner, plan, path)}):
+    unmatched = plan.unmatched(runner.side)[:MOST_TRIED]
+    if not unmatched:
+        return
+    before = runner.infer(matcher.batch)
+    for path in unmatched:
+        if not _matters(matcher, runner, before, {path: _left(runner, plan, path)}):
             yield path
 
 

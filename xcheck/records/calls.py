@@ -67,6 +67,21 @@ Swap = Callable[[Call], Mapping[str, Array] | None]
 """Told of each call as it ends; returns the outputs that those after it shall see instead, or None."""
 
 
+@dataclass(slots=True)
+class Again:
+    """Makes a forward pass again in part, with other parameters; a side may as well make all of it.
+
+    Attributes:
+        first: index of the first call that is made again, with all calls around it; 0 for every call.
+        last: index of the call behind which nothing is asked for; None for the end.
+        past: what a pass from 0 to the end left for the others, in the side's own form.
+    """
+
+    first: int = 0
+    last: int | None = None
+    past: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class Stop:
     """A place in a training step where a tensor loses its gradient.

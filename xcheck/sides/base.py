@@ -18,7 +18,7 @@ from ..distributions import Distribution
 from ..errors import UserCodeError
 from ..matching import SideName
 from ..pair import Batch, Prepare
-from ..records.calls import Calls, Inside, Open, Stop, Swap, nowhere
+from ..records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
 from ..records.inventory import Holdings, Inventory
 from ..records.islands import Islands
 from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Array, Arrays, State, StepRecord
@@ -77,7 +77,7 @@ class Runner(Protocol):
 
     def calls(
         self, batch: Batch, *, training: bool = False, swap: Swap | None = None,
-        gradients: bool = False, inside: Inside = nowhere,
+        gradients: bool = False, inside: Inside = nowhere, again: Again | None = None,
     ) -> Calls:  # fmt: skip
         """Every call of a module or layer in one forward pass; the state stays as it is. Raises as `step` does.
 
@@ -87,6 +87,7 @@ class Runner(Protocol):
             swap: may replace what a call returns, for all that comes after it.
             gradients: also compute the loss, as one more call, and differentiate it with respect to every output.
             inside: in which modules the functions that are called are listed too.
+            again: keeps the pass, or makes a part of a kept one again.
         """
         ...
 

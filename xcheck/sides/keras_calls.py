@@ -8,18 +8,42 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import keras
 import numpy as np
 
-from ..records.calls import LOSS, Call, Inside, Swap, nowhere, plain
+from ..records.calls import LOSS, Again, Call, Calls, Inside, Swap, nowhere, plain
 from ..records.trace import Array
 from .base import calling, leaving_out
 from .keras_functions import functions_shown
 from .keras_variables import canonical, kind_of, to_numpy
 from .tree import replaced, tensors_in
+
+
+class Enough(BaseException):
+    """What was asked for has been computed; no library turns it into something else."""
+
+
+class Past:
+    """A forward pass, kept to be made again from somewhere on."""
+
+    def __init__(self) -> None:
+        self.calls: dict[int, Call] = {}
+        self.returned: dict[int, tuple[Any, int]] = {}  # index -> what the call returned, and what was entered next
+
+    def until(self, first: int) -> set[int]:
+        """The calls that had ended when the given one was entered."""
+        around, at = set[int](), self.calls.get(first)
+        while at is not None and at.parent is not None:
+            around.add(at.parent)
+            at = self.calls.get(at.parent)
+        return {index for index in self.returned if index < first} - around
+
+    def within(self, index: int) -> Calls:
+        """A call and those that were made in it, in the order in which they ended."""
+        return tuple(call for call in self.calls.values() if index <= call.index < self.returned[index][1])
 
 
 class Watch:
@@ -29,6 +53,7 @@ class Watch:
         model: built.
         swap: may replace what a call returns.
         inside: in which layers the functions are recorded too.
+        again: keeps the pass, or makes a part of a kept one again.
 
     Attributes:
         made: the calls that have ended.
@@ -36,12 +61,22 @@ class Watch:
         tape: of TensorFlow, told of them, so that those have gradients too that no variable was needed for.
     """
 
-    def __init__(self, model: keras.Model, swap: Swap | None = None, inside: Inside = nowhere) -> None:
+    def __init__(
+        self, model: keras.Model, swap: Swap | None = None, inside: Inside = nowhere, again: Again | None = None
+    ) -> None:
         self.model = model
         self.made: list[Call] = []
         self.tensors: dict[int, dict[str, Any]] = {}
         self.tape: Any = None
         self._swap, self._inside = swap, inside
+        self._last = again.last if again else None
+        self._past: Past | None = None
+        self._kept: Past | None = None
+        self._before: set[int] = set()
+        if again is not None and again.first:
+            self._past, self._before = again.past, again.past.until(again.first)
+        elif again is not None:
+            again.past = self._kept = Past()
         self._open: list[tuple[int, str, dict[str, Any]]] = []
         self._in_function = False
         self._entered = 0
@@ -64,7 +99,8 @@ class Watch:
             stack.callback(setattr, layer_class, "__call__", original)
             if self._inside is not nowhere:
                 stack.enter_context(functions_shown(self._function))
-            yield
+            with suppress(Enough):
+                yield
 
     @contextmanager
     def recording_loss(self, given: Any) -> Generator[dict[str, Any]]:
@@ -90,6 +126,8 @@ class Watch:
         given = tensors_in({str(i): a for i, a in enumerate(args)} | kwargs, keras.ops.is_tensor)
         if _traced(given):
             return original(layer, *args, **kwargs)
+        if self._past is not None and self._entered in self._before:
+            return self._repeated(self._past)
         path = "" if layer is self.model else layer.path or layer.name
         self._enter(path, given)
         within, self._in_function = self._in_function, False
@@ -101,7 +139,22 @@ class Watch:
         tensors = tensors_in(raw, keras.ops.is_tensor)
         if not tensors or _traced(tensors):
             return raw
-        return self._ended(entered, path, kind_of(layer), raw, tensors, self._held(layer), self._settings_of(layer))
+        seen = self._ended(entered, path, kind_of(layer), raw, tensors, self._held(layer), self._settings_of(layer))
+        if self._kept is not None:
+            self._kept.calls[entered[0]] = self.made[-1]
+            self._kept.returned[entered[0]] = seen, self._entered
+        if entered[0] == self._last:
+            raise Enough
+        return seen
+
+    def _repeated(self, past: Past) -> Any:
+        """What a call returned in a kept pass, without computing it."""
+        raw, following = past.returned[self._entered]
+        for call in past.within(self._entered):
+            self.made.append(call)
+            self._numbers[call.path, ""] = call.number
+        self._entered = following
+        return raw
 
     def _function(self, name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Call a function of the backend; those that it calls in turn are not seen."""

@@ -17,7 +17,7 @@ from ..distributions import Distribution
 from ..errors import PairError, UserCodeError
 from ..matching import SideName
 from ..pair import Batch, KerasSide
-from ..records.calls import Calls, Inside, Open, Stop, Swap, nowhere
+from ..records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
 from ..records.inventory import Holdings, Inventory
 from ..records.islands import Islands
 from ..records.store import Store
@@ -256,13 +256,14 @@ class KerasRunner:
         swap: Swap | None = None,
         gradients: bool = False,
         inside: Inside = nowhere,
+        again: Again | None = None,
     ) -> Calls:
         kept = self.snapshot()
         try:
             with self._scope(), dropout_off([]):
                 ready = self._ready(batch)
                 self._ensure_built(ready)
-                watch = Watch(self.model, swap, inside)
+                watch = Watch(self.model, swap, inside, again)
 
                 def total() -> Any:
                     with watch.recording():

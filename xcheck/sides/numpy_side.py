@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnkn
 from ..distributions import Distribution
 from ..matching import SideName
 from ..pair import Batch, Prepare
-from ..records.calls import Call, Calls, Inside, Open, Stop, Swap, nowhere
+from ..records.calls import Again, Call, Calls, Inside, Open, Stop, Swap, nowhere
 from ..records.inventory import Entry, Holdings, Inventory
 from ..records.islands import Islands
 from ..records.trace import Array, Arrays, State, StepRecord
@@ -164,6 +164,7 @@ class NumpyRunner:
         swap: Swap | None = None,
         gradients: bool = False,
         inside: Inside = nowhere,
+        again: Again | None = None,
     ) -> Calls:
         ready = prepared(self.declared.prepare, batch, self.side)
         x = np.asarray(ready.inputs, self.precision)

@@ -16,7 +16,7 @@ from ..distributions import Distribution
 from ..errors import PairError, SetupError, UserCodeError
 from ..matching import SideName
 from ..pair import Batch, TorchSide
-from ..records.calls import Calls, Inside, Open, Stop, Swap, nowhere
+from ..records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
 from ..records.inventory import Holdings, Inventory
 from ..records.islands import Islands
 from ..records.store import Store
@@ -293,6 +293,7 @@ class TorchRunner:
         swap: Swap | None = None,
         gradients: bool = False,
         inside: Inside = nowhere,
+        again: Again | None = None,
     ) -> Calls:
         ready = self._ready(batch)
         watch = Watch(self.model, swap, inside)
