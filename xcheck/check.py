@@ -11,6 +11,7 @@ from .batches import batches_of
 from .causes.dtype import float32_constants
 from .causes.frozen import frozen_causes
 from .causes.initializers import same_random_stream
+from .causes.sizes import size_causes
 from .causes.tying import holding_causes, parted_causes, tie_causes
 from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
 from .distributions import Distribution
@@ -292,7 +293,7 @@ def _match(findings: Findings, reference: Reference, follower: Runner) -> MatchP
         findings.checks += phase.holding_checks(plan, torch, keras, holdings)
         findings.causes += tie_causes(plan, findings.ties) + frozen_causes(plan) + holding_causes(by_side, holdings)
         built: dict[SideName, State] = {pair.reference: reference.initial, follower.side: follower.read()}
-        findings.causes += parted_causes(plan, by_side, built)
+        findings.causes += parted_causes(plan, by_side, built) + size_causes(plan, by_side)
     return plan
 
 

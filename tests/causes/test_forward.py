@@ -64,6 +64,13 @@ CASES: dict[str, Case] = {
         ("2 in torch and 4 in keras",),
         AFFINE,
     ),
+    "channels of a batch norm, on images as large as they have channels": Case(
+        "channel_axis",
+        lambda t: t.nn.BatchNorm2d(4, affine=False),
+        lambda k, x: k.layers.BatchNormalization(axis=1, epsilon=1e-5, center=False, scale=False, name="layer")(x),
+        (3, 4, 6, 4),
+        ("axis 3 of (3, 4, 6, 4) in torch and axis 1 of (3, 4, 6, 4) in keras",),
+    ),
     "axis of a layer norm": Case(
         "normalised_axis",
         lambda t: t.nn.LayerNorm(8, elementwise_affine=False),

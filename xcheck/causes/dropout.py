@@ -11,7 +11,7 @@ from ..align import Alignment
 from ..align.graph import Graph, Key
 from ..matching import SIDES, SideName, other_side
 from ..records.calls import Call, Calls
-from ..records.trace import AT_INFERENCE, Arrays
+from ..records.trace import AT_INFERENCE, Array, Arrays
 from ..result import Cause
 
 FUSED = "scaled_dot_product_attention"
@@ -98,7 +98,9 @@ def dropping_at_inference(rates: Mapping[SideName, Arrays], calls: Mapping[SideN
         rates: settings of the step of both sides.
         calls: of a pass in inference mode, functions included.
     """
-    alone = [(side, rates[side][AT_INFERENCE]) for side in SIDES if AT_INFERENCE in rates[side]]
+    alone: list[tuple[SideName, Array]] = [
+        (side, rates[side][AT_INFERENCE]) for side in SIDES if AT_INFERENCE in rates[side]
+    ]
     if len(alone) != 1:
         return []
     ((side, found),) = alone

@@ -1,8 +1,9 @@
-"""Normalisation layers: epsilon, the axes, the variance, batch or running statistics, the offset of the scale."""
+"""Normalisation layers: epsilon, the axes, the variance, batch or running statistics, the axis of the channels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,19 @@ ROLES = {
 }
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 0.0)
 """Those that frameworks and published models use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """The axis whose entries are normalised each by itself.
+
+    Attributes:
+        axis: in the neutral layout, where it is the last unless the other side has another.
+        words: in the layout of the side.
+    """
+
+    axis: int
+    words: str = field(compare=False)
 
 
 def _last(array: Array) -> Array:
@@ -46,7 +60,16 @@ def _read(seen: Seen) -> Problem | None:
         held = seen.parameter(*roles)
         if held is not None:
             arrays[name] = held
-    return Problem(seen.side, arrays, _settings(seen, kind, arrays["x"]), last(seen.value), last)
+    found = _settings(seen, kind, arrays["x"])
+    axes = _channels(x, last is _last)
+    found |= {"channels": axes[-1], "others": axes[:-1]}
+    return Problem(seen.side, arrays, found, last(seen.value), last)
+
+
+def _channels(x: Array, first: bool) -> list[Channels]:
+    """The axes behind that of the examples, as the neutral layout has them; `first`: it had the channels there."""
+    order = [*range(2, x.ndim), 1] if first and x.ndim > 2 else [*range(1, x.ndim)]
+    return [Channels(neutral, f"axis {own} of {x.shape}") for neutral, own in enumerate(order, 1)]
 
 
 def _settings(seen: Seen, kind: str, x: Array) -> dict[str, Any]:
@@ -105,6 +128,13 @@ def _moments(problem: Problem) -> tuple[Array, Array] | None:
 
 
 def _compute(problem: Problem) -> Array | None:
+    axis = problem.settings["channels"].axis
+    turned = np.moveaxis(problem.arrays["x"], axis, -1)
+    out = _normalised(replace(problem, arrays={**problem.arrays, "x": turned}))
+    return None if out is None else np.moveaxis(out, -1, axis)
+
+
+def _normalised(problem: Problem) -> Array | None:
     moments = _moments(problem)
     if moments is None:
         return None
@@ -149,6 +179,12 @@ def _axes(problem: Problem) -> Sequence[Any]:
     return [(n - 1,), *((a,) for a in range(1, n - 1)), tuple(range(1, n)), tuple(range(n - 1))]
 
 
+def _other_channels(problem: Problem) -> Sequence[Any]:
+    """Where each channel has statistics of its own."""
+    batch = problem.settings["axes"] == tuple(range(problem.arrays["x"].ndim - 1))
+    return problem.settings["others"] if batch else ()
+
+
 def _groups(problem: Problem) -> Sequence[Any]:
     n = problem.arrays["x"].shape[-1]
     return [g for g in range(1, min(n, 64) + 1) if n % g == 0]
@@ -175,6 +211,15 @@ NORM = Form(
         ),
         Setting("ddof", "biased_variance", "what the variance is divided by, n minus", "{}", "{}", one_of(0, 1)),
         Setting("axes", "normalised_axis", "the axes normalised over", "{}", "axis={}", _axes),
+        Setting(
+            "channels",
+            "channel_axis",
+            "the axis of the channels",
+            "a permutation before and after it",
+            "axis=..., so that it is {}",
+            _other_channels,
+            shown=lambda channels: channels.words,
+        ),
         Setting("groups", "groups", "the number of groups", "num_groups={}", "groups={}", _groups),
         Setting("centred", "mean_not_subtracted", "whether the mean is subtracted", "{}", "{}", either),
         Setting("offset", "offset_of_the_scale", "what is added to the scale", "{}", "{}", one_of(0.0, 1.0)),
