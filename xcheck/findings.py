@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import BadInput
+from .layouts.patterns import reorders
 from .matching import MatchPlan
 from .pair import Expectation, Pair
 from .reproduction import Reproduction
@@ -75,6 +76,11 @@ class Findings:
         if found:
             by_value = sum(e == "by value" for e in found)
             self.notes.append(f"matched without a map: {by_value} by value, {len(found) - by_value} by structure alone")
+        turned = [m for m in plan.parameters if m.evidence and "->" in m.layout.name and reorders(m.layout.name)]
+        if turned:
+            told = ", ".join(f"{m.name('torch')} as {m.layout.name}" for m in turned[:2])
+            more = f" and {len(turned) - 2} more" if len(turned) > 2 else ""
+            self.notes.append(f"the same only where the port loads the parts of an axis in another order: {told}{more}")
 
     def count_step(self, step: int) -> None:
         """Count what a step compared."""

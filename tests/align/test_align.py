@@ -167,6 +167,17 @@ def test_positions_that_mean_nothing_may_differ():
     assert set(found.there) == set(found.reference.values)
 
 
+def test_the_positions_that_mean_something_are_found_behind_the_channels():
+    mask = np.array([[True, True, False], [True, False, False]])
+    last = np.arange(30.0).reshape(2, 3, 5)
+    assert value_of(last, mask).numbers.size == 15
+    assert value_of(last.transpose(0, 2, 1), mask).key == value_of(last, mask).key
+    square = np.arange(18.0).reshape(2, 3, 3)
+    assert value_of(square.transpose(0, 2, 1), mask).numbers.size == 9  # the first that fits, as ever
+    scores = np.arange(36.0).reshape(2, 2, 3, 3)
+    assert value_of(scores, mask).numbers.size == scores.size  # which of the two it is about is not known
+
+
 def test_whole_numbers_are_the_same_or_not():
     ids = np.arange(12).reshape(3, 4)
     assert value_of(ids).exact

@@ -205,3 +205,45 @@ def test_no_other_layer_is_named_where_something_else_is_wrong_too():
     result = looked_into(layers_in((0, 1, 1), after=spoilt))
     assert result.verdict == "DIFFERENT"
     assert "other_parameter" not in {c.id for c in result.causes}
+
+
+def test_a_weight_that_is_made_of_a_vector_is_no_matrix():
+    def build_torch() -> Any:
+        import torch
+
+        class Net(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.code, self.make = torch.nn.Parameter(torch.randn(4)), torch.nn.Linear(4, 18)
+
+            def forward(self, x: Any) -> Any:
+                made = self.make(self.code)
+                return torch.tanh(torch.nn.functional.linear(x, made[:15].view(3, 5), made[15:]))
+
+        return Net()
+
+    def build_keras() -> Any:
+        import keras
+        from keras import ops as o
+
+        class Net(keras.Model):
+            def build(self, _: Any) -> None:
+                self.code = self.add_weight(shape=(1, 4), name="code")
+                self.make = keras.layers.Dense(18, name="make")
+                self.make.build((1, 4))
+
+            def call(self, x: Any) -> Any:
+                made = self.make(self.code)[0]
+                return o.tanh(o.matmul(x, o.transpose(o.reshape(made[:15], (3, 5)))))
+
+        return Net(name="net")
+
+    def batches(seed: int) -> Any:
+        rng = np.random.default_rng(seed)
+        while True:
+            yield xcheck.Batch(rng.standard_normal((6, 5)))
+
+    sides = xcheck.TorchSide(build_torch), xcheck.KerasSide(build_keras)
+    result = looked_into(xcheck.Pair("made", *sides, batches))
+    assert result.verdict == "DIFFERENT", result.report()
+    assert [c.id for c in result.causes if c.confirmed] == []

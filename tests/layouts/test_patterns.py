@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xcheck.layouts.patterns import parse_pattern
+from xcheck.layouts.patterns import parse_pattern, reorders
 
 
 def numbered(*shape: int) -> np.ndarray:
@@ -67,3 +67,20 @@ def test_a_pattern_refuses_shapes_that_it_does_not_fit_or_that_leave_a_size_open
         pattern.forward(numbered(*torch_shape), keras_shape)
     with pytest.raises(ValueError):  # noqa: PT011
         pattern.inverse(numbered(*keras_shape), torch_shape)
+
+
+@pytest.mark.parametrize(
+    ("text", "turned"),
+    [
+        ("a b -> b a", False),
+        ("(h d) i -> i h d", False),
+        ("i h d -> (h d) i", False),
+        ("b a 1 -> a b", False),
+        ("o (c p) -> (p c) o", True),
+        ("a b c d -> (c d b) a", True),
+        ("(g b) a 1 -> a (g@10 b)", True),
+        ("a b -> ~a b", True),
+    ],
+)
+def test_a_pattern_that_puts_the_parts_of_an_axis_in_another_order_says_so(text, turned):
+    assert reorders(text) is turned

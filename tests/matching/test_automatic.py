@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from matching_models import WIDTH, keras_model, matched, pair, run, sequences, torch_model
 
@@ -309,3 +310,60 @@ def test_a_lone_number_and_an_array_of_one_are_trained_alike():
     )
     result = run(made)
     assert result.verdict == "EQUIVALENT", result.report()
+
+
+def test_one_head_has_one_layout_whatever_its_name():
+    def call(model, x):
+        return model.mha(x, x)
+
+    def torch_call(model, x):
+        q, kv = model.q(x), model.kv(x)
+        k, v = kv.chunk(2, -1)
+        return model.o((q @ k.transpose(1, 2) / WIDTH**0.5).softmax(-1) @ v)
+
+    torch = torch_model(lambda t: {**linears(t, "q", "o"), "kv": t.nn.Linear(WIDTH, 2 * WIDTH)}, torch_call)
+    keras = keras_model(lambda k: {"mha": k.layers.MultiHeadAttention(1, WIDTH, name="mha")}, call)
+    result = run(pair(torch, keras, sequences))
+    assert result.verdict == "EQUIVALENT", result.report()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_layers_that_are_alike_are_told_apart_by_the_names_of_the_outputs(named):
+    """The port has another factor behind one of them, so that nothing that is made of it tells which it is."""
+
+    def torch_call(model, x):
+        mean, scale = model.to_mean(x), model.to_scale(x)
+        made = {"z": mean + (0.5 * scale).exp()}
+        return {**made, "mean": mean, "scale": scale} if named else made["z"]
+
+    def call(model, x):
+        from keras import ops
+
+        mean, scale = model.second(x), model.first(x)
+        made = {"z": mean + ops.exp(scale)}
+        return {**made, "mean": mean, "scale": scale} if named else made["z"]
+
+    torch = torch_model(lambda t: linears(t, "to_mean", "to_scale"), torch_call)
+    result = run(pair(torch, keras_model(lambda k: denses(k, "first", "second"), call)))
+    assert result.verdict == "DIFFERENT"
+    if named:
+        assert weights(result) == {"to_mean.weight": "m/second/kernel", "to_scale.weight": "m/first/kernel"}
+        assert [(c.id, c.confirmed) for c in result.causes] == [("constant_factor", True)], result.report()
+    assert bool(doubts(result)) is not named
+
+
+def test_a_doubt_about_parameters_of_no_layer_names_them():
+    """A square matrix that only a penalty reads: which way round it lies is not seen."""
+
+    def torch_call(model, x):
+        return model.only(x) + 0.0 * (model.matrix @ model.matrix.T).sum()
+
+    def call(model, x):
+        from keras import ops
+
+        return model.only(x) + 0.0 * ops.sum(ops.matmul(model.matrix, ops.transpose(model.matrix)))
+
+    torch = torch_model(lambda t: {**linears(t, "only"), "matrix": t.nn.Parameter(t.randn(3, 3))}, torch_call)
+    keras = keras_model(lambda k: {**denses(k, "only"), "matrix": k.Variable(np.ones((3, 3)), name="matrix")}, call)
+    result = run(pair(torch, keras))
+    assert [c.name for c in result.checks if c.name.startswith("match of ")] == ["match of matrix"], result.report()

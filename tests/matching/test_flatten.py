@@ -66,7 +66,10 @@ def test_rows_that_the_port_permutes_are_matched_so() -> None:
     result = run(pair("permuted"))
     assert result.verdict == "EQUIVALENT", result.report()
     how = {c.name: c.detail for c in result.checks if c.phase == "inventory"}
-    assert how["3.weight"] == f"o (c={CHANNELS} p) -> (p c) o, by value"
+    layout = f"o (c={CHANNELS} p) -> (p c) o"
+    assert how["3.weight"] == f"{layout}, by value"
+    note = f"the same only where the port loads the parts of an axis in another order: 3.weight as {layout}"
+    assert note in result.notes
 
 
 @pytest.mark.parametrize("loaded", ["plain", "never"])

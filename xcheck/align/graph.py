@@ -8,6 +8,7 @@ can be looked for on the other.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -44,10 +45,11 @@ def value_of(array: Array, mask: Array | None = None) -> Value:
 
     Args:
         array: of any shape.
-        mask: the positions that mean something, where the array has its axes first.
+        mask: the positions that mean something, where the array has its axes: first, or behind others that are told
+            from them by their length, such as channels.
     """
-    if mask is not None and array.shape[: mask.ndim] == mask.shape:
-        array = array[mask]
+    if mask is not None:
+        array = _masked(array, mask)
     exact = array.dtype.kind in "iub"
     if array.dtype.kind == "c":
         array = np.concatenate([np.real(array).reshape(-1), np.imag(array).reshape(-1)])
@@ -58,6 +60,18 @@ def value_of(array: Array, mask: Array | None = None) -> Value:
     with np.errstate(over="ignore"):  # a mask of the lowest number there is
         scale = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
     return Value(key, numbers, exact, still, scale)
+
+
+def _masked(array: Array, mask: Array) -> Array:
+    if array.shape[: mask.ndim] == mask.shape:
+        return array[mask]
+    if array.shape[:1] != mask.shape[:1]:
+        return array
+    later = itertools.combinations(range(1, array.ndim), mask.ndim - 1)
+    fitting = [axes for axes in later if tuple(array.shape[a] for a in axes) == mask.shape[1:]]
+    if len(fitting) != 1:
+        return array
+    return np.moveaxis(array, fitting[0], range(1, mask.ndim))[mask]
 
 
 @dataclass

@@ -45,6 +45,8 @@ def _read(seen: Seen) -> Problem | None:
 
 def _merged(weight: Array, inputs: int) -> Array | None:
     """(inputs, heads, size) or (heads, size, outputs) as a matrix."""
+    if weight.ndim != 3:
+        return None
     if weight.shape[0] == inputs:
         return weight.reshape(inputs, -1)
     return weight.reshape(-1, weight.shape[-1]) if weight.shape[0] * weight.shape[1] == inputs else None

@@ -165,6 +165,23 @@ def parse_pattern(text: str) -> Pattern:
     return Pattern(text.strip(), torch, keras, tuple(sizes.items()))
 
 
+def reorders(text: str) -> bool:
+    """Whether a pattern puts the parts of an axis of Keras in another order than PyTorch has them in.
+
+    Raises:
+        ValueError: it is no pattern.
+    """
+    found = parse_pattern(text)
+    names = [axis.name for group in found.torch for axis in group]
+    for group in found.keras:
+        at = [names.index(axis.name) for axis in group]
+        if any(axis.backwards or axis.order for axis in group) or at != list(
+            range(min(at, default=0), max(at, default=-1) + 1)
+        ):
+            return True
+    return False
+
+
 def _side(text: str, sizes: dict[str, int]) -> Groups:
     groups: list[tuple[_Axis, ...]] = []
     for token in _TOKEN.finditer(text):

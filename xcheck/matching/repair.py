@@ -242,7 +242,7 @@ class Repairs:
         for other in self.matcher.guesses:
             alike = other is not owner and other.group.signature == owner.group.signature
             if alike and any(self._same_inputs(u, seen) for u in other.units(self._reference)):
-                yield Move(lambda o=other: self._assign([owner, o], [1, 0]))
+                yield Move(lambda o=other: self.assign([owner, o], [1, 0]))
 
     def _same_inputs(self, unit: Unit, seen: Seen) -> bool:
         return any(
@@ -276,7 +276,7 @@ class Repairs:
                 self.undecided.append(alike)
             for order in itertools.islice(itertools.permutations(range(len(alike))), 1, MOST_ORDERS):
                 yield Move(
-                    lambda a=alike, o=order: self._assign(a, o),
+                    lambda a=alike, o=order: self.assign(a, o),
                     lambda a=alike, o=order: self._assign_everywhere(look, a, o),
                     alike,
                 )
@@ -306,10 +306,10 @@ class Repairs:
         for other in self._classes(look, self.matcher.guesses):
             same = [g.group.signature for g in other] == [g.group.signature for g in alike]
             if same and not any(a is b for a in other for b in alike):
-                undo.append(self._assign(other, order))
+                undo.append(self.assign(other, order))
         return lambda: _all(undo)
 
-    def _assign(self, guesses: Sequence[Guess], order: Sequence[int]) -> Callable[[], None]:
+    def assign(self, guesses: Sequence[Guess], order: Sequence[int]) -> Callable[[], None]:
         """Give each guess the reference's layers of another one."""
         before = [(g, g.group, g.variant) for g in guesses]
         given = [guesses[i].units(self._reference) for i in order]

@@ -15,9 +15,9 @@ from .guess import Guess, Variant
 from .lonely import doings
 from .look import Look
 from .plan import Doubt, MatchPlan, SideName
-from .repair import Repairs
+from .repair import MOST_ORDERS, Repairs
 from .units import likeness
-from .values import CLOSE, EXACT, apart, prints_of
+from .values import CLOSE, EXACT, apart, print_of, prints_of
 
 if TYPE_CHECKING:
     from .automatic import Matchable, Matcher
@@ -181,7 +181,7 @@ def _left(runner: Matchable, plan: MatchPlan, path: str) -> Array:
 
 
 def _names(guess: Guess, side: SideName) -> str:
-    return ", ".join(unit.owner or "(the model)" for unit in guess.units(side))
+    return ", ".join(unit.owner or ", ".join(e.path for e in unit.entries) for unit in guess.units(side))
 
 
 def _doubt(guess: Guess, detail: str) -> Doubt:
@@ -203,7 +203,7 @@ def _undecided(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Doubt
         if chosen > max(others, default=0.0) or told & {id(g) for g in alike}:
             continue
         told |= {id(g) for g in alike}
-        if _told_by_what_follows(matcher, look, alike):
+        if _told_by_what_follows(matcher, look, alike) or _told_by_names(matcher, repairs, alike):
             continue
         for guess in alike:
             candidates = ", ".join(_names(g, "keras") for g in alike)
@@ -215,6 +215,36 @@ def _told_by_what_follows(matcher: Matcher, look: Look, alike: Sequence[Guess]) 
     used = [_followers(matcher, look, guess) for guess in alike]
     known = [kinds for at, kinds in enumerate(used) if kinds and not any(kinds & o for o in used[:at] + used[at + 1 :])]
     return len(known) >= len(alike) - 1
+
+
+def _told_by_names(matcher: Matcher, repairs: Repairs, alike: Sequence[Guess]) -> bool:
+    """Whether one order of layers that are alike, and no other, makes most of the outputs what their names say.
+
+    The guesses are left in that order.
+    """
+    wanted = {name: print_of(array) for name, array in matcher.reference.infer(matcher.batch).items()}
+    if len(wanted) < 2:
+        return False
+
+    def agreeing() -> int:
+        matcher.look()
+        own = {name: print_of(array) for name, array in matcher.follower.infer(matcher.batch).items()}
+        pairs = [(mine, own.get(name)) for name, mine in wanted.items()]
+        return sum(a is not None and b is not None and apart(a, b) <= EXACT for a, b in pairs)
+
+    found: list[tuple[int, tuple[int, ...]]] = []
+    for order in itertools.islice(itertools.permutations(range(len(alike))), MOST_ORDERS):
+        undo = repairs.assign(alike, order)
+        found.append((agreeing(), order))
+        undo()
+    most = max(many for many, _ in found)
+    best = [order for many, order in found if many == most]
+    if len(best) > 1:
+        return False
+    repairs.assign(alike, best[0])
+    for guess in alike:
+        guess.by_value = True
+    return True
 
 
 def _followers(matcher: Matcher, look: Look, guess: Guess) -> set[object]:
@@ -236,10 +266,11 @@ def _blind(matcher: Matcher, look: Look) -> Iterator[Doubt]:
     """Layers whose parameters could be in another layout for all that the values say."""
     open_ = {g.group.signature: g for g in matcher.guesses if not g.promised and (look.solved or not g.by_value)}
     for guess in itertools.islice(open_.values(), MOST_TRIED):
-        kept = guess.variant
+        kept, own = guess.variant, _given(matcher)
         for variant in itertools.islice((v for v in guess.variants() if _usual(v, kept)), 2):
             guess.variant = variant
-            same = matcher.look().solved if look.solved else not guess.by_value
+            other = any(not _same(array, own[path]) for path, array in _given(matcher).items())
+            same = other and (matcher.look().solved if look.solved else not guess.by_value)
             guess.variant = kept
             if same:
                 held = " and ".join(
@@ -249,6 +280,11 @@ def _blind(matcher: Matcher, look: Look) -> Iterator[Doubt]:
                     guess, f"the values do not tell its layout from {held or 'another'}; name it in weight_map"
                 )
                 break
+
+
+def _given(matcher: Matcher) -> Arrays:
+    """What the follower is given: of a single head several layouts are one."""
+    return matcher.plan().for_follower(matcher.state, slots=False).parameters
 
 
 def _usual(variant: Variant, kept: Variant) -> bool:
