@@ -236,16 +236,29 @@ class Matcher:
         return near if near and len(near) == len(call.outputs) else None
 
     def instead(self, call: Call) -> Mapping[str, Array] | None:
-        """What the reference made where the follower made this call; None if that cannot be said."""
-        guess = self.guess_of(call.path)
-        partners = guess.units(self.reference.side) if guess else ()
-        calls = self.calls_of(partners[0]) if len(partners) == 1 else ()
-        if len(calls) < call.number or len(calls[call.number - 1].outputs) != len(call.outputs):
+        """What the reference made where the follower made this call; None if that cannot be said.
+
+        It is what the smallest module made that holds the partners of all that the call holds, if these are all that it
+        holds: a layer of several kernels may be one module, and a module of several a layer.
+        """
+        mine, theirs = self.reference.side, self.follower.side
+        about = [g for g in self.guesses if any(_within(u, call.path) for u in g.units(theirs))]
+        if not about or not all(_within(u, call.path) for g in about for u in g.units(theirs)):
             return None
-        made = zip(call.outputs.items(), calls[call.number - 1].outputs.values(), strict=True)
-        fitted = {name: in_shape_of(array, own.shape) for (name, own), array in made}
-        found = {name: array for name, array in fitted.items() if array is not None}
-        return found if len(found) == len(fitted) else None
+        partners = [unit for guess in about for unit in guess.units(mine)]
+        around = [c for c in self.calls if c.path and all(_within(unit, c.path) for unit in partners)]
+        whole = max((c.path for c in around), key=len, default="")
+        held = [guess for guess in self.guesses if any(_within(unit, whole) for unit in guess.units(mine))]
+        made = next((c for c in around if c.path == whole and c.number == call.number), None)
+        if made is None or len(held) != len(about):
+            return None
+        arrays = list(made.outputs.values())
+        found: dict[str, Array] = {}
+        for at, (name, own) in enumerate(call.outputs.items()):
+            several = arrays[at : at + 1] if len(arrays) == len(call.outputs) else arrays
+            fitted = next((f for a in several if (f := in_shape_of(a, own.shape)) is not None), None)
+            found |= {} if fitted is None else {name: fitted}
+        return found if len(found) == len(call.outputs) else None
 
     def guess_of(self, owner: str) -> Guess | None:
         """The guess about a layer of the follower."""
@@ -260,6 +273,11 @@ class Matcher:
     def calls_of(self, unit: Unit) -> tuple[Call, ...]:
         """The calls of a layer of the reference."""
         return tuple(self.calls[at] for at in unit.calls)
+
+
+def _within(unit: Unit, path: str) -> bool:
+    """Whether a layer is that of a path, or one inside of it."""
+    return unit.owner == path or unit.owner.startswith((f"{path}.", f"{path}/"))
 
 
 def _few(batch: Batch) -> Batch:

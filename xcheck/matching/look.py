@@ -72,6 +72,10 @@ class Look:
             yield call
             parent = call.parent
 
+    def within(self, call: Call) -> set[str]:
+        """Names of the calls that were made in one."""
+        return {s.call.name for at, s in enumerate(self.seen) if any(c.index == call.index for c in self.around(at))}
+
     def first_unknown(self, passed: Collection[str], loosely: bool) -> int | None:
         """The first call that was given something unknown, or holds parameters and makes something unknown of it.
 

@@ -174,16 +174,23 @@ class Repairs:
         return found
 
     def _pass(self, look: Look, at: int) -> bool:
-        """Leave a call as it is, and go on behind it with the reference's values; whether there are any."""
+        """Leave a call as it is, and go on behind it with the reference's values; whether there are any.
+
+        Where there are none, as inside of a layer that is one module of the reference, those of the call around it do.
+        """
         seen = look.seen[at]
         self.passed.add(seen.call.name)
         near = self.matcher.nearly(seen.call) if seen.made <= CLOSE else None
         if near is None and _error(seen) <= CLOSE:
             self.loosely = True
-        elif near is not None or self.matcher.instead(seen.call) is not None:
-            self.matcher.forced[seen.call.name] = near
-            return True
-        return False
+            return False
+        around = (call for call in (seen.call, *look.around(at)) if self.matcher.instead(call) is not None)
+        whole = seen.call if near is not None else next(around, None)
+        if whole is None:
+            return False
+        self.matcher.forced[whole.name] = near
+        self.passed |= {whole.name, *look.within(whole)}
+        return True
 
     @property
     def _follower(self):
