@@ -10,6 +10,7 @@ import pytest
 from matching_models import WIDTH, keras_model, matched, pair, run, sequences, torch_model
 
 import xcheck
+from xcheck.matching.repair import Repairs
 
 
 def linears(torch: Any, *names: str) -> dict[str, Any]:
@@ -95,24 +96,43 @@ def test_query_key_and_value_are_told_apart_by_what_comes_of_them(reference):
     assert doubts(result) == []
 
 
-def test_they_are_told_apart_behind_a_difference_too():
+@pytest.mark.parametrize("different", ["an activation", "a layer of several kernels"])
+def test_they_are_told_apart_behind_a_difference_too(different, monkeypatch):
+    replaced: list[str] = []
+    repaired = Repairs.run
+
+    def watched(repairs: Repairs) -> Any:
+        look = repaired(repairs)
+        replaced.extend(repairs.matcher.forced)
+        return look
+
+    monkeypatch.setattr(Repairs, "run", watched)
+    whole = different == "a layer of several kernels"
+
+    def forward(model: Any, x: Any) -> Any:
+        return torch_attention(model, model.p(x)[0] if whole else tanh(model.p(x)))
+
     def call(model: Any, x: Any) -> Any:
         from keras import ops
 
-        x = ops.relu(model.p(x))
+        x = model.p(x) if whole else ops.relu(model.p(x))
         v, k, q = model.l3(x), model.l1(x), model.l2(x)
         scores = ops.softmax(ops.matmul(q, ops.swapaxes(k, 1, 2)) / WIDTH**0.5, axis=-1)
         return model.l4(ops.matmul(scores, v))
 
-    torch = torch_model(
-        lambda torch: linears(torch, "q", "k", "v", "o", "p"), lambda m, x: torch_attention(m, tanh(m.p(x)))
-    )
-    result = run(pair(torch, keras_model(lambda k: denses(k, "l1", "l2", "l3", "l4", "p"), call), sequences))
+    def modules(torch: Any) -> dict[str, Any]:
+        gru = {"p": torch.nn.GRU(WIDTH, WIDTH, batch_first=True)} if whole else {}
+        return linears(torch, "q", "k", "v", "o", "p") | gru
+
+    def layers(keras: Any) -> dict[str, Any]:
+        gru = {"p": keras.layers.GRU(WIDTH, return_sequences=True, reset_after=False, name="p")} if whole else {}
+        return denses(keras, "l1", "l2", "l3", "l4", "p") | gru
+
+    result = run(pair(torch_model(modules, forward), keras_model(layers, call), sequences))
     assert (result.verdict, result.first_divergence.phase) == ("DIFFERENT", "forward")
-    assert weights(result) == {
-        "p.weight": "m/p/kernel", "q.weight": "m/l2/kernel", "k.weight": "m/l1/kernel", "v.weight": "m/l3/kernel",
-        "o.weight": "m/l4/kernel",
-    }  # fmt: skip
+    found = {"q.weight": "m/l2/kernel", "k.weight": "m/l1/kernel", "v.weight": "m/l3/kernel", "o.weight": "m/l4/kernel"}
+    assert found.items() <= weights(result).items()
+    assert replaced == ["m/p"] if whole else "m/p" not in replaced  # what it makes, whatever is inside of it
 
 
 @pytest.mark.parametrize("transposed", [False, True])
