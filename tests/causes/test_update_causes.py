@@ -226,6 +226,43 @@ def test_a_scheduler_of_pytorch_that_has_moved_on() -> None:
     assert "0.05 in torch, 0.1 in keras" in found["optimizer_setting"].summary
 
 
+@pytest.mark.parametrize("bent", [False, True])
+def test_a_momentum_that_keeps_the_old_learning_rate(bent: bool) -> None:
+    def build(parameters: Any) -> Any:
+        optimizer: Any = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+        optimizer.scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1], 0.1)
+        return optimizer
+
+    def step(model: Any, optimizer: Any, batch: Any) -> Any:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(batch.inputs), batch.targets)
+        loss.backward()
+        for p in model.parameters() if bent and optimizer.state else ():
+            p.grad += 1e-3 * p.grad.sin()
+        optimizer.step()
+        optimizer.scheduler.step()
+        return loss
+
+    rates = keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.1, 0.01])
+    other = {"optimizer": lambda: keras.optimizers.SGD(rates, momentum=0.9)}
+    found = confirmed(mlp(torch={"optimizer": build, "step": step}, keras=other), steps=2)
+    assert list(found) == ([] if bent else ["carried_momentum"])
+    if not bent:
+        assert "worth 0.1 times what it was" in found["carried_momentum"].summary
+        assert "TorchSGD" in found["carried_momentum"].fix
+
+
+def test_a_decay_in_the_gradient_of_one_side_alone() -> None:
+    found = confirmed(
+        mlp(
+            torch={"optimizer": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01)},
+            keras={"optimizer": lambda: keras_sgd(momentum=0.9)},
+        )
+    )
+    assert list(found) == ["weight_decay"]
+    assert "TorchSGD(weight_decay=0.01)" in found["weight_decay"].fix
+
+
 def test_a_flag_of_the_formula() -> None:
     pair = mlp(
         torch={"optimizer": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True)},

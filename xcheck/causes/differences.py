@@ -72,6 +72,10 @@ class Difference:
     evidence: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
+INSIDE = "whose decay is a part of the gradient, as PyTorch's is and that of Keras is not"
+"""Of the optimizers that follow PyTorch."""
+
+
 def differences(both: Both) -> list[Difference]:
     """Everything in which the recipes differ.
 
@@ -81,6 +85,7 @@ def differences(both: Both) -> list[Difference]:
     return [
         *_formula(both),
         *_settings(both),
+        *_carried(both),
         *_lookups(both),
         *_clipping(both),
         *_decay(both),
@@ -132,6 +137,24 @@ def _settings(both: Both) -> Iterator[Difference]:
             f"{keras_word}={values[1]!r}",
             {"torch": values[0], "keras": values[1]},
         )
+
+
+def _carried(both: Both) -> Iterator[Difference]:
+    """Momentum that a change of the learning rate scales on one side."""
+    torch, keras, reference = both.torch.carried, both.keras.carried, both.of(both.plan.reference)
+    if _same(torch, keras):
+        return
+    side: SideName = "torch" if not _same(torch, 1.0) else "keras"
+    worth = both.of(side).carried
+    yield Difference(
+        "carried_momentum",
+        f"the learning rate has changed, and the momentum of the {side} side with it: it is worth {worth:.6g} times "
+        f"what it was; that of the {other_side(side)} side keeps the rate of the steps that it is made of",
+        f"keras: xcheck.optim.like_torch.Torch{both.name}(...), or torch: "
+        f"xcheck.optim.like_keras.Keras{both.name}(...)",
+        lambda recipe: replace(recipe, carried=reference.carried),
+        evidence={"torch": torch, "keras": keras},
+    )
 
 
 def _shift(side: SideName, wanted: float, schedule: Sequence[float], t: int) -> str:
@@ -194,7 +217,8 @@ def _decay(both: Both) -> Iterator[Difference]:
             uneven.setdefault((torch, keras), []).append((match.name("torch"), match.name("keras")))
 
     def swapped(recipe: Recipe) -> Recipe:
-        return replace(recipe, decay={**recipe.decay, **other})
+        idle = not any(rate for rates in recipe.decay.values() for rate in rates)  # where nothing decays, as it would
+        return replace(recipe, decay={**recipe.decay, **other}, coupled=reference.coupled if idle else recipe.coupled)
 
     decaying = [m for m in plan.parameters if both.torch.rate(m.torch) and both.keras.rate(m.keras)]
     if both.torch.coupled != both.keras.coupled and decaying:
@@ -260,6 +284,12 @@ def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str
             summary += f"the {other_side(side)} side takes that times its learning rate"
             return "decay_not_scaled", summary, f"{side}: multiply the decay by the learning rate, {lr!r}"
     summary = f"{shown} decays by {torch!r} in torch and by {keras!r} in keras, per unit of the learning rate"
+    if not keras and both.torch.coupled:
+        return (
+            "weight_decay",
+            summary,
+            f"keras: xcheck.optim.like_torch.Torch{both.name}(weight_decay={torch!r}), {INSIDE}",
+        )
     return "weight_decay", summary, f"keras: weight_decay={torch!r}, or torch: weight_decay={keras!r}"
 
 

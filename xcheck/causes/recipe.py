@@ -19,6 +19,9 @@ from .constraint import FREE, Projection, possible_projections
 from .formulas import COUPLED, FAMILIES, Family, Start, Style
 from .reproduced import REPRODUCED, reproduces
 
+MOMENTUM = "momentum"
+"""Role of the slot that is in units of the weight."""
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -78,6 +81,7 @@ class Recipe:
         decay: path -> rates that give what was observed; several where the weight is zero.
         projections: path -> constraint; those that have one.
         lookups: paths whose gradient is squared lookup by lookup.
+        carried: what the momentum from before is worth, times what it was: another learning rate may scale it anew.
     """
 
     said: Said
@@ -86,6 +90,7 @@ class Recipe:
     decay: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     projections: Mapping[str, Projection] = field(default_factory=dict[str, Projection])
     lookups: frozenset[str] = frozenset()
+    carried: float = 1.0
 
     @property
     def settings(self) -> Mapping[str, float]:
@@ -113,7 +118,9 @@ class Recipe:
             squares = g**2
         elif seen.gradients[path].any():  # what clipping does to the whole, it does to each part
             squares = squares * (np.abs(g).max() / np.abs(seen.gradients[path]).max()) ** 2
-        slots = seen.record.before.slots.get(path, {})
+        slots = {**seen.record.before.slots.get(path, {})}
+        if MOMENTUM in slots:
+            slots[MOMENTUM] = self.carried * slots[MOMENTUM]
         start = Start(g, squares, slots, seen.record.before.updates + 1)
         update, after = self.said.family.formula(self.said.style, start, s)
         if not self.coupled and rate:
@@ -199,8 +206,9 @@ def read(mine: Said, other: Said, seen: Observed) -> Recipe | None:
                     return found
         for clip in told_clips(mine.clip, other.clip):
             for recipe in recipes:
-                for rated in _with_rates(replace(recipe, clip=clip), other, seen):
-                    found = _complete(rated, other, seen)
+                clipping = replace(recipe, clip=clip)
+                for tried in (*_with_rates(clipping, other, seen), *_carrying(clipping, other, seen)):
+                    found = _complete(tried, other, seen)
                     if found is not None:
                         return found
         if mine.family.tells_of_gradient:
@@ -248,6 +256,17 @@ def _with_rates(recipe: Recipe, other: Said, seen: Observed) -> Iterator[Recipe]
         known += [short] if short is not None else []
         for lr in known[:1] or ([exact] if mine.family.tells_of_gradient else []):
             yield _at(recipe, lr)
+
+
+def _carrying(recipe: Recipe, other: Said, seen: Observed) -> Iterator[Recipe]:
+    """The recipe with a momentum that is scaled as a schedule has just changed the learning rate."""
+    t = seen.record.before.updates
+    if not any(slots.get(MOMENTUM, np.zeros(())).any() for slots in seen.record.before.slots.values()):
+        return
+    for schedule in (recipe.said.schedule, other.schedule):
+        before, now = (schedule[t - 1], schedule[t]) if 0 < t < len(schedule) else (0.0, 0.0)
+        if before and now != before:
+            yield replace(_at(recipe, now), carried=now / before)
 
 
 def _at(recipe: Recipe, learning_rate: float) -> Recipe:
