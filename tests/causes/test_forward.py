@@ -71,6 +71,13 @@ CASES: dict[str, Case] = {
         (3, 4, 6, 4),
         ("axis 3 of (3, 4, 6, 4) in torch and axis 1 of (3, 4, 6, 4) in keras",),
     ),
+    "a kernel that one side divides by its largest singular value": Case(
+        "scaled_weight",
+        lambda t: t.nn.utils.parametrizations.spectral_norm(t.nn.Linear(8, 5)),
+        lambda k, x: k.layers.Dense(5, name="layer")(x),
+        words=("what the kernel is multiplied by", "1 in keras"),
+        map={"parametrizations.weight.original": ("kernel", "transpose"), "bias": "bias"},
+    ),
     "axis of a layer norm": Case(
         "normalised_axis",
         lambda t: t.nn.LayerNorm(8, elementwise_affine=False),

@@ -111,3 +111,34 @@ def test_the_other_optimizers(name: str) -> None:
         lambda: getattr(keras.optimizers, in_keras)(1e-3, **settings),
     )
     assert [(c.id, c.confirmed) for c in found] == [(cause, True) for cause in expected]
+
+
+def lion(parameters: Any, sign: Any, betas: tuple[float, float]) -> Any:
+    """Lion as it is written out for PyTorch, which has none."""
+    import torch
+
+    class Lion(torch.optim.Optimizer):
+        def __init__(self) -> None:
+            super().__init__(parameters, {"lr": 1e-3, "betas": betas})
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    m = self.state[p].setdefault("exp_avg", torch.zeros_like(p))
+                    one, two = group["betas"]
+                    p.sub_(group["lr"] * sign(one * m + (1 - one) * p.grad))
+                    m.mul_(two).add_((1 - two) * p.grad)
+
+    return Lion()
+
+
+def test_lion() -> None:
+    import keras
+    import torch
+
+    (cause,) = causes_of(lambda p: lion(p, torch.sign, (0.9, 0.95)), lambda: keras.optimizers.Lion(1e-3))
+    assert (cause.id, cause.confirmed) == ("optimizer_setting", True)
+    assert "beta_2: 0.95 in torch, 0.99 in keras" in cause.summary
+    bent = causes_of(lambda p: lion(p, torch.tanh, (0.9, 0.95)), lambda: keras.optimizers.Lion(1e-3))
+    assert not any(c.confirmed for c in bent)

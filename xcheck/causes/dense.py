@@ -1,15 +1,20 @@
-"""Layers that multiply by a matrix: a square one transposed or not, a bias left out or added twice."""
+"""Layers that multiply by a matrix: transposed or not, divided by its norm, with a bias left out or added twice."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..records.trace import Array
+from .activation import fewest_digits
 from .forms import Form, Problem, Setting, either
 from .local import Seen
+
+FEWEST = 4
+"""Examples that tell of one number."""
 
 
 def _flat(columns: int) -> Any:
@@ -37,7 +42,7 @@ def _read(seen: Seen) -> Problem | None:
     flat = _flat(kernel.shape[1])
     if seen.value.size != arrays["x"].shape[0] * kernel.shape[1]:
         return None
-    settings = {"transposed": False, "bias": float("bias" in arrays and seen.uses("bias"))}
+    settings = {"transposed": False, "bias": float("bias" in arrays and seen.uses("bias")), "scale": 1.0}
     matrices = {p: a if a.ndim == 2 else _merged(a, x.shape[-1]) for p, a in made_of.items()}
     sources = {p: a.T if turned else a for p, a in matrices.items() if a is not None}
     return Problem(seen.side, arrays, settings, flat(seen.value), flat, {"kernel": sources})
@@ -49,19 +54,37 @@ def _merged(weight: Array, inputs: int) -> Array | None:
         return None
     if weight.shape[0] == inputs:
         return weight.reshape(inputs, -1)
-    return weight.reshape(-1, weight.shape[-1]) if weight.shape[0] * weight.shape[1] == inputs else None
+    if weight.ndim < 2 or weight.shape[0] * weight.shape[1] != inputs:
+        return None
+    return weight.reshape(-1, weight.shape[-1])
 
 
 def _compute(problem: Problem) -> Array | None:
     kernel, s = problem.arrays["kernel"], problem.settings
     if s["transposed"] and kernel.shape[0] != kernel.shape[1]:
         return None
-    out = problem.arrays["x"] @ (kernel.T if s["transposed"] else kernel)
+    out = problem.arrays["x"] @ (kernel.T if s["transposed"] else kernel) * s["scale"]
     return out + s["bias"] * problem.arrays["bias"] if s["bias"] and "bias" in problem.arrays else out
 
 
 def _times(problem: Problem) -> Sequence[Any]:
     return (0.0, 1.0, 2.0) if "bias" in problem.arrays and np.any(problem.arrays["bias"]) else ()
+
+
+def _scale(problem: Problem, value: Array) -> Any:
+    """What the kernel would be multiplied by, one number or one for each output; each is told by several examples."""
+    own = _compute(replace(problem, settings={**problem.settings, "bias": 0.0, "scale": 1.0}))
+    if own is None or own.shape != value.shape or len(own) < FEWEST or not own.any(axis=0).all():
+        return None
+    rest = value - problem.settings["bias"] * problem.arrays.get("bias", 0.0)
+    found = (own * rest).sum(axis=0) / (own * own).sum(axis=0)
+    return fewest_digits(float(found.mean())) if np.ptp(found) <= 1e-9 * np.abs(found).max() else found
+
+
+def _scales(scale: Any) -> str:
+    if type(scale) is not np.ndarray:
+        return f"{scale:.6g}"
+    return f"a number for each output, from {scale.min():.6g} to {scale.max():.6g}"
 
 
 def _how(transposed: bool) -> str:
@@ -81,6 +104,16 @@ DENSE = Form(
             "use it {}",
             either,
             shown=_how,
+        ),
+        Setting(
+            "scale",
+            "scaled_weight",
+            "what the kernel is multiplied by",
+            "the same norm of the weight: parametrizations.spectral_norm divides by the largest singular value, "
+            "weight_norm by the norm of each row",
+            "the same norm of the weight, such as keras.layers.SpectralNormalization(layer)",
+            fit=_scale,
+            shown=_scales,
         ),
         Setting("bias", "bias", "the factor of the bias", "{}", "{}", _times, shown=lambda n: f"{n:g}"),
     ),

@@ -111,6 +111,16 @@ def _sgd(style: Style, at: Start, s: Settings) -> tuple[Array, Arrays]:
     return (s["momentum"] * velocity + step if s["nesterov"] else velocity), {"momentum": velocity}
 
 
+def _lion(style: Style, at: Start, s: Settings) -> tuple[Array, Arrays]:
+    m, g = at.slot("first_moment"), at.gradient
+    way = np.sign(s["beta_1"] * m + (1 - s["beta_1"]) * g)
+    return -s["learning_rate"] * way, {"first_moment": s["beta_2"] * m + (1 - s["beta_2"]) * g}
+
+
+def _of_lion(s: Settings, before: Arrays, after: Arrays, update: Array, g: Array) -> Array:
+    return _of_first_moment({"beta_1": s["beta_2"]}, before, after, update, g)
+
+
 def _of_first_moment(s: Settings, before: Arrays, after: Arrays, update: Array, g: Array) -> Array:
     m = before.get("first_moment", np.zeros_like(g))
     return (after["first_moment"] - s["beta_1"] * m) / (1 - s["beta_1"])
@@ -212,6 +222,7 @@ FAMILIES: dict[str, Family] = {
         _of_squares("accumulator", None),
         _WHERE_ROOT,
     ),
+    "Lion": Family(_lion, {**_LR, **_BETAS}, _of_lion),
     "Adadelta": Family(_adadelta, {**_LR, "rho": ("rho",), **_EPS}, _of_squares("second_moment", "rho")),
 }
 """By the name of the class in Keras, without the "Keras" or "Torch" of the followers in `xcheck.optim`."""
@@ -219,7 +230,7 @@ FAMILIES: dict[str, Family] = {
 TORCH_ALONE = frozenset({"dampening"})
 """Settings by our names that Keras does not have."""
 
-COUPLED: frozenset[str] = frozenset(FAMILIES) - {"AdamW"}
+COUPLED: frozenset[str] = frozenset(FAMILIES) - {"AdamW", "Lion"}
 """Those whose `weight_decay` in PyTorch is a part of the gradient; in Keras it never is."""
 
 

@@ -21,6 +21,9 @@ from .formulas import family_named
 from .recipe import Observed, Recipe, Said, observed, read, said
 from .reproduced import REPRODUCED, gap
 
+BASE = "Optimizer"
+"""The class that both frameworks derive all others from: what else somebody's own class is, its name alone tells."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -42,10 +45,9 @@ class Facts:
     def of(environment: Mapping[str, Any]) -> Facts:
         """From the environment of a side."""
         shown = str(environment.get("optimizer", ""))
+        kind = str(environment.get("optimizer_kind", shown))
         numbers = environment.get("optimizer_settings", {})
-        return Facts(
-            str(environment.get("optimizer_kind", shown)), shown, numbers, tuple(environment.get("schedule") or ())
-        )
+        return Facts(shown if kind == BASE else kind, shown, numbers, tuple(environment.get("schedule") or ()))
 
 
 def update_causes(
