@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..records.trace import Arrays
 from .guess import Guess, Variant
 from .look import Look, Seen
 from .sequence import Group, group_of
@@ -208,6 +209,7 @@ class Repairs:
         if owner is None and seen.call.parameters:
             yield from self._adoptions(seen)
         if owner is not None and seen.given <= EXACT:
+            yield from self._rest(owner, seen)
             yield from self._exchanges(owner, seen)
         recent = self._recent(look, at)
         if owner is not None and seen.given <= EXACT:
@@ -252,12 +254,7 @@ class Repairs:
                 yield Move(lambda o=other: self.assign([owner, o], [1, 0]))
 
     def _same_inputs(self, unit: Unit, seen: Seen) -> bool:
-        return any(
-            apart(mine, theirs) <= EXACT
-            for call in self.matcher.calls_of(unit)
-            for mine in prints_of(call.inputs)
-            for theirs in seen.inputs
-        )
+        return any(_shares(call.inputs, seen) for call in self.matcher.calls_of(unit))
 
     def _adoptions(self, seen: Seen) -> Iterator[Move]:
         """A layer without a counterpart may share that of another one."""
@@ -270,6 +267,22 @@ class Repairs:
             group = group_of(*pair)
             if group is not None:
                 yield Move(lambda g=group: self._adopt(g))
+
+    def _rest(self, owner: Guess, seen: Seen) -> Iterator[Move]:
+        """What a layer holds besides what is matched may be what the reference uses here, though it is tied there."""
+        open_ = set(self.matcher.plan().unmatched(self._follower))
+        unit = next(u for u in owner.units(self._follower) if u.owner == seen.call.path)
+        rest = tuple(e for e in unit.entries if e.path in open_)
+        own = self.matcher.torch if self._reference == "torch" else self.matcher.keras
+        for call in self.matcher.calls if rest else ():
+            held = tuple(
+                e for e in own.entries if e.owner == call.path and own.canonical_path(e.path) in call.parameters
+            )
+            if held and _shares(call.inputs, seen):
+                pair = Unit(call.path, held[0].kind, held), replace(unit, entries=rest)
+                group = group_of(*([u] for u in (pair if self._reference == "torch" else pair[::-1])))
+                if group is not None:
+                    yield Move(lambda g=group: self._adopt(g))
 
     def _adopt(self, group: Group) -> Callable[[], None]:
         guess = Guess(group)
@@ -331,6 +344,10 @@ class Repairs:
                 guess.group, guess.variant = group, variant
 
         return undo
+
+
+def _shares(given: Arrays, seen: Seen) -> bool:
+    return any(apart(mine, theirs) <= EXACT for mine in prints_of(given) for theirs in seen.inputs)
 
 
 def _all(undo: Sequence[Callable[[], None]]) -> None:

@@ -16,6 +16,7 @@ from .lonely import doings
 from .look import Look
 from .plan import Doubt, MatchPlan, SideName
 from .repair import MOST_ORDERS, Repairs
+from .tied import tied_there
 from .units import likeness
 from .values import CLOSE, EXACT, apart, print_of, prints_of
 
@@ -41,6 +42,7 @@ def settled(matcher: Matcher, repairs: Repairs, look: Look) -> MatchPlan:
         look = _on_noise(matcher, look)
     _judge(matcher, look)
     matcher.guesses[:] = within_calls(matcher.guesses, matcher.reference.side, matcher.follower.side)
+    matcher.shared += tied_there(matcher, look)
     doubts = [*_undecided(matcher, repairs, look), *_blind(matcher, look), *_never_used(matcher)]
     if look.solved:
         doubts += _contradicted(matcher)
