@@ -286,7 +286,8 @@ def test_trap_one_layer_used_twice_against_two(torch_names, keras_names):
 
 def test_trap_a_layer_is_missing():
     result = run(pair(torch_chain("a", "b", "c"), keras_chain("a", "c")))
-    assert result.verdict == "INCONCLUSIVE"
+    assert result.verdict == "DIFFERENT"  # the follower has all of its own: a step shows what it lacks
+    assert not any(c.confirmed for c in result.causes)
     lonely = {c.torch for c in result.checks if c.phase == "inventory" and c.keras is None and c.torch}
     assert lonely == {"b.weight", "b.bias"}
 
@@ -296,8 +297,9 @@ def test_trap_a_bias_is_missing():
         return {**denses(keras, "a", "c"), **denses(keras, "b", use_bias=False)}
 
     result = run(pair(torch_chain("a", "b", "c"), keras_model(make, chain("a", "b", "c"))))
-    assert result.verdict == "INCONCLUSIVE"
+    assert result.verdict == "DIFFERENT"
     assert {c.torch for c in result.checks if c.phase == "inventory" and c.keras is None} == {"b.bias"}
+    assert [(c.id, c.torch) for c in result.causes if c.confirmed] == [("bias", "b")]
 
 
 def test_matching_leaves_both_sides_as_they_were():

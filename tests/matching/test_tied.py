@@ -43,7 +43,7 @@ class Lookup(keras.Model):
         self.table, self.inner = layers.Embedding(11, 6), layers.Dense(6)
 
     def call(self, ids):
-        return ops.tanh(self.inner(self.table(ids))) @ ops.transpose(self.table.embeddings)
+        return ops.matmul(ops.tanh(self.inner(self.table(ids))), ops.transpose(self.table.embeddings))
 
 
 TABLE = ("table.weight", "embeddings")

@@ -413,10 +413,11 @@ def test_what_a_parameter_without_a_counterpart_does_is_said():
     )
     keras = keras_model(lambda keras: {"table": keras.layers.Embedding(9, WIDTH)}, lambda m, x: m.table(x))
     result = run(pair(torch, keras, tokens))
-    assert result.verdict == "INCONCLUSIVE"
+    assert result.verdict == "DIFFERENT"
     assert open_checks(result)["kind.weight"] == (
         "no counterpart on the keras side; kind: embedding takes it and makes the same 8 numbers at every position, "
-        "which goes into (the model): add with what comes out of table: embedding; add it to weight_map or waive it"
+        'which goes into (the model): add with what comes out of table: embedding; weight_map={"kind.weight": "PATH"} '
+        'with what it is there, or, to go on without it, {"kind.weight": xcheck.waive("why")}'
     )
 
 

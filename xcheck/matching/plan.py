@@ -218,9 +218,18 @@ class MatchPlan:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Unmatched parameters without which the sides cannot start from one state."""
-        unmatched = (*self.unmatched_torch, *self.unmatched_keras)
-        return tuple(path for path in unmatched if path not in (*self.idle, *self.frozen))
+        """Unmatched parameters without which the sides cannot start from one state.
+
+        Where the follower's all have a counterpart it can be set from the reference. What the reference alone computes
+        with is then a difference of the two, which a step shows.
+        """
+        known = {path for m in self.parameters for path in m.piece(self.reference).paths}
+        open_, lone = (
+            [path for path in self.unmatched(side) if path not in (*self.idle, *self.frozen)]
+            for side in (self.follower, self.reference)
+        )
+        follows = bool(self.parameters) and not (open_ or self.doubts or known & set(lone))
+        return () if follows else (*lone, *open_)
 
     @property
     def trained(self) -> tuple[Match, ...]:

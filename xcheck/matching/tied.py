@@ -34,7 +34,7 @@ def tied_there(matcher: Matcher, look: Look) -> list[Guess]:
         look: the last one.
     """
     plan = matcher.plan()
-    if plan.unmatched(plan.follower):  # which may be what is lacking
+    if look.solved or plan.unmatched(plan.follower):  # which may be what is lacking
         return []
     return [g for path in plan.unmatched(plan.reference) if (g := _tied(matcher, look, plan, path)) is not None]
 

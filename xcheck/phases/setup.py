@@ -96,7 +96,11 @@ def _lonely(plan: MatchPlan, path: str, other: SideName, partly: set[str]) -> st
         )
     if path not in plan.idle:
         told = f"; {plan.doings[path]};" if path in plan.doings else ":"
-        return f"{lack} on the {other} side{told} add it to weight_map or waive it"
+        here = f'"{path}": "PATH"' if other == "keras" else f'"PATH": "{path}"'
+        return (
+            f"{lack} on the {other} side{told} weight_map={{{here}}} with what it is there, or, to go on without it, "
+            f'{{"{path}": xcheck.waive("why")}}'
+        )
     whole = f"{lack} on the {other} side; it reaches no output that is compared: "
     if path not in partly:
         return f'{whole}weight_map={{"{path}": xcheck.waive("why")}}, or compare what it is for'
