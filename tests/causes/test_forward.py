@@ -78,6 +78,27 @@ CASES: dict[str, Case] = {
         words=("what the kernel is multiplied by", "1 in keras"),
         map={"parametrizations.weight.original": ("kernel", "transpose"), "bias": "bias"},
     ),
+    "border of a padding": Case(
+        "padding_mode",
+        lambda t: as_module(lambda v: t.nn.functional.pad(v, (2, 1, 0, 2), mode="reflect")),
+        lambda k, x: k.ops.pad(x, ((0, 0), (0, 2), (2, 1), (0, 0)), mode="symmetric"),
+        IMAGE,
+        ("reflection without the edge in torch and reflection with the edge in keras",),
+    ),
+    "growing by a factor that the sizes do not have": Case(
+        "resize_factor",
+        lambda t: t.nn.Upsample(scale_factor=1.7, mode="bilinear"),
+        lambda k, x: k.ops.image.resize(x, (11, 10), interpolation="bilinear"),
+        IMAGE,
+        ("1.7 in torch and the ratio of the sizes in keras",),
+    ),
+    "positions of a table of cubics": Case(
+        "rounded_positions",
+        lambda t: as_module(lambda v: t.nn.functional.interpolate(v, (9, 8), mode="bicubic", antialias=True)),
+        lambda k, x: k.ops.image.resize(x, (9, 8), interpolation="bicubic"),
+        IMAGE,
+        ("False in torch and True in keras",),
+    ),
     "axis of a layer norm": Case(
         "normalised_axis",
         lambda t: t.nn.LayerNorm(8, elementwise_affine=False),
@@ -327,6 +348,17 @@ def test_an_operation_that_is_done_elsewhere_is_no_cause_behind_another():
     )
     (cause,) = looked_into(pair_of(case)).causes
     assert (cause.id, cause.evidence["torch"], cause.evidence["keras"]) == ("constant_factor", 1.5, 1.25)
+
+
+def test_the_cubics_of_both_frameworks():
+    case = Case(
+        "cubic_coefficient",
+        lambda t: t.nn.Upsample((14, 12), mode="bicubic"),
+        lambda k, x: k.layers.UpSampling2D(2, interpolation="bicubic")(x),
+        IMAGE,
+    )
+    result = looked_into(pair_of(case))
+    assert [(c.id, c.confirmed) for c in result.causes] == [("resize_border", True), ("cubic_coefficient", True)]
 
 
 def test_two_differences_one_right_behind_the_other_are_both_found():

@@ -16,12 +16,25 @@ from .forms import Form, search
 from .linear import linear_causes
 from .local import Local
 from .normalisation import NORM
+from .padding import PADDING
 from .pooling import POOLING
 from .recurrent import RECURRENT
 from .recurrent_stack import stacked_causes
 from .resize import RESIZE
 
-FORMS: tuple[Form, ...] = (NORM, CONVOLUTION, TRANSPOSED, POOLING, RESIZE, CELL, RECURRENT, ATTENTION, DENSE, EMBEDDING)
+FORMS: tuple[Form, ...] = (
+    NORM,
+    CONVOLUTION,
+    TRANSPOSED,
+    PADDING,
+    POOLING,
+    RESIZE,
+    CELL,
+    RECURRENT,
+    ATTENTION,
+    DENSE,
+    EMBEDDING,
+)
 """Of single layers; the first that explains both sides does."""
 
 FREE: tuple[Callable[[Local], list[Cause]], ...] = (lambda local: search(ACTIVATION, local), linear_causes)

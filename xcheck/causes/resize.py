@@ -21,6 +21,9 @@ MODES = {
     "bicubic": "cubic",
 }
 COORDINATES = ("half pixel", "corners aligned", "asymmetric")
+TABLE = 1024
+"""Steps between two positions at which TensorFlow knows the cubic."""
+
 TORCH_CUBIC, OTHER_CUBIC = -0.75, -0.5
 
 
@@ -44,19 +47,29 @@ def _read(seen: Seen) -> Problem | None:
             "antialias": antialias,
             "cubic": TORCH_CUBIC if seen.side == "torch" and not antialias else OTHER_CUBIC,
             "outside": "the nearest" if seen.side == "torch" else "left out",
+            "factor": _factor(seen, last(seen.x)),
+            "rounded": seen.side == "keras" and MODES[said] == "cubic" and not antialias,
         },
         last(seen.value),
         last,
     )
 
 
-def _positions(size: int, wanted: int, coordinates: str) -> tuple[Array, float]:
+def _factor(seen: Seen, x: Array) -> float | None:
+    """PyTorch's scale_factor, where the sizes are not in that ratio: it takes the factor for the positions."""
+    factor = seen.setting("scale_factor", "2") if seen.side == "torch" else None
+    if not isinstance(factor, int | float) or seen.setting("recompute_scale_factor", "5"):
+        return None
+    return float(factor) if any(n * factor != round(n * factor) for n in x.shape[1:-1]) else None
+
+
+def _positions(size: int, wanted: int, coordinates: str, factor: float | None) -> tuple[Array, float]:
     """Where each position of what comes out lies in what goes in, and how far apart they are there."""
     at = np.arange(wanted)
     if coordinates == COORDINATES[1]:
         step = (size - 1) / (wanted - 1) if wanted > 1 else 0.0
         return at * step, step
-    step = size / wanted
+    step = 1 / factor if factor else size / wanted
     return (at * step if coordinates == COORDINATES[2] else (at + 0.5) * step - 0.5), step
 
 
@@ -75,9 +88,11 @@ def axis_weights(size: int, wanted: int, settings: Any) -> Array:
 
     Args:
         size, wanted: of the axis, before and after.
-        settings: mode, coordinates, antialias, cubic and outside.
+        settings: mode, coordinates, antialias, cubic, outside, rounded and factor.
     """
-    at, step = _positions(size, wanted, settings["coordinates"])
+    at, step = _positions(size, wanted, settings["coordinates"], settings["factor"])
+    if settings["rounded"]:
+        at = np.rint(at * TABLE) / TABLE
     if settings["mode"] == "nearest":
         exact = settings["coordinates"] == COORDINATES[0]
         nearest = np.clip(np.floor(at + 0.5 if exact else at), 0, size - 1).astype(int)
@@ -113,6 +128,10 @@ def _cubics(problem: Problem) -> Sequence[Any]:
     return (TORCH_CUBIC, OTHER_CUBIC) if problem.settings["mode"] == "cubic" else ()
 
 
+def _tables(problem: Problem) -> Sequence[Any]:
+    return (False, True) if problem.settings["mode"] == "cubic" else ()
+
+
 def _outside(problem: Problem) -> Sequence[Any]:
     return ("the nearest", "left out")
 
@@ -142,6 +161,22 @@ RESIZE = Form(
             "antialias={}",
             "keras.ops.image.resize(..., antialias={})",
             either,
+        ),
+        Setting(
+            "factor",
+            "resize_factor",
+            "by how much it grows, where the sizes do not tell",
+            "{} (recompute_scale_factor=True, or size=, takes the ratio of the sizes)",
+            "",
+            shown=lambda factor: "the ratio of the sizes" if factor is None else f"{factor:g}",
+        ),
+        Setting(
+            "rounded",
+            "rounded_positions",
+            f"whether positions are rounded to 1 / {TABLE}",
+            "{}",
+            "{} (TensorFlow's bicubic kernel has a table)",
+            _tables,
         ),
         Setting("cubic", "cubic_coefficient", "the coefficient of the cubic", "{}", "{}", _cubics),
     ),

@@ -1,4 +1,4 @@
-"""TensorFlow's bilinear resizing in float64: its kernel computes in float32 whatever it is given."""
+"""TensorFlow's bilinear and bicubic resizing in float64: its kernels compute in float32 whatever they are given."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import numpy as np
 
 from ..records.islands import Islands
 from ..records.trace import Array
+
+TABLE = 1024
+"""Steps between two positions at which TensorFlow's bicubic kernel knows its coefficients, without antialiasing:
+`kTableSize` in tensorflow/core/kernels/image/resize_bicubic_op.cc."""
 
 
 def bilinear_weights(size: int, wanted: int, *, antialias: bool) -> Array:
@@ -27,6 +31,28 @@ def bilinear_weights(size: int, wanted: int, *, antialias: bool) -> Array:
     return weights / weights.sum(axis=1, keepdims=True)  # nothing is taken from outside
 
 
+def bicubic_weights(size: int, wanted: int, *, antialias: bool) -> Array:
+    """Likewise of bicubic resizing, by Keys' cubic with a coefficient of -0.5.
+
+    Args:
+        size: of what goes in.
+        wanted: of what comes out.
+        antialias: average over all that one position comes from, where it gets smaller.
+    """
+    scale = size / wanted
+    reach = max(scale, 1.0) if antialias else 1.0
+    at = (np.arange(wanted) + 0.5) * scale - 0.5
+    at = at if antialias else np.rint(at * TABLE) / TABLE
+    d = np.abs(np.arange(size) - at[:, None]) / reach
+    near, far = 1.5 * d**3 - 2.5 * d**2 + 1, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
+    weights = np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+WEIGHTS = {"bilinear": bilinear_weights, "bicubic": bicubic_weights}
+"""By the method of `tf.image.resize`."""
+
+
 @contextmanager
 def resizing_in_float64(islands: Islands) -> Generator[None]:
     """Have `tf.image.resize` interpolate float64 images in float64, until the block ends.
@@ -42,11 +68,11 @@ def resizing_in_float64(islands: Islands) -> Generator[None]:
         extra = args[0] if args else kwargs.get("preserve_aspect_ratio", False)
         antialias = bool(args[1] if len(args) > 1 else kwargs.get("antialias", False))
         known = tf.is_tensor(images) and images.dtype == tf.float64 and images.shape[-3:].is_fully_defined()
-        if not known or extra or method not in ("bilinear", tf.image.ResizeMethod.BILINEAR):
+        if not known or extra or method not in WEIGHTS:
             return resize(images, size, method, *args, **kwargs)
         islands.add("tf.image.resize")
         for axis, wanted in ((-3, size[0]), (-2, size[1])):
-            weights = bilinear_weights(int(images.shape[axis]), int(wanted), antialias=antialias)
+            weights = WEIGHTS[method](int(images.shape[axis]), int(wanted), antialias=antialias)
             equation = "...ywc,zy->...zwc" if axis == -3 else "...hxc,zx->...hzc"
             images = tf.einsum(equation, images, tf.constant(weights, tf.float64))
         return images
