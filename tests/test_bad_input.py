@@ -172,6 +172,33 @@ def test_a_loss_that_is_not_a_scalar() -> None:
     assert "float64(10,)" in text
     text, _ = message(mlp(torch={"loss": lambda o, t: {"ce": 3.0}}))
     assert "term 'ce'" in text
+    assert "no tensor any more" in text
+    assert "a reduction is missing" not in text
+
+
+@pytest.mark.parametrize(
+    ("what", "parts"),
+    [
+        ("The torch loss is not", {"torch": {"loss": lambda outputs, targets: None}}),
+        ("TorchSide.build gave", {"torch": {"build": lambda: None}}),
+        ("TorchSide.optimizer gave", {"torch": {"optimizer": lambda parameters: None}}),
+        ("KerasSide.build gave", {"keras": {"build": lambda: None}}),
+        ("KerasSide.optimizer gave", {"keras": {"optimizer": lambda: None}}),
+        ("torch side's prepare returned", {"torch": {"prepare": lambda batch: None}}),
+        ("batches are none", {"batches": lambda seed: None}),
+    ],
+)
+def test_a_return_that_is_missing(what: str, parts: dict[str, Any]) -> None:
+    text, _ = message(mlp(**parts))
+    assert what in text.splitlines()[0]
+    assert "it returns nothing" in text
+
+
+def test_what_should_be_a_dict_and_is_none() -> None:
+    with pytest.raises(xcheck.BadInput, match=r"weight_map is no dict[\s\S]*got list"):
+        mlp(weight_map=["0.weight"])
+    with pytest.raises(xcheck.BadInput, match="not given by name"):
+        xcheck.Batch(np.zeros((3, 2)), compare=np.ones(3, bool))  # pyright: ignore
 
 
 def test_an_optimizer_with_slots_we_cannot_map_is_inconclusive_after_one_step() -> None:

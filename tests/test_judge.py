@@ -306,6 +306,7 @@ def test_what_is_beyond_them_is_different_by_the_usual_allowance() -> None:
     found = moved_by(2 * KAPPA * 6e-8, 6e-8, 6e-8)
     assert found.verdict == "DIFFERENT"
     assert "explain 1.0e-06 of it at most" in found.detail
+    assert moved_by(2 * KAPPA * 6e-8, 0.0, 0.0).detail == ""  # what explains nothing more is not told
     assert found.allowed is not None
     assert found.allowed < 1e-12
 

@@ -26,7 +26,15 @@ def batches_of(pair: Pair, seed: int, steps: int, *, option: str = "--steps", fe
     """
     keys: Any = None
     with calling("batches"):
-        iterator = iter(pair.batches(seed))
+        made: Any = pair.batches(seed)
+        if made is None:
+            raise BatchError(
+                "The pair's batches are none.",
+                where=f"Pair({pair.name!r}).batches",
+                cause="it returns nothing: a `return` or a `yield` is missing",
+                todo="yield xcheck.Batch(inputs, targets), or return a list of them",
+            )
+        iterator = iter(made)
     for number in range(1, steps + 1):
         with calling("batches"):
             batch: Any = next(iterator, None)

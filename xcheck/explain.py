@@ -31,6 +31,7 @@ from .findings import Findings
 from .inside.backward import way_back
 from .inside.called import number_of_calls
 from .inside.detached import stopped_gradients
+from .inside.given import other_inputs
 from .inside.gradient_of_output import counted_positions
 from .inside.locate import Parting, local_of, partings
 from .inside.reordered import before, flattened_outputs
@@ -209,6 +210,15 @@ def _of_rates(findings: Findings, step: StepPair, name: str) -> bool:
 
 
 def _forward(findings: Findings, scene: Scene, first: Check) -> None:
+    given = other_inputs(scene)
+    if given is not None:
+        findings.causes.append(given)
+        error, allowed = given.evidence["before"], given.evidence["allowed"]
+        names = given.torch, given.keras
+        findings.located = replace(
+            _divergence(first), torch=names[0], keras=names[1], local_error=error, allowed=allowed
+        )
+        return
     extra = number_of_calls(scene)
     found = (
         []

@@ -147,7 +147,7 @@ def _semantic(frame: Frame, item: Item, floor: float) -> Check:
         explained = _closest(found, [*noises, *responses], noise, item.amplification, eps)
         if explained[1] <= explained[2]:
             (metric, error, allowed), verdict, detail = explained, Verdict.EQUIVALENT, FLOAT32_EXPLAINS
-        else:
+        elif explained[2] > allowed:
             detail = f"the numbers of float32 that the sides compute with explain {explained[2]:.1e} of it at most"
     if verdict is Verdict.EQUIVALENT and allowed >= 1.0:
         verdict = Verdict.INCONCLUSIVE

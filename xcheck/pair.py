@@ -87,6 +87,14 @@ class Batch:
     def __post_init__(self) -> None:
         if not _named(self.inputs):
             raise BatchError("A batch has no input.", where="Batch.inputs", numbers=f"got {self.inputs!r}")
+        compare: Any = self.compare
+        if compare is not None and not isinstance(compare, Mapping):
+            raise BatchError(
+                "Comparison masks are not given by name.",
+                where="Batch.compare",
+                numbers=f"got {type(compare).__name__}",
+                todo='name the output that each is of: compare={"output": mask}',
+            )
         for part, value in (("inputs", self.inputs), ("targets", self.targets), ("compare", self.compare)):
             for name, array in _named(value):
                 _check_array(f"{part}{name}", array)
@@ -299,6 +307,14 @@ class Pair:
                 "Pair.reference names no side.",
                 where=where,
                 numbers=f"{self.reference!r}, not 'torch' or 'keras'",
+            )
+        given: Any = self.weight_map
+        if given is not None and not isinstance(given, Mapping):
+            raise PairError(
+                "Pair.weight_map is no dict.",
+                where=where,
+                numbers=f"got {type(given).__name__}",
+                todo='write {"torch.path": "keras/path"}, or leave it out',
             )
         for name, wrong in (("torch", KerasSide), ("keras", TorchSide)):
             if isinstance(getattr(self, name), wrong):

@@ -166,6 +166,25 @@ def test_outputs_under_two_names_do_not_find_each_other():
     assert wrong("forward", plan, step) == {"aux (training)": "DIFFERENT", "extra (training)": "DIFFERENT"}
 
 
+def test_what_is_to_be_done_about_outputs_that_do_not_fit():
+    def renamed(record: StepRecord) -> StepRecord:
+        return replace(record, outputs={"logits": next(iter(record.outputs.values())), "more": np.ones(3)})
+
+    def other(record: StepRecord) -> StepRecord:
+        return replace(record, outputs={"output": next(iter(record.outputs.values())), "more": np.ones(3)})
+
+    plan, step = step_of(torch={"fault": other}, keras={"fault": renamed})
+    details = [c.detail for c in judged("forward", plan, step) if c.name == "output (training)"]
+    assert details == ["missing on the keras side alone, which has logits: name them alike with `outputs`"]
+
+    def turned(record: StepRecord) -> StepRecord:
+        return replace(record, outputs={name: a.T for name, a in record.outputs.items()})
+
+    plan, step = step_of(keras={"fault": turned})
+    (detail,) = (c.detail for c in judged("forward", plan, step) if c.verdict == "DIFFERENT")
+    assert "turn them with `outputs`" in detail
+
+
 def test_no_output_at_all_is_inconclusive():
     def mute(record: StepRecord) -> StepRecord:
         return replace(record, outputs={}, inference={})
@@ -359,6 +378,7 @@ def test_a_side_without_any_loss_is_different_and_two_of_them_are_inconclusive()
 
     plan, step = step_of(keras={"fault": mute})
     assert wrong("loss", plan, step) == {"data": "DIFFERENT", "total": "DIFFERENT"}
+    assert all("let its step return it" in c.detail for c in judged("loss", plan, step))
     plan, step = step_of(torch={"fault": mute}, keras={"fault": mute})
     assert wrong("loss", plan, step) == {"loss": "INCONCLUSIVE"}
 
@@ -369,7 +389,8 @@ def test_a_penalty_of_one_side_is_not_measured_against_zero_where_the_other_repo
 
     plan, step = step_of(torch={"fault": with_penalty(0.25)}, keras={"fault": mute})
     penalty = next(c for c in judged("loss", plan, step) if c.name == "penalty")
-    assert (penalty.verdict.value, penalty.detail) == ("DIFFERENT", "missing on the keras side alone")
+    assert penalty.verdict == "DIFFERENT"
+    assert penalty.detail.startswith("missing on the keras side alone")
 
 
 # Gradient --------------------------------------------------------------------------------------------------------

@@ -39,9 +39,12 @@ def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
         items.append(Item(name, name, name, *values, twins, moved=again))
     if not items:
         return [frame.check(Item("loss", None, None, None, None), Verdict.INCONCLUSIVE, "neither side reported a loss")]
+    silent = [side for side, of in ((plan.reference, record), (plan.follower, other)) if not of]
     # A term below one rounding error of the largest is zero for every purpose: kappa * eps * sqrt(n) * floor = eps.
     largest = max((float(np.abs(i.reference)) for i in items if i.reference is not None), default=0.0)
-    return _in_sum(compare_items(frame, items, floor=largest / (KAPPA * np.sqrt(frame.terms))))
+    checks = _in_sum(compare_items(frame, items, floor=largest / (KAPPA * np.sqrt(frame.terms))))
+    told = f"no loss of the {silent[0]} side was seen: let its step return it" if silent else ""
+    return [replace(c, detail=f"{c.detail}; {told}") for c in checks] if told else checks
 
 
 def _in_sum(checks: list[Check]) -> list[Check]:

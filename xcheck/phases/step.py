@@ -34,9 +34,11 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
     _check_masks(step, [get(record) for _, get in modes for record in (step.reference.record, step.follower)])
     for mode, get in modes:
         items = list(_output_items(plan, step, get, mode))
+        items = [_turned(item) for item in items]
         # Outputs are quantities of their own: another's size is no excuse, but for what is exactly zero.
         sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
-        checks += compare_items(frame, items, floor=epsilon(precision) * max(sizes, default=0.0))
+        found = compare_items(frame, items, floor=epsilon(precision) * max(sizes, default=0.0))
+        checks += [_named_otherwise(plan, check, step, get) for check in found]
     if precision == "float64":  # a setting is what it is in every precision
         checks += [_counted(plan, check, step) for check in compare_items(frame, _setting_items(step))]
     if not checks:
@@ -71,6 +73,25 @@ def _output_items(plan: MatchPlan, step: StepPair, get: Callable[[StepRecord], A
         )
         sides = (mine, theirs) if plan.reference == "torch" else (theirs, mine)
         yield Item(f"{mine} ({mode})", *sides, left, right, responses, moved=moved)
+
+
+def _named_otherwise(plan: MatchPlan, check: Check, step: StepPair, get: Callable[[StepRecord], Arrays]) -> Check:
+    """The check of an output that one side lacks, with what that side has in its place."""
+    mine, theirs = get(step.reference.record), get(step.follower)
+    for side, own, other in ((plan.reference, mine, theirs), (plan.follower, theirs, mine)):
+        instead = ", ".join(name for name in own if name not in other)
+        if instead and check.detail == f"missing on the {side} side alone":
+            return replace(check, detail=f"{check.detail}, which has {instead}: name them alike with `outputs`")
+    return check
+
+
+def _turned(item: Item) -> Item:
+    """An output with what is to be done where its shape is turned."""
+    a, b = item.reference, item.other
+    if a is None or b is None or a.shape == b.shape or sorted(a.shape) != sorted(b.shape):
+        return item
+    told = f"shape {a.shape} against {b.shape}: if their axes are in another order, turn them with `outputs` of a side"
+    return replace(item, problem=item.problem or told)
 
 
 def _setting_items(step: StepPair) -> list[Item]:

@@ -25,6 +25,7 @@ from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Array, Arrays, State, S
 from ..reload import Route
 from .user_code import calling as calling
 from .user_code import describe as describe
+from .user_code import got as got
 from .user_code import leaving_out as leaving_out
 
 EAGER = "eager"
@@ -315,7 +316,7 @@ def prepared(prepare: Prepare | None, batch: Batch, side: SideName) -> Prepared:
     if not isinstance(made, tuple) or len(made) not in (2, 3):  # pyright: ignore[reportUnknownArgumentType]
         raise UserCodeError(
             f"The {side} side's prepare returned something else than (inputs, targets).",
-            numbers=f"got {describe(made)}",
+            **got(made),
             todo="return (inputs, targets), or (inputs, targets, sample_weight) for Keras",
         )
     return Prepared(*made)  # pyright: ignore[reportUnknownArgumentType]

@@ -22,7 +22,7 @@ from ..records.inventory import Holdings, Inventory
 from ..records.islands import Islands
 from ..records.store import Store
 from ..records.trace import Array, Arrays, State, StepRecord
-from .base import EAGER, Prepared, calling, describe, leaving_out, prepared, rates_setting, step_seed
+from .base import EAGER, Prepared, calling, describe, got, leaving_out, prepared, rates_setting, step_seed
 from .keras_calls import Watch, differentiated
 from .keras_device import named_device
 from .keras_device import sees_gpu as sees_gpu
@@ -110,8 +110,8 @@ class KerasRunner:
         if not isinstance(model, keras.Model):
             raise PairError(
                 "KerasSide.build gave no keras.Model.",
-                numbers=f"got {describe(model)}",
                 where="KerasSide.build",
+                **got(model),
             )
         self._made = in_float_type(model, self.precision, existed=model is build)
         return self._made.model
@@ -127,10 +127,7 @@ class KerasRunner:
             with calling("keras optimizer"):
                 optimizer = declared.optimizer()
         if not isinstance(optimizer, keras.optimizers.Optimizer):
-            raise PairError(
-                "KerasSide.optimizer gave no keras.optimizers.Optimizer.",
-                numbers=f"got {describe(optimizer)}",
-            )
+            raise PairError("KerasSide.optimizer gave no keras.optimizers.Optimizer.", **got(optimizer))
         self.projected = declared.loss is None
         options = {"jit_compile": False, **declared.compile_options, "run_eagerly": True}
         with calling("keras compile"):

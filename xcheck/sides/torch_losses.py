@@ -9,7 +9,7 @@ import torch
 
 from ..errors import UserCodeError
 from ..records.trace import Array
-from .base import describe
+from .base import describe, got
 from .torch_variables import to_numpy
 
 
@@ -30,10 +30,16 @@ def scalars(value: Any, what: str) -> dict[str, torch.Tensor]:
                 f"The torch {what} is not a scalar.",
                 where=f"term {name!r}" if name else None,
                 numbers=f"got {describe(term)}",
-                cause="a reduction is missing: reduction='none', or a per-example loss that is not averaged",
+                cause=_cause(term),
                 todo="return a scalar tensor, for example loss.mean(), or a dict of scalars",
             )
     return {name: term.reshape(()) for name, term in terms.items()}
+
+
+def _cause(term: Any) -> str:
+    if not isinstance(term, torch.Tensor):
+        return got(term)["cause"] or "it is no tensor any more, as after item() or float(), and has no gradient"
+    return "a reduction is missing: reduction='none', or a per-example loss that is not averaged"
 
 
 def arrays(terms: Mapping[str, torch.Tensor]) -> dict[str, Array]:

@@ -26,6 +26,7 @@ from .base import (
     Prepared,
     calling,
     describe,
+    got,
     leaving_out,
     losses_record,
     prepared,
@@ -111,9 +112,7 @@ class TorchRunner:
             with calling("torch build"):
                 given = model = build()
         if not isinstance(given, torch.nn.Module):
-            raise PairError(
-                "TorchSide.build gave no torch.nn.Module.", numbers=f"got {describe(given)}", where="TorchSide.build"
-            )
+            raise PairError("TorchSide.build gave no torch.nn.Module.", where="TorchSide.build", **got(given))
         before = inventory(given).tie_groups()
         model = model.to(device=self.device, dtype=self.dtype)
         if inventory(model).tie_groups() != before:
@@ -137,7 +136,7 @@ class TorchRunner:
                 warnings.filterwarnings("ignore", message="optimizer contains a parameter group with duplicate")
                 optimizer = self.declared.optimizer(parameters)
         if not isinstance(optimizer, torch.optim.Optimizer):
-            raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", numbers=f"got {describe(optimizer)}")
+            raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", **got(optimizer))
         return optimizer
 
     @contextmanager

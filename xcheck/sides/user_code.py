@@ -23,6 +23,12 @@ def describe(value: Any) -> str:
     return type(value).__name__  # pyright: ignore[reportUnknownArgumentType]
 
 
+def got(value: Any) -> dict[str, str | None]:
+    """What a function of the user's gave that is none of what it should, as parts of a message."""
+    cause = "it returns nothing: a `return` is missing" if value is None else None
+    return {"numbers": f"got {describe(value)}", "cause": cause}
+
+
 @contextmanager
 def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -> Generator[None]:
     """Turn whatever the user's code raises into one message that says which part raised, where, and why.
