@@ -201,6 +201,14 @@ def test_what_should_be_a_dict_and_is_none() -> None:
         xcheck.Batch(np.zeros((3, 2)), compare=np.ones(3, bool))  # pyright: ignore
 
 
+def test_an_operation_that_has_float32_alone_says_how_it_is_checked() -> None:
+    import tensorflow as tf
+
+    text, _ = message(mlp(keras={"loss": lambda y, p: tf.multiply(tf.ones((3,), tf.float32), tf.identity(p))}))
+    assert "runs in float64 here" in text
+    assert "--keras-backend" in text
+
+
 def test_an_optimizer_with_slots_we_cannot_map_is_inconclusive_after_one_step() -> None:
     def optimizer(parameters: Any) -> Any:
         import torch

@@ -8,6 +8,7 @@ got.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class Seen:
 
     Attributes:
         outputs: by name.
+        called: likewise, of each call of the model, for a step of its own that makes its loss without `compute_loss`.
         gradients: id of the variable -> gradient, or None.
         penalties: by the path of the variable, or "add_loss_<i>".
         data: the compiled loss, without penalties.
@@ -35,6 +37,7 @@ class Seen:
     """
 
     outputs: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
+    called: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     gradients: dict[int, Any] = field(default_factory=dict[int, Any])
     penalties: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     data: list[Any] = field(default_factory=list[Any])
@@ -42,11 +45,11 @@ class Seen:
 
     def calls(self) -> list[dict[str, Array]]:
         """The outputs of each call of the model."""
-        return [{name: to_numpy(t) for name, t in call.items()} for call in self.outputs]
+        return [{name: to_numpy(t) for name, t in call.items()} for call in self.outputs or self.called]
 
     def forget(self) -> None:
         """Let go of everything; what watched the step may live on for a while."""
-        for held in (self.outputs, self.gradients, self.penalties, self.data, self.total):
+        for held in (self.outputs, self.called, self.gradients, self.penalties, self.data, self.total):
             held.clear()
 
     def losses(self, reported: Mapping[str, Any]) -> dict[str, Array]:
@@ -110,6 +113,14 @@ def observed(
         seen.gradients |= {id(v): g for v, g in zip(known, unscaled, strict=True)}
         return apply(grads, variables)
 
+    own_step, call = type(model).train_step is not keras.Model.train_step, model.call
+
+    @functools.wraps(call)
+    def watched_call(*args: Any, **kwargs: Any) -> Any:
+        raw = call(*args, **kwargs)
+        _tell(seen, called=named(pick(raw)))
+        return raw
+
     class WatchedLoss:
         """Stands in for the compiled loss, keeps what it returns, and is otherwise the compiled loss."""
 
@@ -124,12 +135,16 @@ def observed(
     # object.__setattr__ keeps Keras from tracking the wrappers as state of the model.
     object.__setattr__(model, "compute_loss", watched_loss)
     object.__setattr__(optimizer, "apply", watched_apply)
+    if own_step:
+        object.__setattr__(model, "call", watched_call)
     if compiled_loss is not None:
         object.__setattr__(model, "_compile_loss", WatchedLoss())
     try:
         yield
     finally:
         object.__delattr__(model, "compute_loss")
+        if own_step:
+            object.__delattr__(model, "call")
         object.__delattr__(optimizer, "apply")
         object.__setattr__(model, "_compile_loss", compiled_loss)
 

@@ -31,8 +31,10 @@ class Observer:
         self.gradients: dict[int, Array] = {}
         self.calls: list[dict[str, Array]] = []
         self._applied: dict[int, Array] = {}
+        self._given: dict[int, Array] = {}
         self._named = named
         self._trained = [p for p in model.parameters() if p.requires_grad]
+        self._left = {id(p): p.grad for p in self._trained}
         self._handles: list[Any] = [model.register_forward_hook(self._forward)]
         self._handles += [p.register_post_accumulate_grad_hook(self._gradient) for p in self._trained]
         if optimizer is not None:
@@ -47,6 +49,9 @@ class Observer:
 
     def _before_update(self, *_: Any) -> None:
         self._applied = {id(p): dense(p.grad, self._store) for p in self._trained if p.grad is not None}
+        # A step may take its gradients with `torch.autograd.grad` and hand them over itself.
+        given = (p for p in self._trained if id(p) not in self.gradients and p.grad is not self._left[id(p)])
+        self._given |= {id(p): self._applied[id(p)] for p in given if p.grad is not None}
 
     def unscaled(self) -> dict[int, Array]:
         """id of a parameter -> its gradient as backpropagation left it, but for the scale of a scaled loss.
@@ -55,7 +60,8 @@ class Observer:
         factor: one power of two for every element.
         """
         scale = self.scale()
-        return self.gradients if scale == 1 else {key: g / scale for key, g in self.gradients.items()}
+        found = self.gradients if scale == 1 else {key: g / scale for key, g in self.gradients.items()}
+        return {**self._given, **found}
 
     def scale(self) -> float:
         """What the loss was multiplied by before it was differentiated; 1 for nothing."""

@@ -50,7 +50,8 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
             where=_place(at) if at else None,
             numbers=numbers,
             cause="\n".join([line for line in text.splitlines() if line.strip()][:12]),
-            todo=todo or "correct the pair file; XCHECK_TRACEBACK=1 shows the whole traceback",
+            todo=(_FLOATS if _TWO_FLOATS.search(text) else todo)
+            or "correct the pair file; XCHECK_TRACEBACK=1 shows the whole traceback",
         ) from error
 
 
@@ -67,6 +68,17 @@ def leaving_out(remarks: list[str], what: str) -> Generator[None]:
     except UserCodeError as error:
         remarks.append(f"{what}: {(error.parts['cause'] or str(error)).splitlines()[0]}")
 
+
+_TWO_FLOATS = re.compile(
+    r"a (double|float) tensor.* a (double|float) tensor|float64.*float32|float32.*float64"
+    r"|(double|float) != (double|float)"
+)
+"""What both frameworks say of a float64 that meets a float32."""
+
+_FLOATS = (
+    "everything runs in float64 here: name no dtype, and make tensors in the default one; an operation that has "
+    "float32 alone, such as a CTC loss of TensorFlow, runs under --keras-backend jax or torch"
+)
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HERE = Path(__file__).parent.parent
