@@ -16,6 +16,7 @@ from .forms import Form, search
 from .linear import linear_causes
 from .local import Local
 from .normalisation import NORM
+from .operands import operand_causes
 from .padding import PADDING
 from .pooling import POOLING
 from .recurrent import RECURRENT
@@ -37,7 +38,11 @@ FORMS: tuple[Form, ...] = (
 )
 """Of single layers; the first that explains both sides does."""
 
-FREE: tuple[Callable[[Local], list[Cause]], ...] = (lambda local: search(ACTIVATION, local), linear_causes)
+FREE: tuple[Callable[[Local], list[Cause]], ...] = (
+    lambda local: search(ACTIVATION, local),
+    linear_causes,
+    operand_causes,
+)
 """What is solved from the values alone, so that any two of one input have such a cause, also two that have nothing to
 do with each other."""
 
