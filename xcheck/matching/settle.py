@@ -84,12 +84,26 @@ def _judge(matcher: Matcher, look: Look) -> None:
         if guess.by_value:
             continue
         if at and all(known) and len(at) == len(guess.units(matcher.follower.side)):
-            guess.by_value = True
+            exactly = all(look.shown(i) or look.within_known(i) for i in at)
+            guess.by_value = exactly or not _as_close_otherwise(matcher, guess, look, at)
         elif look.solved and tried < MOST_TRIED:
             tried += 1
             before = before or matcher.follower.infer(matcher.batch)
             where = dict.fromkeys(_paths(matcher, guess), 1.0)
             guess.by_value = _matters(matcher, matcher.follower, before, where)
+
+
+def _as_close_otherwise(matcher: Matcher, guess: Guess, look: Look, at: Sequence[int]) -> bool:
+    """Whether layers that come close to the reference's would with parameters of theirs exchanged, too."""
+    kept = guess.variant
+    others = [v for v in guess.variants() if v.cover != kept.cover]
+    for other in others[:MOST_ORDERS]:
+        guess.variant = other
+        found = matcher.glimpse(look, max(at)) or matcher.look()
+        guess.variant = kept
+        if all(found.shown(i, CLOSE) for i in at):
+            return True
+    return False
 
 
 def within_calls(guesses: Sequence[Guess], reference: SideName, follower: SideName) -> list[Guess]:
@@ -278,9 +292,9 @@ def _blind(matcher: Matcher, look: Look) -> Iterator[Doubt]:
                 held = " and ".join(
                     dict.fromkeys(layout.name for layout in variant.layouts if layout not in kept.layouts)
                 )
-                yield _doubt(
-                    guess, f"the values do not tell its layout from {held or 'another'}; name it in weight_map"
-                )
+                told = f"its layout from {held}; name it in weight_map"
+                which = "which of its parameters is which, or of which part; name them in weight_map"
+                yield _doubt(guess, f"the values do not tell {told if held else which}")
                 break
 
 
