@@ -12,6 +12,7 @@ from .causes.added_up import added_up_parameters
 from .causes.dropout import dropout_causes, dropping_at_inference
 from .causes.forward import forward_causes
 from .causes.joined import joined_batches
+from .causes.kept_gradients import NOT_RESET, kept_gradients, sampled
 from .causes.local import Local
 from .causes.lookups import squares_of_lookups
 from .causes.loss import LOSS_FACTOR, loss_causes
@@ -41,7 +42,7 @@ from .inside.weighed import weighed_parts
 from .lockstep import StepPair
 from .matching import MatchPlan, SideName
 from .records.calls import Calls, everywhere
-from .records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays
+from .records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays, StepRecord
 from .records.uses import PENALTY
 from .result import Cause, Check, Divergence, Verdict
 from .sides.base import Runner
@@ -65,6 +66,7 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
     """
     findings.causes += parting_causes({plan.reference: step.reference.record, plan.follower: step.follower})
     _loss(findings, plan, step, reference, follower)
+    _kept(findings, plan, step)
     _gradient(findings, plan, step, reference, follower)
     _passed_back(findings, plan, step, reference, follower)
     _update(findings, plan, step, reference, follower)
@@ -115,10 +117,19 @@ def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner
     findings.causes += found
 
 
+def _kept(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
+    """Look for gradients that the step before has left, and keep some of this step's."""
+    records: dict[SideName, StepRecord] = {plan.reference: step.reference.record, plan.follower: step.follower}
+    if _first_in(findings, step, "gradient") is not None and findings.sampled:
+        findings.causes += kept_gradients(plan, findings.sampled, records)
+    findings.sampled = sampled(plan, records)
+
+
 def _gradient(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for what explains gradients that differ; the uses of shared weights were taken in the first step."""
     checks = [c for c in findings.checks if c.phase == "gradient" and c.step == step.number]
-    if not any(c.verdict is Verdict.DIFFERENT for c in checks):
+    known = any(cause.id == NOT_RESET for cause in findings.causes)
+    if known or not any(c.verdict is Verdict.DIFFERENT for c in checks):
         return
     found = use_causes(plan, step.reference.record, step.follower)
     if any(cause.id.startswith("penalty_") and cause.confirmed for cause in findings.causes):

@@ -10,8 +10,9 @@ from typing import Any
 
 from .errors import BadInput
 from .layouts.patterns import reorders
-from .matching import MatchPlan
+from .matching import MatchPlan, SideName
 from .pair import Expectation, Pair
+from .records.trace import Arrays
 from .reproduction import Reproduction
 from .result import Cause, Check, Divergence, Result, Tie, Verdict
 from .stages import staged
@@ -28,6 +29,7 @@ class Findings:
         checks, ties, causes, coverage, environment, timings, notes, exports: as in `Result`.
         located: the first difference, where it could be followed into the models.
         reproduction: of it, where nothing explains it.
+        sampled: some of each gradient of the last step that was looked at, by side and path.
     """
 
     pair: Pair
@@ -45,6 +47,7 @@ class Findings:
     exports: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     located: Divergence | None = None
     reproduction: Reproduction | None = None
+    sampled: Mapping[SideName, Arrays] = field(default_factory=dict[SideName, Arrays])
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:
