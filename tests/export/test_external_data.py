@@ -72,3 +72,22 @@ def test_weights_that_end_early_are_one_message(beside, tmp_path, capsys):
         said = capsys.readouterr().err
         assert str(beside) in said
         assert "Traceback" not in said
+
+
+def test_a_file_elsewhere_is_not_read(beside, tmp_path, capsys):
+    model = onnx.load(str(beside), load_external_data=False)
+    (tmp_path / "weights.bin").rename(tmp_path.parent / "elsewhere.bin")
+    for tensor in model.graph.initializer:
+        next(entry for entry in tensor.external_data if entry.key == "location").value = "../elsewhere.bin"
+    beside.write_bytes(model.SerializeToString())
+    for command in (("retie", beside), ("onnx", beside, beside)):
+        assert run(*command) == 2
+        assert "elsewhere.bin" in capsys.readouterr().err
+
+
+def test_weights_beside_a_model_are_mapped_and_not_read(beside):
+    model = load(beside, weights=False)
+    held = weights(model, beside)
+    assert all(np.array_equal(w.value, value) for w, value in zip(held, (TABLE, TABLE.T), strict=True))
+    assert not any(w.value.flags.owndata or w.value.flags.writeable for w in held)
+    assert not any(tensor.raw_data for tensor in model.graph.initializer)

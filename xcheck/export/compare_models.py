@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class File:
 
     Attributes:
         path: of the file.
-        model: an `onnx.ModelProto`.
+        model: an `onnx.ModelProto`, without what it keeps in files beside it.
         weights: its floating-point constants.
         made_of: its structure.
     """
@@ -92,8 +92,8 @@ def compare_models(left: Path, right: Path, seed: int = 0, given: Path | None = 
 
 
 def _opened(path: Path) -> File:
-    model = load(path)
-    held = weights(model)
+    model = load(path, weights=False)
+    held = weights(model, path)
     return File(path, model, tuple(held), structure(model, held))
 
 
@@ -122,7 +122,41 @@ def _said(name: str, verdict: Verdict, told: str) -> Check:
 
 
 def _run(found: Comparison, seed: int, given: Path | None) -> Comparison:
-    left, right = (Session(file.path) for file in found.files)
+    fed = _fed(found.files, seed, given)
+    noise = _Noise(found.files[0], fed.left, seed)
+    checks: list[Check] = []
+    for runtime, optimized in (("onnxruntime", False), ("onnxruntime, optimized", True)):
+        made = [
+            Session(file.path, optimized=optimized).run(feeds)  # one after the other: a session may hold gigabytes
+            for file, feeds in zip(found.files, (fed.left, fed.right), strict=True)
+        ]
+        checks += noise.judge(runtime, fed.outputs, made[0], made[1])
+    if any(c.verdict is Verdict.DIFFERENT for c in checks):
+        checks = _arbitrated(found, noise, fed, checks)
+    sizes = {name: array.shape for name, array in fed.left.items()}
+    done = replace(found, inputs=fed.inputs, outputs=fed.outputs, checks=(*found.checks, *checks), sizes=sizes)
+    if all(c.verdict is Verdict.EQUIVALENT for c in checks):
+        return done
+    return replace(done, first=_first(found, noise, fed))
+
+
+class _Fed(NamedTuple):
+    """What both files are run on.
+
+    Attributes:
+        inputs, outputs: which is which.
+        left, right: the inputs of each file by name.
+    """
+
+    inputs: tuple[Pairing, ...]
+    outputs: tuple[Pairing, ...]
+    left: Arrays
+    right: Arrays
+
+
+def _fed(files: tuple[File, File], seed: int, given: Path | None) -> _Fed:
+    """Inputs that both files take."""
+    left, right = (Session(file.path) for file in files)
     inputs = tuple(paired(left.inputs, right.inputs, "inputs"))
     outputs = tuple(paired(left.outputs, right.outputs, "outputs"))
 
@@ -137,23 +171,12 @@ def _run(found: Comparison, seed: int, given: Path | None) -> Comparison:
         feeds = assigned(left.inputs, list(from_file(given).items()), str(given))
         run(feeds)
     else:
-        bounds, others = (whole_number_bounds(file.model) for file in found.files)
+        bounds, others = (whole_number_bounds(file.model) for file in files)
         for p in inputs:
             if p.right.name in others:
                 bounds[p.left.name] = min(bounds.get(p.left.name, others[p.right.name]), others[p.right.name])
         feeds = tried([p.both() for p in inputs], bounds, run, seed)
-    noise = _Noise(found.files[0], feeds, seed)
-    checks: list[Check] = []
-    for runtime, optimized in (("onnxruntime", False), ("onnxruntime, optimized", True)):
-        one, two = (Session(file.path, optimized=optimized) for file in found.files)
-        checks += noise.judge(runtime, outputs, one.run(feeds), two.run(theirs(feeds)))
-    if any(c.verdict is Verdict.DIFFERENT for c in checks):
-        checks = _arbitrated(found, noise, outputs, feeds, theirs(feeds), checks)
-    sizes = {name: array.shape for name, array in feeds.items()}
-    done = replace(found, inputs=inputs, outputs=outputs, checks=(*found.checks, *checks), sizes=sizes)
-    if all(c.verdict is Verdict.EQUIVALENT for c in checks):
-        return done
-    return replace(done, first=_first(found, noise, feeds, theirs))
+    return _Fed(inputs, outputs, feeds, theirs(feeds))
 
 
 class _Noise:
@@ -194,15 +217,16 @@ class _Noise:
         return compare_items(frame, items, floor=epsilon("float32") * max(sizes, default=0.0), semantic=True)
 
 
-def _arbitrated(
-    found: Comparison, noise: _Noise, outputs: Sequence[Pairing], mine: Arrays, theirs: Arrays, checks: list[Check]
-) -> list[Check]:
+def _arbitrated(found: Comparison, noise: _Noise, fed: _Fed, checks: list[Check]) -> list[Check]:
     """A difference in float32 that is none where both files are evaluated in float64 is a loss of precision."""
     try:
-        left, right = (reference_outputs(f.model, a) for f, a in zip(found.files, (mine, theirs), strict=True))
+        made = [
+            reference_outputs(load(file.path), feeds)
+            for file, feeds in zip(found.files, (fed.left, fed.right), strict=True)
+        ]
     except FileError:
         return checks  # more than rounding explains, and nothing speaks against it
-    exact = {c.torch: c.verdict for c in noise.judge("float64", outputs, left, right)}
+    exact = {c.torch: c.verdict for c in noise.judge("float64", fed.outputs, made[0], made[1])}
     told = "more than rounding explains, though in float64 both files compute the same: precision is lost"
     return [
         replace(c, verdict=Verdict.NUMERIC, detail=told)
@@ -212,10 +236,10 @@ def _arbitrated(
     ]
 
 
-def _first(found: Comparison, noise: _Noise, feeds: Arrays, theirs: Any) -> tuple[FirstNode | None, FirstNode | None]:
+def _first(found: Comparison, noise: _Noise, fed: _Fed) -> tuple[FirstNode | None, FirstNode | None]:
     try:
-        left = inside(found.files[0].model, [feeds, *noise.feeds], [{}, *noise.weights()])
-        right = inside(found.files[1].model, [theirs(feeds)], [{}])
+        left = inside(load(found.files[0].path), [fed.left, *noise.feeds], [{}, *noise.weights()])
+        right = inside(load(found.files[1].path), [fed.right], [{}])
     except FileError:
         return None, None
     return first_nodes(left, right, noise.terms)

@@ -115,19 +115,27 @@ def nodes(model: Any) -> Iterator[Any]:
         yield from function.node
 
 
-def weights(model: Any, folder: Path | None = None) -> list[Weight]:
+def weights(model: Any, file: Path | None = None) -> list[Weight]:
     """The floating-point constants of a model: initializers and Constant nodes, in the order of the file.
 
     Args:
         model: an `onnx.ModelProto`.
-        folder: where the files beside it are, for one loaded without them.
+        file: that it was loaded from, without what is in the files beside it; these are mapped, not read.
+
+    Raises:
+        FileError: a file beside it is missing or short.
     """
+    import onnx_ir as ir
     from onnx import numpy_helper
 
-    base = str(folder) if folder else ""
     found: list[Weight] = []
     for graph in graphs(model):
-        found += [Weight(i.name, numpy_helper.to_array(i, base)) for i in graph.initializer]
+        for held in graph.initializer:
+            try:
+                value: Any = ir.serde.deserialize_tensor(held, str(file.parent) if file else "").numpy()
+            except (OSError, ValueError) as error:
+                raise FileError("This ONNX model cannot be read.", where=str(file), cause=str(error)) from error
+            found.append(Weight(held.name, value))
     for node in nodes(model):
         if node.op_type == "Constant":
             held = [numpy_helper.to_array(a.t) for a in node.attribute if a.HasField("t")]
