@@ -121,7 +121,7 @@ def test_an_export_taken_in_training_mode_is_named(tmp_path):
     assert "Dropout extra drops at random" in next(c.detail for c in found.checks if c.name == "right.onnx: operators")
 
 
-def test_lost_precision_is_told_from_a_difference(tmp_path):
+def test_lost_precision_is_told_from_a_difference_where_memory_allows(tmp_path, monkeypatch):
     big = np.float32(2.0**12)
     model = net()
     model.graph.node[2].output[0] = "sum"
@@ -131,6 +131,10 @@ def test_lost_precision_is_told_from_a_difference(tmp_path):
     found = compared(tmp_path, net(), model)
     assert found.verdict == "NUMERIC"
     assert all("in float64 both files compute the same" in c.detail for c in found.checks if c.verdict == "NUMERIC")
+    monkeypatch.setattr("xcheck.export.compare_models.available", lambda: 1)
+    found = compared(tmp_path, net(), model)
+    assert found.verdict == "DIFFERENT"
+    assert all("not evaluated in float64" in c.detail for c in found.checks if c.verdict == "DIFFERENT")
 
 
 def convolution(last):

@@ -12,6 +12,9 @@ import numpy as np
 from ..errors import FileError, SetupError
 from ..records.trace import Array
 
+LARGEST = 2**31 - 2**20
+"""Bytes of weights that fit into one file; see `sides.torch_export`."""
+
 
 def require_onnx() -> None:
     """Import what reads and runs ONNX.

@@ -10,10 +10,14 @@ import numpy as np
 from .files import graphs, nodes
 
 
-def in_float64(model: Any) -> Any:
+def in_float64(model: Any, folder: str = "") -> Any:
     """The model with its float32 constants, inputs and casts in float64; whole numbers and narrower floats stay.
 
     The copy is for the evaluator of the standard, which takes operators in every type; it need not be valid.
+
+    Args:
+        model: an `onnx.ModelProto`.
+        folder: where the files beside it are, for one loaded without them.
     """
     from onnx import TensorProto, numpy_helper
 
@@ -22,7 +26,8 @@ def in_float64(model: Any) -> Any:
 
     def widen(tensor: Any) -> None:
         if tensor.data_type == single:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+            value = numpy_helper.to_array(tensor, folder).astype(np.float64)
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
 
     for graph in graphs(wide):
         for tensor in graph.initializer:

@@ -11,12 +11,9 @@ import numpy as np
 
 from ..errors import FileError
 from .copies import Copy
-from .files import Weight, invalid, load
+from .files import LARGEST, Weight, invalid, load
 from .inputs import random_inputs
 from .runtime import Session
-
-LARGEST = 2**31 - 2**20
-"""Bytes of weights that fit into one file; see `sides.torch_export`."""
 
 TRIALS = 3
 """Random inputs on which the outputs must be the same."""

@@ -108,12 +108,13 @@ def _dtype(told: str) -> str:
     return {"float": "float32", "double": "float64"}.get(inner, inner)
 
 
-def reference_outputs(model: Any, feeds: Arrays) -> dict[str, Array]:
+def reference_outputs(model: Any, feeds: Arrays, folder: str = "") -> dict[str, Array]:
     """What a model computes in float64, by the evaluator of the standard itself.
 
     Args:
         model: an `onnx.ModelProto`.
         feeds: graph input -> array.
+        folder: where the files beside it are, for one loaded without them.
 
     Raises:
         FileError: the evaluator lacks an operator, or stopped.
@@ -123,7 +124,7 @@ def reference_outputs(model: Any, feeds: Arrays) -> dict[str, Array]:
     wide = {name: a.astype(np.float64) if a.dtype == np.float32 else a for name, a in feeds.items()}
     failures = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError)
     try:
-        evaluator = ReferenceEvaluator(in_float64(model))
+        evaluator = ReferenceEvaluator(in_float64(model, folder))
         found: Any = evaluator.run(None, wide)
     except (*failures, RuntimeError, TypeError, ValueError) as error:
         raise FileError("onnx.reference cannot evaluate this model.", cause=_short(error)) from error
