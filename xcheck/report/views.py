@@ -9,6 +9,9 @@ from ..result import PHASES, Check, Divergence, Result, Verdict
 from .words import count, cut, listed, number, one_line, severity
 
 NOT_RUN = "not run"
+MATCH_OF = "match of "
+"""How the name begins of a check that says that it is not known which parameter is which."""
+
 STEPPED = ("forward", "loss", "gradient", "update")
 _RANK = {verdict: rank for rank, verdict in enumerate(Verdict)}
 
@@ -150,7 +153,12 @@ def because(result: Result) -> str | None:
     phase = [c for c in result.causes if first is not None and c.phase == first.phase]
     place = [c for c in phase if first is not None and (c.torch, c.keras) == (first.torch, first.keras)]
     there = sorted(place or phase, key=lambda c: not c.confirmed)
-    if not there or result.verdict is not Verdict.DIFFERENT:
+    if first is None or result.verdict is not Verdict.DIFFERENT:
+        return None
+    doubt = next((c for c in result.checks if c.name.startswith(MATCH_OF) and c.verdict is Verdict.INCONCLUSIVE), None)
+    if doubt is not None and first.phase in STEPPED and not (there and there[0].confirmed):
+        return f"perhaps: {doubt.torch} is not {doubt.keras}: {one_line(doubt.detail)}"
+    if not there:
         return None
     return f"{'because' if there[0].confirmed else 'perhaps'}: {one_line(there[0].summary)}"
 
