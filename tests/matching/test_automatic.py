@@ -389,3 +389,36 @@ def test_a_doubt_about_parameters_of_no_layer_names_them():
     keras = keras_model(lambda k: {**denses(k, "only"), "matrix": k.Variable(np.ones((3, 3)), name="matrix")}, call)
     result = run(pair(torch, keras))
     assert [c.name for c in result.checks if c.name.startswith("match of ")] == ["match of matrix"], result.report()
+
+
+def test_experts_that_are_stacked_on_one_side_and_layers_of_their_own_on_the_other():
+    many, wide = 3, 6
+
+    def torch_call(model, x):
+        import torch
+
+        hidden = torch.tanh(torch.einsum("bd,edh->beh", x, model.w1) + model.b1)
+        made = torch.einsum("beh,ehd->bed", hidden, model.w2) + model.b2
+        return (model.gate(x).softmax(-1)[..., None] * made).sum(1)
+
+    def make(t):
+        shapes = {"w1": (many, WIDTH, wide), "b1": (many, wide), "w2": (many, wide, WIDTH), "b2": (many, WIDTH)}
+        return {name: t.nn.Parameter(t.randn(shape)) for name, shape in shapes.items()} | {
+            "gate": t.nn.Linear(WIDTH, many)
+        }
+
+    def call(model, x):
+        from keras import ops
+
+        share = ops.softmax(model.router(x))
+        made = [getattr(model, f"down{e}")(ops.tanh(getattr(model, f"up{e}")(x))) for e in range(many)]
+        return sum(share[:, e : e + 1] * made[e] for e in range(many))
+
+    def layers(k):
+        ups = {f"up{e}": k.layers.Dense(wide, name=f"up{e}") for e in range(many)}
+        downs = {f"down{e}": k.layers.Dense(WIDTH, name=f"down{e}") for e in range(many)}
+        return {**ups, **downs, "router": k.layers.Dense(many, name="router")}
+
+    result = run(pair(torch_model(make, torch_call), keras_model(layers, call)))
+    assert result.verdict == "EQUIVALENT", result.report()
+    assert matched(result)["w2[1]"] == "m/down1/kernel"

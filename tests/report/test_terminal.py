@@ -54,6 +54,8 @@ def test_below_the_answer_stands_why():
     assert second.index("because") == first.index("my_port")
     unsure = replace(result, causes=(replace(result.causes[0], confirmed=False),))
     assert "\n           perhaps: Adam" in as_text(unsure)
+    doubt = Check("inventory", None, None, "match of a", "a", "b", Verdict.INCONCLUSIVE, detail="name it in weight_map")
+    assert "\n           perhaps: a is not b: name it" in as_text(replace(unsure, checks=(*unsure.checks, doubt)))
     elsewhere = replace(result, causes=(replace(result.causes[0], phase="forward"),))
     assert "because" not in as_text(elsewhere)
 

@@ -28,6 +28,10 @@ MOST_STARTS = 8
 """Rows of a longer table at which a shorter one may start, besides the first and the last."""
 
 
+MOST_RUN = 6
+"""Parameters that one of the other side may hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Joint:
     """Some PyTorch parameters, or a part of one, against a Keras parameter or a part of it.
@@ -240,7 +244,11 @@ class _Search:
         """The PyTorch parameter holds several Keras parameters."""
         t, first = self.torch[i], self.keras[todo[0]]
         like = [k for k in todo if self.keras[k].role == first.role or self.keras[k].shape == first.shape]
-        for chosen in _chosen(like, [math.prod(self.keras[k].shape) for k in like], math.prod(t.shape)):
+        same = tuple(k for k in like if self.keras[k].shape == first.shape)  # such as the experts' first layers
+        whole = 1 < len(same) <= MOST_RUN and len(same) * math.prod(first.shape) == math.prod(t.shape)
+        runs: list[tuple[int, ...]] = [same] if whole else []
+        runs += _chosen(like, [math.prod(self.keras[k].shape) for k in like], math.prod(t.shape))
+        for chosen in dict.fromkeys(runs):
             shapes = [self.keras[k].shape for k in chosen]
             for parts in cuts(t.shape, shapes):
                 alike = len({part.shape(t.shape) for part in parts}) == 1
@@ -327,7 +335,7 @@ def _part(role: str, shape: Shape) -> Part:
 
 def _chosen(like: Sequence[int], sizes: Sequence[int], total: int) -> Iterator[tuple[int, ...]]:
     """Runs of two to six, the first of them included, whose sizes add up."""
-    for many in range(2, min(6, len(like)) + 1):
+    for many in range(2, min(MOST_RUN, len(like)) + 1):
         if sum(sizes[:many]) == total:
             yield tuple(like[:many])
     if len(like) > 2:
