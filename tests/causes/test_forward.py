@@ -78,6 +78,14 @@ CASES: dict[str, Case] = {
         words=("what the kernel is multiplied by", "1 in keras"),
         map={"parametrizations.weight.original": ("kernel", "transpose"), "bias": "bias"},
     ),
+    "a convolution whose kernel one side divides by its largest singular value": Case(
+        "scaled_weight",
+        lambda t: t.nn.utils.parametrizations.spectral_norm(t.nn.Conv2d(4, 5, 3, padding=1)),
+        lambda k, x: k.layers.Conv2D(5, 3, padding="same", name="layer")(x),
+        IMAGE,
+        ("what the kernel is multiplied by", "1 in keras"),
+        {"parametrizations.weight.original": ("kernel", "conv"), "bias": "bias"},
+    ),
     "border of a padding": Case(
         "padding_mode",
         lambda t: as_module(lambda v: t.nn.functional.pad(v, (2, 1, 0, 2), mode="reflect")),

@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..align.families import family_of
 from ..records.trace import Array
+from .dense import fitted_scale, scale_setting
 from .forms import Form, Problem, Setting, either
 from .local import Seen
 
@@ -115,7 +116,8 @@ def _read(seen: Seen) -> Problem | None:
     bias, outputs = seen.parameter("bias"), last(seen.value).shape[-1:]
     if bias is not None and bias.shape != outputs:
         bias = next((a for a in seen.constants.values() if a.shape == outputs), None)
-    sources = {path: _kernel(array, seen.side, transposed, depthwise) for path, array in made_of.items()}
+    alike = {path: array for path, array in made_of.items() if array.ndim == weight.ndim}
+    sources = {path: _kernel(array, seen.side, transposed, depthwise) for path, array in alike.items()}
     geometry = {"strides": strides, "transposed": transposed}
     padding = read_pads(said, _large(x.shape[1:-1], geometry), kernel.shape[:n], strides, dilation)
     if transposed:
@@ -128,6 +130,7 @@ def _read(seen: Seen) -> Problem | None:
         "groups": int(groups),
         "mode": seen.setting("padding_mode") or "zeros",
         "flipped": False,
+        "scale": 1.0,
         "bias": float(bias is not None and seen.uses("bias")),
         "transposed": transposed,
     }
@@ -165,6 +168,7 @@ def _compute(problem: Problem) -> Array | None:
         out = _transposed(x, kernel, s, pads, problem.value.shape[1:-1])
     else:
         out = _convolved(x, kernel, s, pads)
+    out = out if out is None else out * s["scale"]
     return out if out is None or "bias" not in problem.arrays else out + s["bias"] * problem.arrays["bias"]
 
 
@@ -273,6 +277,17 @@ def _modes(problem: Problem) -> Sequence[Any]:
     return list(MODES)
 
 
+def _scale(problem: Problem, value: Array) -> Any:
+    """What the kernel would be multiplied by, where all else is as it is said."""
+    try:
+        own = _compute(problem.having({"bias": 0.0, "scale": 1.0}))
+    except ValueError:  # these settings do not go with these arrays
+        return None
+    if own is None or own.shape != value.shape:
+        return None
+    return fitted_scale(own, value - problem.settings["bias"] * problem.arrays.get("bias", 0.0))
+
+
 def _bias(problem: Problem) -> Sequence[Any]:
     return (0.0, 1.0, 2.0) if "bias" in problem.arrays and np.any(problem.arrays["bias"]) else ()
 
@@ -310,6 +325,7 @@ _GEOMETRY = (
     Setting("dilation", "dilation", "the dilation", "dilation={}", "dilation_rate={}", _strides),
     Setting("mode", "padding_mode", "what the border is padded with", "padding_mode={}", "", _modes),
     Setting("groups", "groups", "the number of groups", "groups={}", "groups={}", _groups),
+    scale_setting(_scale),
     Setting("flipped", "flipped_kernel", "whether the kernel is flipped", "{}", "{}", either),
     Setting("bias", "bias", "the factor of the bias", "{}", "{}", _bias, shown=lambda n: f"{n:g}"),
 )

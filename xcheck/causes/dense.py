@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,11 +72,22 @@ def _times(problem: Problem) -> Sequence[Any]:
 
 
 def _scale(problem: Problem, value: Array) -> Any:
-    """What the kernel would be multiplied by, one number or one for each output; each is told by several examples."""
+    """What the kernel would be multiplied by."""
     own = _compute(replace(problem, settings={**problem.settings, "bias": 0.0, "scale": 1.0}))
-    if own is None or own.shape != value.shape or len(own) < FEWEST or not own.any(axis=0).all():
+    if own is None or own.shape != value.shape:
         return None
-    rest = value - problem.settings["bias"] * problem.arrays.get("bias", 0.0)
+    return fitted_scale(own, value - problem.settings["bias"] * problem.arrays.get("bias", 0.0))
+
+
+def fitted_scale(own: Array, rest: Array) -> Any:
+    """What would make one of the other, one number or one for each place along the last axis; None where few tell it.
+
+    Args:
+        own, rest: without a bias.
+    """
+    own, rest = (array.reshape(-1, array.shape[-1]) for array in (own, rest))
+    if len(own) < FEWEST or not own.any(axis=0).all():
+        return None
     found = (own * rest).sum(axis=0) / (own * own).sum(axis=0)
     return fewest_digits(float(found.mean())) if np.ptp(found) <= 1e-9 * np.abs(found).max() else found
 
@@ -89,6 +100,20 @@ def _scales(scale: Any) -> str:
 
 def _how(transposed: bool) -> str:
     return "transposed" if transposed else "as it is"
+
+
+def scale_setting(fit: Callable[[Problem, Array], Any]) -> Setting:
+    """A norm that one side alone divides its weight by."""
+    return Setting(
+        "scale",
+        "scaled_weight",
+        "what the kernel is multiplied by",
+        "the same norm of the weight: parametrizations.spectral_norm divides by the largest singular value, "
+        "weight_norm by the norm of each row",
+        "the same norm of the weight, such as keras.layers.SpectralNormalization(layer)",
+        fit=fit,
+        shown=_scales,
+    )
 
 
 DENSE = Form(
@@ -105,16 +130,7 @@ DENSE = Form(
             either,
             shown=_how,
         ),
-        Setting(
-            "scale",
-            "scaled_weight",
-            "what the kernel is multiplied by",
-            "the same norm of the weight: parametrizations.spectral_norm divides by the largest singular value, "
-            "weight_norm by the norm of each row",
-            "the same norm of the weight, such as keras.layers.SpectralNormalization(layer)",
-            fit=_scale,
-            shown=_scales,
-        ),
+        scale_setting(_scale),
         Setting("bias", "bias", "the factor of the bias", "{}", "{}", _times, shown=lambda n: f"{n:g}"),
     ),
 )
