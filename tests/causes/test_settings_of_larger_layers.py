@@ -28,6 +28,7 @@ KEPT = np.ones((2, 2, 5, 5), bool)
 KEPT[0, :, :, 3:] = False
 KEPT[1, :, 2] = False  # a row in which nothing is left
 RESIZED = {"mode": "cubic", "coordinates": COORDINATES[0], "antialias": False, "cubic": -0.75, "outside": "the nearest"}
+RESIZED |= {"rounded": False, "factor": None}
 LAYER = {"x": drawn(3, 6, 4)} | {
     f"{name} {i}": drawn(*shape)
     for i in (0, 1)
