@@ -240,7 +240,7 @@ class KerasRunner:
         with calling(
             "keras model, called with this batch,",
             numbers=describe(inputs),
-            todo="check KerasSide.prepare and the keys of the batch",
+            todo="check KerasSide.prepare and the keys of the batch, or the model; XCHECK_TRACEBACK=1 shows the rest",
         ):
             x = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
             return self.model(x, training=training) if self.model._call_has_training_arg else self.model(x)

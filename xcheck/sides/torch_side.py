@@ -250,7 +250,7 @@ class TorchRunner:
         with calling(
             "torch model, called with this batch,",
             numbers=given,
-            todo="check TorchSide.prepare and the keys of the batch",
+            todo="check TorchSide.prepare and the keys of the batch, or the model; XCHECK_TRACEBACK=1 shows the rest",
         ):
             if isinstance(inputs, Mapping):
                 return self._called(**inputs)
