@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from xcheck.matching.sequence import aligned
-from xcheck.matching.units import Unit
-from xcheck.records.inventory import Entry
+from xcheck.matching.units import Unit, units_of
+from xcheck.records.inventory import Entry, Inventory
 
 
 def unit(owner: str, kind: str, **shapes: tuple[int, ...]) -> Unit:
@@ -38,3 +38,25 @@ def test_two_layers_that_make_up_another_one_do_not_take_the_place_of_their_own(
     keras = [*scales, unit("3", "LayerNormalization", gamma=(8,), beta=(8,))]
     found = {tuple(u.owner for u in g.torch): tuple(u.owner for u in g.keras) for g in aligned(torch, keras)}
     assert found == {("a",): ("1",), ("b",): ("2",)}
+
+
+def test_blocks_that_count_from_1_follow_those_that_count_from_0_where_one_side_has_a_block_more():
+    torch = [linear(f"layers.{i}.proj") for i in range(5)]
+    inventory = [Inventory(tuple(e for u in side for e in u.entries)) for side in (torch, _blocks(1))]
+    units = [units_of(of, ()) for of in inventory]
+    found = {g.torch[0].owner: g.keras[0].owner for g in aligned(*units)}
+    assert found == {f"layers.{i}.proj": f"block_{i + 1}/proj" for i in range(4)}
+
+
+def _blocks(first: int) -> list[Unit]:
+    return [dense(f"block_{i + first}/proj") for i in range(4)]
+
+
+def test_a_weight_and_a_bias_are_not_added_up():
+    """Two biases are; a normalization's scale and shift are no vector that has lost its counterpart."""
+    norm = unit("norm", "LayerNorm", weight=(8,), bias=(8,))
+    cell = unit("cell", "Cell", bias_in=(8,), bias_back=(8,))
+    token = [unit("token", "Token", vector=(8,))]
+    joints = [[j.torch for g in aligned([of], token) for j in g.covers[0].joints] for of in (norm, cell)]
+    assert all(len(of) == 1 for of in joints[0])
+    assert joints[1] == [(0, 1)]

@@ -267,11 +267,11 @@ class _Search:
                     yield from _ordered([[self._joint(i, WHOLE, at, part) for part in parts] for i in chosen], alike)
 
     def _added(self, at: int, free: Sequence[int]) -> Iterator[tuple[Joint, ...]]:
-        """The Keras parameter is the sum of two PyTorch parameters."""
+        """The Keras parameter is the sum of two PyTorch parameters, whose names have something in common."""
         k = self.keras[at]
         for pair in itertools.combinations(sorted(free), 2):
             a, b = (self.torch[i] for i in pair)
-            if a.shape == b.shape and a.unit == b.unit and len(a.shape) == 1:
+            if a.shape == b.shape and a.unit == b.unit and len(a.shape) == 1 and words_of(a.role) & words_of(b.role):
                 layouts = ways(a, k, a.shape, k.shape)[0]
                 if layouts:
                     yield (Joint(pair, WHOLE, at, WHOLE, layouts, False),)

@@ -20,6 +20,9 @@ MOST_TOGETHER = 6
 """Layers of one side that may be one layer of the other: query, key and value, or the cells of a recurrent layer."""
 
 
+PLACE = 1e-5
+"""What it costs, for each layer between, to stand in another place: nothing else is decided by it."""
+
 MEANT = 0.3
 """How much two names must have in common to say something."""
 
@@ -235,4 +238,4 @@ class _Table:
 
     def _unlike(self, i: int, j: int) -> float:
         """A little for other names, and a very little for another place, so that equal costs are decided by them."""
-        return 0.1 * (1 - likeness(self.torch[i].words, self.keras[j].words))
+        return 0.1 * (1 - likeness(self.torch[i].words, self.keras[j].words)) + PLACE * min(abs(i - j), BAND)

@@ -87,9 +87,23 @@ def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = ()) 
         around = next((ended[a][0] for a in _around(owner) if a and a in ended), len(calls))
         found.append(((around, i + 1), Unit(owner, entries[0].kind, tuple(entries))))
     units = [unit for _, unit in sorted(found, key=lambda f: f[0])]
-    words = [words_of(unit.owner) for unit in units]
+    words = [words_of(name) for name in _from_zero([unit.owner for unit in units])]
     common = frozenset[str].intersection(*words) if len(words) > 1 else frozenset[str]()
     return tuple(replace(unit, words=of - common) for unit, of in zip(units, words, strict=True))
+
+
+def _from_zero(names: Sequence[str]) -> list[str]:
+    """Names of which those that differ in a number count from 0: some frameworks, and people, count from 1."""
+    numbers = {name: [int(n) for n in re.findall(r"\d+", name)] for name in names}
+    alike: dict[str, list[list[int]]] = {}
+    for name, own in numbers.items():
+        alike.setdefault(re.sub(r"\d+", "#", name), []).append(own)
+    found: list[str] = []
+    for name in names:
+        rows = alike[re.sub(r"\d+", "#", name)]
+        counted = iter([n - min(column) for n, column in zip(numbers[name], zip(*rows, strict=True), strict=True)])
+        found.append(re.sub(r"\d+", lambda _, counted=counted: str(next(counted)), name))
+    return found
 
 
 STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance")
