@@ -283,8 +283,9 @@ def _scale(problem: Problem, value: Array) -> Any:
         own = _compute(problem.having({"bias": 0.0, "scale": 1.0}))
     except ValueError:  # these settings do not go with these arrays
         return None
-    if own is None or own.shape != value.shape:
-        return None
+    kernel = problem.arrays["kernel"]
+    if own is None or own.shape != value.shape or math.prod(kernel.shape[:-1]) < 2:
+        return None  # of one input any other kernel is a multiple
     return fitted_scale(own, value - problem.settings["bias"] * problem.arrays.get("bias", 0.0))
 
 

@@ -74,8 +74,8 @@ def _times(problem: Problem) -> Sequence[Any]:
 def _scale(problem: Problem, value: Array) -> Any:
     """What the kernel would be multiplied by."""
     own = _compute(replace(problem, settings={**problem.settings, "bias": 0.0, "scale": 1.0}))
-    if own is None or own.shape != value.shape:
-        return None
+    if own is None or own.shape != value.shape or problem.arrays["kernel"].shape[0] < 2:
+        return None  # of one input any other kernel is a multiple
     return fitted_scale(own, value - problem.settings["bias"] * problem.arrays.get("bias", 0.0))
 
 
