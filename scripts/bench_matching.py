@@ -25,7 +25,7 @@ from rich.table import Table
 
 from xcheck.matching import SideName, plan_by_value
 from xcheck.pair import Batch
-from xcheck.records.calls import Call, Calls, Inside, Swap, nowhere
+from xcheck.records.calls import Again, Call, Calls, Inside, Swap, nowhere
 from xcheck.records.inventory import Entry, Inventory
 from xcheck.records.trace import Array, Arrays, State
 
@@ -81,7 +81,9 @@ class Chain:
     def restore(self, snapshot: Any) -> None:
         self.parameters = dict(snapshot)
 
-    def calls(self, batch: Batch, *, swap: Swap | None = None, inside: Inside = nowhere) -> Calls:
+    def calls(
+        self, batch: Batch, *, swap: Swap | None = None, inside: Inside = nowhere, again: Again | None = None
+    ) -> Calls:
         given = x = np.asarray(batch.inputs)
         made: list[Call] = []
         for i, name in enumerate(self.names):

@@ -154,8 +154,14 @@ def test_turned_alike_it_is_the_same_computation():
     assert {c.verdict for c in looked_into(turned).checks if c.phase == "forward"} == {"EQUIVALENT"}
 
 
-def layers_in(order: tuple[int, ...], *, after: Callable[[Any], Any] = nothing) -> xcheck.Pair:
-    """Two dense layers of one size, called in PyTorch as 0, 1, 0, and in Keras in another order."""
+def layers_in(order: tuple[int, ...], *, after: Callable[[Any], Any] = nothing, copied: bool = False) -> xcheck.Pair:
+    """Two dense layers of one size, called in PyTorch as 0, 1, 0, and in Keras in another order.
+
+    Args:
+        order: of the calls in Keras.
+        after: applied to what each call gives.
+        copied: a third layer in Keras is a copy of the first.
+    """
 
     def build_torch() -> Any:
         import torch
@@ -176,7 +182,7 @@ def layers_in(order: tuple[int, ...], *, after: Callable[[Any], Any] = nothing) 
         import keras
 
         x = inputs = keras.Input((SIZE,))
-        layers = [keras.layers.Dense(SIZE, name=f"layer_{i}") for i in range(2)]
+        layers = [keras.layers.Dense(SIZE, name=f"layer_{i}") for i in range(2 + copied)]
         for i in order:
             x = keras.ops.tanh(after(layers[i](x)))
         for layer in layers:  # both are in the model, whether they are called or not
@@ -184,12 +190,15 @@ def layers_in(order: tuple[int, ...], *, after: Callable[[Any], Any] = nothing) 
         return keras.Model(inputs, x)
 
     names = {"weight": "kernel", "bias": "bias"}
+    weight_map: dict[str, Any] = {f"layers.{i}.{t}": f"layer_{i}/{k}" for i in range(2) for t, k in names.items()}
+    if copied:
+        weight_map |= {f"layers.0.{t}": [f"layer_{i}/{k}" for i in (0, 2)] for t, k in names.items()}
     return xcheck.Pair(
         name="layers",
         torch=xcheck.TorchSide(build_torch),
         keras=xcheck.KerasSide(build_keras),
         batches=lambda seed: (xcheck.Batch(np.random.default_rng(seed).standard_normal((BATCH, SIZE))) for _ in "ab"),
-        weight_map={f"layers.{i}.{mine}": f"layer_{i}/{theirs}" for i in range(2) for mine, theirs in names.items()},
+        weight_map=weight_map,
     )
 
 
@@ -199,6 +208,12 @@ def test_another_layer_is_named_with_its_counterparts():
     assert cause.id == "other_parameter", result.report()
     assert "layers.0.weight in torch, whose counterpart is layer_0/kernel" in cause.summary
     assert "layer_1/kernel in keras, whose counterpart is layers.1.weight" in cause.summary
+
+
+def test_another_layer_is_a_guess_where_a_tie_is_lost():
+    result = looked_into(layers_in((0, 1, 1), copied=True))
+    assert [c.confirmed for c in result.causes if c.id == "other_parameter"] == [False], result.report()
+    assert "tie_missing" in {c.id for c in result.causes if c.confirmed}
 
 
 def test_no_other_layer_is_named_where_something_else_is_wrong_too():

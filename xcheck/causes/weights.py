@@ -57,6 +57,8 @@ class Made:
 def weight_causes(local: Local, what: str, torch: Used, keras: Used, after: float) -> list[Cause]:
     """Why the weights differ that two layers used; none where it is not known how a side came by its own.
 
+    Another layer's weight is a guess where a weight has several counterparts.
+
     Args:
         local: what both sides did.
         what: the layer in words.
@@ -66,8 +68,10 @@ def weight_causes(local: Local, what: str, torch: Used, keras: Used, after: floa
     mine, theirs = _made(torch), _made(keras)
     if mine is None or theirs is None or mine == theirs:
         return []
+    several = False
     back = [path for path, others in local.partners.items() if theirs.path in others]
     if theirs.path not in local.partners.get(mine.path, frozenset((theirs.path,))):
+        several = len(local.partners[mine.path]) > 1 or len(back) > 1  # of a tie that is lost, one may be mistaken
         counterpart = " and ".join(sorted(local.partners[mine.path]))
         name, fix = "other_parameter", f"keras: use {counterpart} here"
         said = f"another layer's weight is used: {mine.path} in torch, whose counterpart is {counterpart}, and "
@@ -95,7 +99,7 @@ def weight_causes(local: Local, what: str, torch: Used, keras: Used, after: floa
                 "after": after,
                 "allowed": local.allowed,
             },
-            confirmed=True,
+            confirmed=not several,
             fix=fix,
         )
     ]

@@ -74,8 +74,7 @@ class Scene:
         self.sums = self.step.reference.sums
 
     def _calls(self, runner: Runner, batch: Batch, swap: Swap | None = None) -> Calls:
-        options = {"training": self.training, "gradients": self.gradients}
-        return runner.calls(batch, **options, inside=self.inside, swap=swap)
+        return runner.calls(batch, training=self.training, gradients=self.gradients, inside=self.inside, swap=swap)
 
     def partners(self, side: SideName) -> dict[str, frozenset[str]]:
         """A side's path of a parameter or buffer -> the other side's that are made from it."""
