@@ -280,9 +280,9 @@ def test_a_build_that_loads_with_assign_is_found_before_anything_is_saved():
         return model
 
     result = xcheck.check(tied_pair(build), steps=2, precision=("float64",), free_steps=0)
-    assert result.verdict == "INCONCLUSIVE"
-    assert [c.torch for c in result.checks if c.verdict == "INCONCLUSIVE"] == ["b.weight"]
-    assert causes_of(result) == [("equal_but_untied", "a.weight = b.weight", False)]
+    assert result.verdict == "DIFFERENT"
+    assert result.first_divergence.phase == "inventory"
+    assert [c for c in causes_of(result) if c[2]] == [("tie_extra", "a.weight = b.weight", True)]
 
 
 def test_a_build_that_loads_its_own_state_with_assign_has_two_parameters_over_one_memory():
@@ -292,8 +292,11 @@ def test_a_build_that_loads_its_own_state_with_assign_has_two_parameters_over_on
         return model
 
     result = xcheck.check(tied_pair(build), steps=2, precision=("float64",), free_steps=0)
-    assert result.verdict == "INCONCLUSIVE"
-    assert causes_of(result) == [("tie_lost_by_assign", "a.weight = b.weight", True)]
+    assert (result.verdict, result.first_divergence.phase) == ("DIFFERENT", "gradient")
+    assert causes_of(result) == [
+        ("tie_lost_by_assign", "a.weight = b.weight", True),
+        ("lost_use", "a.weight", True),  # what comes of it
+    ]
     assert "assign=False" in result.causes[0].fix
 
 
