@@ -354,7 +354,7 @@ def test_a_cause_is_named_and_proven(name):
     for words in case.words:
         assert words in cause.summary
     assert cause.evidence["before"] > 1e-4
-    assert cause.evidence.get("after", 0.0) <= cause.evidence["allowed"] < 1e-11
+    assert cause.evidence["after"] <= cause.evidence["allowed"] < 1e-11
     assert cause.fix
 
 

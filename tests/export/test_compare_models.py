@@ -137,6 +137,21 @@ def test_lost_precision_is_told_from_a_difference_where_memory_allows(tmp_path, 
     assert all("not evaluated in float64" in c.detail for c in found.checks if c.verdict == "DIFFERENT")
 
 
+def test_in_a_file_that_is_too_large_the_first_node_is_said_not_to_be_looked_for(tmp_path, monkeypatch):
+    changed = net("Sigmoid")
+    told = "the first node that differs is not looked for"
+    found = compared(tmp_path, net(), changed)
+    assert found.first != (None, None)
+    assert not any(told in c.detail for c in found.checks)
+    monkeypatch.setattr("xcheck.export.compare_models.LARGEST", 0)
+    found = compared(tmp_path, net(), changed)
+    assert found.first == (None, None)
+    assert [told in c.detail for c in found.checks if c.verdict == "DIFFERENT" and "onnxruntime" in c.name] == [
+        True,
+        True,
+    ]
+
+
 def convolution(last):
     kernel = np.random.default_rng(1).standard_normal((3, 2, 3, 3)).astype(np.float32)
     nodes = [helper.make_node("Conv", ["a", "k"], ["b"], name="conv")]

@@ -7,7 +7,7 @@ import pytest
 
 from xcheck.records.islands import Islands
 from xcheck.sides.keras_precision import float64_throughout, layer_of
-from xcheck.sides.keras_resize import WEIGHTS
+from xcheck.sides.keras_resize import KERNELS, resizing_weights
 
 IMAGES = np.random.default_rng(0).standard_normal((2, 7, 6, 3))
 
@@ -37,11 +37,11 @@ def test_what_it_does_not_know_is_left_to_tensorflow():
     assert other.dtype == narrow.dtype == tf.float32
 
 
-@pytest.mark.parametrize("method", WEIGHTS)
+@pytest.mark.parametrize("method", KERNELS)
 def test_weights_of_a_row_are_shares(method):
     for wanted in (1, 3, 5, 12):
         for antialias in (False, True):
-            weights = WEIGHTS[method](5, wanted, antialias=antialias)
+            weights = resizing_weights(method, 5, wanted, antialias=antialias)
             assert weights.shape == (wanted, 5)
             np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-15)
-    np.testing.assert_array_equal(WEIGHTS[method](5, 5, antialias=False), np.eye(5))
+    np.testing.assert_array_equal(resizing_weights(method, 5, 5, antialias=False), np.eye(5))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -67,10 +67,12 @@ class Along:
     Attributes:
         function: in words.
         axes: of the PyTorch tensor.
+        gap: how far what it gives is from the value.
     """
 
     function: str
     axes: Axes
+    gap: float = field(compare=False)
 
 
 def axes_causes(local: Local) -> list[Cause]:
@@ -111,10 +113,14 @@ def _found(local: Local, x: Array, value: Array) -> Along | None:
     for function, axes, out in _tried(x, value):
         flat = out.reshape(-1)
         if flat.size == value.size and np.isfinite(flat).all():
-            same = local.agree(value.reshape(-1), flat)
-            if same or local.agree(np.sort(value.reshape(-1)), np.sort(flat)):
-                return Along(function, axes)
+            gap = min(local.gap(value.reshape(-1), flat), _sorted_gap(local, value, out))
+            if gap <= local.allowed:
+                return Along(function, axes, gap)
     return None
+
+
+def _sorted_gap(local: Local, value: Array, made: Array) -> float:
+    return local.gap(np.sort(value.reshape(-1)), np.sort(made.reshape(-1)))
 
 
 def _tried(x: Array, value: Array) -> Iterator[tuple[str, Axes, Array]]:
@@ -153,6 +159,7 @@ def _cause(local: Local, torch: Along, keras: Along) -> Cause:
             "torch": [torch.function, list(torch.axes)],
             "keras": [keras.function, list(keras.axes)],
             "before": local.error,
+            "after": max(torch.gap, keras.gap),
             "allowed": local.allowed,
         },
         confirmed=True,
@@ -175,9 +182,10 @@ def slice_causes(local: Local) -> list[Cause]:
         return []
     x, y = local.torch.x, local.keras.x
     torch, keras = (_slice(local, a, v) for a, v in ((x, local.torch.value), (order.apply(y), local.keras.value)))
-    if torch is None or keras is None or torch == keras:
+    if torch is None or keras is None or torch[:-1] == keras[:-1]:
         return []
-    told = [f"{first}:{last + 1} of {x.shape[axis]} along axis {axis}" for axis, first, last in (torch, keras)]
+    told = [f"{first}:{last + 1} of {x.shape[axis]} along axis {axis}" for axis, first, last, _ in (torch, keras)]
+    measured = {"before": local.error, "after": max(torch[-1], keras[-1]), "allowed": local.allowed}
     return [
         Cause(
             id="slice",
@@ -185,22 +193,22 @@ def slice_causes(local: Local) -> list[Cause]:
             torch=local.torch.call.name,
             keras=local.keras.call.name,
             summary=f"another slice is taken: {told[0]} in torch, {told[1]} in keras",
-            evidence={"torch": list(torch), "keras": list(keras), "before": local.error, "allowed": local.allowed},
+            evidence={"torch": list(torch[:-1]), "keras": list(keras[:-1]), **measured},
             confirmed=True,
             fix=f"keras: take {told[0]}, or torch: take {told[1]}",
         )
     ]
 
 
-def _slice(local: Local, x: Array, value: Array) -> tuple[int, int, int] | None:
-    """(axis, first, last) of the slice that a value is."""
+def _slice(local: Local, x: Array, value: Array) -> tuple[int, int, int, float] | None:
+    """(axis, first, last) of the slice that a value is, and how far it is from that."""
     for axis in range(x.ndim):
         rest = x.size // x.shape[axis]
         if value.size % rest or value.size >= x.size:
             continue
         many = value.size // rest
         for first in range(x.shape[axis] - many + 1):
-            part = np.take(x, range(first, first + many), axis=axis)
-            if local.agree(np.sort(value.reshape(-1)), np.sort(part.reshape(-1))):
-                return axis, first, first + many - 1
+            gap = _sorted_gap(local, value, np.take(x, range(first, first + many), axis=axis))
+            if gap <= local.allowed:
+                return axis, first, first + many - 1, gap
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,7 +72,7 @@ def _times(problem: Problem) -> Sequence[Any]:
 
 def _scale(problem: Problem, value: Array) -> Any:
     """What the kernel would be multiplied by."""
-    own = _compute(replace(problem, settings={**problem.settings, "bias": 0.0, "scale": 1.0}))
+    own = _compute(problem.having({"bias": 0.0, "scale": 1.0}))
     if own is None or own.shape != value.shape or problem.arrays["kernel"].shape[0] < 2:
         return None  # of one input any other kernel is a multiple
     return fitted_scale(own, value - problem.settings["bias"] * problem.arrays.get("bias", 0.0))

@@ -35,16 +35,17 @@ def operand_causes(local: Local) -> list[Cause]:
     if len(local.torch.given) != len(local.keras.given):
         return []
     other = _other(local)
-    functions = [_functions(local, seen) for seen in sides]
-    common = next((name for name in functions[0] if name in functions[1]), None)
+    torch, keras = (_functions(local, seen) for seen in sides)
+    common = next((name for name in torch if name in keras), None)
     if other and common is not None:
-        return [_of_others(local, common, other)]
-    if not other and all(functions) and common is None and len(local.torch.given) == 2:
-        return [_another(local, functions[0][0], functions[1][0])]
+        return [_of_others(local, common, other, max(torch[common], keras[common]))]
+    if not other and torch and keras and common is None and len(local.torch.given) == 2:
+        (mine, gap), (theirs, others) = next(iter(torch.items())), next(iter(keras.items()))
+        return [_another(local, mine, theirs, max(gap, others))]
     return []
 
 
-def _of_others(local: Local, name: str, other: int) -> Cause:
+def _of_others(local: Local, name: str, other: int, after: float) -> Cause:
     kinds = [" and ".join(_kind(call) for call in seen.given) for seen in (local.torch, local.keras)]
     part = any(_kind(call) in MANY for seen in (local.torch, local.keras) for call in seen.given)
     summary = f"the same function, {name}, is taken of other tensors: of what comes out of {kinds[0]} in torch and of "
@@ -55,34 +56,32 @@ def _of_others(local: Local, name: str, other: int) -> Cause:
             "take the parts in one order on both sides, as that of gates that one kernel makes, or reorder its columns"
         )
     evidence = {"torch": list(local.torch.given), "keras": list(local.keras.given), "other_operands": other}
-    return _cause(local, "other_part" if part else "other_operand", summary, evidence, fix)
+    return _cause(local, "other_part" if part else "other_operand", summary, evidence, after, fix)
 
 
-def _another(local: Local, torch: str, keras: str) -> Cause:
+def _another(local: Local, torch: str, keras: str, after: float) -> Cause:
     summary = f"of the same two tensors it is the {torch} in torch and the {keras} in keras"
-    return _cause(local, "other_function", summary, {"torch": torch, "keras": keras}, f"keras: the {torch}")
+    return _cause(local, "other_function", summary, {"torch": torch, "keras": keras}, after, f"keras: the {torch}")
 
 
-def _cause(local: Local, name: str, summary: str, evidence: Mapping[str, Any], fix: str) -> Cause:
-    measured = {"before": local.error, "allowed": local.allowed}
+def _cause(local: Local, name: str, summary: str, evidence: Mapping[str, Any], after: float, fix: str) -> Cause:
+    measured = {"before": local.error, "after": after, "allowed": local.allowed}
     torch, keras = local.torch.call.name, local.keras.call.name
     return Cause(name, "forward", torch, keras, summary, {**evidence, **measured}, confirmed=True, fix=fix)
 
 
-def _functions(local: Local, seen: Seen) -> list[str]:
-    """The functions that give the value of a side from what went in there."""
-    given, found = list(seen.given.values()), list[str]()
+def _functions(local: Local, seen: Seen) -> dict[str, float]:
+    """The functions that give the value of a side from what went in there, and how far what they give is from it."""
+    given = list(seen.given.values())
+    made: list[tuple[str, Array]] = []
     with np.errstate(all="ignore"):
         if len(given) == 1:
-            found = [name for name, one in OF_ONE.items() if _gives(local, seen, one(given[0]))]
+            made = [(name, one(given[0])) for name, one in OF_ONE.items()]
         elif len(given) == 2 and given[0].shape == given[1].shape:
-            pairs = (given, given[::-1])
-            found = [name for name, two in OF_TWO.items() if any(_gives(local, seen, two(a, b)) for a, b in pairs)]
-    return found
-
-
-def _gives(local: Local, seen: Seen, made: Array) -> bool:
-    return made.shape == seen.value.shape and bool(np.isfinite(made).all()) and local.agree(seen.value, made)
+            made = [(name, two(a, b)) for name, two in OF_TWO.items() for a, b in (given[::-1], given)]
+    fitting = ((name, array) for name, array in made if array.shape == seen.value.shape and np.isfinite(array).all())
+    gaps = ((name, local.gap(seen.value, array)) for name, array in fitting)
+    return {name: gap for name, gap in gaps if gap <= local.allowed}
 
 
 def _other(local: Local) -> int:

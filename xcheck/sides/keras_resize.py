@@ -16,41 +16,36 @@ TABLE = 1024
 `kTableSize` in tensorflow/core/kernels/image/resize_bicubic_op.cc."""
 
 
-def bilinear_weights(size: int, wanted: int, *, antialias: bool) -> Array:
-    """(wanted, size) weights of half-pixel bilinear resizing along one axis, as TensorFlow documents it.
-
-    Args:
-        size: of what goes in.
-        wanted: of what comes out.
-        antialias: average over all that one position comes from, where it gets smaller.
-    """
-    scale = size / wanted
-    reach = max(scale, 1.0) if antialias else 1.0
-    at = (np.arange(wanted) + 0.5) * scale - 0.5
-    weights = np.maximum(0.0, 1.0 - np.abs(np.arange(size) - at[:, None]) / reach)
-    return weights / weights.sum(axis=1, keepdims=True)  # nothing is taken from outside
+def _linear(d: Array) -> Array:
+    return np.maximum(0.0, 1.0 - d)
 
 
-def bicubic_weights(size: int, wanted: int, *, antialias: bool) -> Array:
-    """Likewise of bicubic resizing, by Keys' cubic with a coefficient of -0.5.
-
-    Args:
-        size: of what goes in.
-        wanted: of what comes out.
-        antialias: average over all that one position comes from, where it gets smaller.
-    """
-    scale = size / wanted
-    reach = max(scale, 1.0) if antialias else 1.0
-    at = (np.arange(wanted) + 0.5) * scale - 0.5
-    at = at if antialias else np.rint(at * TABLE) / TABLE
-    d = np.abs(np.arange(size) - at[:, None]) / reach
+def _cubic(d: Array) -> Array:
+    """Keys' cubic with a coefficient of -0.5."""
     near, far = 1.5 * d**3 - 2.5 * d**2 + 1, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
-    weights = np.where(d <= 1, near, np.where(d < 2, far, 0.0))
-    return weights / weights.sum(axis=1, keepdims=True)
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
-WEIGHTS = {"bilinear": bilinear_weights, "bicubic": bicubic_weights}
-"""By the method of `tf.image.resize`."""
+KERNELS = {"bilinear": _linear, "bicubic": _cubic}
+"""Method of `tf.image.resize` -> what a pixel weighs, by its distance."""
+
+
+def resizing_weights(method: str, size: int, wanted: int, *, antialias: bool) -> Array:
+    """(wanted, size) weights of half-pixel resizing along one axis, as TensorFlow documents it.
+
+    Args:
+        method: one of `KERNELS`.
+        size: of what goes in.
+        wanted: of what comes out.
+        antialias: average over all that one position comes from, where it gets smaller.
+    """
+    scale = size / wanted
+    reach = max(scale, 1.0) if antialias else 1.0
+    at = (np.arange(wanted) + 0.5) * scale - 0.5
+    if method == "bicubic" and not antialias:
+        at = np.rint(at * TABLE) / TABLE
+    weights = KERNELS[method](np.abs(np.arange(size) - at[:, None]) / reach)
+    return weights / weights.sum(axis=1, keepdims=True)  # nothing is taken from outside
 
 
 @contextmanager
@@ -68,11 +63,11 @@ def resizing_in_float64(islands: Islands) -> Generator[None]:
         extra = args[0] if args else kwargs.get("preserve_aspect_ratio", False)
         antialias = bool(args[1] if len(args) > 1 else kwargs.get("antialias", False))
         known = tf.is_tensor(images) and images.dtype == tf.float64 and images.shape[-3:].is_fully_defined()
-        if not known or extra or method not in WEIGHTS:
+        if not known or extra or method not in KERNELS:
             return resize(images, size, method, *args, **kwargs)
         islands.add("tf.image.resize")
         for axis, wanted in ((-3, size[0]), (-2, size[1])):
-            weights = WEIGHTS[method](int(images.shape[axis]), int(wanted), antialias=antialias)
+            weights = resizing_weights(method, int(images.shape[axis]), int(wanted), antialias=antialias)
             equation = "...ywc,zy->...zwc" if axis == -3 else "...hxc,zx->...hzc"
             images = tf.einsum(equation, images, tf.constant(weights, tf.float64))
         return images
