@@ -42,7 +42,7 @@ def optimizers(name: str, **settings: Any) -> tuple[Callable[[Any], Any], Callab
     """
 
     def for_torch(parameters: Any) -> Any:
-        from xcheck.optim import like_keras
+        from xcheck.optim.torch import optimizers as like_keras
 
         return getattr(like_keras, f"Keras{name}")(parameters, **settings)
 

@@ -60,11 +60,11 @@ def measured(work: Callable[[], Row]) -> Row:
 
 def export(folder: Path, millions: float, side: Any, route: str) -> Row:
     """Write the model of one side by one route."""
-    from xcheck.batches import batches_of
-    from xcheck.choose import Sides
-    from xcheck.export.run import resized
-    from xcheck.findings import Findings
-    from xcheck.loading import load_pair
+    from xcheck.pairs.batches import batches_of
+    from xcheck.frameworks.sides import Sides
+    from xcheck.onnx.run import resized
+    from xcheck.phases.findings import Findings
+    from xcheck.pairs.loading import load_pair
 
     pair = load_pair(str(PAIR), settings(millions))
     batch = next(batches_of(pair, 0, 1))
@@ -84,7 +84,7 @@ def check(folder: Path, millions: float) -> Row:
     import torch
 
     import xcheck
-    from xcheck.loading import load_pair
+    from xcheck.pairs.loading import load_pair
 
     assert keras
     assert torch
@@ -104,9 +104,9 @@ def check(folder: Path, millions: float) -> Row:
 
 def retie(folder: Path, route: str) -> Row:
     """Store each weight of a file once, as the run's plan says, and prove the outputs."""
-    from xcheck.export import retie as module
-    from xcheck.export.copies import planned_ones
-    from xcheck.result import Result
+    from xcheck.onnx import retie as module
+    from xcheck.onnx.copies import planned_ones
+    from xcheck.records.result import Result
 
     path, out = folder / f"{route}.onnx", folder / f"{route}.retied.onnx"
 

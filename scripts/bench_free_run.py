@@ -31,7 +31,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import xcheck
-from xcheck.loading import pairs_in
+from xcheck.pairs.loading import pairs_in
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "free-run.md"

@@ -23,8 +23,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from xcheck.matching import SideName, plan_by_value
-from xcheck.pair import Batch
+from xcheck.records.sides import SideName
+from xcheck.matching import plan_by_value
+from xcheck.pairs.pair import Batch
 from xcheck.records.calls import Again, Call, Calls, Inside, Swap, nowhere
 from xcheck.records.inventory import Entry, Inventory
 from xcheck.records.trace import Array, Arrays, State

@@ -120,7 +120,7 @@ def _held(layers: int, width: int, words: int, asked: argparse.Namespace) -> dic
     import torch
 
     import xcheck
-    from xcheck.optim.like_torch import TorchAdam
+    from xcheck.optim.keras.optimizers import TorchAdam
     from xcheck.records import room
 
     class Torch(torch.nn.Module):

@@ -27,7 +27,7 @@ import tensorflow as tf
 import torch
 
 import xcheck.optim
-from xcheck.sides.keras_precision import float64_throughout
+from xcheck.frameworks.keras.patches.precision import float64_throughout
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "optimizers.md"
 STEPS = 200

@@ -12,7 +12,7 @@ pytest_plugins = ["pytester"]
 PAIR = """
 import numpy as np
 import xcheck
-from xcheck.sides.numpy_side import NumpySide
+from xcheck.frameworks.fake.runner import NumpySide
 
 def batches(seed):
     rng = np.random.default_rng(seed)

@@ -9,21 +9,21 @@ from .check import check as check
 from .errors import BadInput as BadInput
 from .errors import InequivalenceError as InequivalenceError
 from .errors import XcheckError as XcheckError
-from .golden import record as record
-from .golden import verify as verify
+from .cli.golden import record as record
+from .cli.golden import verify as verify
 from .matching.map_file import read_map as read_map
-from .pair import Batch as Batch
-from .pair import Expectation as Expectation
-from .pair import KerasSide as KerasSide
-from .pair import Pair as Pair
-from .pair import TorchSide as TorchSide
-from .pair import copies as copies
-from .pair import waive as waive
+from .pairs.pair import Batch as Batch
+from .pairs.pair import Expectation as Expectation
+from .pairs.pair import KerasSide as KerasSide
+from .pairs.pair import Pair as Pair
+from .pairs.pair import TorchSide as TorchSide
+from .pairs.pair import copies as copies
+from .pairs.pair import waive as waive
 from .records.trace import Trace as Trace
-from .result import Cause as Cause
-from .result import Check as Check
-from .result import Result as Result
-from .result import Tie as Tie
-from .result import Verdict as Verdict
+from .records.result import Cause as Cause
+from .records.result import Check as Check
+from .records.result import Result as Result
+from .records.result import Tie as Tie
+from .records.result import Verdict as Verdict
 
 __version__ = "0.1.0"

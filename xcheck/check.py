@@ -6,32 +6,33 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import phases as phase
-from .batches import batches_of
+from .phases import checks as phase
+from .pairs.batches import batches_of
 from .causes.dtype import float32_constants
-from .causes.frozen import frozen_causes
-from .causes.initializers import same_random_stream
-from .causes.sizes import size_causes
-from .causes.tying import holding_causes, parted_causes, tie_causes
-from .choose import Device, Progress, Sides, choose_backend, choose_device, silent
-from .distributions import Distribution
+from .causes.setup.frozen import frozen_causes
+from .causes.setup.initializers import same_random_stream
+from .causes.setup.unmatched_sizes import size_causes
+from .causes.setup.ties import holding_causes, parted_causes, tie_causes
+from .frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
+from .numerics.distributions import Distribution
 from .errors import PairError
-from .explain import explain
-from .exporting import export
-from .findings import Findings
-from .free_run import FreeRun, free_running, in_turns
-from .lockstep import ReferenceStep, StepPair, in_float32, in_modes, reference_steps, resynced
-from .match import plan_of
-from .matching import MatchPlan, SideName, other_side
-from .pair import Pair
-from .persistence import persistence
-from .probing import probed
+from .causes.explain import explain
+from .phases.export import export
+from .phases.findings import Findings
+from .stepping.free_run import FreeRun, free_running, in_turns
+from .stepping.lockstep import ReferenceStep, StepPair, in_float32, in_modes, reference_steps, resynced
+from .phases.match import plan_of
+from .matching import MatchPlan
+from .records.sides import SideName, other_side
+from .pairs.pair import Pair
+from .phases.persistence import persistence
+from .phases.ties.storage import probed
 from .records.inventory import Holdings, Inventory
 from .records.trace import AT_INFERENCE, DROPOUT_RATES, State
-from .result import Check, Result, Verdict
-from .sides.base import Runner
-from .ties import ties, used
-from .tolerance import TWINS
+from .records.result import Check, Result, Verdict
+from .frameworks.protocol import Runner
+from .phases.ties.groups import ties, used
+from .numerics.tolerance import TWINS
 
 ON_REQUEST = ("modes", "persistence", "export")
 """Phases that run only where the call or the pair asks for them: compiling and exporting take longer than everything

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .pair import Pair
-    from .result import Result
+    from .pairs.pair import Pair
+    from .records.result import Result
 
 RESULTS = pytest.StashKey["list[Result]"]()
 
@@ -79,7 +79,7 @@ class PairFile(pytest.File):
     def collect(self) -> Iterator[PairItem]:
         """Import the file and list its pairs."""
         from .errors import BadInput
-        from .loading import pairs_in
+        from .pairs.loading import pairs_in
 
         try:
             pairs = pairs_in(self.path)

@@ -58,7 +58,7 @@ def pair(
         return Training(**course), matrices, vectors
 
     def torch_optimizer(parameters):
-        from xcheck.optim.like_keras import KerasAdamW
+        from xcheck.optim.torch.optimizers import KerasAdamW
 
         from .torch_model import learning_rate
 

@@ -13,7 +13,7 @@ import pytest
 
 import xcheck
 from xcheck.cli import exit_code, main
-from xcheck.result import Result, Verdict
+from xcheck.records.result import Result, Verdict
 
 SCHEMA = json.loads((Path(xcheck.__file__).parent / "result.schema.json").read_text())
 

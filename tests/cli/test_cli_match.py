@@ -13,8 +13,8 @@ from test_cli import run
 import xcheck
 from xcheck.cli.match import show_plan
 from xcheck.errors import FileError
-from xcheck.loading import load_pair
-from xcheck.match import match
+from xcheck.pairs.loading import load_pair
+from xcheck.phases.match import match
 from xcheck.matching.map_file import write_map
 
 PAIR_FILE = """

@@ -6,7 +6,7 @@ from fakes import entry, inventory
 
 from xcheck.errors import MatchError
 from xcheck.matching import plan_from_map
-from xcheck.pair import waive
+from xcheck.pairs.pair import waive
 from xcheck.records.trace import State
 
 TORCH = inventory(

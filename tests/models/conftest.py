@@ -10,7 +10,7 @@ import pytest
 from curves import assert_stayed_inside
 
 import xcheck
-from xcheck.loading import load_pair
+from xcheck.pairs.loading import load_pair
 
 STEPS, FREE_STEPS = 5, 8
 STEPS_OF_VARIANTS, FREE_STEPS_OF_VARIANTS = 2, 2

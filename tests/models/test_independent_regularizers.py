@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xcheck
-from xcheck.loading import load_pair
+from xcheck.pairs.loading import load_pair
 
 NAME = "independent_regularizers"
 

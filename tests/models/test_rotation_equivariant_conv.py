@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from xcheck.loading import load_pair
+from xcheck.pairs.loading import load_pair
 
 NAME = "rotation_equivariant_conv"
 

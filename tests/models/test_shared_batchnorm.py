@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from xcheck.loading import load_pair
+from xcheck.pairs.loading import load_pair
 
 NAME = "shared_batchnorm"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xcheck
-from xcheck.loading import load_pair
+from xcheck.pairs.loading import load_pair
 
 NAME = "shared_conv_padding"
 AROUND = ("inventory", "sync", "gradient", "update")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xcheck.cli import main
-from xcheck.loading import load_pair
+from xcheck.pairs.loading import load_pair
 
 NAME = "shared_dense_custom_layer"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xcheck.cli import main
-from xcheck.loading import load_pair
+from xcheck.pairs.loading import load_pair
 
 NAME = "shared_dense_functional"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xcheck.loading import load_pair
+from xcheck.pairs.loading import load_pair
 
 NAME = "shared_dense_subclass"
 

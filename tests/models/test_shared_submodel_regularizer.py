@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xcheck.loading import load_pair
+from xcheck.pairs.loading import load_pair
 
 NAME = "shared_submodel_regularizer"
 

@@ -6,7 +6,7 @@ That it does so for every pair whose sides agree is held by the fixture `checked
 import pytest
 
 import xcheck
-from xcheck.loading import load_pair
+from xcheck.pairs.loading import load_pair
 from xcheck.report.terminal import as_text
 from xcheck.report.ties import STAGES
 

@@ -14,7 +14,7 @@ import torch
 from table_optimizers import torch_float64
 
 import xcheck.optim
-from xcheck.sides.keras_precision import float64_throughout
+from xcheck.frameworks.keras.patches.precision import float64_throughout
 
 RATE = 2.0**-6
 # Keras's class, its arguments, and what was measured with Keras 3.15.1 on TensorFlow 2.21, to an order of magnitude.

@@ -12,7 +12,7 @@ import torch
 
 import xcheck.optim
 from xcheck.errors import BadInput
-from xcheck.sides.keras_precision import float64_throughout
+from xcheck.frameworks.keras.patches.precision import float64_throughout
 
 SLOTS = {
     "KerasSGD": ({"momentum": 0.9, "nesterov": True}, {"velocity"}),

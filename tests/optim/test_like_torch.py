@@ -16,7 +16,7 @@ from table_optimizers import torch_float64
 
 import xcheck.optim
 from xcheck.errors import BadInput
-from xcheck.sides.keras_precision import float64_throughout
+from xcheck.frameworks.keras.patches.precision import float64_throughout
 
 SLOTS = {
     "TorchSGD": ({"momentum": 0.9, "dampening": 0.1}, ["_momentum_buffers"]),

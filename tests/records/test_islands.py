@@ -131,9 +131,10 @@ def test_an_epsilon_not_passed_on_is_found_behind_the_casts() -> None:
 
 def test_without_the_interception_the_same_pair_is_seven_digits_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the interception is what makes the difference."""
-    from xcheck import lockstep
-    from xcheck.sides import keras_side, torch_side
-    from xcheck.sides.keras_precision import float_type
+    from xcheck.stepping import lockstep
+    from xcheck.frameworks.keras import runner as keras_side
+    from xcheck.frameworks.torch import runner as torch_side
+    from xcheck.frameworks.keras.patches.precision import float_type
 
     monkeypatch.setattr(lockstep, "made_in_float32", lambda values: False)
 
@@ -412,7 +413,7 @@ def test_accuracy_among_the_metrics_runs_in_float64():
     import keras
     from ports import dilated_conv
 
-    from xcheck.sides.keras_precision import float64_throughout
+    from xcheck.frameworks.keras.patches.precision import float64_throughout
 
     pair = dilated_conv()
     options = {**pair.keras.compile_options, "metrics": ["accuracy"]}

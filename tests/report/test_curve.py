@@ -10,7 +10,7 @@ from test_examples import different, equivalent
 
 from xcheck.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curve, curves
 from xcheck.report.html import as_html
-from xcheck.result import Check, Result, Verdict
+from xcheck.records.result import Check, Result, Verdict
 
 
 def free_run(

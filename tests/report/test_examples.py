@@ -7,8 +7,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-import xcheck.result
-from xcheck.result import Cause, Check, Divergence, Result, Tie, Verdict
+import xcheck.records.result
+from xcheck.records.result import Cause, Check, Divergence, Result, Tie, Verdict
 
 LONG = "encoder.layers.11.blocks.0.attention.self.query_key_value_projection.weight"
 KERAS_LONG = "encoder/layer_11/block_0/attention/self/query_key_value_projection/kernel"
@@ -187,5 +187,5 @@ ALL = (equivalent, different, inconclusive, numeric, crashed)
 
 @pytest.mark.parametrize("make", ALL)
 def test_every_example_is_a_valid_result_file(make):
-    schema = json.loads(Path(xcheck.result.__file__).with_name("result.schema.json").read_text())
+    schema = json.loads(Path(xcheck.records.result.__file__).with_name("result.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(make().to_dict())

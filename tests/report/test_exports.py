@@ -8,7 +8,7 @@ from test_examples import HOSTILE, equivalent
 from xcheck.report.exports import export_table
 from xcheck.report.html import as_html
 from xcheck.report.terminal import as_text
-from xcheck.result import Tie
+from xcheck.records.result import Tie
 
 
 def file(side, route, operators, copies=1):

@@ -8,7 +8,7 @@ from test_examples import ALL, LONG, crashed, different, equivalent, hostile, in
 
 import xcheck.report.html as html
 from xcheck.report.html import as_html, result_view, write_html
-from xcheck.result import Check, Result, Verdict
+from xcheck.records.result import Check, Result, Verdict
 
 VOID = {"meta", "wbr", "path", "circle", "rect", "line", "br"}
 

@@ -5,7 +5,7 @@ import pytest
 from test_examples import ALL, crashed, different, equivalent, hostile, inconclusive, numeric
 
 from xcheck.report.junit import write_junit
-from xcheck.result import Check, Result, Verdict
+from xcheck.records.result import Check, Result, Verdict
 
 
 def suite(result: Result, tmp_path) -> ET.Element:

@@ -9,7 +9,7 @@ from test_examples import ALL, LONG, crashed, different, equivalent, hostile, in
 
 from xcheck.report.terminal import as_text, print_result
 from xcheck.report.words import cut, number, times, two_values
-from xcheck.result import Check, Result, Tie, Verdict
+from xcheck.records.result import Check, Result, Tie, Verdict
 
 
 def unwrapped(text: str) -> str:

@@ -8,7 +8,7 @@ from test_examples import HOSTILE, equivalent
 from xcheck.report.html import as_html
 from xcheck.report.terminal import as_text
 from xcheck.report.ties import shown_ties, stage_rows, uses
-from xcheck.result import Tie
+from xcheck.records.result import Tie
 
 BUILT = {"torch": {"build": "tied"}, "keras": {"build": "tied"}}
 STEPS = {"step 1": "same", "step 2": "same"}

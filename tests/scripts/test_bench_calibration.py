@@ -113,7 +113,7 @@ def test_every_pair_is_compiled_once_and_in_the_slow_mode_with_each_number_of_th
 
 @pytest.mark.slow
 def test_a_compiled_run_compares_each_side_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xcheck.sides.torch_side import TorchRunner
+    from xcheck.frameworks.torch.runner import TorchRunner
 
     monkeypatch.setattr(TorchRunner, "modes", lambda self: ())  # compiling with PyTorch takes half a minute
     plan = replace(TINY, seeds=0, compiled=1, stride=1)

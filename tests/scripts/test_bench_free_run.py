@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xcheck.loading import load_pair, named_pairs
+from xcheck.pairs.loading import load_pair, named_pairs
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..judge import FLOAT32_EXPLAINS
-from ..matching import SideName
-from ..result import Cause, Check
-from .listed import listed
+from ..numerics.judge import FLOAT32_EXPLAINS
+from ..records.sides import SideName
+from ..records.result import Cause, Check
+from .text import listed
 
 MOST = 5
 """Places that are named."""

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..matching import MatchPlan
 from ..matching.map_file import write_map
-from ..pair import Pair
+from ..pairs.pair import Pair
 
 INCONCLUSIVE = 3
 

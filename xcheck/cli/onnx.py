@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import PairError
-from ..export.compare_models import Comparison, compare_models
-from ..export.copies import Copy, equal_ones, named_ones, planned_ones
-from ..export.files import Weight
-from ..export.retie import movable_weights, open_model, prove, store_once, write
-from ..result import Check, Result, Verdict
+from ..onnx.compare_models import Comparison, compare_models
+from ..onnx.copies import Copy, equal_ones, named_ones, planned_ones
+from ..onnx.files import Weight
+from ..onnx.retie import movable_weights, open_model, prove, store_once, write
+from ..records.result import Check, Result, Verdict
 
 EXIT_CODES = {Verdict.EQUIVALENT: 0, Verdict.NUMERIC: 0, Verdict.DIFFERENT: 1, Verdict.INCONCLUSIVE: 3}
 SHOWN = 10

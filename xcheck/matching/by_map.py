@@ -10,10 +10,11 @@ from ..errors import MatchError
 from ..layouts import LAYOUTS, Layout, fitting, layout_named
 from ..layouts.kinds import GATED, Promise, promised, role_family
 from ..layouts.parts import WHOLE, parse_part, read_expression
-from ..pair import Copies, Waiver, WeightTarget
+from ..pairs.pair import Copies, Waiver, WeightTarget
 from ..records.inventory import Entry, Inventory
-from .builder import Builder
-from .plan import Match, MatchPlan, Piece, SideName
+from .plan_builder import Builder
+from .plan import Match, MatchPlan, Piece
+from ..records.sides import SideName
 
 
 def plan_from_map(

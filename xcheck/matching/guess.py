@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from ..layouts import Layout
 from ..layouts.parts import Part
 from ..records.inventory import Entry, Inventory
-from .fit import Cover
-from .grammar import turned
-from .plan import Match, Piece, SideName
-from .sequence import Group
-from .units import Unit
+from .covers import Cover
+from .reshapes import turned
+from .plan import Match, Piece
+from ..records.sides import SideName
+from .sequences import Group
+from .layers import Unit
 
 MOST_VARIANTS = 60
 """Variants of one group that are tried."""

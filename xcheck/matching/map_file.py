@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import FileError
-from ..pair import WeightTarget, copies, waive
+from ..pairs.pair import WeightTarget, copies, waive
 from .plan import Match, MatchPlan
 
 

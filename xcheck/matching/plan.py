@@ -11,16 +11,9 @@ import numpy as np
 from ..layouts import Layout
 from ..layouts.parts import WHOLE, Part
 from ..layouts.patterns import Shape
+from ..records.sides import SIDES, SideName, other_side
 from ..records.slots import ADDED_UP
 from ..records.trace import Array, State
-
-SideName = Literal["torch", "keras"]
-SIDES: tuple[SideName, SideName] = ("torch", "keras")
-
-
-def other_side(side: SideName) -> SideName:
-    """The side that `side` is not."""
-    return "keras" if side == "torch" else "torch"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,26 +16,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import like_keras as torch
-    from . import like_torch as keras
-    from .like_keras import (
-        KerasAdagrad,
-        KerasAdam,
-        KerasAdamax,
-        KerasAdamW,
-        KerasNadam,
-        KerasRMSprop,
-        KerasSGD,
-    )
-    from .like_torch import (
-        TorchAdagrad,
-        TorchAdam,
-        TorchAdamax,
-        TorchAdamW,
-        TorchNadam,
-        TorchRMSprop,
-        TorchSGD,
-    )
+    from .torch import optimizers as torch
+    from .keras import optimizers as keras
+    from .torch.optimizers import KerasAdagrad, KerasAdam, KerasAdamax, KerasAdamW, KerasNadam, KerasRMSprop, KerasSGD
+    from .keras.optimizers import TorchAdagrad, TorchAdam, TorchAdamax, TorchAdamW, TorchNadam, TorchRMSprop, TorchSGD
 
 __all__ = [
     "KerasAdagrad",

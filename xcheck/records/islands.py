@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tolerance import epsilon
+from ..numerics.tolerance import epsilon
 from .trace import Array
 
 SIMPLE_BITS = 16

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..result import Check, Result
+from ..records.result import Check, Result
 from .words import number, one_line
 
 WIDTH, HEIGHT = 460, 190

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..result import Result
+from ..records.result import Result
 from .words import one_line
 
 Rows = list[tuple[str, ...]]

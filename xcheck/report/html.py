@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ..result import Cause, Check, Result, Verdict
+from ..records.result import Cause, Check, Result, Verdict
 from . import views
 from .curve import Curve, curves
 from .exports import export_table

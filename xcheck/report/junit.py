@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from ..result import Check, Result, Verdict
+from ..records.result import Check, Result, Verdict
 from . import views
 from .terminal import as_text
 from .words import number, one_line, ratio

@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..result import Check, Divergence, Result, Tie, Verdict
+from ..records.result import Check, Divergence, Result, Tie, Verdict
 from . import views
 from .exports import Rows, export_table
 from .ties import shown_ties, stage_rows, status, uses

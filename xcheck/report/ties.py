@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..result import Result, Tie
+from ..records.result import Result, Tie
 from .words import count, listed, one_line
 
 STAGES = {"build": "built", "sync": "synced", "step": "each step", "save": "saved", "export": "exported"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..result import PHASES, Check, Divergence, Result, Verdict
+from ..records.result import PHASES, Check, Divergence, Result, Verdict
 from .words import count, cut, listed, number, one_line, severity
 
 NOT_RUN = "not run"

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from rich.cells import cell_len
 
-from ..result import Check
+from ..records.result import Check
 
 NONE = "-"
 ELLIPSIS = "..."

@@ -1,0 +1,348 @@
+"""Why a step differs: the first place where the sides part, and the causes that are found there."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ..numerics.align import distance
+from ..numerics.align.graph import Graph, Key
+from .update.summed_parameters import added_up_parameters
+from .forward.dropout import dropout_causes, dropping_at_inference
+from .forward.families import forward_causes
+from .state.joined_batches import joined_batches
+from .gradient.zero_grad import NOT_RESET, kept_gradients, sampled
+from .forward.local import Local
+from .update.sparse_squares import squares_of_lookups
+from .loss.formula import LOSS_FACTOR, loss_causes
+from .update.optimizer import update_causes
+from .gradient.backward_scaling import passed_back_causes
+from .loss.penalties import penalised_causes
+from .loss.penalty import penalty_causes
+from .recomputed import REPRODUCED
+from .gradient.padding_row import PADDING_ROW, row_causes
+from .state.statistics import running_means, statistics_causes
+from .setup.ties import parting_causes
+from .forward.unexplained import reproduction_of, unexplained
+from .gradient.uses import transferred_copies, use_causes
+from .update.whole_steps import rates_of_some, whole_step_causes
+from ..errors import UserCodeError
+from ..phases.findings import Findings
+from .locate.backward import way_back
+from .locate.call_count import number_of_calls
+from .locate.stopped_gradients import stopped_gradients
+from .locate.input_mismatch import other_inputs
+from .locate.loss_position_weights import counted_positions
+from .locate.forward import Parting, local_of, partings
+from .locate.axis_order import before, flattened_outputs
+from .locate.replay import Scene, calls_from_start
+from .locate.constant_tables import table_cause
+from .locate.loss_part_weights import weighed_parts
+from ..stepping.lockstep import StepPair
+from ..matching import MatchPlan
+from ..records.sides import SideName
+from ..records.calls import Calls, everywhere
+from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays, StepRecord
+from ..records.uses import PENALTY
+from ..records.result import Cause, Check, Divergence, Verdict
+from ..frameworks.protocol import Runner
+
+INSIDE = ("forward",)
+"""Phases whose differences can be followed into the models."""
+
+BEFORE_THE_UPDATE = ("forward", "loss", "gradient")
+"""Phases of a step up to its gradients."""
+
+
+def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
+    """Look for the cause of the first difference, once it is there.
+
+    Args:
+        findings: of the run so far; what is found is added.
+        plan: of the run.
+        step: the last one that was compared.
+        reference: the side to look into, left at some state of the step; None for a recording.
+        follower: likewise.
+    """
+    findings.causes += parting_causes({plan.reference: step.reference.record, plan.follower: step.follower})
+    _loss(findings, plan, step, reference, follower)
+    _kept(findings, plan, step)
+    _gradient(findings, plan, step, reference, follower)
+    _passed_back(findings, plan, step, reference, follower)
+    _update(findings, plan, step, reference, follower)
+    _state(findings, plan, step, reference, follower)
+    first = findings.first_difference(INSIDE)
+    if first is None or first.step != step.number or reference is None:
+        return
+    with findings.timed("explain"), ended_by_user_code(findings.notes):
+        live = first.error is not None and first.name not in (DROPOUT_RATES, AT_INFERENCE)
+        if live and not _joined(findings, plan, step, reference, follower, first):
+            training = "(training)" in first.name
+            _forward(findings, Scene(reference, follower, plan, step, training, findings.seed), first)
+        if _of_rates(findings, step, AT_INFERENCE):
+            _at_inference(findings, plan, step, reference, follower, first)
+        if _of_rates(findings, step, DROPOUT_RATES):
+            _dropout(findings, Scene(reference, follower, plan, step, True, findings.seed), first)
+
+
+@contextmanager
+def ended_by_user_code(notes: list[str]) -> Generator[None]:
+    """Go on where a model refuses to be watched; the difference stands all the same."""
+    try:
+        yield
+    except UserCodeError as error:
+        notes.append(f"the models could not be looked into: {str(error).splitlines()[0]}")
+
+
+def _first_in(findings: Findings, step: StepPair, phase: str) -> Check | None:
+    """The first difference of the run, if it is in this phase of this step."""
+    first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
+    return first if first is not None and (first.phase, first.step) == (phase, step.number) else None
+
+
+def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
+    """Look for the cause of the first loss that differs though the outputs agree."""
+    if _first_in(findings, step, "loss") is None:
+        return
+    record, other = step.reference.record, step.follower
+    found = loss_causes(plan, step.reference.batch, record, other) + penalty_causes(plan, record, other)
+    environments = findings.environment["torch"], findings.environment["keras"]
+    found = found or penalised_causes(plan, record, other, *environments)
+    known = [cause for cause in found if cause.confirmed and cause.id != LOSS_FACTOR]
+    if not known and reference is not None:
+        with findings.timed("explain"), ended_by_user_code(findings.notes):
+            # A factor may be that of this batch alone, where some positions are left out or weigh more.
+            found = counted_positions(plan, step, reference, follower) or found
+            found = found or weighed_parts(plan, step, reference, follower)
+    findings.causes += found
+
+
+def _kept(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
+    """Look for gradients that the step before has left, and keep some of this step's."""
+    records: dict[SideName, StepRecord] = {plan.reference: step.reference.record, plan.follower: step.follower}
+    if _first_in(findings, step, "gradient") is not None and findings.sampled:
+        findings.causes += kept_gradients(plan, findings.sampled, records)
+    findings.sampled = sampled(plan, records)
+
+
+def _gradient(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
+    """Look for what explains gradients that differ; the uses of shared weights were taken in the first step."""
+    checks = [c for c in findings.checks if c.phase == "gradient" and c.step == step.number]
+    known = any(cause.id == NOT_RESET for cause in findings.causes)
+    if known or not any(c.verdict is Verdict.DIFFERENT for c in checks):
+        return
+    found = use_causes(plan, step.reference.record, step.follower)
+    if any(cause.id.startswith("penalty_") and cause.confirmed for cause in findings.causes):
+        found = [cause for cause in found if cause.evidence["uses"] != [PENALTY]]
+    found += transferred_copies(plan, step.reference.record, step.follower)
+    if not any(cause.id == PADDING_ROW for cause in findings.causes):
+        kinds = {entry.path: entry.kind for entry in follower.inventory().entries}
+        found += row_causes(plan, step.reference.record, step.follower, kinds)
+    first = findings.first_difference(BEFORE_THE_UPDATE)
+    if not found and first is not None and (first.phase, first.step) == ("gradient", step.number):
+        with findings.timed("explain"), ended_by_user_code(findings.notes):
+            found = stopped_gradients(plan, step, checks, reference, follower)
+    findings.causes += found
+
+
+def _passed_back(
+    findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner
+) -> None:
+    """Look for the first place on the way back, where all that is computed forward agrees."""
+    first = _first_in(findings, step, "gradient")
+    if first is None or reference is None:
+        return
+    with findings.timed("explain"), ended_by_user_code(findings.notes):
+        found = way_back(Scene(reference, follower, plan, step, True, findings.seed, gradients=True))
+        if found is None:
+            return
+        error, allowed = found.check.error or 0.0, found.check.allowed or 0.0
+        names = found.torch.name, found.keras.name
+        findings.located = Divergence(
+            "gradient", first.precision, first.step, *names, error, allowed, found.check.name, found.agreed
+        )
+        if not any(cause.phase == "gradient" and cause.confirmed for cause in findings.causes):
+            given = found.reference, found.other
+            findings.causes += passed_back_causes(plan.reference, *given, allowed, *names, error)
+
+
+def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
+    """Look for the cause of the first update that differs though its gradients agree."""
+    known = any(cause.phase == "update" for cause in findings.causes)
+    if known or _first_in(findings, step, "update") is None:
+        return
+    torch, keras = findings.environment["torch"], findings.environment["keras"]
+    records = step.reference.record, step.follower
+    findings.causes += (whole := whole_step_causes(plan, *records, torch, keras))
+    if whole:
+        return
+    found = update_causes(plan, *records, torch, keras) + added_up_parameters(plan, *records)
+    if keras.get("backend") == "tensorflow" and not any(cause.confirmed for cause in found):
+        runner, record = (follower, records[1]) if plan.follower == "keras" else (reference, records[0])
+        with ended_by_user_code(findings.notes):
+            calls = calls_from_start(plan, step, runner, gradients=True) if runner is not None else ()
+            squares = squares_of_lookups(calls, record.gradients)
+            found = (update_causes(plan, *records, torch, keras, squares) if squares else []) or found
+    if not any(cause.confirmed for cause in found):
+        found = rates_of_some(plan, *records) or found
+    findings.causes += found
+
+
+def _state(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
+    """Look for the cause of the first running statistics that differ though all else agrees."""
+    if _first_in(findings, step, "state") is None or reference is None or not running_means(plan):
+        return
+    with findings.timed("explain"), ended_by_user_code(findings.notes):
+        calls = [calls_from_start(plan, step, runner) for runner in (reference, follower)]
+        findings.causes += merged(statistics_causes(plan, step.reference.record, step.follower, calls[0], calls[1]))
+
+
+def _joined(
+    findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner, first: Check
+) -> bool:
+    """Whether outputs that differ in training alone are those of a norm that sees several batches as one."""
+    if "(training)" not in first.name or not running_means(plan):
+        return False
+    calls = [calls_from_start(plan, step, runner) for runner in (reference, follower)]
+    found = joined_batches(plan, step.reference.record, step.follower, calls[0], calls[1])
+    if found is not None:
+        torch, keras = found.torch.name, found.keras.name
+        findings.located = Divergence(
+            first.phase, first.precision, first.step, torch, keras, found.error, REPRODUCED, first.name
+        )
+        findings.causes.append(found.cause)
+    return found is not None
+
+
+def _of_rates(findings: Findings, step: StepPair, name: str) -> bool:
+    """Whether the rates of dropout differ in this step, which stand for what it would have done."""
+    found = (c for c in findings.checks if (c.name, c.step, c.phase) == (name, step.number, "forward"))
+    return any(c.verdict is Verdict.DIFFERENT for c in found)
+
+
+def _forward(findings: Findings, scene: Scene, first: Check) -> None:
+    given = other_inputs(scene)
+    if given is not None:
+        findings.causes.append(given)
+        error, allowed = given.evidence["before"], given.evidence["allowed"]
+        names = given.torch, given.keras
+        findings.located = replace(
+            _divergence(first), torch=names[0], keras=names[1], local_error=error, allowed=allowed
+        )
+        return
+    extra = number_of_calls(scene)
+    found = (
+        []
+        if extra is not None
+        else partings(scene, lambda local: any(cause.confirmed for cause in forward_causes(local)))
+    )
+    if not found:
+        causes = [extra] if extra is not None else flattened_outputs(scene)
+        findings.causes += causes
+        if causes:
+            findings.located = replace(_divergence(first), torch=causes[0].torch, keras=causes[0].keras)
+        return
+    causes: list[Cause] = []
+    where: Cause | None = None  # which may be more exact than the place
+    unknown: Local | None = None
+    for i, parting in enumerate(found):
+        local = local_of(scene, parting)
+        # Nothing shows that an operation is lacking where its value in the place of the other leads nowhere.
+        lacks = parting.suspect.lacking and not parting.proven
+        told = [] if lacks else forward_causes(local)
+        if not told or told[0].id == "permuted_axes":  # something before may be what changed the order
+            earlier = before(scene, parting)
+            why = forward_causes(local_of(scene, earlier)) if earlier is not None else []
+            if earlier is not None and why:
+                found[i], told = earlier, why
+        if not told and i == 0:
+            table = table_cause(scene, parting)
+            unknown, told = (local, told) if table is None else (None, [table])
+        where = told[0] if told and i == 0 else where
+        causes += told
+    top = found[0]
+    table = next((cause for cause in causes if cause.id == "other_table"), None)
+    findings.located = Divergence(
+        first.phase,
+        first.precision,
+        first.step,
+        top.torch.name if where is None else where.torch,
+        top.keras.name if where is None else where.keras,
+        top.check.error if table is None else table.evidence["before"],
+        top.check.allowed if table is None else table.evidence["allowed"],
+        first.name,
+        _agreed(scene, top),
+    )
+    findings.causes += merged(causes)
+    if unknown is not None and top.check.error is not None:
+        findings.causes.append(unexplained(unknown, scene.mask))
+        findings.reproduction = reproduction_of(unknown)
+
+
+def _divergence(first: Check) -> Divergence:
+    where = first.phase, first.precision, first.step, first.torch, first.keras
+    return Divergence(*where, first.error, first.allowed, first.name)
+
+
+def _at_inference(
+    findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner, first: Check
+) -> None:
+    """Say which side drops something at inference."""
+    batch = step.reference.batch
+    rates: dict[SideName, Arrays] = {
+        plan.reference: step.reference.record.settings,
+        plan.follower: step.follower.settings,
+    }
+    runners: dict[SideName, Runner] = {plan.reference: reference, plan.follower: follower}
+    calls: dict[SideName, Calls] = {side: runner.calls(batch, inside=everywhere) for side, runner in runners.items()}
+    causes = dropping_at_inference(rates, calls)
+    findings.causes += causes
+    if causes and first.name == AT_INFERENCE and (causes[0].torch or causes[0].keras):
+        findings.located = replace(_divergence(first), torch=causes[0].torch, keras=causes[0].keras)
+
+
+def _dropout(findings: Findings, scene: Scene, first: Check) -> None:
+    """Dropout changes nothing in a run, since it is off: its rates are compared, and its calls looked up."""
+    causes = dropout_causes(scene.aligned({}), scene.plan.reference)
+    findings.causes += causes
+    if causes and first.name == DROPOUT_RATES:
+        at = replace(first, torch=causes[0].torch, keras=causes[0].keras)
+        findings.located = Divergence(
+            at.phase, at.precision, at.step, at.torch, at.keras, at.error, at.allowed, at.name, "what goes in there"
+        )
+
+
+def merged(causes: Sequence[Cause]) -> list[Cause]:
+    """One cause for several places that have the same."""
+    kept: list[Cause] = []
+    for cause in causes:
+        same = next((k for k in kept if (k.id, k.summary) == (cause.id, cause.summary)), None)
+        if same is None:
+            kept.append(cause)
+        else:
+            also = [*same.evidence.get("also", ()), f"{cause.torch} and {cause.keras}"]
+            kept[kept.index(same)] = replace(same, evidence={**same.evidence, "also": also})
+    return kept
+
+
+def _agreed(scene: Scene, parting: Parting) -> str:
+    """The last tensors before a place that both sides have, in words."""
+    alignment, mine = parting.alignment, parting.suspect.reference
+    made = [key for key in mine.base if key in alignment.reference.makers]
+    if not made:
+        return "what goes into the models"
+    order = {id(call): i for i, call in enumerate(alignment.reference.calls)}
+    last = max(made, key=lambda key: order[id(alignment.reference.makers[key][0])])
+    other = next(iter(sorted(alignment.there[last], key=lambda k: k not in parting.suspect.follower.base)))
+    apart = distance(alignment.reference.values[last], alignment.follower.values[other]) or 0.0
+    sides = {
+        scene.plan.reference: _named(alignment.reference, last),
+        scene.plan.follower: _named(alignment.follower, other),
+    }
+    return f"torch {sides['torch']} and keras {sides['keras']}, {apart:.1e} apart"
+
+
+def _named(graph: Graph, key: Key) -> str:
+    name, shape = (graph.views(key) or [("the input", ())])[0]
+    return f"{name} {shape}".replace(",)", ")")

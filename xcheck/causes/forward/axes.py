@@ -1,0 +1,214 @@
+"""Functions along axes: another axis, another reduction, the divisor of a variance, another slice."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...numerics.align.orders import Order, closest
+from ...records.trace import Array
+from ...records.result import Cause
+from .local import Local, Seen
+
+Axes = tuple[int, ...]
+
+MOST_AXES = 5
+"""Axes beyond which subsets of them are not tried."""
+
+
+def _softmax(x: Array, axes: Axes) -> Array:
+    shifted = np.exp(x - x.max(axis=axes, keepdims=True))
+    return shifted / shifted.sum(axis=axes, keepdims=True)
+
+
+def _logsumexp(x: Array, axes: Axes) -> Array:
+    top = x.max(axis=axes, keepdims=True)
+    return np.squeeze(top, axes) + np.log(np.exp(x - top).sum(axis=axes))
+
+
+def _norm(x: Array, axes: Axes) -> Array:
+    return np.sqrt((x**2).sum(axis=axes))
+
+
+REDUCTIONS: Mapping[str, Callable[[Array, Axes], Array]] = {
+    "the mean": lambda x, a: x.mean(axis=a),
+    "the sum": lambda x, a: x.sum(axis=a),
+    "the largest": lambda x, a: x.max(axis=a),
+    "the smallest": lambda x, a: x.min(axis=a),
+    "the variance (divided by n)": lambda x, a: x.var(axis=a),
+    "the variance (divided by n - 1)": lambda x, a: x.var(axis=a, ddof=1),
+    "the deviation (divided by n)": lambda x, a: x.std(axis=a),
+    "the deviation (divided by n - 1)": lambda x, a: x.std(axis=a, ddof=1),
+    "the mean of squares": lambda x, a: (x**2).mean(axis=a),
+    "the norm": _norm,
+    "the logarithm of the sum of exponentials": _logsumexp,
+    "the product": lambda x, a: x.prod(axis=a),
+}
+"""What is left of some axes."""
+
+ALONG: Mapping[str, Callable[[Array, Axes], Array]] = {
+    "softmax": _softmax,
+    "log_softmax": lambda x, a: np.log(_softmax(x, a)),
+    "division by the norm": lambda x, a: x / np.sqrt((x**2).sum(axis=a, keepdims=True)),
+    "division by the sum": lambda x, a: x / x.sum(axis=a, keepdims=True),
+    "subtraction of the mean": lambda x, a: x - x.mean(axis=a, keepdims=True),
+    "the running sum": lambda x, a: np.cumsum(x, axis=a[0]) if len(a) == 1 else np.full_like(x, np.nan),
+}
+"""What keeps the shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Along:
+    """A function along axes, in the axes of PyTorch.
+
+    Attributes:
+        function: in words.
+        axes: of the PyTorch tensor.
+        gap: how far what it gives is from the value.
+    """
+
+    function: str
+    axes: Axes
+    gap: float = field(compare=False)
+
+
+def axes_causes(local: Local) -> list[Cause]:
+    """Why two functions along axes differ; none where either side is no such function.
+
+    Args:
+        local: what both sides did.
+    """
+    order = _one_input(local)
+    if order is None:
+        return []
+    x, y = local.torch.x, local.keras.x
+    torch = _found(local, x, local.torch.value)
+    keras = _found(local, order.apply(y), _squeezed(local.keras.value, x, y, order))
+    if torch is None or keras is None or torch == keras:
+        return []
+    return [_cause(local, torch, keras)]
+
+
+def _one_input(local: Local) -> Order | None:
+    """From the axes of what goes into keras to those in torch, where it is one tensor and the same on both sides."""
+    if local.torch.idle or local.keras.idle or not _single(local.torch) or not _single(local.keras):
+        return None
+    order = closest(local.keras.x, local.torch.x)
+    return order if order is not None and local.agree(local.torch.x, order.apply(local.keras.x)) else None
+
+
+def _single(seen: Seen) -> bool:
+    return len(seen.given) == 1 and seen.x.dtype.kind == "f" and seen.value.dtype.kind == "f"
+
+
+def _squeezed(value: Array, x: Array, y: Array, order: Order) -> Array:
+    """The value of keras in the axes of torch, where it has as many as what went in."""
+    return order.apply(value) if value.shape == y.shape else value
+
+
+def _found(local: Local, x: Array, value: Array) -> Along | None:
+    for function, axes, out in _tried(x, value):
+        flat = out.reshape(-1)
+        if flat.size == value.size and np.isfinite(flat).all():
+            gap = min(local.gap(value.reshape(-1), flat), _sorted_gap(local, value, out))
+            if gap <= local.allowed:
+                return Along(function, axes, gap)
+    return None
+
+
+def _sorted_gap(local: Local, value: Array, made: Array) -> float:
+    return local.gap(np.sort(value.reshape(-1)), np.sort(made.reshape(-1)))
+
+
+def _tried(x: Array, value: Array) -> Iterator[tuple[str, Axes, Array]]:
+    if x.ndim > MOST_AXES:
+        return
+    table = ALONG if value.size == x.size else REDUCTIONS
+    many = range(1, x.ndim + 1) if table is REDUCTIONS else (1, 2)
+    with np.errstate(all="ignore"):
+        for n in many:
+            for axes in itertools.combinations(range(x.ndim), n):
+                left = x.size // int(np.prod([x.shape[a] for a in axes]))
+                if table is REDUCTIONS and left != value.size:
+                    continue
+                for name, function in table.items():
+                    yield name, axes, function(x, axes)
+
+
+def _cause(local: Local, torch: Along, keras: Along) -> Cause:
+    if torch.function == keras.function:
+        name, said = (
+            "axis",
+            f"{torch.function} is taken over axis {_shown(torch.axes)} of {local.torch.x.shape} in torch",
+        )
+        said += f", and over what is axis {_shown(keras.axes)} there in keras"
+    elif "divided by" in torch.function and torch.axes == keras.axes and torch.function[:9] == keras.function[:9]:
+        name, said = "biased_variance", f"{torch.function} in torch, {keras.function} in keras"
+    else:
+        name, said = "reduction", f"{torch.function} in torch, {keras.function} in keras"
+    return Cause(
+        id=name,
+        phase="forward",
+        torch=local.torch.call.name,
+        keras=local.keras.call.name,
+        summary=said,
+        evidence={
+            "torch": [torch.function, list(torch.axes)],
+            "keras": [keras.function, list(keras.axes)],
+            "before": local.error,
+            "after": max(torch.gap, keras.gap),
+            "allowed": local.allowed,
+        },
+        confirmed=True,
+        fix=f"keras: {torch.function} over what is torch's axis {_shown(torch.axes)}, or the other way round",
+    )
+
+
+def _shown(axes: Axes) -> str:
+    return ", ".join(map(str, axes))
+
+
+def slice_causes(local: Local) -> list[Cause]:
+    """Both sides take a slice of the same tensor, and not the same one.
+
+    Args:
+        local: what both sides did.
+    """
+    order = _one_input(local)
+    if order is None:
+        return []
+    x, y = local.torch.x, local.keras.x
+    torch, keras = (_slice(local, a, v) for a, v in ((x, local.torch.value), (order.apply(y), local.keras.value)))
+    if torch is None or keras is None or torch[:-1] == keras[:-1]:
+        return []
+    told = [f"{first}:{last + 1} of {x.shape[axis]} along axis {axis}" for axis, first, last, _ in (torch, keras)]
+    measured = {"before": local.error, "after": max(torch[-1], keras[-1]), "allowed": local.allowed}
+    return [
+        Cause(
+            id="slice",
+            phase="forward",
+            torch=local.torch.call.name,
+            keras=local.keras.call.name,
+            summary=f"another slice is taken: {told[0]} in torch, {told[1]} in keras",
+            evidence={"torch": list(torch[:-1]), "keras": list(keras[:-1]), **measured},
+            confirmed=True,
+            fix=f"keras: take {told[0]}, or torch: take {told[1]}",
+        )
+    ]
+
+
+def _slice(local: Local, x: Array, value: Array) -> tuple[int, int, int, float] | None:
+    """(axis, first, last) of the slice that a value is, and how far it is from that."""
+    for axis in range(x.ndim):
+        rest = x.size // x.shape[axis]
+        if value.size % rest or value.size >= x.size:
+            continue
+        many = value.size // rest
+        for first in range(x.shape[axis] - many + 1):
+            gap = _sorted_gap(local, value, np.take(x, range(first, first + many), axis=axis))
+            if gap <= local.allowed:
+                return axis, first, first + many - 1, gap
+    return None

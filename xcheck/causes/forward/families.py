@@ -1,0 +1,71 @@
+"""Causes of a first difference in what a model computes: every family is asked, the most telling first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...records.result import Cause
+from .activation import ACTIVATION
+from .attention import ATTENTION
+from .axes import axes_causes, slice_causes
+from .cells import CELL
+from .convolution import CONVOLUTION, TRANSPOSED
+from .dense import DENSE
+from .embedding import EMBEDDING
+from .forms import Form, search
+from .linear import linear_causes
+from .local import Local
+from .normalisation import NORM
+from .operands import operand_causes
+from .padding import PADDING
+from .pooling import POOLING
+from .recurrent import RECURRENT
+from .recurrent_stack import stacked_causes
+from .resize import RESIZE
+
+FORMS: tuple[Form, ...] = (
+    NORM,
+    CONVOLUTION,
+    TRANSPOSED,
+    PADDING,
+    POOLING,
+    RESIZE,
+    CELL,
+    RECURRENT,
+    ATTENTION,
+    DENSE,
+    EMBEDDING,
+)
+"""Of single layers; the first that explains both sides does."""
+
+FREE: tuple[Callable[[Local], list[Cause]], ...] = (
+    lambda local: search(ACTIVATION, local),
+    linear_causes,
+    operand_causes,
+)
+"""What is solved from the values alone, so that any two of one input have such a cause, also two that have nothing to
+do with each other."""
+
+ASKED: tuple[Callable[[Local], list[Cause]], ...] = (
+    *FREE,
+    *((lambda local, form=form: search(form, local)) for form in FORMS),
+    stacked_causes,
+    axes_causes,
+    slice_causes,
+)
+"""In this order; the first that explains both sides does."""
+
+
+def forward_causes(local: Local) -> list[Cause]:
+    """Why a computation comes out differently on the same numbers; none where nothing explains it.
+
+    Args:
+        local: what both sides did.
+    """
+    if local.allowed >= local.error:
+        return []
+    for ask in ASKED[0 if local.proven else len(FREE) :]:
+        causes = ask(local)
+        if causes:
+            return causes
+    return []

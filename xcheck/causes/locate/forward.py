@@ -1,0 +1,371 @@
+"""Where two sides first part: both are run again from one state, call by call, and what they compute is aligned.
+
+Whether two calls are the same computation come out differently is decided by trying: the reference's value is put in
+the place of the follower's, and if what comes after agrees again, they are. The error at such a place is local, since
+what went in agrees; and the search goes on behind it for others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ...numerics.align import Alignment, Place, Suspect, distance, region, suspects
+from ...numerics.align.families import family_of
+from ...numerics.align.graph import Graph, Key, Value
+from ...numerics.align.orders import Order
+from ..forward.local import Local, Seen, role_of
+from ...numerics.judge import Frame, Item, compare_items
+from ...records.sides import SideName
+from ...records.calls import Call, Calls
+from ...records.islands import made_in_float32
+from ...records.trace import Array, Arrays
+from ...records.result import Check
+from ...numerics.tolerance import Noise, epsilon
+from .axes import order_of
+from .replay import Name, Scene, named
+
+TRIES = 10
+"""Suspects whose value is put in the other's place before the search gives up."""
+
+MORE_TRIES = 5
+"""Further suspects that are tried because their values are nearly the same."""
+
+ALIKE = 0.01
+"""Distance of the sorted numbers of two values, relative to their size, that no other computation would come to."""
+
+NEAR = 0.05
+"""Distance of the sorted numbers of two values that differ in a setting, such as the epsilon of a norm."""
+
+MUCH_FURTHER = 10.0
+"""Times as far from the reference's outputs as without a change: what it undoes was made good elsewhere."""
+
+MOST_FOUND = 3
+"""Independent places that are reported."""
+
+
+@dataclass(frozen=True)
+class Parting:
+    """A place where the sides part though what goes in agrees.
+
+    Attributes:
+        suspect: the value of each side, and the calls that made it.
+        torch, keras: the calls as a reader should know them: the module where all of it is one, else the function.
+        order: from the reference's axes to the follower's.
+        check: the local comparison.
+        alignment: of the run in which it was found.
+        proven: with the reference's value in its place, what comes after agrees.
+    """
+
+    suspect: Suspect
+    torch: Call
+    keras: Call
+    order: Order
+    check: Check
+    alignment: Alignment
+    proven: bool
+
+
+def partings(scene: Scene, explains: Callable[[Local], bool] = lambda _: False) -> list[Parting]:
+    """The places in a forward pass where the sides part, the first first.
+
+    Args:
+        scene: both sides.
+        explains: whether a cause is confirmed for what both sides did. Where two neighbours differ, no value in the
+            place of another makes what comes next agree, and it is the only way to tell the first of them.
+    """
+    found: list[Parting] = []
+    swaps: dict[Name, Arrays] = {}
+    alignment = scene.aligned(swaps)
+    while len(found) < MOST_FOUND:
+        best = _best(scene, alignment, swaps)
+        best = _explained(scene, alignment, swaps, best, explains) or best
+        if best is None:
+            break
+        settled = not any(_ends(best.after))
+        proven = best.gain > 0 or settled or best.near or best.explained
+        # What is left behind the others may be what float32 numbers do, or an operation that is done elsewhere.
+        if found and (not proven or _left(best.after) > MUCH_FURTHER * _left(alignment)):
+            break
+        found.append(_parting(scene, alignment, best.suspect, best.order, proven))
+        if settled or not proven:
+            break
+        alignment, swaps = best.after, best.swaps
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A suspect with the reference's value in its place.
+
+    Attributes:
+        before, after: the alignment without it, and with it.
+        gain: values of the reference that the follower has besides, not counting what was put there.
+        proven: what is made of it next is among them.
+        near: what is made of it next is nearly the same then, and was not before; it has a difference of its own.
+        explained: a cause is confirmed for it.
+    """
+
+    suspect: Suspect
+    order: Order
+    swaps: dict[Name, Arrays]
+    before: Alignment
+    after: Alignment
+    gain: int
+    proven: bool
+    near: bool
+    explained: bool = False
+
+    @property
+    def rank(self) -> tuple[int, bool, bool, float, bool]:
+        """Of several that prove nothing the one that leads furthest, and then layers of one kind."""
+        kinds = [
+            {family_of(call.kind) for call in graph.makers[place.key] if not call.function and call.parent is not None}
+            for graph, place in (
+                (self.after.reference, self.suspect.reference),
+                (self.before.follower, self.suspect.follower),
+            )
+        ]
+        likely = self.suspect.score if self.near else 0.0  # a norm of what is normalised is nearly the same, too
+        alike = bool(kinds[0] & kinds[1]) and not self.suspect.lacking
+        return self.gain, not any(_ends(self.after)), self.near, likely, alike
+
+
+def _best(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays]) -> _Tried | None:
+    """The first suspect behind which what is made next agrees; if there is none, the one behind which most does."""
+    ranked = _once_each(alignment, suspects(alignment, *_ends(alignment), scene.partners(scene.plan.reference)))
+    best: _Tried | None = None
+    for suspect in (*ranked[:TRIES], *_alike(alignment, ranked[TRIES:])):
+        tried = _try(scene, alignment, swaps, suspect)
+        if tried is not None and (best is None or tried.rank > best.rank):
+            best = tried
+        if tried is not None and tried.proven:
+            return _within(scene, alignment, swaps, tried, ranked)
+    return best
+
+
+def _alike(alignment: Alignment, ranked: Sequence[Suspect]) -> list[Suspect]:
+    """The suspects whose values are nearly the same, such as those of two variants of a function."""
+    mine, theirs = alignment.reference.values, alignment.follower.values
+    apart = [(s, _same_size(mine[s.reference.key], theirs[s.follower.key])) for s in ranked]
+    return [suspect for suspect, gap in apart if gap is not None and gap <= ALIKE and not suspect.lacking][:MORE_TRIES]
+
+
+def _explained(
+    scene: Scene,
+    alignment: Alignment,
+    swaps: dict[Name, Arrays],
+    best: _Tried | None,
+    explains: Callable[[Local], bool],
+) -> _Tried | None:
+    """Two layers of one kind on the way to what no cause explains, for which one is confirmed; None where none are."""
+    if best is not None and best.suspect.lacking:
+        return best
+    if best is not None and explains(local_of(scene, _parting(scene, alignment, best.suspect, best.order, True))):
+        return replace(best, explained=True)
+    ranked = _once_each(alignment, suspects(alignment, *_ends(alignment), scene.partners(scene.plan.reference)))
+    if best is not None:
+        mine, theirs = best.suspect.reference.behind, best.suspect.follower.behind
+        ranked = [s for s in ranked if s.reference.key in mine and s.follower.key in theirs] if best.proven else ranked
+    for suspect in [s for s in ranked if not s.lacking][:TRIES]:
+        order = order_of(alignment, suspect)
+        parting = None if order is None else _parting(scene, alignment, suspect, order, False)
+        if parting is None or parting.torch.function or parting.keras.function:
+            continue
+        if family_of(parting.torch.kind) == family_of(parting.keras.kind) and explains(local_of(scene, parting)):
+            tried = _try(scene, alignment, swaps, suspect)
+            return None if tried is None else replace(tried, explained=True)
+    return None
+
+
+def _within(
+    scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], found: _Tried, ranked: Sequence[Suspect]
+) -> _Tried:
+    """The same, or an earlier one among the calls that it was made from."""
+    mine, theirs = found.suspect.reference.behind, found.suspect.follower.behind
+    inside = [s for s in ranked if s.reference.key in mine and s.follower.key in theirs]
+    for suspect in inside[:TRIES]:
+        tried = _try(scene, alignment, swaps, suspect)
+        if tried is not None and tried.proven:
+            return _within(scene, alignment, swaps, tried, inside)
+    return found
+
+
+def _try(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], suspect: Suspect) -> _Tried | None:
+    order = order_of(alignment, suspect)
+    if order is None:
+        return None
+    value, place = suspect.reference.call.outputs[suspect.reference.output], suspect.follower
+    tried = swaps | {named(place.call): {place.output: order.apply(value)}}
+    after = scene.aligned(tried)
+    won = after.agreeing() - alignment.agreeing()
+    gain = len(won) - (suspect.lacking != "reference")
+    proven = gain > 0 and _next_agrees(alignment.reference, suspect.reference, won)
+    near = not suspect.lacking and _next_is_near(suspect.reference, alignment, after)
+    return _Tried(suspect, order, tried, alignment, after, gain, proven, near)
+
+
+def _next_agrees(graph: Graph, place: Place, won: set[Key]) -> bool:
+    """Whether something that is made of a value directly agrees now and did not before."""
+    return any(key in won for call in graph.users.get(place.key, ()) for key in graph.outputs[call.index].values())
+
+
+def _next_is_near(place: Place, before: Alignment, after: Alignment) -> bool:
+    """Whether something that is made of a value directly is nearly the same now, and was far from it before."""
+    graph = before.reference
+    made = {key for call in graph.users.get(place.key, ()) for key in graph.outputs[call.index].values()}
+    gaps = [(_nearest(graph.values[key], before), _nearest(graph.values[key], after)) for key in made - {place.key}]
+    return any(now <= NEAR and now * MUCH_FURTHER <= then for then, now in gaps)
+
+
+def _nearest(value: Value, alignment: Alignment) -> float:
+    """How far a value is from the follower's that is nearest."""
+    gaps = (_same_size(value, other) for other in alignment.follower.values.values() if not other.still)
+    return math.inf if value.still else min((gap for gap in gaps if gap is not None), default=math.inf)
+
+
+def _ends(alignment: Alignment) -> tuple[list[Key], list[Key]]:
+    """The outputs of the model that the other side does not have, on each side."""
+    ends: list[list[Key]] = []
+    for graph, shared in ((alignment.reference, alignment.there), (alignment.follower, alignment.back)):
+        model = graph.model()
+        keys = [] if model is None else list(graph.outputs[model.index].values())
+        ends.append([key for key in dict.fromkeys(keys) if key not in shared])
+    return ends[0], ends[1]
+
+
+def _left(alignment: Alignment) -> float:
+    """How far the outputs of the reference that the follower does not have are from any of its own."""
+    mine, theirs = _ends(alignment)
+    numbers = alignment.reference.values, alignment.follower.values
+    gaps = [
+        min(
+            (gap for other in theirs if (gap := _same_size(numbers[0][key], numbers[1][other])) is not None),
+            default=0.0,
+        )
+        for key in mine
+    ]
+    return max(gaps, default=0.0)
+
+
+def _same_size(value: Value, other: Value) -> float | None:
+    return distance(value, other) if value.numbers.size == other.numbers.size else None
+
+
+def _once_each(alignment: Alignment, ranked: Sequence[Suspect]) -> list[Suspect]:
+    """The best of each pair of values, at the innermost calls: which call it is swapped at makes no difference."""
+    first: dict[tuple[Key, Key], Suspect] = {}
+    for suspect in ranked:
+        first.setdefault((suspect.reference.key, suspect.follower.key), suspect)
+    return [
+        replace(
+            suspect,
+            reference=_innermost(alignment.reference, suspect.reference),
+            follower=_innermost(alignment.follower, suspect.follower),
+        )
+        for suspect in first.values()
+    ]
+
+
+def _innermost(graph: Graph, place: Place) -> Place:
+    call = graph.makers[place.key][0]
+    return replace(place, call=call, output=next(n for n, k in graph.outputs[call.index].items() if k == place.key))
+
+
+def _parting(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order, proven: bool) -> Parting:
+    mine, theirs = suspect.reference, suspect.follower
+    value, other = mine.call.outputs[mine.output], theirs.call.outputs[theirs.output]
+    twins = tuple(_same_output(twin, mine) for twin in scene.twins)
+    calls = {
+        scene.plan.reference: _shown(alignment.reference, mine),
+        scene.plan.follower: _shown(alignment.follower, theirs),
+    }
+    frame = Frame("forward", "float64", scene.step.number, scene.plan.reference, *scene.sums)
+    item = Item(
+        f"output of {mine.call.name}",
+        calls["torch"].name,
+        calls["keras"].name,
+        value,
+        order.inverse().apply(other),
+        twins,
+    )
+    check = compare_items(frame, [item], floor=0.0)[0]
+    return Parting(suspect, calls["torch"], calls["keras"], order, check, alignment, proven)
+
+
+def parting_at(scene: Scene, alignment: Alignment, reference: Place, follower: Place) -> Parting | None:
+    """The difference of two places, told without trying them; None where there is no order between them."""
+    suspect = Suspect(reference, follower, 0.0)
+    order = order_of(alignment, suspect)
+    return None if order is None else _parting(scene, alignment, suspect, order, False)
+
+
+def _same_output(twin: Calls, place: Place) -> Array | None:
+    call = next((c for c in twin if named(c) == named(place.call)), None)
+    return None if call is None else call.outputs.get(place.output)
+
+
+def _shown(graph: Graph, place: Place) -> Call:
+    """The innermost call that made a value, or the module that does nothing else."""
+    call = graph.makers[place.key][0]
+    telling = {key for key in place.base if not graph.values[key].still}
+    if call.function:
+        for parent in graph.ancestors(call):
+            if parent.parent is None or parent not in graph.makers[place.key]:
+                break
+            if telling <= set(graph.inputs[parent.index].values()):
+                return parent
+    return call
+
+
+def local_of(scene: Scene, parting: Parting) -> Local:
+    """What both sides did at a place where they part."""
+    alignment, suspect, plan = parting.alignment, parting.suspect, scene.plan
+    halves: tuple[tuple[SideName, Graph, Mapping[Key, frozenset[Key]], Place, bool], ...] = (
+        (plan.reference, alignment.reference, alignment.there, suspect.reference, suspect.lacking == "reference"),
+        (plan.follower, alignment.follower, alignment.back, suspect.follower, suspect.lacking == "follower"),
+    )
+    seen = {
+        side: _seen(side, graph, shared, place, scene.weights[side], idle)
+        for side, graph, shared, place, idle in halves
+    }
+    order = parting.order if plan.reference == "torch" else parting.order.inverse()
+    error = math.inf if parting.check.error is None else parting.check.error
+    allowed = alignment.allowed(suspect.reference.key)
+    if any(made_in_float32(side.value) for side in seen.values()):  # a kernel of float32, whatever it was given
+        allowed = max(allowed, Noise(scene.sums[0]).allowed(epsilon("float32")))
+    return Local(seen["torch"], seen["keras"], order, allowed, error, scene.partners("torch"), parting.proven)
+
+
+def _seen(
+    side: SideName, graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place, values: Arrays, idle: bool
+) -> Seen:
+    call = _shown(graph, place)
+    above = list(graph.ancestors(place.call))
+    owner = place.call if not place.call.function else above[0]
+    value = place.call.outputs[place.output]
+    if idle:
+        return Seen(side, call, owner, place.call, value, {place.call.name: value}, idle=True)
+    within = region(graph, shared, place, call)
+    roles: dict[str, str] = {}
+    taken = (*(p for c in within.calls for p in c.parameters), *owner.parameters, *call.parameters)
+    taken += tuple(p for c in graph.inside(call) for p in c.parameters)
+    for path in taken:
+        roles.setdefault(role_of(path), path)
+    first = next((key for key in graph.inputs[place.call.index].values() if key in place.base), None)
+    return Seen(
+        side=side,
+        call=call,
+        owner=owner,
+        inner=place.call,
+        value=value,
+        given=within.both,
+        constants=within.constants,
+        made_of={name: {p: values[p] for p in paths if p in values} for name, paths in within.made_of.items()},
+        calls=within.calls,
+        parameters={path: values[path] for path in roles.values() if path in values},
+        every={path: values[path] for path in taken if path in values},
+        around=tuple(above),
+        views=tuple(graph.views(first)) if first is not None else (),
+    )

@@ -1,0 +1,198 @@
+"""Causes in the loss, where the outputs agree: another formula or setting, a factor, a penalty.
+
+Both sides' numbers are made again from the outputs and targets that both have. Where each comes out as it was observed,
+the settings in which the two differ are the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ...matching import MatchPlan
+from ...pairs.pair import Batch
+from ...records.trace import Array, StepRecord
+from ...records.result import Cause
+from ..update.clipping import rounded
+from .readings import Reading, readings
+from ..recomputed import REPRODUCED, reproduces
+
+LOSS_FACTOR = "loss_factor"
+"""Id of the cause that is a factor, whatever the loss is."""
+
+MOST = 2
+"""Settings that may differ at once."""
+
+WORDS: Mapping[str, tuple[str, str]] = {
+    "loss": ("loss_formula", "the loss"),
+    "output": ("from_logits", "what the output is taken for"),
+    "clipping": ("clipped_probabilities", "what the output is taken for"),
+    "smoothing": ("label_smoothing", "label smoothing"),
+    "ignored": ("ignored_label", "the label that is left out"),
+    "reduction": ("reduction", "the reduction"),
+    "width": ("huber_width", "where the loss turns into a line"),
+    "gamma": ("focal_gamma", "gamma, the power of what is lacking to a probability of 1,"),
+    "alpha": ("focal_alpha", "alpha, the weight of the ones or of all of it,"),
+    "of": ("swapped_arguments", "what is measured"),
+    "pairs": ("broadcast_targets", "what is subtracted from what"),
+}
+"""Setting -> id of the cause, and what a report calls it."""
+
+FIXES: Mapping[str, str] = {
+    "loss": "use one loss on both sides",
+    "output": "keras: from_logits=True for outputs without a softmax or sigmoid, from_logits=False with one; torch: "
+    "cross_entropy and binary_cross_entropy_with_logits take logits, nll_loss logarithms, binary_cross_entropy "
+    "probabilities",
+    "clipping": "take the logits on both sides, of which nothing is cut off: keras: from_logits=True; torch: "
+    "cross_entropy or binary_cross_entropy_with_logits",
+    "smoothing": "keras: label_smoothing={torch}, or torch: label_smoothing={keras}",
+    "ignored": "keras: ignore_class={torch}, or torch: ignore_index={keras}",
+    "reduction": "keras: reduction='sum_over_batch_size' is PyTorch's 'mean' of what Keras has for each example, 'sum' "
+    "its 'sum'; divide by the same count on both sides",
+    "width": "keras: delta={torch}, or torch: delta (or beta)={keras}",
+    "gamma": "keras: gamma={torch}, or torch: gamma={keras}",
+    "alpha": "keras: alpha={torch}, with apply_class_balancing=True in BinaryFocalCrossentropy and without where it is "
+    "None; or torch: alpha={keras}",
+    "of": "keras.losses.KLDivergence takes (target, output), both probabilities; torch.nn.functional.kl_div takes (the "
+    "logarithms of the output, target)",
+    "pairs": "give outputs and targets one shape: targets[:, None], or outputs[:, 0]",
+}
+
+
+def loss_causes(plan: MatchPlan, batch: Batch, record: StepRecord, other: StepRecord) -> list[Cause]:
+    """Why the loss differs, where the outputs do not.
+
+    Args:
+        plan: of the run.
+        batch: of the step.
+        record, other: the step of both sides.
+    """
+    torch, keras = (record, other) if plan.reference == "torch" else (other, record)
+    causes: list[Cause] = []
+    for name, output, target in _terms(batch, torch, keras):
+        values = torch.losses[name], keras.losses[name]
+        if reproduces(*values):
+            continue
+        told, plain = _formulas(name, output, target, float(values[0]), float(values[1]))
+        factor = [] if told and plain else _factor(plan, name, batch, torch, keras)
+        causes += factor or told
+    return causes
+
+
+def _terms(batch: Batch, torch: StepRecord, keras: StepRecord) -> Iterator[tuple[str, Array, Array]]:
+    """(name of a term, the output and the target it is made of)."""
+    outputs, targets = torch.outputs, batch.targets
+    if len(outputs) == 1 and isinstance(targets, np.ndarray):
+        term = next((n for n in ("data", "total") if n in torch.losses and n in keras.losses), None)
+        if term is not None:
+            yield term, next(iter(outputs.values())), targets
+    elif isinstance(targets, Mapping):
+        for name, output in outputs.items():
+            if f"data/{name}" in torch.losses and f"data/{name}" in keras.losses and name in targets:
+                yield f"data/{name}", output, targets[name]
+
+
+def _formulas(name: str, output: Array, target: Array, torch: float, keras: float) -> tuple[list[Cause], bool]:
+    """What differs between two usual losses; and whether no plain factor would be said in fewer words."""
+    if not torch or not keras:
+        return [], False
+    known = list(readings(output, target))
+    sides = [[r for r in known if _is(r.value, value)] for value in (torch, keras)]
+    pairs = [(a, b, _differing(a, b)) for a in sides[0] for b in sides[1]]
+    if not pairs:
+        return [], False
+    one, two, differing = min(pairs, key=lambda pair: len(pair[2]))
+    if not 0 < len(differing) <= MOST:
+        return [], False
+    causes: list[Cause] = []
+    reductions = {one.settings["reduction"], two.settings["reduction"]}
+    plain = "loss" not in differing or reductions == {"mean"}
+    for setting in differing:
+        told = {side: r.settings.get(setting) for side, r in (("torch", one), ("keras", two))}
+        shown = {side: value if isinstance(value, str) else repr(value) for side, value in told.items()}
+        clipped = setting == "output" and all(value.startswith("probabilities") for value in shown.values())
+        key = "clipping" if clipped else setting
+        cause, words = WORDS[key]
+        causes.append(
+            Cause(
+                id=cause,
+                phase="loss",
+                torch=name,
+                keras=name,
+                summary=f"{one.settings['loss']}: {words} is {shown['torch']} in torch and {shown['keras']} in keras",
+                evidence={
+                    "torch": torch,
+                    "torch_made_again": one.value,
+                    "keras": keras,
+                    "keras_made_again": two.value,
+                    "largest_relative_difference": abs(torch - keras) / abs(torch),
+                    "with_the_other_in_its_place": abs(one.value - torch) / abs(torch),
+                },
+                confirmed=True,
+                fix=FIXES[key].format(**shown),
+            )
+        )
+    return causes, plain
+
+
+def _is(value: float, observed: float) -> bool:
+    return abs(value - observed) <= REPRODUCED * abs(observed)
+
+
+def _differing(one: Reading, two: Reading) -> list[str]:
+    names = dict.fromkeys([*one.settings, *two.settings])
+    if one.settings["loss"] != two.settings["loss"]:  # of two losses, the settings that one alone has say nothing
+        names = {name: None for name in names if name in one.settings and name in two.settings}
+    return [name for name in names if one.settings.get(name) != two.settings.get(name)]
+
+
+def _factor(plan: MatchPlan, name: str, batch: Batch, torch: StepRecord, keras: StepRecord) -> list[Cause]:
+    """A loss that is the other's times a number, in every gradient too."""
+    value, other = float(torch.losses[name]), float(keras.losses[name])
+    if (
+        not value
+        or not other
+        or "/" in name
+        or any(r.losses.get("penalty", np.zeros(())).any() for r in (torch, keras))
+    ):
+        return []
+    factor = other / value
+    for match in plan.trained:
+        mine, theirs = match.torch_piece.total(torch.gradients.get), match.keras_piece.total(keras.gradients.get)
+        if mine is None or theirs is None or theirs.shape != match.keras_piece.shape:
+            return []
+        if mine.any() and not reproduces(match.to("torch", theirs), factor * mine):
+            return []
+    shown = _number(factor, batch, torch)
+    if shown is None:
+        return []
+    return [
+        Cause(
+            id=LOSS_FACTOR,
+            phase="loss",
+            torch=name,
+            keras=name,
+            summary=f"the loss of the keras side is that of the torch side times {shown}, and so is each gradient",
+            evidence={"torch": value, "keras": other, "factor": factor, "gradients": len(plan.trained)},
+            confirmed=True,
+            fix=f"divide the loss of the keras side by {shown}, or multiply that of the torch side",
+        )
+    ]
+
+
+def _number(factor: float, batch: Batch, torch: StepRecord) -> str | None:
+    """A factor in words; None where it is no number that somebody would write or count."""
+    counts: dict[str, int] = {"the number of examples": batch.size}
+    for output in torch.outputs.values():
+        counts |= {f"the size of axis {i} of the output": n for i, n in enumerate(output.shape) if i and n > 1}
+        counts["the number of elements of the output"] = output.size
+    for words, n in counts.items():
+        if _is(factor, n):
+            return f"{n}, {words}"
+        if _is(factor, 1 / n):
+            return f"1 / {n}, {words}"
+    short, turned = rounded(factor), rounded(1 / factor)
+    if short is not None:
+        return f"{short:g}"
+    return None if turned is None else f"1 / {turned:g}"

@@ -1,0 +1,123 @@
+"""Causes of a side that is another one after it was saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...records.sides import SideName
+from ...records.reload import Fault
+from ...records.result import Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a fault means and how it is mended, in either framework.
+
+    Attributes:
+        summary: with {names}.
+        torch, keras: the fix.
+    """
+
+    summary: str
+    torch: str
+    keras: str
+
+
+EXPLANATIONS: Mapping[str, Explanation] = {
+    "tie_lost_on_save": Explanation(
+        "the tie of {names} does not survive saving and loading: what was one weight comes back as several",
+        "make the tie in __init__, by giving both modules the same Parameter, and let load_state_dict copy into it",
+        "call one layer several times, or put the layer that owns the weight into the config of the other with "
+        "keras.saving.serialize_keras_object, so that both get the same object back; a variable put into another "
+        "layer by hand is not saved as such",
+    ),
+    "tie_lost_by_assign": Explanation(
+        "loading replaces the tied parameter {names} by one parameter per path, over one memory: an optimizer then "
+        "steps it once per path",
+        "load with assign=False, or tie again after loading: b.weight = a.weight",
+        "",
+    ),
+    "tie_made_on_save": Explanation(
+        "{names} are separate before saving and one storage after loading",
+        "give each module a Parameter of its own",
+        "give each layer a name of its own, and each its own sub-layers in get_config",
+    ),
+    "buffer_not_persistent": Explanation(
+        "training changes the buffer {names}, and it is registered with persistent=False: no file holds it",
+        "register_buffer(name, tensor), without persistent=False",
+        "",
+    ),
+    "value_not_saved": Explanation(
+        "{names} comes back with another value than the one that was saved",
+        "let state_dict and load_state_dict of the model hold it",
+        "let save_own_variables and load_own_variables of the layer hold it",
+    ),
+    "optimizer_state_not_saved": Explanation(
+        "the optimizer comes back without the state it was saved with",
+        "save and load the optimizer's state_dict, and make the optimizer before loading it",
+        "compile the model as it was when it was saved, with an optimizer that keeps its variables",
+    ),
+    "optimizer_left_behind": Explanation(
+        "loading replaces the parameters of the model, and the optimizer goes on training the ones that were there "
+        "before: nothing that is trained is used",
+        "load with assign=False, or make the optimizer after loading",
+        "make the optimizer after loading",
+    ),
+    "decay_exclusion_not_saved": Explanation(
+        "which parameters weight decay leaves out does not come back: {names} decays at another rate after loading",
+        "make the parameter groups in the function that makes the optimizer, so that they are there before its "
+        "state is loaded",
+        "call exclude_from_weight_decay in the __init__ of a subclass of the optimizer: no config holds what was "
+        "excluded",
+    ),
+    "penalty_per_copy": Explanation(
+        "the penalty of {names} is counted once for each copy that loading makes of it: the weight sits in several "
+        "models, each of which is saved and cloned by itself",
+        "let one module hold the weight, and call it several times",
+        "put the layer into one model and call that model several times",
+    ),
+    "setting_not_saved": Explanation(
+        "{names} comes back with another setting: the config leaves it out",
+        "take the setting from the arguments of __init__, so that a model built anew has it",
+        "return it from get_config of the layer, under the name of the argument of __init__",
+    ),
+    "state_not_saved": Explanation(
+        "the computation depends on {names}, which neither parameters nor buffers know of: no file holds it",
+        "register it: self.register_buffer(name, tensor), or nn.Parameter, or nn.ParameterList for a list",
+        "make it with self.add_weight(...) in build or __init__, not in an object that Keras does not track",
+    ),
+}
+
+
+def persistence_causes(side: SideName, faults: Sequence[Fault]) -> list[Cause]:
+    """One cause per thing lost, however many routes lose it.
+
+    Args:
+        side: that was saved.
+        faults: of all its routes.
+    """
+    groups: dict[tuple[str, tuple[str, ...]], list[Fault]] = {}
+    for fault in faults:
+        groups.setdefault((fault.id, fault.names), []).append(fault)
+    return [_cause(side, group) for group in groups.values()]
+
+
+def _cause(side: SideName, group: Sequence[Fault]) -> Cause:
+    fault = group[0]
+    explanation = EXPLANATIONS[fault.id]
+    names = (" = " if fault.id.startswith("tie_") else ", ").join(fault.names)
+    return Cause(
+        id=fault.id,
+        phase="persistence",
+        torch=names or "optimizer" if side == "torch" else None,
+        keras=names or "optimizer" if side == "keras" else None,
+        summary=f"{side}: {explanation.summary.format(names=names)}",
+        evidence={
+            "routes": ", ".join(f.route for f in group),
+            "found": fault.said,
+            "same_step_when_set_back": all(f.explained for f in group),
+        },
+        confirmed=all(f.explained for f in group),
+        fix=explanation.torch if side == "torch" else explanation.keras,
+    )

@@ -1,0 +1,84 @@
+"""Causes in how weights start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ...records.sides import SideName
+from ...records.trace import Array
+from ...records.result import Cause
+
+PREFIX = 1024
+"""Elements compared between two parameters; a shared stream shows from the first."""
+
+FEWEST = 8
+"""Different elements below which a correlation says nothing."""
+
+TAIL = 16
+"""Elements at the end of a tensor that PyTorch draws again from a normal distribution, where no block of them is full:
+`normal_fill` in aten/src/ATen/native/cpu/DistributionTemplates.h."""
+
+SAME_STREAM = 1 - 1e-6
+"""Correlation from which two parameters are one stream of random numbers up to scale. Float32 rounding of the stream
+costs 1e-7; independent draws of n elements reach it with a chance of (2e-6)^((n - 2) / 2), 1e-17 for 8."""
+
+
+def same_random_stream(side: SideName, parameters: Mapping[str, Array]) -> list[Cause]:
+    """Parameters of one side that start from the same random numbers, though nothing ties them.
+
+    Args:
+        side: whose parameters.
+        parameters: path -> initial value, one entry per storage.
+    """
+    rows = {path: _standardized(value) for path, value in parameters.items()}
+    groups: list[list[str]] = []
+    for path, row in rows.items():
+        if row is None:
+            continue
+        for group in groups:
+            first = rows[group[0]]
+            assert first is not None
+            n = min(first.size, row.size)
+            if any(_correlation(first[:m], row[:m]) >= SAME_STREAM for m in (n, n - TAIL) if m >= FEWEST):
+                group.append(path)
+                break
+        else:
+            groups.append([path])
+    return [_cause(side, group) for group in groups if len(group) > 1]
+
+
+def _standardized(value: Array) -> Array | None:
+    flat = value.reshape(-1)[:PREFIX].astype(np.float64)
+    steps = np.diff(flat)
+    if np.unique(flat).size < max(FEWEST, flat.size // 2) or (steps > 0).all() or (steps < 0).all():
+        return None  # what was drawn hardly repeats, and is in no order
+    return flat
+
+
+def _correlation(a: Array, b: Array) -> float:
+    left, right = a - a.mean(), b - b.mean()
+    size = float(np.linalg.norm(left) * np.linalg.norm(right))
+    return float(left @ right) / size if size else 0.0
+
+
+def _cause(side: SideName, group: list[str]) -> Cause:
+    paths = " = ".join(group)
+    return Cause(
+        id="same_random_stream",
+        phase="initialization",
+        torch=paths if side == "torch" else None,
+        keras=paths if side == "keras" else None,
+        summary=(
+            f"{len(group)} parameters start from one stream of random numbers, each scaled to its own layer: "
+            "they are correlated, and they are not shared"
+        ),
+        evidence={"correlation_at_least": SAME_STREAM, "elements": PREFIX},
+        confirmed=True,
+        fix=(
+            "make an initializer per layer: kernel_initializer=keras.initializers.HeNormal(seed=i)"
+            if side == "keras"
+            else "draw each parameter once: do not reset the generator's seed between layers"
+        ),
+    )

@@ -1,0 +1,350 @@
+"""What differs between the recipes of two sides, each with its words, its fix, and the swap that takes it away."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ...records.sides import SIDES, SideName, other_side
+from ...matching import Match, MatchPlan
+from .constraint import FREE, Projection
+from .formulas import TORCH_ALONE
+from ..text import listed
+from .recipe import Recipe
+from ..recomputed import REPRODUCED, gap
+
+
+@dataclass(frozen=True)
+class Both:
+    """The recipes of both sides.
+
+    Attributes:
+        plan: of the run.
+        name: of the optimizer.
+        torch, keras: the recipes.
+        t: step from 1.
+        names: path of a tied parameter -> how many names it has.
+    """
+
+    plan: MatchPlan
+    name: str
+    torch: Recipe
+    keras: Recipe
+    t: int
+    names: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def of(self, side: SideName) -> Recipe:
+        """The recipe of one side."""
+        return self.torch if side == "torch" else self.keras
+
+    def settled(self) -> Both:
+        """With one rate for each decay: where several give what was observed, one that the other side has too."""
+        torch, keras = dict(self.torch.decay), dict(self.keras.decay)
+        for match in self.plan.parameters:
+            mine, theirs = torch.get(match.torch, ()), keras.get(match.keras, ())
+            common = tuple(rate for rate in mine if any(_same(rate, other) for other in theirs))[:1]
+            torch |= dict.fromkeys(match.torch_piece.paths, common or mine[:1])
+            keras |= dict.fromkeys(match.keras_piece.paths, common or theirs[:1])
+        return replace(self, torch=replace(self.torch, decay=torch), keras=replace(self.keras, decay=keras))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which two recipes differ.
+
+    Attributes:
+        id: of the cause.
+        summary, fix: of the cause.
+        swapped: the follower's recipe -> the same with the reference's part of it.
+        torch, keras: what it is about; "" for the optimizer.
+        evidence: of the cause.
+    """
+
+    id: str
+    summary: str
+    fix: str
+    swapped: Callable[[Recipe], Recipe]
+    torch: str = ""
+    keras: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+INSIDE = "whose decay is a part of the gradient, as PyTorch's is and that of Keras is not"
+"""Of the optimizers that follow PyTorch."""
+
+
+def differences(both: Both) -> list[Difference]:
+    """Everything in which the recipes differ.
+
+    Args:
+        both: the recipes.
+    """
+    return [
+        *_formula(both),
+        *_settings(both),
+        *_carried(both),
+        *_lookups(both),
+        *_clipping(both),
+        *_decay(both),
+        *_constraints(both),
+    ]
+
+
+def _formula(both: Both) -> Iterator[Difference]:
+    family, reference = both.torch.said.family, both.of(both.plan.reference)
+    if both.torch.said.style != both.keras.said.style and family.places:
+        yield Difference(
+            "optimizer_formula",
+            f"the two {both.name} follow different formulas: {family.places}",
+            f"torch: xcheck.optim.like_keras.Keras{both.name}(...), or keras: "
+            f"xcheck.optim.like_torch.Torch{both.name}(...)",
+            lambda recipe: replace(recipe, said=replace(recipe.said, style=reference.said.style)),
+        )
+
+
+def _settings(both: Both) -> Iterator[Difference]:
+    reference = both.of(both.plan.reference)
+    for name, words in both.torch.said.family.settings.items():
+        values = both.torch.settings[name], both.keras.settings[name]
+        if values[0] == values[1]:
+            continue
+
+        def swapped(recipe: Recipe, name: str = name) -> Recipe:
+            settings = {**recipe.settings, name: reference.settings[name]}
+            return replace(recipe, said=replace(recipe.said, settings=settings))
+
+        torch_word, keras_word = words[0], words[-1]
+        shown = f"{values[0]!r} in torch, {values[1]!r} in keras"
+        fix = f"torch: {torch_word}={values[1]!r}"
+        fix = fix if name in TORCH_ALONE else f"keras: {keras_word}={values[0]!r}, or {fix}"
+        summary, cause = f"the two {both.name} have another {name}: {shown}", "optimizer_setting"
+        schedules = both.torch.said.schedule, both.keras.said.schedule
+        if name == "learning_rate" and any(schedules):
+            cause = "schedule"
+            summary = f"the learning rate of step {both.t} is {values[0]!r} in torch and {values[1]!r} in keras"
+            summary += _shift("keras", values[0], schedules[1], both.t)
+            summary += _shift("torch", values[1], schedules[0], both.t)
+            fix = f"keras: let the schedule give {values[0]!r} for {both.t - 1} steps taken, or torch: {values[1]!r}"
+        yield Difference(
+            cause,
+            summary,
+            fix,
+            swapped,
+            f"{torch_word}={values[0]!r}",
+            f"{keras_word}={values[1]!r}",
+            {"torch": values[0], "keras": values[1]},
+        )
+
+
+def _carried(both: Both) -> Iterator[Difference]:
+    """Momentum that a change of the learning rate scales on one side."""
+    torch, keras, reference = both.torch.carried, both.keras.carried, both.of(both.plan.reference)
+    if _same(torch, keras):
+        return
+    side: SideName = "torch" if not _same(torch, 1.0) else "keras"
+    worth = both.of(side).carried
+    yield Difference(
+        "carried_momentum",
+        f"the learning rate has changed, and the momentum of the {side} side with it: it is worth {worth:.6g} times "
+        f"what it was; that of the {other_side(side)} side keeps the rate of the steps that it is made of",
+        f"keras: xcheck.optim.like_torch.Torch{both.name}(...), or torch: "
+        f"xcheck.optim.like_keras.Keras{both.name}(...)",
+        lambda recipe: replace(recipe, carried=reference.carried),
+        evidence={"torch": torch, "keras": keras},
+    )
+
+
+def _shift(side: SideName, wanted: float, schedule: Sequence[float], t: int) -> str:
+    """By how many steps a schedule is off, in words; "" where it nowhere has what the other side has."""
+    steps = [i + 1 for i, rate in enumerate(schedule) if wanted and abs(rate - wanted) <= REPRODUCED * abs(wanted)]
+    if not steps:
+        return ""
+    nearest = min(steps, key=lambda step: abs(step - t))
+    n = abs(nearest - t)
+    late = "late" if nearest > t else "early"
+    return f"; the {side} side is {n} step{'s' * (n > 1)} {late}: its schedule has that rate in step {nearest}"
+
+
+def _lookups(both: Both) -> Iterator[Difference]:
+    for path in sorted(both.keras.lookups - both.torch.lookups):
+        keeps = both.of(both.plan.reference).lookups
+        yield Difference(
+            "squares_of_lookups",
+            f"keras squares the gradient of {path} lookup by lookup and adds the squares up: it comes as a list of "
+            "rows, in which a row that is looked up several times stands as often; torch squares the sum",
+            "keras: make the gradient of the table dense: keras.ops.take(keras.ops.reshape(table, table.shape), "
+            "indexes, axis=0), or use an optimizer of xcheck.optim.like_torch",
+            lambda recipe, keeps=keeps: replace(recipe, lookups=keeps),
+            keras=path,
+        )
+
+
+def _clipping(both: Both) -> Iterator[Difference]:
+    one, two = both.torch.clip, both.keras.clip
+    if one == two:
+        return
+    reference = both.of(both.plan.reference).clip
+    alike = (one.kind, one.limit) == (two.kind, two.limit)
+    if alike and one.tied != two.tied:
+        counted = "torch" if one.tied else "keras"
+        cause = "clipping_counts_a_tie_twice"
+        fix = f"{counted}: clip each parameter once, however many names it has: "
+        fix += "model.parameters() names a tied one once" if counted == "torch" else one.keras
+    else:
+        cause = "clipping_formula" if alike else "clipping"
+        fix = f"keras: {one.keras}, or torch: {two.torch}"
+    yield Difference(
+        cause,
+        f"torch {one.words}, keras {two.words}",
+        fix,
+        lambda recipe: replace(recipe, clip=reference),
+        evidence={"torch": one.words, "keras": two.words},
+    )
+
+
+def _decay(both: Both) -> Iterator[Difference]:
+    plan = both.plan
+    reference = both.of(plan.reference)
+    other: dict[str, tuple[float, ...]] = {}  # follower's path -> the rate of the reference
+    uneven: dict[tuple[float, float], list[tuple[str, str]]] = {}
+    for match in plan.parameters:
+        torch, keras = (both.of(side).rate(match.path(side)) for side in SIDES)
+        other |= dict.fromkeys(match.piece(plan.follower).paths, (torch if plan.reference == "torch" else keras,))
+        if not _same(torch, keras):
+            uneven.setdefault((torch, keras), []).append((match.name("torch"), match.name("keras")))
+
+    def swapped(recipe: Recipe) -> Recipe:
+        idle = not any(rate for rates in recipe.decay.values() for rate in rates)  # where nothing decays, as it would
+        return replace(recipe, decay={**recipe.decay, **other}, coupled=reference.coupled if idle else recipe.coupled)
+
+    decaying = [m for m in plan.parameters if both.torch.rate(m.torch) and both.keras.rate(m.keras)]
+    if both.torch.coupled != both.keras.coupled and decaying:
+        inside, outside = ("torch", "keras") if both.torch.coupled else ("keras", "torch")
+        yield Difference(
+            "decay_in_the_gradient",
+            f"the weight decay of the {inside} side is a part of the gradient, which the {both.name} then scales; that "
+            f"of the {outside} side is taken off the weight by itself",
+            f"torch: torch.optim.AdamW or xcheck.optim.like_keras.Keras{both.name}, or keras: "
+            f"xcheck.optim.like_torch.Torch{both.name}(weight_decay=...)",
+            lambda recipe: replace(recipe, coupled=reference.coupled),
+        )
+    for (torch, keras), names in uneven.items():
+        cause, summary, fix = _told(both, torch, keras, names)
+        yield Difference(
+            cause,
+            summary,
+            fix,
+            swapped,
+            ", ".join(name for name, _ in names),
+            ", ".join(name for _, name in names),
+            {"torch": torch, "keras": keras},
+        )
+
+
+def _same(one: float, two: float) -> bool:
+    return abs(one - two) <= REPRODUCED * abs(one)
+
+
+def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str]]) -> tuple[str, str, str]:
+    """Id, summary and fix for parameters that decay at another rate."""
+    rates: dict[SideName, float] = {"torch": torch, "keras": keras}
+    told: dict[SideName, str] = {
+        "torch": listed([name for name, _ in names]),
+        "keras": listed([name for _, name in names]),
+    }
+    shown = told[both.plan.reference]
+    idle: SideName = "torch" if not torch else "keras"
+    busy = other_side(idle)
+    spared = any(_same(rate, rates[busy]) for held in both.of(idle).decay.values() for rate in held if rate)
+    if not rates[idle] and spared:
+        how = {
+            "keras": f"keras: optimizer.exclude_from_weight_decay(var_names=[...]) for {told['keras']}, in the "
+            "__init__ of a subclass, since its config forgets it",
+            "torch": f"torch: put {told['torch']} into a parameter group with weight_decay=0",
+        }
+        summary = f"the {idle} side leaves {shown} out of weight decay, the {busy} side decays it by {rates[busy]!r}"
+        return "decay_exclusion", summary, how[busy]
+    for often in SIDES:
+        once = other_side(often)
+        usual = both.of(often).said.decay or rates[once]
+        n = round(rates[often] / usual) if usual else 0
+        counts = {both.names.get(name, 1) for pair in names for name in pair} - {1}
+        if n in counts and _same(rates[often], n * usual) and _same(rates[once], usual):
+            summary = f"the {often} side decays {shown} {n} times in a step, by {usual!r} each: it is tied, and counts "
+            summary += "once for each of its names"
+            return "decay_counts_a_tie_twice", summary, f"{often}: decay each parameter once, however many names it has"
+    for side in SIDES:
+        lr, mine = both.of(side).settings["learning_rate"], rates[side]
+        declared = both.of(other_side(side)).said.decay
+        if lr not in (0, 1) and declared and _same(mine * lr, declared):
+            summary = f"the {side} side takes {declared!r} of {shown} off in each step, whatever the learning rate is; "
+            summary += f"the {other_side(side)} side takes that times its learning rate"
+            return "decay_not_scaled", summary, f"{side}: multiply the decay by the learning rate, {lr!r}"
+    summary = f"{shown} decays by {torch!r} in torch and by {keras!r} in keras, per unit of the learning rate"
+    if not keras and both.torch.coupled:
+        return (
+            "weight_decay",
+            summary,
+            f"keras: xcheck.optim.like_torch.Torch{both.name}(weight_decay={torch!r}), {INSIDE}",
+        )
+    return "weight_decay", summary, f"keras: weight_decay={torch!r}, or torch: weight_decay={keras!r}"
+
+
+def _constraints(both: Both) -> Iterator[Difference]:
+    """Constraints that hold a weight to another set, one difference for each way in which they do."""
+    plan = both.plan
+    found: dict[tuple[Projection, Projection, Projection, Projection], list[Match]] = {}
+    for match in plan.parameters:
+        torch, keras = (both.of(side).projections.get(match.path(side), FREE) for side in SIDES)
+        for_keras, for_torch = _translated(match, torch, "keras"), _translated(match, keras, "torch")
+        if for_keras is not None and for_torch is not None and for_keras != keras:
+            found.setdefault((torch, keras, for_keras, for_torch), []).append(match)
+    for (torch, keras, for_keras, for_torch), matches in found.items():
+        wanted = for_keras if plan.follower == "keras" else for_torch
+        others = {path: wanted for m in matches for path in m.piece(plan.follower).paths}
+
+        def swapped(recipe: Recipe, others: Mapping[str, Projection] = others) -> Recipe:
+            return replace(recipe, projections={**recipe.projections, **others})
+
+        names = [listed([m.name(side) for m in matches]) for side in SIDES]
+        yield Difference(
+            _constraint(keras, for_keras),
+            f"after the step the torch side holds {names[0]} to {torch.words}, in keras to {for_keras.words}; and the "
+            f"keras side to {keras.words}",
+            f"keras: {for_keras.keras}, or torch: {for_torch.torch}",
+            swapped,
+            names[0],
+            names[1],
+            {"torch": torch.words, "keras": keras.words},
+        )
+
+
+def _constraint(one: Projection, two: Projection) -> str:
+    """Id of what differs between two constraints in one layout."""
+    if "shrunk" in (one.kind, two.kind):
+        return "decay_after_the_step"
+    if FREE in (one, two):
+        return "constraint_missing"
+    if replace(one, axes=two.axes) == two:
+        return "constraint_axis"
+    return "constraint_epsilon" if replace(one, added=two.added) == two else "constraint"
+
+
+def _translated(match: Match, projection: Projection, side: SideName) -> Projection | None:
+    """The constraint of the other side that is the same in the layout of this one; None where none is.
+
+    Which axes are which is decided by trying, on numbers that are all different.
+    """
+    if projection == FREE or not match.plain:
+        return FREE if projection == FREE else None
+    piece = match.piece(other_side(side))
+    numbers = np.random.default_rng(0).standard_normal(piece.shape)
+    wanted, start = match.to(side, projection.of(numbers)), match.to(side, numbers)
+    n = start.ndim
+    every = [axes for size in range(n + 1) for axes in itertools.combinations(range(n), size)]
+    tried = (replace(projection, axes=axes) for axes in every if axes or not projection.axes)
+    return next((p for p in tried if gap(wanted, p.of(start)) <= REPRODUCED), None)

@@ -1,0 +1,200 @@
+"""Causes in the update: another formula, or another setting, clipping, decay or constraint of the same one.
+
+What each side did is read as a recipe (`recipe.py`): recomputed in NumPy from its gradient and the state it started
+from, until update and slots come out as they were observed. What differs between two recipes is the cause. It is proven
+where the follower's update, made again by the reference's recipe, is the reference's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...matching import MatchPlan
+from ...records.sides import SideName
+from ...records.trace import Arrays, StepRecord
+from ...records.result import Cause
+from .differences import SIDES, Both, Difference, differences
+from .formulas import family_named
+from .recipe import Observed, Recipe, Said, observed, read, said
+from ..recomputed import REPRODUCED, gap
+
+BASE = "Optimizer"
+"""The class that both frameworks derive all others from: what else somebody's own class is, its name alone tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one side's optimizer besides its steps.
+
+    Attributes:
+        name: of its class, of the framework or of `xcheck.optim`.
+        shown: name of the class itself.
+        numbers: its settings by the side's names.
+        schedule: learning rates of the first steps, where they follow one.
+    """
+
+    name: str
+    shown: str
+    numbers: Mapping[str, Any]
+    schedule: tuple[float, ...] = ()
+
+    @staticmethod
+    def of(environment: Mapping[str, Any]) -> Facts:
+        """From the environment of a side."""
+        shown = str(environment.get("optimizer", ""))
+        kind = str(environment.get("optimizer_kind", shown))
+        numbers = environment.get("optimizer_settings", {})
+        return Facts(shown if kind == BASE else kind, shown, numbers, tuple(environment.get("schedule") or ()))
+
+
+def update_causes(
+    plan: MatchPlan,
+    record: StepRecord,
+    other: StepRecord,
+    torch: Mapping[str, Any],
+    keras: Mapping[str, Any],
+    squares: Arrays | None = None,
+) -> list[Cause]:
+    """What makes the updates differ, where the gradients agree.
+
+    Args:
+        plan: of the run.
+        record: step of the reference.
+        other: the same step of the other side.
+        torch, keras: environments of the sides, with "optimizer" and "optimizer_settings".
+        squares: of the Keras side, path -> sum of the squares of what its gradient is a sum of, lookup by lookup.
+    """
+    facts = {"torch": Facts.of(torch), "keras": Facts.of(keras)}
+    (torch_name, family, torch_style), (keras_name, other_family, keras_style) = (
+        family_named(facts[side].name) for side in ("torch", "keras")
+    )
+    if family is not other_family and torch_name.casefold() != keras_name.casefold():
+        return _another(plan, record, other, facts)
+    if family is None or family is not other_family:
+        return []
+    told = (
+        said("torch", torch_name, torch_style or "torch", facts["torch"].numbers, facts["torch"].schedule),
+        said("keras", keras_name, keras_style or "keras", facts["keras"].numbers, facts["keras"].schedule),
+    )
+    if told[0] is None or told[1] is None:
+        return []
+    records = (record, other) if plan.reference == "torch" else (other, record)
+    seen = (observed(records[0]), observed(records[1], squares))
+    in_torch, in_keras = read(told[0], told[1], seen[0]), read(told[1], told[0], seen[1])
+    if in_torch is None or in_keras is None:
+        return _unproven(keras_name, told[0], told[1], facts)
+    names = {**seen[0].counts, **seen[1].counts}
+    both = Both(plan, keras_name, in_torch, in_keras, seen[0].record.before.updates + 1, names).settled()
+    found = differences(both)
+    mine, follower = seen if plan.reference == "torch" else seen[::-1]
+    follower = _given(plan, mine, follower)
+    own = both.of(plan.follower)
+    made = own.results(follower)
+    matter = [d for d in found if _moves(d.swapped(own).results(follower), made)] or found
+    whole = own
+    for difference in matter:
+        whole = difference.swapped(whole)
+    before, after = _apart(plan, mine, made), _apart(plan, mine, whole.results(follower))
+    measured = {
+        "largest_relative_difference": before,
+        "with_the_other_in_its_place": after,
+        "both_updates_recomputed": True,
+    }
+    return [_cause(d, facts, measured, after <= REPRODUCED < before) for d in matter]
+
+
+def _another(plan: MatchPlan, record: StepRecord, other: StepRecord, facts: Mapping[str, Facts]) -> list[Cause]:
+    """Two optimizers of other names; proven where each side's updates come out by its own formula."""
+    records = {plan.reference: record, plan.follower: other}
+    made = {side: _by_itself(side, facts[side], observed(records[side])) for side in SIDES}
+    shown = {side: facts[side].shown for side in SIDES}
+    return [
+        Cause(
+            id="another_optimizer",
+            phase="update",
+            torch=shown["torch"],
+            keras=shown["keras"],
+            summary=f"the torch side trains with {shown['torch']}, the keras side with {shown['keras']}",
+            evidence={f"{side}_update_recomputed": made[side] for side in SIDES},
+            confirmed=all(made.values()),
+            fix=f"keras: the optimizer that torch calls {shown['torch']}, or torch: {shown['keras']}",
+        )
+    ]
+
+
+def _by_itself(side: SideName, facts: Facts, seen: Observed) -> bool:
+    """Whether a side's updates are those of the optimizer that it names, by its framework's formula."""
+    name, family, style = family_named(facts.name)
+    told = said(side, name, style or side, facts.numbers, facts.schedule) if family is not None else None
+    return told is not None and read(told, told, seen) is not None
+
+
+def _cause(found: Difference, facts: Mapping[str, Facts], measured: Mapping[str, Any], confirmed: bool) -> Cause:
+    return Cause(
+        id=found.id,
+        phase="update",
+        torch=found.torch or facts["torch"].shown,
+        keras=found.keras or facts["keras"].shown,
+        summary=found.summary,
+        evidence={**found.evidence, **measured},
+        confirmed=confirmed,
+        fix=found.fix,
+    )
+
+
+def _given(plan: MatchPlan, mine: Observed, follower: Observed) -> Observed:
+    """The follower with the reference's gradients, which agree but for rounding that some formulas blow up, and its
+    count of names, which may all be one variable here."""
+    gradients, counts = dict(follower.gradients), dict(follower.counts)
+    for match in plan.trained:
+        names = max(mine.counts.get(path, 1) for path in match.piece(plan.reference).paths)
+        counts |= {path: max(names, counts.get(path, 1)) for path in match.piece(plan.follower).paths}
+        found, piece = match.piece(plan.reference).total(mine.gradients.get), match.piece(plan.follower)
+        if found is None or found.shape != match.shape(plan.reference):
+            continue
+        moved = match.to(plan.follower, found)
+        for path in piece.paths:
+            if path in gradients and piece.part.cuts:
+                gradients[path] = gradients[path].copy()
+                piece.part.fill(gradients[path], moved)
+            elif path in gradients:
+                gradients[path] = moved
+    return replace(follower, gradients=gradients, counts=counts)
+
+
+def _moves(one: Mapping[str, Arrays], other: Mapping[str, Arrays]) -> bool:
+    return any(gap(other[path][role], one[path][role]) > REPRODUCED for path in other for role in other[path])
+
+
+def _apart(plan: MatchPlan, mine: Observed, made: Mapping[str, Arrays]) -> float:
+    """The largest difference of updates and slots made in NumPy from those of the reference, relative to each."""
+    apart = [0.0]
+    after = mine.record.after.slots
+    for match in plan.trained:
+        ours, theirs = match.piece(plan.reference), match.piece(plan.follower)
+        weight = ours.total(mine.record.before.value)
+        size = 0.0 if weight is None else float(np.abs(weight).max(initial=0))
+        for role in made.get(theirs.paths[0], {}):
+            observed = ours.total(lambda p, r=role: after.get(p, {}).get(r) if r else mine.record.update(p))
+            again = theirs.total(lambda p, r=role: made.get(p, {}).get(r))
+            if observed is None or again is None or again.shape != theirs.shape:
+                continue
+            moved = match.to(plan.reference, again)
+            if observed.any() or moved.any():
+                apart.append(gap(observed, moved, 0.0 if role else size))
+    return max(apart)
+
+
+def _unproven(name: str, torch: Said, keras: Said, facts: Mapping[str, Facts]) -> list[Cause]:
+    """What the sides say of their optimizers, where they do something else besides."""
+    plan = MatchPlan("torch", ())
+    both = Both(plan, name, Recipe(torch, torch.clip), Recipe(keras, keras.clip), 1)
+    return [
+        _cause(d, facts, {"both_updates_recomputed": False}, confirmed=False)
+        for d in differences(both)
+        if d.id in ("optimizer_formula", "optimizer_setting", "schedule")
+    ]

@@ -1,0 +1,146 @@
+"""Golden traces: record the reference once, check the other side where the reference's framework is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from ..pairs.batches import batches_of
+from ..check import AVAILABLE, EVERY, ON_REQUEST, Reference, begin, pipeline, validate
+from ..frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
+from ..errors import BatchError, FileError, PairError
+from ..stepping.lockstep import ReferenceStep, reference_steps
+from ..records.sides import other_side
+from ..pairs.pair import Pair
+from ..phases.ties.storage import probed
+from ..records.inventory import Entry, Holdings, Inventory
+from ..records.trace import Trace
+from ..records.result import Result
+
+_HEADER = {"pair", "side", "precision", "seed", "environment", "inventory", "batches", "repeatable", "unmapped_slots"}
+SEMANTIC = tuple(phase for phase in AVAILABLE if phase not in ("trajectory", *ON_REQUEST))
+"""The phases that a trace can be verified in: those whose steps are re-synced."""
+
+
+def record(
+    pair: Pair,
+    *,
+    steps: int = 5,
+    seed: int = 0,
+    device: Device = "auto",
+    progress: Progress = silent,
+) -> Trace:
+    """Train the pair's reference alone and keep what it did, with what rounding errors do to it.
+
+    Args:
+        pair, steps, seed, device, progress: as for `check`.
+
+    Raises:
+        BadInput: something the user gave cannot be used.
+    """
+    findings = begin(pair, seed, steps, AVAILABLE)
+    validate(steps, seed, ("float64",))
+    with Sides(findings, choose_device(pair, device, pair.reference), progress).open(pair.reference) as runner:
+        inventory = _numbered(probed(runner))
+        made = list(reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed))
+        header = {
+            "pair": pair.name,
+            "side": pair.reference,
+            "precision": "float64",
+            "seed": seed,
+            "environment": findings.environment,
+            "inventory": [asdict(entry) for entry in inventory.entries],
+            "batches": [step.batch.digest() for step in made],
+            "repeatable": [step.repeatable for step in made],
+            "unmapped_slots": runner.unmapped_slots(),
+            "holdings": asdict(held) if (held := runner.holdings()) else None,
+        }
+    return Trace(header, tuple(step.record for step in made), tuple(step.twins for step in made))
+
+
+def verify(
+    pair: Pair,
+    trace: Trace,
+    *,
+    device: Device = "auto",
+    keras_backend: str | None = None,
+    phases: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> Result:
+    """Check the other side of a pair against a recorded trace of its reference.
+
+    Args:
+        pair: what to check; its reference is not built, and its framework need not be installed.
+        trace: made by `record`.
+        device, keras_backend, phases, progress: as for `check`.
+
+    Raises:
+        BadInput: the trace is of another pair, or the pair's batches are not those of the trace; or a phase is asked
+            for that a recording has nothing of.
+    """
+    header = trace.header
+    lacking = sorted(_HEADER - set(header))
+    if lacking or not trace.steps:
+        raise FileError("This trace is damaged.", cause=f"its header lacks {', '.join(lacking) or 'every step'}")
+    phases = SEMANTIC if phases is None or EVERY in phases else phases
+    beyond = [phase for phase in phases if phase in AVAILABLE and phase not in SEMANTIC]
+    if beyond:
+        raise PairError(
+            f"A recording cannot be verified in the phase {beyond[0]!r}.",
+            numbers=f"it has: {', '.join(SEMANTIC)}",
+            todo="where both frameworks are installed: xcheck run PAIR --phases ...",
+        )
+    findings = begin(pair, int(header["seed"]), len(trace.steps), phases)
+    findings.notes.append("verified against a recording: neither float32 nor a free run is part of it")
+    findings.environment[pair.reference] = {"recorded": True, **header["environment"].get(pair.reference, {})}
+    with findings.reporting():
+        if (header["pair"], header["side"]) != (pair.name, pair.reference):
+            raise FileError(
+                "This trace is of something else.",
+                numbers=f"it is the {header['side']} side of {header['pair']!r}; "
+                f"needed is the {pair.reference} side of {pair.name!r}",
+            )
+        choose_backend(pair, keras_backend)
+        follows = other_side(pair.reference)
+        with Sides(findings, choose_device(pair, device, follows), progress).open(follows) as follower:
+            entries = (replace(Entry(**entry), shape=tuple(entry["shape"])) for entry in header["inventory"])
+            reference = Reference(
+                Inventory(tuple(entries)),
+                trace.steps[0].before,
+                _recorded(pair, trace),
+                lambda: list(header["unmapped_slots"]),
+                {},
+                holdings=_holdings(header.get("holdings")),
+            )
+            pipeline(findings, reference, follower, progress)
+    return findings.result()
+
+
+def _recorded(pair: Pair, trace: Trace) -> Iterator[ReferenceStep]:
+    batches = batches_of(pair, int(trace.header["seed"]), len(trace.steps))
+    digests: Sequence[str] = trace.header["batches"]
+    repeatable: Sequence[bool] = trace.header["repeatable"]
+    for batch, made, twins, digest, repeats in zip(batches, trace.steps, trace.twins, digests, repeatable, strict=True):
+        if batch.digest() != digest:
+            raise BatchError(
+                "This pair does not give the batches that the trace was made from.",
+                where=f"step {made.step}",
+                cause="the data, or a library that reads or shuffles it, is another on this machine",
+                todo="record the trace again, or let `batches` depend on its seed alone",
+            )
+        yield ReferenceStep(batch, made, twins, repeats)
+
+
+def _holdings(recorded: Mapping[str, Any] | None) -> Holdings | None:
+    if recorded is None:
+        return None
+    return Holdings(recorded["listed"], tuple(tuple(shape) for shape in recorded["orphans"]))
+
+
+def _numbered(inventory: Inventory) -> Inventory:
+    """Identities that mean the same after the process is gone."""
+    identities = {e.identity: i for i, e in enumerate(inventory.canonical())}
+    storages = {s: i for i, s in enumerate(dict.fromkeys(e.storage for e in inventory.entries))}
+    numbered = (replace(e, identity=identities[e.identity], storage=storages[e.storage]) for e in inventory.entries)
+    return Inventory(tuple(numbered))

@@ -1,0 +1,47 @@
+"""Importing TensorFlow without what its C++ code prints before anyone can turn it off."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from ..pairs.pair import KerasSide, Pair
+
+
+def import_quietly(pair: Pair) -> None:
+    """Import TensorFlow, if the pair has a Keras side, and keep its first lines off the screen."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if isinstance(pair.keras, KerasSide):  # Keras loads TensorFlow, where it is installed, under every backend
+        with _stderr_aside():
+            import_module("tensorflow")
+
+
+def import_module(name: str) -> None:
+    """Import a framework by name; a missing one is left to the side that needs it to report."""
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+
+
+@contextmanager
+def _stderr_aside() -> Generator[None]:
+    """Keep what is written to file descriptor 2, also by C++ code, and show it only if the block fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            aside.seek(0)
+            sys.stderr.write(aside.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

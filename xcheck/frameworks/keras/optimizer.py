@@ -1,0 +1,44 @@
+"""What a Keras optimizer says of itself, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from ..protocol import SCHEDULED, known_kind
+from .variables import to_numpy, unwrapped
+
+
+def facts(optimizer: Any) -> Mapping[str, Any]:
+    """Its class, the nearest class of Keras's own or of `xcheck.optim`, its numbers and its learning rates to come.
+
+    Args:
+        optimizer: of the model; None where nothing trains.
+    """
+    optimizer = unwrapped(optimizer)
+    return {
+        "optimizer": type(optimizer).__name__,
+        "optimizer_kind": known_kind(optimizer, ("keras.", "xcheck.optim.")),
+        "optimizer_settings": _settings(optimizer),
+        "schedule": _schedule(optimizer),
+    }
+
+
+def _settings(optimizer: Any) -> dict[str, Any]:
+    """The numbers of its config, its learning rate as it is now."""
+    if optimizer is None:
+        return {}
+    config = {**optimizer.get_config(), "learning_rate": float(to_numpy(optimizer.learning_rate))}
+    if isinstance(config.get("betas"), tuple | list):
+        config |= dict(zip(("beta_1", "beta_2"), config["betas"], strict=True))
+    return {name: value for name, value in config.items() if isinstance(value, int | float)}
+
+
+def _schedule(optimizer: Any) -> list[float]:
+    """Learning rates of the first steps, where it has a schedule."""
+    rate = getattr(optimizer, "_learning_rate", None)
+    if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return []
+    return [float(to_numpy(rate(taken))) for taken in range(SCHEDULED)]

@@ -1,0 +1,396 @@
+"""The Keras side, running: the user's own compiled training step."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.backend.common import global_state
+
+from ...numerics.distributions import Distribution
+from ...errors import PairError, UserCodeError
+from ...records.sides import SideName
+from ...pairs.pair import Batch, KerasSide
+from ...records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
+from ...records.inventory import Holdings, Inventory
+from ...records.islands import Islands
+from ...records.store import Store
+from ...records.trace import Array, Arrays, State, StepRecord
+from ..protocol import EAGER, Prepared, prepared, rates_setting, step_seed
+from ...pairs.user_code import calling, describe, got, leaving_out
+from .patches.calls import Watch, differentiated
+from .device import named_device
+from .device import sees_gpu as sees_gpu
+from .patches.dropout import dropout_off
+from .export import KerasExporter
+from .initializers import promises
+from .state import holdings, read, snapshot, write
+from .patches.training_step import Seen, observed, projected_loss
+from .optimizer import facts
+from .persistence import KerasPersistence
+from .patches.precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
+from .rebuild import in_float_type
+from .patches.rounding import rounding
+from .patches.stops import stops
+from .patches.uses import uses
+from .variables import canonical, inventory, to_numpy, unmapped_slots
+from ..tree import named_tensors, outputs_record
+
+_NAME_COUNTERS = "object_name_uids"
+
+
+class KerasRunner:
+    """A built and compiled Keras model.
+
+    Args:
+        declared: the side.
+        precision: "float64" or "float32"; the float type of every variable, input and constant.
+        device: "cpu" or "cuda".
+        seed: for what `build` draws.
+        store: keeps what is read of it; None for one of its own.
+
+    Raises:
+        PairError: `build` gave no model, or there is no loss or optimizer to train with.
+        UserCodeError: `build` or `optimizer` raised.
+        SetupError: there is no such device.
+    """
+
+    side: SideName = "keras"
+
+    def __init__(
+        self, declared: KerasSide, *, precision: str, device: str, seed: int, store: Store | None = None
+    ) -> None:
+        self.declared = declared
+        self.store = store or Store()
+        self._given: list[Array] = []
+        self.precision = precision
+        self.seed = seed
+        self._device = named_device(device)
+        self.projected = False
+        self._mode = EAGER
+        self.islands = Islands(layer_of)
+        self.remarks: list[str] = []
+        self._names: dict[str, int] = defaultdict(int)
+        with self._scope():
+            self.model = self._build()
+            self._compile()
+        self.islands.numbers.clear()  # what came in while the model was built is in its state
+
+    @contextmanager
+    def _scope(self) -> Generator[None]:
+        """The user's code runs in the precision and on the device of the run."""
+        with (
+            keras.device(self._device),
+            self._floats(),
+            _naming(self._names),
+            warnings.catch_warnings(),
+        ):
+            # A model with everything frozen is a legitimate pair; that nothing trains is reported by the check.
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"keras|tensorflow")
+            warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
+            warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
+            yield
+
+    def _floats(self) -> Any:
+        return float64_throughout(self.islands) if self.precision == "float64" else float_type(self.precision)
+
+    def _build(self) -> keras.Model:
+        build = self.declared.build
+        if isinstance(build, keras.Model):
+            model: Any = build
+        else:
+            keras.utils.set_random_seed(self.seed)
+            with calling("keras build"):
+                model = build()
+        if not isinstance(model, keras.Model):
+            raise PairError(
+                "KerasSide.build gave no keras.Model.",
+                where="KerasSide.build",
+                **got(model),
+            )
+        self._made = in_float_type(model, self.precision, existed=model is build)
+        return self._made.model
+
+    def _compile(self) -> None:
+        declared, model = self.declared, self.model
+        if declared.loss is None and declared.optimizer is None and model.compiled:
+            model.run_eagerly = True
+            return
+        if declared.optimizer is None:
+            optimizer: Any = keras.optimizers.SGD(learning_rate=0.01)
+        else:
+            with calling("keras optimizer"):
+                optimizer = declared.optimizer()
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise PairError("KerasSide.optimizer gave no keras.optimizers.Optimizer.", **got(optimizer))
+        self.projected = declared.loss is None
+        options = {"jit_compile": False, **declared.compile_options, "run_eagerly": True}
+        with calling("keras compile"):
+            model.compile(optimizer=optimizer, loss=keras.tree.map_structure(_in_floatx, declared.loss), **options)
+
+    def _ensure_built(self, ready: Prepared) -> None:
+        """Create the variables that a subclassed model makes at its first call, and the optimizer's slots."""
+        if not self.model.built or not self.model.variables:
+            self._call(ready.inputs, training=False)
+        self._made.fill()
+        if self.precision == "float64":
+            policy_islands(self.model, self.islands)
+            exact_factors(self.model, self.islands)
+        optimizer = self.model.optimizer
+        if optimizer is not None and not optimizer.built and self.model.trainable_variables:
+            with calling("keras optimizer build"):
+                optimizer.build(self.model.trainable_variables)
+
+    def prime(self, batch: Batch) -> None:
+        """Build what needs a first batch to be built; changes no state.
+
+        Raises:
+            UserCodeError: the model cannot be called with this batch.
+        """
+        with self._scope():
+            self._ensure_built(self._ready(batch))
+
+    def inventory(self) -> Inventory:
+        return inventory(self.model)
+
+    def read(self) -> State:
+        with self._scope():  # a learning-rate schedule computes when it is read
+            return read(self.model, self.store)
+
+    def write(self, state: State) -> None:
+        with self._scope():
+            write(self.model, state)
+        self._given = self.store.given(state.values().values())
+
+    def snapshot(self) -> Any:
+        return snapshot(self.model, self.store)
+
+    def restore(self, snapshot: Any) -> None:
+        with self._scope():
+            for variable, array in snapshot:
+                variable.assign(array)
+        self.store.rest()
+
+    def holdings(self) -> Holdings | None:
+        return holdings(self.model)
+
+    def unmapped_slots(self) -> list[str]:
+        return unmapped_slots(self.model.optimizer)
+
+    def promises(self) -> Mapping[str, Distribution]:
+        return {} if self._made.given else promises(self.model)  # what was given may be trained
+
+    def modes(self) -> Sequence[str]:
+        compiled = ("graph", "xla") if keras.config.backend() == "tensorflow" else ("compiled",)
+        return (*compiled, "fit")
+
+    def _set_mode(self, mode: str) -> None:
+        self.model.run_eagerly = mode == EAGER
+        self.model.jit_compile = mode in ("xla", "compiled")
+        self.model.train_function = None  # made anew for the mode at the next step
+
+    def _train(self, ready: Prepared, mode: str) -> Mapping[str, Any]:
+        if mode != "fit":
+            return self.model.train_on_batch(*ready, return_dict=True)
+        size = len(keras.tree.flatten(ready.inputs)[0])
+        fit: Any = self.model.fit
+        weights = {} if ready.sample_weight is None else {"sample_weight": ready.sample_weight}
+        history = fit(ready.inputs, ready.targets, **weights, batch_size=size, shuffle=False, verbose=0)
+        return {name: values[-1] for name, values in history.history.items()}
+
+    def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
+        if mode != self._mode:
+            self._mode = mode
+            self._set_mode(mode)
+        with self._scope():
+            ready = self._ready(batch)
+            self._ensure_built(ready)
+            before = self.read()
+            inference, at_inference = self._infer(ready) if observe else ({}, ())
+            keras.utils.set_random_seed(step_seed(self.seed, number))
+            seen = Seen()
+            watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
+            told = calling("keras training step", numbers=describe(tuple(ready)))
+            rates: list[float] = []
+            with told, dropout_off(rates), watch if observe or self.projected else nullcontext():
+                logs = self._train(ready, mode)
+            losses = seen.losses(logs)
+            outputs = outputs_record(seen.calls(), batch.size)
+            gradients = self._gradients(seen) if observe else {}
+            settings = rates_setting(rates, at_inference)
+            seen.forget()
+            self.store.rest()
+            return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
+
+    def _ready(self, batch: Batch) -> Prepared:
+        made = prepared(self.declared.prepare, batch, self.side)
+        return Prepared(*(keras.tree.map_structure(self._cast, part) for part in made))
+
+    def _cast(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            return value.astype(self.precision)
+        return value
+
+    def _call(self, inputs: Any, training: bool) -> Any:
+        with calling(
+            "keras model, called with this batch,",
+            numbers=describe(inputs),
+            todo="check KerasSide.prepare and the keys of the batch, or the model; XCHECK_TRACEBACK=1 shows the rest",
+        ):
+            x = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
+            return self.model(x, training=training) if self.model._call_has_training_arg else self.model(x)
+
+    def calls(
+        self,
+        batch: Batch,
+        *,
+        training: bool = False,
+        swap: Swap | None = None,
+        gradients: bool = False,
+        inside: Inside = nowhere,
+        again: Again | None = None,
+    ) -> Calls:
+        kept = self.snapshot()
+        try:
+            with self._scope(), dropout_off([]):
+                ready = self._ready(batch)
+                self._ensure_built(ready)
+                watch = Watch(self.model, swap, inside, again)
+
+                def total() -> Any:
+                    with watch.recording():
+                        raw = self._call(ready.inputs, training=training)
+                    if not gradients:
+                        return None
+                    with watch.recording_loss({"outputs": raw, "targets": ready.targets}) as made:
+                        made["output"] = self._total(ready, raw, training)
+                    return made["output"]
+
+                by_call = differentiated(total, watch) if gradients else total() or {}
+        finally:
+            self.restore(kept)
+        return tuple(replace(call, gradients=by_call.get(call.index, {})) for call in watch.made)
+
+    def uses(self, number: int, batch: Batch) -> Mapping[str, Arrays]:
+        with leaving_out(self.remarks, "the gradients of the keras side are not split by use"):
+            return uses(self, number, batch)
+        return {}
+
+    def rounding(self, rng: np.random.Generator, gradients: float = 0.0) -> AbstractContextManager[None]:
+        return rounding(self.model, rng)
+
+    def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:
+        return stops(self, let_through)
+
+    def _total(self, ready: Prepared, raw: Any, training: bool) -> Any:
+        """The loss and the penalties, as the training step takes them."""
+        picked = self._picked(raw)
+        if self.projected:
+            return projected_loss(self.model, self._named_outputs(picked))
+        inputs, targets, weight = (keras.tree.map_structure(_tensor, part) for part in ready)
+        with calling("keras loss", numbers=describe(tuple(ready))):
+            return self.model.compute_loss(inputs, targets, picked, sample_weight=weight, training=training)
+
+    def _picked(self, raw: Any) -> Any:
+        if self.declared.outputs is None:
+            return raw
+        with calling("keras outputs", numbers=describe(raw)):
+            return self.declared.outputs(raw)
+
+    def _named_outputs(self, picked: Any) -> dict[str, Any]:
+        try:
+            return named_tensors(picked, keras.ops.is_tensor)
+        except TypeError as error:
+            raise UserCodeError(
+                "The keras model returned something that cannot be compared.",
+                numbers=str(error),
+                todo="give KerasSide(outputs=...) a function that picks the tensors",
+            ) from error
+
+    def infer(self, batch: Batch) -> Arrays:
+        with self._scope():
+            ready = self._ready(batch)
+            self._ensure_built(ready)
+            return self._infer(ready)[0]
+
+    def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
+        rates: list[float] = []
+        with dropout_off(rates):
+            named = self._named_outputs(self._picked(self._call(ready.inputs, training=False)))
+        return {name: to_numpy(t) for name, t in named.items()}, rates
+
+    def _gradients(self, seen: Seen) -> dict[str, Array | None]:
+        found: dict[str, Array | None] = {}
+        for key, place in canonical(self.model).items():
+            if place.variable.trainable and not place.buffer:
+                gradient = seen.gradients.get(key)
+                found[place.path] = None if gradient is None else to_numpy(gradient, self.store)
+        return found
+
+    def persistence(self) -> KerasPersistence:
+        return KerasPersistence(self)
+
+    def exporter(self) -> KerasExporter:
+        return KerasExporter(self)
+
+    def environment(self) -> Mapping[str, Any]:
+        with self._scope():
+            of_optimizer = facts(self.model.optimizer)
+        found: dict[str, Any] = {
+            "keras": keras.__version__,
+            "backend": keras.config.backend(),
+            "device": self._device,
+            **of_optimizer,
+        }
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf
+
+            found |= {
+                "tensorflow": tf.__version__,
+                "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
+                "threads_intra_op": tf.config.threading.get_intra_op_parallelism_threads(),
+            }
+        return found
+
+    def notes(self) -> list[str]:
+        notes = self.islands.notes(self.side) + self.remarks
+        if keras.config.backend() == "jax" and self.precision == "float64":
+            notes.append(
+                "on JAX not all of Keras's hidden float32 is intercepted: differences near 1e-8 may be its own"
+            )
+        return notes
+
+    def close(self) -> None:
+        self._made.undo()
+
+
+def _tensor(value: Any) -> Any:
+    return None if value is None else keras.ops.convert_to_tensor(value)
+
+
+@contextmanager
+def _naming(counters: dict[str, int]) -> Generator[None]:
+    """Automatic layer names count up over the whole process; a count of its own gives a model the same paths on
+    every build."""
+    before = global_state.get_global_attribute(_NAME_COUNTERS)
+    global_state.set_global_attribute(_NAME_COUNTERS, counters)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(_NAME_COUNTERS, before)
+
+
+def _in_floatx(loss: Any) -> Any:
+    """A loss made before the run set its float type computes in the old one; this is a copy that does not."""
+    if isinstance(loss, keras.losses.Loss):
+        given, loss = loss, object.__new__(type(loss))
+        vars(loss).update(vars(given))  # copy.copy goes by way of the config, which need not hold all: Huber's no delta
+        loss._dtype_policy = keras.dtype_policies.get(keras.config.floatx())
+        loss._dtype = loss._dtype_policy.compute_dtype
+    return loss

@@ -1,0 +1,168 @@
+"""The one place that knows the concrete sides: which runner, on which device, on which backend."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from ..pairs.batches import batches_of
+from ..errors import PairError, SetupError
+from ..phases.findings import Findings
+from ..records.sides import SideName
+from ..pairs.pair import Batch, KerasSide, Pair, TorchSide
+from ..records.room import needs_disk
+from ..records.store import Store
+from .protocol import Runner
+from .fake.runner import NumpyRunner, NumpySide
+
+_ONE_THREAD = threading.RLock()
+"""What a side sets for its run, such as the float type of Keras, it sets for the whole process. A run in another thread
+waits."""
+
+BACKENDS = ("tensorflow", "jax", "torch")
+Device = Literal["auto", "cpu", "cuda"]
+Progress = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """No progress is shown."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Builds the sides of a pair, and describes each in the findings.
+
+    Attributes:
+        findings: of the run.
+        device: "cpu" or "cuda".
+        progress: called with a word on what is being done.
+        store: keeps what is read of all of them.
+    """
+
+    findings: Findings
+    device: str
+    progress: Progress
+    store: Store = field(default_factory=Store)
+
+    @contextmanager
+    def open(self, side: SideName, precision: str = "float64") -> Generator[Runner]:
+        """One side, built, with its variables made; closed when the block ends. Another thread waits until then."""
+        with _ONE_THREAD:
+            self.progress(f"building the {side} side in {precision}")
+            findings = self.findings
+            self.store.rest()  # of what was there before
+            with findings.timed("sides"):
+                runner = _runner(findings.pair, side, precision, self.device, findings.seed, self.store)
+            try:
+                with findings.timed("sides"):
+                    _prime(runner, next(batches_of(findings.pair, findings.seed, 1)))
+                    self._make_room(runner)
+                findings.environment = {
+                    "python": platform.python_version(),
+                    "numpy": np.__version__,
+                    "platform": f"{platform.system()} {platform.machine()}",
+                    "cpus": os.cpu_count(),
+                    "device": self.device,
+                    **findings.environment,
+                    side: dict(runner.environment()),
+                }
+                yield runner
+            finally:
+                findings.notes += runner.notes()
+                runner.close()
+
+    def _make_room(self, runner: Runner) -> None:
+        told = None if self.store.on_disk else needs_disk(runner.side, runner.inventory())
+        if told is not None:
+            self.store.on_disk = True
+            self.findings.notes.append(told)
+            self.progress(told)
+
+
+def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int, store: Store | None = None) -> Runner:
+    declared = getattr(pair, side)
+    if isinstance(declared, TorchSide):
+        from .torch.runner import TorchRunner
+
+        return TorchRunner(declared, precision=precision, device=device, seed=seed, store=store)
+    if isinstance(declared, KerasSide):
+        from .keras.patches.training_step import makes_own_loss
+        from .keras.runner import KerasRunner
+
+        runner = KerasRunner(declared, precision=precision, device=device, seed=seed, store=store)
+        if runner.projected and isinstance(pair.torch, TorchSide) and (pair.torch.loss or pair.torch.step):
+            if not makes_own_loss(runner.model):
+                raise PairError(
+                    "Only the torch side has a loss.",
+                    where=f"Pair({pair.name!r})",
+                    cause="KerasSide has no loss, and its model is not compiled with one and makes none of its own",
+                    todo="give KerasSide a loss, or leave the loss out on both sides",
+                )
+            runner.projected = False
+        return runner
+    if isinstance(declared, NumpySide):
+        return NumpyRunner(declared, precision=precision, device=device, seed=seed)
+    raise PairError(
+        f"Pair.{side} is no side.",
+        numbers=f"got {type(declared).__name__}",
+        todo=f"pass xcheck.{'TorchSide' if side == 'torch' else 'KerasSide'}(...)",
+    )
+
+
+def _prime(runner: Runner, batch: Batch) -> None:
+    prime: Callable[[Batch], None] | None = getattr(runner, "prime", None)
+    if prime is not None:
+        prime(batch)
+
+
+def choose_backend(pair: Pair, wanted: str | None) -> None:
+    """Let Keras start on a backend.
+
+    Raises:
+        SetupError: Keras already runs on another one.
+    """
+    if not isinstance(pair.keras, KerasSide) or wanted is None:
+        return
+    if wanted not in BACKENDS:
+        raise PairError("There is no such Keras backend.", numbers=f"got {wanted!r}; backends: {', '.join(BACKENDS)}")
+    keras = sys.modules.get("keras")
+    if keras is None:
+        os.environ["KERAS_BACKEND"] = wanted
+        if wanted == "jax":
+            os.environ["JAX_ENABLE_X64"] = "1"
+        return
+    active = keras.config.backend()
+    if active != wanted:
+        raise SetupError(
+            "Keras is already running on another backend.",
+            numbers=f"wanted {wanted}, active {active}",
+            cause="something imported keras before xcheck could choose; the backend is fixed at the first import",
+            todo=f"set KERAS_BACKEND={wanted} in the environment",
+        )
+
+
+def choose_device(pair: Pair, device: Device, *sides: SideName) -> str:
+    """The device asked for; "auto" is a GPU if every side that runs sees one."""
+    if device != "auto":
+        return device
+    return "cuda" if all(_sees_gpu(getattr(pair, side)) for side in sides or ("torch", "keras")) else "cpu"
+
+
+def _sees_gpu(declared: Any) -> bool:
+    if isinstance(declared, TorchSide):
+        from .torch import flags as torch_flags
+
+        return torch_flags.sees_gpu()
+    if isinstance(declared, KerasSide):
+        from .keras import runner as keras_side
+
+        return keras_side.sees_gpu()
+    return False

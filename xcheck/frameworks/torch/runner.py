@@ -1,0 +1,386 @@
+"""The PyTorch side, running."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...numerics.distributions import Distribution
+from ...errors import PairError, SetupError, UserCodeError
+from ...records.sides import SideName
+from ...pairs.pair import Batch, TorchSide
+from ...records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
+from ...records.inventory import Holdings, Inventory
+from ...records.islands import Islands
+from ...records.store import Store
+from ...records.trace import Array, Arrays, State, StepRecord
+from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
+from ...pairs.user_code import calling, describe, got, leaving_out
+from .patches.calls import Watch
+from .patches.dropout import DropoutOff
+from .export import TorchExporter
+from .flags import flags, restore_flags, set_flags
+from .unregistered import hidden
+from .losses import arrays, scalars
+from .state import Memory
+from .patches.training_step import Observer
+from .optimizer import facts
+from .persistence import TorchPersistence
+from .patches.precision import Float64Throughout
+from .patches.rounding import rounding
+from .patches.stops import stops
+from .patches.uses import uses
+from .variables import inventory, to_numpy
+from ..tree import named_tensors, outputs_record
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+class TorchRunner:
+    """A built PyTorch model with its optimizer.
+
+    Args:
+        declared: the side.
+        precision: "float64" or "float32"; the dtype of every parameter, input and constant.
+        device: "cpu" or "cuda".
+        seed: for what `build` draws.
+        store: keeps what is read of it; None for one of its own.
+
+    Raises:
+        PairError: `build` gave no module.
+        UserCodeError: `build` or `optimizer` raised.
+        SetupError: there is no such device.
+    """
+
+    side: SideName = "torch"
+
+    def __init__(
+        self, declared: TorchSide, *, precision: str, device: str, seed: int, store: Store | None = None
+    ) -> None:
+        self.declared = declared
+        self.store = store or Store()
+        self.dtype = DTYPES[precision]
+        self.device = torch.device(device)
+        if device == "cuda" and not torch.cuda.is_available():
+            raise SetupError(
+                "PyTorch sees no GPU.",
+                numbers=f"--device cuda, torch {torch.__version__}",
+                todo="run with --device auto or --device cpu",
+            )
+        self.seed = seed
+        self._flags = set_flags(self.device)
+        self._paths: dict[int, str] = {}
+        self.islands = Islands(self._layer)
+        self.remarks: list[str] = []
+        self.hidden: Mapping[str, tuple[int, ...]] = {}
+        try:
+            torch.manual_seed(seed)
+            with self._scope():
+                self.model = self._build()
+                self._called: Any = self.model
+                self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
+                self.optimizer = self._build_optimizer()
+                self.memory = Memory(self.model, self.optimizer, self.store)
+            self.islands.numbers.clear()  # what came in while the model was built is in its state
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self) -> torch.nn.Module:
+        build = self.declared.build
+        if isinstance(build, torch.nn.Module):
+            given, model = build, copy.deepcopy(build)  # the caller's model keeps its dtype and its weights
+        else:
+            with calling("torch build"):
+                given = model = build()
+        if not isinstance(given, torch.nn.Module):
+            raise PairError("TorchSide.build gave no torch.nn.Module.", where="TorchSide.build", **got(given))
+        before = inventory(given).tie_groups()
+        model = model.to(device=self.device, dtype=self.dtype)
+        if inventory(model).tie_groups() != before:
+            raise PairError(
+                f"The torch model cannot be turned into {self.dtype} with its ties.",
+                where="TorchSide.build",
+                cause="some of its parameters are views of one storage, which copying or casting separates",
+                todo="pass a function that builds the model, and let its parameters follow the default dtype",
+            )
+        return model
+
+    def _build_optimizer(self) -> torch.optim.Optimizer | None:
+        parameters = list(self.model.parameters())
+        if not any(p.requires_grad for p in parameters):
+            return None
+        if self.declared.optimizer is None:
+            optimizer: Any = torch.optim.SGD(parameters, lr=0.01)
+        else:
+            with calling("torch optimizer"), warnings.catch_warnings():
+                # What is listed twice is reported as a difference, with its path.
+                warnings.filterwarnings("ignore", message="optimizer contains a parameter group with duplicate")
+                optimizer = self.declared.optimizer(parameters)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", **got(optimizer))
+        return optimizer
+
+    @contextmanager
+    def _scope(self) -> Generator[None]:
+        """The user's code creates tensors in the precision and on the device of the run."""
+        dtype = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)
+        mode = Float64Throughout(self.islands) if self.dtype == torch.float64 else nullcontext()
+        try:
+            with self.device, mode:
+                yield
+        finally:
+            torch.set_default_dtype(dtype)
+
+    def _layer(self, owner: Any) -> str | None:
+        if not isinstance(owner, torch.nn.Module):
+            return None
+        return self._paths.get(id(owner), type(owner).__name__)
+
+    def prime(self, batch: Batch) -> None:
+        """See what the model computes with and does not know of; changes no state.
+
+        Raises:
+            UserCodeError: the model cannot be called with this batch.
+        """
+        self.hidden = hidden(self, batch)
+
+    def inventory(self) -> Inventory:
+        return inventory(self.model)
+
+    def read(self) -> State:
+        return self.memory.read()
+
+    def write(self, state: State) -> None:
+        self.memory.write(state)
+
+    def snapshot(self) -> Any:
+        return self.memory.snapshot()
+
+    def restore(self, snapshot: Any) -> None:
+        self.memory.restore(snapshot)
+        self.store.rest()
+
+    def holdings(self) -> Holdings | None:
+        held = self.memory.holdings()
+        return held and replace(held, hidden=self.hidden)
+
+    def unmapped_slots(self) -> list[str]:
+        return self.memory.unmapped_slots()
+
+    def promises(self) -> Mapping[str, Distribution]:
+        return {}
+
+    def modes(self) -> Sequence[str]:
+        return ("compiled",)
+
+    def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
+        self._called = self.model if mode == EAGER else self._compiled()
+        ready = self._ready(batch)
+        before = self.read()
+        inference, at_inference = self._infer(ready) if observe else ({}, ())
+        torch.manual_seed(step_seed(self.seed, number))
+        observer = Observer(self.model, self.optimizer, self._named_outputs, self.store) if observe else None
+        dropout = DropoutOff()
+        with self._scope(), dropout, warnings.catch_warnings():
+            if mode != EAGER:  # the compiler uses what PyTorch itself has deprecated
+                warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                losses = self._custom_step(ready) if self.declared.step else self._standard_step(ready)
+            finally:
+                if observer:
+                    observer.remove()
+        gradients: dict[str, Array | None] = {}
+        if observer:
+            paths = {path: p for path, p in self.memory.parameters().items() if p.requires_grad}
+            found = observer.unscaled()
+            gradients = {path: found.get(id(p)) for path, p in paths.items()}
+        outputs = outputs_record(observer.calls, batch.size) if observer else {}
+        settings = rates_setting(dropout.rates, at_inference)
+        self.store.rest()
+        return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
+
+    def _compiled(self) -> Any:
+        told = calling("torch model, compiled,", todo="leave the phase modes out where torch.compile has no compiler")
+        with told, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.compile(self.model)
+
+    def _ready(self, batch: Batch) -> Prepared:
+        made = prepared(self.declared.prepare, batch, self.side)
+        if made.sample_weight is not None and self.declared.step is None:
+            raise PairError(
+                "The torch side's prepare gives sample weights, and the standard step has no place for them.",
+                where="TorchSide.prepare",
+                todo="put the weights among the targets for the loss to use, or give TorchSide a step",
+            )
+        return Prepared(self._tensors(made.inputs), self._tensors(made.targets), self._tensors(made.sample_weight))
+
+    def _tensors(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: self._tensors(item) for key, item in value.items()}
+        if isinstance(value, tuple | list):
+            return tuple(self._tensors(item) for item in value)
+        if isinstance(value, np.ndarray):
+            tensor = torch.from_numpy(np.array(value, order="C"))
+            return tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)
+        return value
+
+    def _call(self, inputs: Any) -> Any:
+        given = describe(inputs)
+        with calling(
+            "torch model, called with this batch,",
+            numbers=given,
+            todo="check TorchSide.prepare and the keys of the batch, or the model; XCHECK_TRACEBACK=1 shows the rest",
+        ):
+            if isinstance(inputs, Mapping):
+                return self._called(**inputs)
+            return self._called(*inputs) if isinstance(inputs, tuple) else self._called(inputs)
+
+    def _picked(self, raw: Any) -> Any:
+        if self.declared.outputs is None:
+            return raw
+        with calling("torch outputs", numbers=describe(raw)):
+            return self.declared.outputs(raw)
+
+    def _named_outputs(self, raw: Any) -> dict[str, torch.Tensor]:
+        try:
+            return named_tensors(self._picked(raw), torch.is_tensor)
+        except TypeError as error:
+            raise UserCodeError(
+                "The torch model returned something that cannot be compared.",
+                numbers=str(error),
+                todo="give TorchSide(outputs=...) a function that picks the tensors",
+            ) from error
+
+    def infer(self, batch: Batch) -> Arrays:
+        return self._infer(self._ready(batch))[0]
+
+    def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
+        training = {m: m.training for m in self.model.modules()}
+        self.model.eval()
+        with self._scope(), DropoutOff() as dropout, torch.no_grad():
+            named = self._named_outputs(self._call(ready.inputs))
+        for module, mode in training.items():
+            module.training = mode
+        return {name: to_numpy(t) for name, t in named.items()}, dropout.rates
+
+    def calls(
+        self,
+        batch: Batch,
+        *,
+        training: bool = False,
+        swap: Swap | None = None,
+        gradients: bool = False,
+        inside: Inside = nowhere,
+        again: Again | None = None,
+    ) -> Calls:
+        ready = self._ready(batch)
+        watch = Watch(self.model, swap, inside)
+        self._called = self.model
+        kept, modes = self.snapshot(), {m: m.training for m in self.model.modules()}
+        self.model.train(training)
+        try:
+            with self._scope(), DropoutOff(), torch.set_grad_enabled(gradients):
+                with watch.recording():
+                    raw = self._call(ready.inputs)
+                by_call: dict[int, Mapping[str, Any]] = {}
+                if gradients:
+                    with watch.recording_loss({"outputs": raw, "targets": ready.targets}) as made:
+                        made["output"] = self._total(raw, ready)
+                    by_call = watch.gradients(made["output"])
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+            self.restore(kept)
+        return tuple(replace(call, gradients=by_call.get(call.index, {})) for call in watch.made)
+
+    def uses(self, number: int, batch: Batch) -> Mapping[str, Arrays]:
+        with leaving_out(self.remarks, "the gradients of the torch side are not split by use"):
+            return uses(self, number, batch)
+        return {}
+
+    def rounding(self, rng: np.random.Generator, gradients: float = 0.0) -> AbstractContextManager[None]:
+        return rounding(self.model, rng, gradients)
+
+    def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:
+        return stops(self.model, let_through)
+
+    def _total(self, raw: Any, ready: Prepared) -> torch.Tensor:
+        """The loss and the penalties of the standard step, summed."""
+        terms = list(self._data_loss(raw, ready).values())
+        if self.declared.penalty is not None:
+            with calling("torch penalty"):
+                terms += scalars(self.declared.penalty(self.model), "penalty").values()
+        return torch.stack(terms).sum()
+
+    def _standard_step(self, ready: Prepared) -> dict[str, Array]:
+        self.model.train()
+        if self.optimizer is not None:
+            self.optimizer.zero_grad()
+        raw = self._call(ready.inputs)
+        data = self._data_loss(raw, ready)
+        penalty: dict[str, torch.Tensor] = {}
+        if self.declared.penalty is not None:
+            with calling("torch penalty"):
+                penalty = scalars(self.declared.penalty(self.model), "penalty")
+        total = torch.stack([*data.values(), *penalty.values()]).sum()
+        if total.requires_grad:
+            total.backward()
+        if self.optimizer is not None:
+            with calling("torch optimizer step"):
+                self.optimizer.step()
+        if self.declared.after_step is not None:
+            with calling("torch after_step"):
+                self.declared.after_step(self.model)
+        self.memory.let_gradients_go()
+        return dict(losses_record(arrays(data), arrays(penalty), to_numpy(total)))
+
+    def _data_loss(self, raw: Any, ready: Prepared) -> dict[str, torch.Tensor]:
+        if self.declared.loss is None:
+            named = self._named_outputs(raw)
+            terms = [
+                (t * torch.from_numpy(projection(name if len(named) > 1 else "output", tuple(t.shape))).to(t)).sum()
+                for name, t in named.items()
+                if t.is_floating_point()
+            ]
+            return {"": torch.stack(terms).sum()}
+        picked = self._picked(raw)
+        with calling("torch loss", numbers=f"outputs {describe(picked)}, targets {describe(ready.targets)}"):
+            value = self.declared.loss(picked, ready.targets)
+        return scalars(value, "loss")
+
+    def _custom_step(self, ready: Prepared) -> dict[str, Array]:
+        self.model.train()
+        with calling("torch step"):
+            value = self.declared.step(self._called, self.optimizer, ready)  # pyright: ignore[reportOptionalCall]
+        if value is None:
+            return {}
+        terms = arrays(scalars(value, "step"))
+        # One number may hold penalties too; what of it is which, only a dict would say.
+        return dict(losses_record(terms, {}, None)) if isinstance(value, Mapping) else {"total": terms[""]}
+
+    def exporter(self) -> TorchExporter:
+        return TorchExporter(self)
+
+    def persistence(self) -> TorchPersistence:
+        return TorchPersistence(self)
+
+    def environment(self) -> Mapping[str, Any]:
+        cuda = torch.cuda.get_device_name() if self.device.type == "cuda" else None
+        found = {"torch": torch.__version__, "device": self.device.type, "gpu": cuda}
+        return {**found, **flags(), **facts(self.optimizer)}
+
+    def notes(self) -> list[str]:
+        return self.islands.notes(self.side) + self.remarks
+
+    def close(self) -> None:
+        restore_flags(self._flags)

@@ -1,0 +1,119 @@
+"""One look at the follower: which of its activations the reference has too, and which is the first that it has not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from ..records.calls import Call, Calls
+from .fingerprints import CLOSE, EXACT, Known, Print, prints_of
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One call of the follower.
+
+    Attributes:
+        call: what it is.
+        inputs: prints of what went in.
+        given, made: how far what went in, and what came out, is from anything that the reference has.
+        partly: the same of the one of several outputs that is nearest; others may be made for another use.
+    """
+
+    call: Call
+    inputs: tuple[Print, ...]
+    given: float
+    made: float
+    partly: float
+
+
+class Look:
+    """The calls of the follower, next to the activations of the reference.
+
+    Args:
+        calls: of one forward pass of the follower.
+        known: activations of the reference.
+        forced: names of calls whose outputs were replaced; what they made is not their own.
+        whole: the pass went to its end.
+
+    Attributes:
+        seen: the calls in the order in which they ended.
+        solved: everything that the model returned is known.
+    """
+
+    def __init__(self, calls: Calls, known: Known, forced: Collection[str], *, whole: bool = True) -> None:
+        self.seen: list[Seen] = []
+        for call in calls:
+            inputs = prints_of(call.inputs)
+            given = max((known.distance(p) for p in inputs), default=0.0)
+            made = [known.distance(p) for p in prints_of(call.outputs)]
+            self.seen.append(Seen(call, inputs, given, max(made, default=0.0), min(made, default=0.0)))
+        self.solved = whole and not forced and all(s.made <= EXACT for s in self.seen if s.call.parent is None)
+        self._at = {s.call.index: at for at, s in enumerate(self.seen)}
+
+    def position(self, call: Call) -> int:
+        """Of a call in the order in which they ended."""
+        return self._at[call.index]
+
+    def shown(self, at: int, reach: float = EXACT) -> bool:
+        """Whether what a call made is known up to a distance, and could be something else."""
+        seen = self.seen[at]
+        return seen.made <= reach and bool(prints_of(seen.call.outputs))
+
+    def within_known(self, at: int) -> bool:
+        """Whether a call around this one, but for the model itself, made something that is known."""
+        return any(call.parent is not None and self.shown(self._at[call.index]) for call in self.around(at))
+
+    def around(self, at: int) -> Iterator[Call]:
+        """The calls in which this one was made, the nearest first."""
+        parent = self.seen[at].call.parent
+        while parent is not None and parent in self._at:
+            call = self.seen[self._at[parent]].call
+            yield call
+            parent = call.parent
+
+    def within(self, call: Call) -> set[str]:
+        """Names of the calls that were made in one."""
+        return {s.call.name for at, s in enumerate(self.seen) if any(c.index == call.index for c in self.around(at))}
+
+    def first_unknown(self, passed: Collection[str], loosely: bool) -> int | None:
+        """The first call that was given something unknown, or holds parameters and makes something unknown of it.
+
+        What makes something known was given the right thing, though that may look otherwise, such as padded. The model
+        itself is the last: what it returns may be unknown though everything in it is known.
+
+        Args:
+            passed: names of calls to leave out.
+            loosely: what is close is known.
+        """
+        reach = CLOSE if loosely else EXACT
+        for at, s in enumerate(self.seen):
+            if s.call.name in passed:
+                continue
+            made = s.made if s.call.parent is None else s.partly
+            holds = s.call.parameters or s.call.parent is None
+            wrong = s.given > reach or (holds and made > reach)
+            shown = made <= reach and bool(prints_of(s.call.outputs))
+            if wrong and not shown and not self.within_known(at) and not self._known_behind(at, reach):
+                return at
+        return None
+
+    def last_of(self, at: int) -> int | None:
+        """Index of the call behind which nothing says more of whether a call is known; None for the end."""
+        if self.seen[at].call.parent is None:
+            return None
+        outermost = [self.seen[at].call, *self.around(at)][-2]
+        behind = self._behind(at)
+        later = max(self._at[outermost.index], self._at[behind.call.index] if behind else 0)
+        return self.seen[later].call.index
+
+    def _behind(self, at: int) -> Seen | None:
+        """The next call beside one without parameters that holds some."""
+        own = self.seen[at].call
+        beside = (s for s in self.seen[at + 1 :] if s.call.parent == own.parent and s.call.parameters)
+        return None if own.parameters or own.parent is None else next(beside, None)
+
+    def _known_behind(self, at: int, reach: float) -> bool:
+        """Whether the call behind one without parameters was given and made what is known."""
+        behind = self._behind(at)
+        return behind is not None and bool(behind.inputs) and behind.given <= reach and behind.made <= reach

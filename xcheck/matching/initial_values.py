@@ -1,0 +1,56 @@
+"""What the values that both sides were built with say: a port that loads weights may permute their rows.
+
+A dense layer after flattened channels takes them in another order in each framework. Whether a port means that, and
+permutes the rows of the kernel when it loads them, or overlooks it, is not to be seen in what the layers compute with
+random weights: only the weights that it came with tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from ..layouts import Layout, pattern_layout
+from ..records.trace import Array, State
+from .guess import Guess
+from .fingerprints import EXACT
+
+
+def as_loaded(guess: Guess, torch: State, keras: State) -> None:
+    """Let a guess permute the rows of a dense kernel, where the values that the sides came with do.
+
+    Args:
+        guess: that takes the kernel to be the transposed weight.
+        torch, keras: the sides as they were built.
+    """
+    cover = guess.group.covers[guess.variant.cover]
+    mine = [e for unit in guess.group.torch for e in unit.entries]
+    theirs = [e for unit in guess.group.keras for e in unit.entries]
+    for i, joint in enumerate(cover.joints):
+        if guess.variant.layouts[i].name != "transpose" or joint.packed or len(joint.torch) != 1:
+            continue
+        weight, kernel = torch.parameters.get(mine[joint.torch[0]].path), keras.parameters.get(theirs[joint.keras].path)
+        if weight is None or kernel is None or _near(weight.T, kernel):
+            continue
+        found = [layout for layout in _orders(weight, kernel) if _near(layout.forward(weight, kernel.shape), kernel)]
+        if len(found) == 1:
+            layouts = (*guess.variant.layouts[:i], found[0], *guess.variant.layouts[i + 1 :])
+            guess.variant = replace(guess.variant, layouts=layouts)
+
+
+def _orders(weight: Array, kernel: Array) -> Iterator[Layout]:
+    """Channels before places in PyTorch, and after them in Keras, for every number of channels."""
+    inputs = weight.shape[1]
+    if not _near(np.sort(weight[0]), np.sort(kernel[:, 0])):
+        return
+    for channels in (n for n in range(2, inputs) if inputs % n == 0):
+        if _near(weight[0].reshape(channels, -1).T.reshape(-1), kernel[:, 0]):
+            text = f"o (c={channels} p) -> (p c) o"
+            yield pattern_layout(text, text, text)
+
+
+def _near(one: Array, other: Array) -> bool:
+    size = float(np.abs(one).max()) if one.size else 0.0
+    return one.shape == other.shape and float(np.abs(one - other).max(initial=0.0)) <= EXACT * size

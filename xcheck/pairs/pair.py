@@ -1,0 +1,355 @@
+"""The pair: two training setups claimed to be the same, and the data to try them on.
+
+Everything here is a declaration, checked when it is made; no framework is imported. Factories, losses and steps
+are the user's own code and run only in a check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import BatchError, PairError
+from ..records.trace import Array
+from ..records.result import PHASES, Verdict
+
+Arrays = Array | Mapping[str, Array] | tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A parameter left out of the comparison on purpose."""
+
+    reason: str
+
+
+def waive(reason: str) -> Waiver:
+    """Leave a parameter out of the comparison, for a reason that the report repeats.
+
+    Raises:
+        PairError: the reason is empty.
+    """
+    if not reason.strip():
+        raise PairError("A waiver needs a reason.", todo='write xcheck.waive("why this parameter is left out")')
+    return Waiver(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Keras variables that stand for one PyTorch parameter and are kept equal by the pair's own code."""
+
+    paths: tuple[str, ...]
+
+
+def copies(*paths: str) -> Copies:
+    """Declare that Keras holds a parameter several times and keeps the copies equal itself.
+
+    They are then no broken tie: whether they train as the one parameter does is judged by their gradients and
+    updates. Without this, several variables in the place of one parameter are DIFFERENT.
+
+    Args:
+        paths: of the Keras variables.
+
+    Raises:
+        PairError: there are fewer than two.
+    """
+    if len(set(paths)) < 2:
+        raise PairError(
+            "Copies are at least two variables.",
+            numbers=f"xcheck.copies({', '.join(map(repr, paths))})",
+            todo='write xcheck.copies("keras/first", "keras/second")',
+        )
+    return Copies(paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch in a neutral layout, for both sides.
+
+    Args:
+        inputs: array, or dict of arrays; every array has the batch as its first axis.
+        targets: likewise, or None.
+        compare: output name -> boolean mask of the positions that mean something, such as unpadded tokens;
+            its shape covers the first axes of the output.
+
+    Raises:
+        BatchError: something is no array, is empty, or is not numeric.
+    """
+
+    inputs: Arrays
+    targets: Arrays | None = None
+    compare: Mapping[str, Array] | None = None
+
+    def __post_init__(self) -> None:
+        if not _named(self.inputs):
+            raise BatchError("A batch has no input.", where="Batch.inputs", numbers=f"got {self.inputs!r}")
+        compare: Any = self.compare
+        if compare is not None and not isinstance(compare, Mapping):
+            raise BatchError(
+                "Comparison masks are not given by name.",
+                where="Batch.compare",
+                numbers=f"got {type(compare).__name__}",
+                todo='name the output that each is of: compare={"output": mask}',
+            )
+        for part, value in (("inputs", self.inputs), ("targets", self.targets), ("compare", self.compare)):
+            for name, array in _named(value):
+                _check_array(f"{part}{name}", array)
+                if part == "compare" and array.dtype != np.bool_:
+                    raise BatchError(
+                        "A comparison mask is not boolean.",
+                        where=f"Batch.{part}{name}",
+                        numbers=f"dtype {array.dtype}",
+                        todo="mark the positions that mean something with True: mask.astype(bool)",
+                    )
+
+    @property
+    def size(self) -> int:
+        """Number of examples: the length of the first axis of the first input."""
+        first: Array = next(iter(_named(self.inputs)))[1]
+        return first.shape[0]
+
+    def digest(self) -> str:
+        """A fingerprint of names, shapes, dtypes and values, equal on every machine for equal batches."""
+        whole = hashlib.sha256()
+        for part, value in (("inputs", self.inputs), ("targets", self.targets), ("compare", self.compare)):
+            for name, array in sorted(_named(value), key=lambda named: named[0]):
+                whole.update(f"{part}{name} {array.dtype.str} {array.shape}".encode())
+                whole.update(np.asarray(array, order="C").tobytes())
+        return whole.hexdigest()
+
+    def terms(self) -> int:
+        """Elements of the inputs; the part of a batch that a sum can run over."""
+        return sum(array.size for _, array in _named(self.inputs))
+
+
+def _named(value: Any) -> list[tuple[str, Any]]:
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [(f"[{key!r}]", item) for key, item in value.items()]  # pyright: ignore
+    if isinstance(value, tuple):
+        return [(f"[{i}]", item) for i, item in enumerate(value)]  # pyright: ignore
+    return [("", value)]
+
+
+def _check_array(where: str, array: Any) -> None:
+    if not isinstance(array, np.ndarray):
+        raise BatchError(
+            "A batch holds something that is not a NumPy array.",
+            where=f"Batch.{where}",
+            numbers=f"{type(array).__module__}.{type(array).__qualname__}",
+            todo="convert it in `batches`, for example with numpy.asarray(...)",
+        )
+    if array.dtype.kind not in "fiub":  # pyright: ignore[reportUnknownMemberType]
+        raise BatchError(
+            "A batch holds an array that is not numeric.",
+            where=f"Batch.{where}",
+            numbers=f"dtype {array.dtype}, shape {array.shape}",  # pyright: ignore
+            todo="encode it as numbers in `batches`",
+        )
+    if array.ndim == 0 or array.size == 0:
+        raise BatchError(
+            "A batch holds an array without a batch axis, or an empty one.",
+            where=f"Batch.{where}",
+            numbers=f"shape {array.shape}",  # pyright: ignore[reportUnknownMemberType]
+        )
+
+
+Prepare = Callable[[Batch], Any]
+"""(batch) -> (inputs, targets) or (inputs, targets, sample_weight), NumPy, in the layout the side eats."""
+
+
+@dataclass(frozen=True, slots=True)
+class TorchSide:
+    """The PyTorch half.
+
+    Args:
+        build: () -> torch.nn.Module, or a module already built.
+        loss: (outputs, targets) -> scalar tensor, or a dict of named scalars that are summed. Left out on both
+            sides: a fixed random projection of the outputs.
+        optimizer: (parameters) -> torch.optim.Optimizer. Left out on both sides: plain SGD.
+        penalty: (model) -> scalar or dict of named scalars, added to the loss.
+        prepare: (batch) -> (inputs, targets); inputs as a dict (keyword arguments), a tuple (positional) or one
+            array.
+        step: (model, optimizer, batch) -> loss; replaces the standard training step whole. `batch` has the prepared
+            inputs, targets and sample_weight as tensors. What the step keeps belongs on the model or the optimizer,
+            a scheduler as `optimizer.scheduler`.
+        after_step: (model) -> None, after the optimizer's step; for constraints.
+        outputs: (raw) -> tensor or dict of named tensors, what is compared and what the loss receives.
+    """
+
+    build: Any
+    loss: Callable[..., Any] | None = None
+    optimizer: Callable[..., Any] | None = None
+    penalty: Callable[..., Any] | None = None
+    prepare: Prepare | None = None
+    step: Callable[..., Any] | None = None
+    after_step: Callable[..., Any] | None = None
+    outputs: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        _check_callables("TorchSide", self, "loss optimizer penalty prepare step after_step outputs")
+
+
+@dataclass(frozen=True, slots=True)
+class KerasSide:
+    """The Keras half.
+
+    Args:
+        build: () -> keras.Model, or a model already built; compiled or not.
+        loss: what `compile` takes as loss. Left out for a model that is already compiled.
+        optimizer: () -> keras.optimizers.Optimizer. Left out for a model that is already compiled.
+        prepare: (batch) -> (inputs, targets) or (inputs, targets, sample_weight), as `fit` takes them.
+        compile_options: further arguments of `compile`.
+        outputs: (raw) -> tensor or dict of named tensors, what is compared and what the loss receives.
+    """
+
+    build: Any
+    loss: Any = None
+    optimizer: Callable[[], Any] | None = None
+    prepare: Prepare | None = None
+    compile_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    outputs: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        _check_callables("KerasSide", self, "optimizer prepare outputs")
+
+
+def _check_callables(kind: str, side: Any, names: str) -> None:
+    for name in names.split():
+        value = getattr(side, name)
+        if value is not None and not callable(value):
+            raise PairError(
+                f"{kind}.{name} is not callable.",
+                numbers=f"got {type(value).__name__}: {value!r:.80}",
+                todo=f"pass a function; {kind}'s docstring gives its arguments",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a negative control is expected to show.
+
+    Args:
+        verdict: the verdict of the run.
+        phase: where the sides first part; None for any.
+        cause: the id of a cause that must be reported; None for any.
+    """
+
+    verdict: Verdict
+    phase: str | None = None
+    cause: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.verdict not in Verdict.__members__:
+            raise PairError(
+                "An expectation names no verdict.", numbers=f"got {self.verdict!r}; verdicts: {', '.join(Verdict)}"
+            )
+        object.__setattr__(self, "verdict", Verdict(self.verdict))
+        if self.phase is not None and self.phase not in PHASES:
+            raise PairError(
+                f"There is no phase {self.phase!r}.",
+                numbers=f"phases: {', '.join(PHASES)}",
+                where="Pair.expect",
+            )
+
+
+WeightTarget = str | tuple[str, str] | Sequence[str | tuple[str, str]] | Waiver | Copies
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two training setups claimed to be the same.
+
+    Args:
+        name: what reports call it.
+        torch, keras: the two sides.
+        batches: (seed) -> iterable of `Batch`, at least one per step.
+        weight_map: PyTorch path -> Keras path, (Keras path, layout name), list of these where Keras has several
+            variables for it, `copies(...)` where it keeps them equal itself, or `waive(reason)`. What it leaves out is
+            matched by itself; None leaves out everything.
+        ties: groups of paths of either side that must be one storage there.
+        reference: the side whose state the other is set from.
+        expect: for a negative control, a verdict or an `Expectation`.
+        also: phases that run only on request, and that each run of this pair has: "modes", "persistence", "export".
+
+    Raises:
+        PairError: a part is missing or contradicts another.
+    """
+
+    name: str
+    torch: Any
+    keras: Any
+    batches: Callable[[int], Iterable[Batch]]
+    weight_map: Mapping[str, WeightTarget] | None = None
+    ties: Sequence[Sequence[str]] = ()
+    reference: Literal["torch", "keras"] = "torch"
+    expect: Expectation | str | None = None
+    also: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        where = f"Pair({self.name!r})"
+        if not self.name or "/" in self.name:
+            raise PairError("A pair needs a name that can be a folder name.", numbers=f"got {self.name!r}")
+        if not callable(self.batches):
+            raise PairError(
+                "Pair.batches is not callable.",
+                where=where,
+                numbers=f"got {type(self.batches).__name__}",
+                todo="pass a function: batches=lambda seed: [xcheck.Batch(inputs, targets), ...]",
+            )
+        if self.reference not in ("torch", "keras"):
+            raise PairError(
+                "Pair.reference names no side.",
+                where=where,
+                numbers=f"{self.reference!r}, not 'torch' or 'keras'",
+            )
+        given: Any = self.weight_map
+        if given is not None and not isinstance(given, Mapping):
+            raise PairError(
+                "Pair.weight_map is no dict.",
+                where=where,
+                numbers=f"got {type(given).__name__}",
+                todo='write {"torch.path": "keras/path"}, or leave it out',
+            )
+        for name, wrong in (("torch", KerasSide), ("keras", TorchSide)):
+            if isinstance(getattr(self, name), wrong):
+                raise PairError(f"Pair.{name} got a {wrong.__name__}.", where=where, todo="swap the two sides")
+        unknown = [phase for phase in self.also if phase not in PHASES]
+        if unknown or isinstance(self.also, str):
+            raise PairError(
+                "Pair.also names no phase.",
+                where=where,
+                numbers=f"got {self.also!r}; phases: {', '.join(PHASES)}",
+            )
+        if isinstance(self.expect, str):
+            if self.expect not in Verdict.__members__:
+                raise PairError(
+                    "Pair.expect names no verdict.",
+                    where=where,
+                    numbers=f"{self.expect!r}; verdicts: {', '.join(Verdict)}",
+                )
+            object.__setattr__(self, "expect", Expectation(Verdict(self.expect)))
+        self._check_matching_parts(where)
+
+    def _check_matching_parts(self, where: str) -> None:
+        torch, keras = self.torch, self.keras
+        if not (isinstance(torch, TorchSide) and isinstance(keras, KerasSide)):
+            return
+        projected = torch.loss is None and torch.step is None
+        if projected and keras.loss is not None:
+            raise PairError(
+                "Only the Keras side has a loss.",
+                where=where,
+                todo="give TorchSide a loss (or a step), or leave the loss out on both sides",
+            )
+        if projected and torch.optimizer is None and keras.optimizer is not None:
+            raise PairError(
+                "Only the Keras side has an optimizer.",
+                where=where,
+                todo="give TorchSide an optimizer, or leave it out on both sides",
+            )

@@ -1,0 +1,29 @@
+"""`xcheck new`: a pair file for the user's own port."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ..errors import PairError
+
+
+def write_scaffold(name: str, folder: Path | None = None) -> Path:
+    """Write `<name>.py` with a pair that runs as it is and says what to replace.
+
+    Args:
+        name: a Python identifier.
+        folder: where to; None is the working directory.
+
+    Raises:
+        PairError: the name is no identifier, or the file exists.
+    """
+    if not name.isidentifier():
+        raise PairError("A pair's name must be a Python identifier.", numbers=f"got {name!r}")
+    path = (folder or Path()) / f"{name}.py"
+    if path.exists():
+        raise PairError("This file exists already.", where=str(path), todo="choose another name, or remove it")
+    environment = Environment(loader=PackageLoader("xcheck"), undefined=StrictUndefined, keep_trailing_newline=True)
+    path.write_text(environment.get_template("pair.py.jinja").render(name=name))
+    return path

@@ -1,0 +1,145 @@
+"""Before the steps: what exists on both sides, what is tied, and whether the values arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...numerics.compare import measure
+from ...numerics.judge import Frame, Item
+from ...layouts.parts import rows_left
+from ...matching import Match, MatchPlan
+from ...records.sides import SideName
+from ...records.inventory import Inventory
+from ...records.trace import State
+from ...records.result import Check, Tie, Verdict
+from ..ties.groups import broken_ties
+
+
+def inventory_checks(
+    plan: MatchPlan,
+    torch: Inventory,
+    keras: Inventory,
+    ties: Sequence[Tie],
+    promised: Sequence[Sequence[str]] = (),
+) -> list[Check]:
+    """What exists on both sides, and which of it is one storage.
+
+    A parameter without a counterpart is INCONCLUSIVE, a tie that one side lacks is DIFFERENT.
+
+    Raises:
+        MatchError: a promised tie names unknown paths.
+    """
+    checks: list[Check] = []
+
+    def add(name: str, torch_path: str | None, keras_path: str | None, verdict: Verdict, detail: str = "") -> None:
+        checks.append(Check("inventory", None, None, name, torch_path, keras_path, verdict, detail=detail))
+
+    for match in plan.parameters:
+        left = bool(match.torch_piece.trained)
+        right = any(m.keras_piece.trained for m in plan.copies_of(match) or (match,))
+        trained = {True: "trainable", False: "frozen"}
+        add(
+            match.name(plan.reference),
+            match.name("torch"),
+            match.name("keras"),
+            Verdict.EQUIVALENT if left == right else Verdict.DIFFERENT,
+            _how(match) if left == right else f"torch: {trained[left]}, keras: {trained[right]}",
+        )
+    partly = {path for m in plan.matches for p in (m.torch_piece, m.keras_piece) for path in p.paths}
+    for path in plan.unmatched_torch:
+        add(path, path, None, Verdict.INCONCLUSIVE, _lonely(plan, path, "keras", partly))
+    for path in plan.unmatched_keras:
+        add(path, None, path, Verdict.INCONCLUSIVE, _lonely(plan, path, "torch", partly))
+    for doubt in plan.doubts:
+        name = doubt.torch if plan.reference == "torch" else doubt.keras
+        add(f"match of {name}", doubt.torch, doubt.keras, Verdict.INCONCLUSIVE, doubt.detail)
+    if not checks:
+        add("parameters", None, None, Verdict.INCONCLUSIVE, "neither side has a parameter that is compared")
+    for tie in ties:
+        name = (tie.torch if plan.reference == "torch" else tie.keras)[0]
+        detail = {
+            "same": "tied on both sides",
+            "missing": f"one storage on the {plan.reference} side, several on the {plan.follower} side",
+            "extra": f"one storage on the {plan.follower} side, several on the {plan.reference} side",
+            "equal_but_untied": f"one storage on the {plan.reference} side; on the {plan.follower} side several that "
+            "start from equal values",
+            "duplicated": "declared as copies; judged by effect",
+        }[tie.status]
+        verdict = Verdict.EQUIVALENT if tie.status in ("same", "duplicated") else Verdict.DIFFERENT
+        add(f"tie of {name}", " = ".join(tie.torch), " = ".join(tie.keras), verdict, detail)
+    for side, group in broken_ties(promised, torch, keras):
+        paths = " = ".join(group)
+        add(
+            f"promised tie of {group[0]}",
+            paths if side == "torch" else None,
+            paths if side == "keras" else None,
+            Verdict.DIFFERENT,
+            f"Pair.ties promises one storage, the {side} side has several",
+        )
+    return checks
+
+
+def _how(match: Match) -> str:
+    """How one side's piece becomes the other's, in the words of a weight map, and how that is known."""
+    how = f"{match.layout.name} + {match.offset:g}" if match.offset else match.layout.name
+    return f"{how}, {match.evidence}" if match.evidence else how
+
+
+def _lonely(plan: MatchPlan, path: str, other: SideName, partly: set[str]) -> str:
+    lack = "a part of it has no counterpart" if path in partly else "no counterpart"
+    if path in plan.frozen:
+        return (
+            f"{lack} on the {other} side; it is not trained, and each side is run with what it was built with: "
+            f'weight_map={{"{path}": xcheck.waive("why")}}'
+        )
+    if path not in plan.idle:
+        told = f"; {plan.doings[path]};" if path in plan.doings else ":"
+        here = f'"{path}": "PATH"' if other == "keras" else f'"PATH": "{path}"'
+        return (
+            f"{lack} on the {other} side{told} weight_map={{{here}}} with what it is there, or, to go on without it, "
+            f'{{"{path}": xcheck.waive("why")}}'
+        )
+    whole = f"{lack} on the {other} side; it reaches no output that is compared: "
+    if path not in partly:
+        return f'{whole}weight_map={{"{path}": xcheck.waive("why")}}, or compare what it is for'
+    pieces = [m.piece("keras" if other == "torch" else "torch") for m in plan.parameters]
+    own = [piece for piece in pieces if path in piece.paths]
+    return f'{whole}weight_map={{"{path}{rows_left([p.part for p in own], own[0].whole)}": xcheck.waive("why")}}'
+
+
+def sync_checks(plan: MatchPlan, precision: str, wanted: State, read_back: State) -> list[Check]:
+    """Whether the other side now holds exactly the reference's values; bit for bit, no allowance.
+
+    Args:
+        plan: whose matches are read.
+        precision: of the run.
+        wanted: the reference's state in the other side's layout.
+        read_back: what the other side says it holds.
+    """
+    checks: list[Check] = []
+    frame = Frame("sync", precision, None, plan.reference)
+    sent_paths = wanted.values()
+    every = [(m, path) for m in plan.matches for path in m.piece(plan.follower).paths if path in sent_paths]
+    for match, path in every:
+        part = match.piece(plan.follower).part
+        sent, got = part.select(sent_paths[path]), read_back.value(path)
+        got = part.select(got) if got.shape == sent_paths[path].shape else got
+        item = Item(match.name(plan.reference), match.name("torch"), match.name("keras"), sent, got)
+        if sent.shape != got.shape:
+            checks.append(frame.check(item, Verdict.DIFFERENT, f"shape {sent.shape} sent, {got.shape} read back"))
+        elif np.array_equal(sent, got, equal_nan=True):
+            checks.append(replace(frame.check(item, Verdict.EQUIVALENT), error=0.0, allowed=0.0))
+        else:
+            checks.append(
+                replace(
+                    frame.check(item, Verdict.DIFFERENT, "set from the reference, but reads back another value"),
+                    error=measure(sent, got).element,
+                    allowed=0.0,
+                    metric="element",
+                    worst_index=measure(sent, got).worst_index,
+                )
+            )
+    return checks

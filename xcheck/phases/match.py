@@ -1,0 +1,68 @@
+"""Which parameter is which: what the pair's map says, and for the rest what the running sides show."""
+
+from __future__ import annotations
+
+from ..pairs.batches import batches_of
+from ..frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
+from ..errors import PairError
+from .findings import Findings
+from ..matching import MatchPlan, plan_by_value, plan_from_map
+from ..records.sides import other_side
+from ..pairs.pair import Pair
+from ..records.inventory import Inventory
+from ..frameworks.protocol import Runner
+
+
+def match(
+    pair: Pair,
+    *,
+    seed: int = 0,
+    device: Device = "auto",
+    keras_backend: str | None = None,
+    progress: Progress = silent,
+) -> MatchPlan:
+    """Match the parameters of a pair, and nothing else.
+
+    Args:
+        pair, seed, device, keras_backend, progress: as for `check`.
+
+    Raises:
+        BadInput: something the user gave cannot be used.
+    """
+    findings = Findings(pair, seed, 1, (), complete=False)
+    choose_backend(pair, keras_backend)
+    sides = Sides(findings, choose_device(pair, device), progress)
+    with sides.open(pair.reference) as reference, sides.open(other_side(pair.reference)) as follower:
+        progress("matching")
+        return plan_of(pair, seed, reference.inventory(), follower, reference)
+
+
+def plan_of(pair: Pair, seed: int, inventory: Inventory, follower: Runner, reference: Runner | None) -> MatchPlan:
+    """The plan of a pair.
+
+    Args:
+        pair: with its map, if it has one.
+        seed: of the batch and the weights that what the map leaves out is matched with.
+        inventory: of the reference.
+        follower: the other side.
+        reference: None where it is a recording, which cannot be run with other weights.
+
+    Raises:
+        MatchError: the map is wrong.
+        PairError: there is no map, and no live reference either.
+    """
+    by_side = {pair.reference: inventory, follower.side: follower.inventory()}
+    torch, keras = by_side["torch"], by_side["keras"]
+    if reference is None and pair.weight_map is None:
+        raise PairError(
+            "This pair has no weight_map, and a recorded side cannot be matched by its values.",
+            where=f"Pair({pair.name!r})",
+            numbers=f"{len(torch.parameters())} torch and {len(keras.parameters())} keras parameters",
+            todo="where both frameworks are installed: xcheck match PAIR --write map.json, and then "
+            'Pair(weight_map=xcheck.read_map("map.json"))',
+        )
+    plan = plan_from_map(torch, keras, pair.weight_map or {}, pair.reference)
+    complete = not (plan.unmatched_torch or plan.unmatched_keras)
+    if reference is None or (complete and pair.weight_map is not None):
+        return plan
+    return plan_by_value(reference, follower, next(batches_of(pair, seed, 1)), pair.weight_map, seed)

@@ -1,0 +1,328 @@
+"""The outcome of a check, as frozen data, to and from plain dicts (`result.json`, schema version 1)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ..errors import FileError, InequivalenceError
+from .reproduction import Reproduction
+
+SCHEMA_VERSION = 1
+
+PHASES = (
+    "inventory",
+    "initialization",
+    "sync",
+    "forward",
+    "loss",
+    "gradient",
+    "update",
+    "state",
+    "trajectory",
+    "modes",
+    "persistence",
+    "export",
+)
+"""Every phase, in the order in which data flows through them."""
+
+
+TIED, APART = "tied", "apart"
+"""What a side is built with: one storage for all paths of a group, or several."""
+
+
+class Verdict(StrEnum):
+    """What is known about one comparison, or about a whole run."""
+
+    DIFFERENT = "DIFFERENT"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NUMERIC = "NUMERIC"
+    EQUIVALENT = "EQUIVALENT"
+
+    @staticmethod
+    def worst(verdicts: Sequence[Verdict]) -> Verdict:
+        """The worst of several; of none it is INCONCLUSIVE, since nothing was compared."""
+        order = list(Verdict)
+        return min(verdicts, key=order.index, default=Verdict.INCONCLUSIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One comparison of one quantity in one phase.
+
+    Attributes:
+        phase: one of `PHASES`.
+        precision: "float64" or "float32"; None where nothing numeric was compared.
+        step: training step, from 1; None outside the steps.
+        name: the quantity, in the reference's words.
+        torch, keras: its path on each side; None where a side has no such thing.
+        verdict: of this comparison.
+        metric: which measure came closest to its allowance, or went furthest above it: "norm", "row" or
+            "element".
+        error, allowed: the value of that measure and what rounding can explain, both relative to the scale
+            of the quantity; None where nothing was measured or where the value is not finite.
+        required_tolerance: the smallest `t` with |keras - torch| <= t * (scale + |torch|) everywhere.
+        worst_index: index of the worst element, in the reference's layout.
+        detail: what a reader must know besides the numbers.
+    """
+
+    phase: str
+    precision: str | None
+    step: int | None
+    name: str
+    torch: str | None
+    keras: str | None
+    verdict: Verdict
+    error: float | None = None
+    allowed: float | None = None
+    required_tolerance: float | None = None
+    metric: str | None = None
+    worst_index: tuple[int, ...] | None = None
+    torch_value: float | None = None
+    keras_value: float | None = None
+    detail: str = ""
+
+    @property
+    def severity(self) -> float:
+        """How many times the allowance the error is; infinite where a failure has no number."""
+        if self.error is not None and self.allowed:
+            return self.error / self.allowed
+        return 0.0 if self.verdict is Verdict.EQUIVALENT else math.inf
+
+    @property
+    def of_use(self) -> bool:
+        """Whether a single use of a parameter, or the sum of its uses, was compared, and not its whole gradient."""
+        return self.phase == "gradient" and (" via " in self.name or self.name.startswith("uses of "))
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first place, in dataflow order, where the sides part.
+
+    Attributes:
+        phase, precision, step, torch, keras: as in `Check`. Where both sides could be looked into, the paths are those
+            of the first calls that give something else though they are given the same.
+        local_error, allowed: the difference there, and what rounding can explain.
+        name: of the quantity.
+        agreed: the last that still agreed before it, in words.
+    """
+
+    phase: str
+    precision: str | None
+    step: int | None
+    torch: str | None
+    keras: str | None
+    local_error: float | None
+    allowed: float | None
+    name: str = ""
+    agreed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A named explanation of a difference; `confirmed` once a recomputation made the difference vanish."""
+
+    id: str
+    phase: str
+    torch: str | None
+    keras: str | None
+    summary: str
+    evidence: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    confirmed: bool = False
+    fix: str = ""
+
+
+Stages = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""Stage -> side -> what was done -> what it left of a tie. The stages are "build", "sync", "step", "save", "export"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """One group of parameter paths that is a single storage on at least one side, or a single path used several times.
+
+    Attributes:
+        torch, keras: the paths of the group on each side.
+        status: "same", "missing" (tied on the reference only), "extra" (tied on the other side only),
+            "equal_but_untied" or "duplicated".
+        uses: side -> in how many places a step uses it, as far as the side told them apart.
+        stages: see `Stages`; of a stage that did not run there is nothing.
+    """
+
+    torch: tuple[str, ...]
+    keras: tuple[str, ...]
+    status: str
+    uses: Mapping[str, int] = field(default_factory=dict[str, int])
+    stages: Stages = field(default_factory=dict[str, Mapping[str, Mapping[str, str]]])
+
+    def paths(self, side: str) -> tuple[str, ...]:
+        """The paths of the group on one side."""
+        return self.torch if side == "torch" else self.keras
+
+    def tied(self, side: str) -> bool:
+        """Whether the side was built with one storage for all of them."""
+        return TIED in self.stages.get("build", {}).get(side, {"": TIED}).values()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything a run found out. Renderers read this and nothing else.
+
+    Attributes:
+        pair: name of the pair.
+        verdict: worst of the checks.
+        expected: the verdict the pair declares, where it is a negative control.
+        seed, steps: as asked for.
+        environment: versions, devices and flags of this run.
+        checks: every comparison, in dataflow order.
+        first_divergence: see `Divergence`; None where nothing differs.
+        coverage: how much of the two setups was compared.
+        ties: tie groups, see `Tie`.
+        timings: seconds per stage.
+        notes: what a reader should know though it changes no verdict.
+        failure: message of the error that ended the run early, None for a run that ended by itself.
+        exports: what each ONNX file is made of, and which constants hold the storages of its side.
+        reproduction: of a difference that nothing explains; in files of its own, not in `result.json`.
+    """
+
+    pair: str
+    verdict: Verdict
+    seed: int
+    steps: int
+    expected: str | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    checks: tuple[Check, ...] = ()
+    first_divergence: Divergence | None = None
+    causes: tuple[Cause, ...] = ()
+    coverage: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    ties: tuple[Tie, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict[str, float])
+    notes: tuple[str, ...] = ()
+    failure: str | None = None
+    expectation: Mapping[str, Any] | None = None
+    exports: tuple[Mapping[str, Any], ...] = ()
+    reproduction: Reproduction | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data as in `result.json`: no NaN, no infinity, no tuple."""
+        data = _plain(asdict(replace(self, reproduction=None)))
+        del data["reproduction"]
+        return {"schema_version": SCHEMA_VERSION, **data}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Result:
+        """The inverse of `to_dict`.
+
+        Raises:
+            FileError: the schema version is not ours, or a field is missing or unknown.
+        """
+        version = data.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise FileError(
+                "This result was written in another format.",
+                numbers=f"schema_version {version!r}, this xcheck reads {SCHEMA_VERSION}",
+                todo="run the check again with this version of xcheck",
+            )
+        body = {key: value for key, value in data.items() if key != "schema_version"}
+        try:
+            divergence = body.get("first_divergence")
+            typed: dict[str, Any] = {
+                "verdict": Verdict(body["verdict"]),
+                "checks": tuple(_check_from(_mapping(c)) for c in body["checks"]),
+                "first_divergence": Divergence(**_mapping(divergence)) if divergence else None,
+                "causes": tuple(Cause(**_mapping(c)) for c in body["causes"]),
+                "ties": tuple(_tie_from(_mapping(t)) for t in body["ties"]),
+                "notes": tuple(body.get("notes", ())),
+                "exports": tuple(_mapping(e) for e in body.get("exports", ())),
+            }
+            return Result(**{**body, **typed})
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError("This result is damaged.", cause=f"{type(error).__name__}: {error}") from error
+
+    def to_json(self, path: str | Path) -> Path:
+        """Write `result.json` to `path`, making its folder; returns the path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        return path
+
+    @staticmethod
+    def from_json(path: str | Path) -> Result:
+        """Read a `result.json`.
+
+        Raises:
+            FileError: there is no such file, or it is not a result.
+        """
+        try:
+            data = json.loads(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            raise FileError("This result cannot be read.", where=str(path), cause=str(error)) from error
+        if not isinstance(data, dict):
+            raise FileError("This file is not a result of xcheck.", where=str(path))
+        try:
+            return Result.from_dict(cast(Mapping[str, Any], data))
+        except FileError as error:
+            error.parts["where"] = str(path)
+            raise
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the report as one HTML file to `path`; returns the path."""
+        from ..report.html import write_html
+
+        return write_html([self], Path(path))
+
+    def report(self) -> str:
+        """The report as plain text, the verdict on its first line."""
+        from ..report.terminal import as_text
+
+        return as_text(self)
+
+    def assert_equivalent(self, *, strict: bool = False) -> None:
+        """Do nothing for EQUIVALENT, and for NUMERIC unless `strict`.
+
+        Raises:
+            InequivalenceError: any other verdict; the message is the report.
+        """
+        accepted = {Verdict.EQUIVALENT} if strict else {Verdict.EQUIVALENT, Verdict.NUMERIC}
+        if self.verdict not in accepted:
+            raise InequivalenceError(self.report())
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a table was expected, not {value!r:.60}")
+    return cast(Mapping[str, Any], value)
+
+
+def _check_from(data: Mapping[str, Any]) -> Check:
+    index = data.get("worst_index")
+    typed: dict[str, Any] = {
+        "verdict": Verdict(data["verdict"]),
+        "worst_index": None if index is None else tuple(index),
+    }
+    return Check(**{**data, **typed})
+
+
+def _tie_from(data: Mapping[str, Any]) -> Tie:
+    sides = tuple(data["torch"]), tuple(data["keras"])
+    return Tie(*sides, data["status"], data.get("uses", {}), data.get("stages", {}))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Verdict):
+        return value.value
+    if isinstance(value, np.generic):
+        return _plain(value.item())  # pyright: ignore[reportUnknownMemberType]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}  # pyright: ignore
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]  # pyright: ignore
+    return value
