@@ -44,9 +44,9 @@ from torch.nn import functional as F
 
 import xcheck
 import xcheck.optim
+from xcheck.numerics.tolerance import KAPPA
 from xcheck.pairs.loading import load_pair
 from xcheck.phases.checks import STEP_PHASES
-from xcheck.numerics.tolerance import KAPPA
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "calibration.md"

@@ -60,11 +60,11 @@ def measured(work: Callable[[], Row]) -> Row:
 
 def export(folder: Path, millions: float, side: Any, route: str) -> Row:
     """Write the model of one side by one route."""
-    from xcheck.pairs.batches import batches_of
     from xcheck.frameworks.sides import Sides
     from xcheck.onnx.run import resized
-    from xcheck.phases.findings import Findings
+    from xcheck.pairs.batches import batches_of
     from xcheck.pairs.loading import load_pair
+    from xcheck.phases.findings import Findings
 
     pair = load_pair(str(PAIR), settings(millions))
     batch = next(batches_of(pair, 0, 1))

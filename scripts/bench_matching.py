@@ -23,11 +23,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from xcheck.records.sides import SideName
 from xcheck.matching import plan_by_value
 from xcheck.pairs.pair import Batch
 from xcheck.records.calls import Again, Call, Calls, Inside, Swap, nowhere
 from xcheck.records.inventory import Entry, Inventory
+from xcheck.records.sides import SideName
 from xcheck.records.trace import Array, Arrays, State
 
 SIZES = (100, 200, 500, 1000, 2000)

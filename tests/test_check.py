@@ -13,8 +13,8 @@ from fakes import WEIGHT_MAP, bad, batches, both, changed, dropped, linear_pair,
 import xcheck
 from xcheck.check import AVAILABLE, choose_backend
 from xcheck.errors import BatchError, InequivalenceError, MatchError, PairError, SetupError, UserCodeError
-from xcheck.pairs.pair import KerasSide
 from xcheck.frameworks.fake.runner import NumpyRunner
+from xcheck.pairs.pair import KerasSide
 
 
 def faulty(torch, keras) -> xcheck.Pair:

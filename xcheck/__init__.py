@@ -6,11 +6,11 @@ Importing it loads neither framework; a check imports what its pair needs.
 from __future__ import annotations
 
 from .check import check as check
+from .cli.golden import record as record
+from .cli.golden import verify as verify
 from .errors import BadInput as BadInput
 from .errors import InequivalenceError as InequivalenceError
 from .errors import XcheckError as XcheckError
-from .cli.golden import record as record
-from .cli.golden import verify as verify
 from .matching.map_file import read_map as read_map
 from .pairs.pair import Batch as Batch
 from .pairs.pair import Expectation as Expectation
@@ -19,11 +19,11 @@ from .pairs.pair import Pair as Pair
 from .pairs.pair import TorchSide as TorchSide
 from .pairs.pair import copies as copies
 from .pairs.pair import waive as waive
-from .records.trace import Trace as Trace
 from .records.result import Cause as Cause
 from .records.result import Check as Check
 from .records.result import Result as Result
 from .records.result import Tie as Tie
 from .records.result import Verdict as Verdict
+from .records.trace import Trace as Trace
 
 __version__ = "0.1.0"

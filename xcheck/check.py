@@ -6,33 +6,33 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from .phases import checks as phase
-from .pairs.batches import batches_of
 from .causes.dtype import float32_constants
+from .causes.explain import explain
 from .causes.setup.frozen import frozen_causes
 from .causes.setup.initializers import same_random_stream
-from .causes.setup.unmatched_sizes import size_causes
 from .causes.setup.ties import holding_causes, parted_causes, tie_causes
-from .frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
-from .numerics.distributions import Distribution
+from .causes.setup.unmatched_sizes import size_causes
 from .errors import PairError
-from .causes.explain import explain
+from .frameworks.protocol import Runner
+from .frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
+from .matching import MatchPlan
+from .numerics.distributions import Distribution
+from .numerics.tolerance import TWINS
+from .pairs.batches import batches_of
+from .pairs.pair import Pair
+from .phases import checks as phase
 from .phases.export import export
 from .phases.findings import Findings
-from .stepping.free_run import FreeRun, free_running, in_turns
-from .stepping.lockstep import ReferenceStep, StepPair, in_float32, in_modes, reference_steps, resynced
 from .phases.match import plan_of
-from .matching import MatchPlan
-from .records.sides import SideName, other_side
-from .pairs.pair import Pair
 from .phases.persistence import persistence
+from .phases.ties.groups import ties, used
 from .phases.ties.storage import probed
 from .records.inventory import Holdings, Inventory
-from .records.trace import AT_INFERENCE, DROPOUT_RATES, State
 from .records.result import Check, Result, Verdict
-from .frameworks.protocol import Runner
-from .phases.ties.groups import ties, used
-from .numerics.tolerance import TWINS
+from .records.sides import SideName, other_side
+from .records.trace import AT_INFERENCE, DROPOUT_RATES, State
+from .stepping.free_run import FreeRun, free_running, in_turns
+from .stepping.lockstep import ReferenceStep, StepPair, in_float32, in_modes, reference_steps, resynced
 
 ON_REQUEST = ("modes", "persistence", "export")
 """Phases that run only where the call or the pair asks for them: compiling and exporting take longer than everything

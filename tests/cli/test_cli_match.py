@@ -13,9 +13,9 @@ from test_cli import run
 import xcheck
 from xcheck.cli.match import show_plan
 from xcheck.errors import FileError
+from xcheck.matching.map_file import write_map
 from xcheck.pairs.loading import load_pair
 from xcheck.phases.match import match
-from xcheck.matching.map_file import write_map
 
 PAIR_FILE = """
 from fakes import linear_pair

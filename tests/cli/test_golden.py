@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import xcheck
-from xcheck.errors import BatchError, FileError, PairError, UserCodeError
 from xcheck.cli.golden import SEMANTIC
-from xcheck.records.trace import Trace
+from xcheck.errors import BatchError, FileError, PairError, UserCodeError
 from xcheck.frameworks.fake.runner import NumpyRunner
+from xcheck.records.trace import Trace
 
 RECORDED = SEMANTIC
 FAULT = {"fault": scaled("gradients", "dense/bias", by=1 + 1e-9, step=2)}

@@ -12,8 +12,8 @@ from fakes import WEIGHT_MAP, both, changed, dropped, entry, inventory, linear_p
 
 import xcheck
 from xcheck.errors import InequivalenceError, MatchError, PairError, UserCodeError
-from xcheck.pairs.loading import load_pair
 from xcheck.matching import plan_from_map
+from xcheck.pairs.loading import load_pair
 
 KERNEL, BIAS = "dense/kernel", "dense/bias"
 

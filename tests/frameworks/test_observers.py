@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from ports import dilated_conv, mlp, submodel_regularizer
 
+from xcheck.frameworks.protocol import Runner
 from xcheck.frameworks.sides import _runner
 from xcheck.records.trace import StepRecord
-from xcheck.frameworks.protocol import Runner
 
 PAIRS = {"mlp": mlp, "dilated_conv": dilated_conv, "submodel_regularizer": submodel_regularizer}
 

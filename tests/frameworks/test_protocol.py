@@ -8,8 +8,8 @@ import pytest
 
 import xcheck
 from xcheck.errors import BatchError, UserCodeError
-from xcheck.pairs.pair import Batch
 from xcheck.frameworks.protocol import Prepared, losses_record, prepared, projection
+from xcheck.pairs.pair import Batch
 from xcheck.pairs.user_code import calling, describe
 
 BATCH = Batch({"x": np.ones((4, 3), np.float32)}, np.arange(4))

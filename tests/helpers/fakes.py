@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 import xcheck
-from xcheck.pairs.batches import batches_of
+from xcheck.frameworks.fake.runner import NumpyRunner, NumpySide
 from xcheck.layouts import LAYOUTS
-from xcheck.stepping.lockstep import StepPair, reference_steps, resynced
 from xcheck.matching import Match, MatchPlan, Piece, plan_from_map
+from xcheck.pairs.batches import batches_of
 from xcheck.records.inventory import Entry, Inventory
 from xcheck.records.trace import StepRecord
-from xcheck.frameworks.fake.runner import NumpyRunner, NumpySide
+from xcheck.stepping.lockstep import StepPair, reference_steps, resynced
 
 WEIGHT_MAP = {"linear.weight": "dense/kernel", "linear.bias": "dense/bias"}
 DROPPED = object()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import xcheck
-from xcheck.phases.checks import checks as phases
 from xcheck.causes.persistence.route import persistence_causes
+from xcheck.phases.checks import checks as phases
 from xcheck.phases.persistence import every_route
 from xcheck.records.result import Cause, Check
 

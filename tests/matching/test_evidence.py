@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import xcheck
-from xcheck.phases.match import match
 from xcheck.matching.evidence import within_calls
 from xcheck.matching.layers import Unit
+from xcheck.phases.match import match
 
 
 @dataclass(eq=False)

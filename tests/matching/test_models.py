@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import xcheck
+from xcheck.matching import MatchPlan
 from xcheck.pairs.loading import load_pair, models_folder, named_pairs, pairs_in
 from xcheck.phases.match import match
-from xcheck.matching import MatchPlan
 
 CHEAP = ("inventory", "sync", "forward", "loss", "gradient", "update", "state")
 VARIANTS = [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from xcheck.matching.sequences import aligned
 from xcheck.matching.layers import Unit, units_of
+from xcheck.matching.sequences import aligned
 from xcheck.records.inventory import Entry, Inventory
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
+from xcheck.frameworks.keras.initializers import promised
 from xcheck.numerics.distributions import distance_bound
 from xcheck.pairs.loading import load_pair
-from xcheck.frameworks.keras.initializers import promised
 
 NAME = "shared_initializer"
 

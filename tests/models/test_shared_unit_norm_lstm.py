@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import xcheck
-from xcheck.pairs.loading import load_pair
-from xcheck.matching import plan_from_map
 from xcheck.frameworks.keras.runner import KerasRunner
 from xcheck.frameworks.torch.runner import TorchRunner
+from xcheck.matching import plan_from_map
+from xcheck.pairs.loading import load_pair
 
 NAME = "shared_unit_norm_lstm"
 EPSILON = 1e-7

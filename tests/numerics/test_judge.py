@@ -8,8 +8,8 @@ import pytest
 
 from xcheck.numerics.compare import METRICS, rms
 from xcheck.numerics.judge import FLOAT32_EXPLAINS, Frame, Item, compare_items
-from xcheck.records.result import Check
 from xcheck.numerics.tolerance import KAPPA
+from xcheck.records.result import Check
 
 EPS = 2.0**-52
 FRAME = Frame("gradient", "float64", 2, "torch", terms=4)

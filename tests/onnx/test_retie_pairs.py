@@ -5,10 +5,10 @@ from contextlib import nullcontext
 import pytest
 
 import xcheck
-from xcheck.phases.checks import export as exporting
 from xcheck.cli import main
 from xcheck.onnx.files import load, weights
 from xcheck.pairs.loading import load_pair
+from xcheck.phases.checks import export as exporting
 
 pytestmark = pytest.mark.slow
 

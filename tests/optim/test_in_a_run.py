@@ -14,8 +14,8 @@ import torch
 from ports import assert_parts_in, mlp
 
 import xcheck
-from xcheck.optim.torch import optimizers as like_keras
 from xcheck.optim.keras import optimizers as like_torch
+from xcheck.optim.torch import optimizers as like_keras
 
 FOLLOWED_BY_TORCH = {
     "SGD": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True},

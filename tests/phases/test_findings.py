@@ -4,8 +4,8 @@ import pytest
 from fakes import linear_pair, plan_of
 
 from xcheck.errors import BatchError, InternalError
-from xcheck.phases.findings import Findings, first_divergence
 from xcheck.pairs.pair import Expectation, waive
+from xcheck.phases.findings import Findings, first_divergence
 from xcheck.records.result import Cause, Check, Verdict
 
 SAME = Check("forward", "float64", 1, "output", "output", "output", Verdict.EQUIVALENT, 0.0, 1e-15)

@@ -16,10 +16,10 @@ pytest.importorskip("transformers")
 
 import xcheck
 from xcheck.frameworks.sides import Sides, silent
-from xcheck.phases.findings import Findings
-from xcheck.pairs.loading import load_pair
-from xcheck.phases.match import plan_of
 from xcheck.matching import MatchPlan
+from xcheck.pairs.loading import load_pair
+from xcheck.phases.findings import Findings
+from xcheck.phases.match import plan_of
 
 FOLDER = Path(__file__).parent / "real_ports"
 DIGIT = 1024

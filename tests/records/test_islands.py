@@ -131,10 +131,10 @@ def test_an_epsilon_not_passed_on_is_found_behind_the_casts() -> None:
 
 def test_without_the_interception_the_same_pair_is_seven_digits_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the interception is what makes the difference."""
-    from xcheck.stepping import lockstep
     from xcheck.frameworks.keras import runner as keras_side
-    from xcheck.frameworks.torch import runner as torch_side
     from xcheck.frameworks.keras.patches.precision import float_type
+    from xcheck.frameworks.torch import runner as torch_side
+    from xcheck.stepping import lockstep
 
     monkeypatch.setattr(lockstep, "made_in_float32", lambda values: False)
 

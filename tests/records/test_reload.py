@@ -9,8 +9,8 @@ import pytest
 from fakes import entry, inventory
 
 from xcheck.records.inventory import Inventory
-from xcheck.records.trace import State
 from xcheck.records.reload import carried, counterparts, equal, same_bits, tie_changes
+from xcheck.records.trace import State
 
 
 def tied(*groups: str) -> Inventory:

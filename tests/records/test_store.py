@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import xcheck
-from xcheck.stepping.lockstep import reference_steps
+from xcheck.frameworks.torch.runner import TorchRunner
 from xcheck.records import room
 from xcheck.records.inventory import Entry, Inventory
 from xcheck.records.store import LEAST, Store, same_bits
-from xcheck.frameworks.torch.runner import TorchRunner
+from xcheck.stepping.lockstep import reference_steps
 
 SIDE = 100
 """Of a square matrix that is large enough to be looked up."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from test_examples import different, equivalent
 
+from xcheck.records.result import Check, Result, Verdict
 from xcheck.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curve, curves
 from xcheck.report.html import as_html
-from xcheck.records.result import Check, Result, Verdict
 
 
 def free_run(

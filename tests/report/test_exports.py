@@ -5,10 +5,10 @@ from dataclasses import replace
 from rich.cells import cell_len
 from test_examples import HOSTILE, equivalent
 
+from xcheck.records.result import Tie
 from xcheck.report.exports import export_table
 from xcheck.report.html import as_html
 from xcheck.report.terminal import as_text
-from xcheck.records.result import Tie
 
 
 def file(side, route, operators, copies=1):

@@ -7,8 +7,8 @@ import pytest
 from test_examples import ALL, LONG, crashed, different, equivalent, hostile, inconclusive, numeric
 
 import xcheck.report.html as html
-from xcheck.report.html import as_html, result_view, write_html
 from xcheck.records.result import Check, Result, Verdict
+from xcheck.report.html import as_html, result_view, write_html
 
 VOID = {"meta", "wbr", "path", "circle", "rect", "line", "br"}
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 from test_examples import ALL, crashed, different, equivalent, hostile, inconclusive, numeric
 
-from xcheck.report.junit import write_junit
 from xcheck.records.result import Check, Result, Verdict
+from xcheck.report.junit import write_junit
 
 
 def suite(result: Result, tmp_path) -> ET.Element:

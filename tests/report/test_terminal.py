@@ -7,9 +7,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from test_examples import ALL, LONG, crashed, different, equivalent, hostile, inconclusive, numeric
 
+from xcheck.records.result import Check, Result, Tie, Verdict
 from xcheck.report.terminal import as_text, print_result
 from xcheck.report.words import cut, number, times, two_values
-from xcheck.records.result import Check, Result, Tie, Verdict
 
 
 def unwrapped(text: str) -> str:

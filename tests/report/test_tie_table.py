@@ -5,10 +5,10 @@ from dataclasses import replace
 from rich.cells import cell_len
 from test_examples import HOSTILE, equivalent
 
+from xcheck.records.result import Tie
 from xcheck.report.html import as_html
 from xcheck.report.terminal import as_text
 from xcheck.report.ties import shown_ties, stage_rows, uses
-from xcheck.records.result import Tie
 
 BUILT = {"torch": {"build": "tied"}, "keras": {"build": "tied"}}
 STEPS = {"step 1": "same", "step 2": "same"}

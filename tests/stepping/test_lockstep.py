@@ -8,12 +8,12 @@ import pytest
 from fakes import bad, batches, dropped, linear_pair, plan_of, runner_of, scaled, steps_of
 
 import xcheck
-from xcheck.pairs.batches import batches_of
 from xcheck.errors import BatchError, UserCodeError
+from xcheck.frameworks.fake.runner import NumpyRunner
+from xcheck.pairs.batches import batches_of
+from xcheck.records.trace import State, StepRecord
 from xcheck.stepping.free_run import free_running, in_turns
 from xcheck.stepping.lockstep import REPEATED, in_float32, reference_steps, resynced
-from xcheck.records.trace import State, StepRecord
-from xcheck.frameworks.fake.runner import NumpyRunner
 
 
 def records_equal(left: StepRecord, right: StepRecord) -> bool:

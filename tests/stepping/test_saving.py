@@ -8,9 +8,9 @@ import numpy as np
 from fakes import batches, linear_pair, runner_of
 
 from xcheck.errors import UserCodeError
+from xcheck.frameworks.fake.runner import NumpyPersistence
 from xcheck.records.reload import Route
 from xcheck.stepping.saving import NUDGE, after_reload
-from xcheck.frameworks.fake.runner import NumpyPersistence
 
 
 def taken(spoil=None, several=2):

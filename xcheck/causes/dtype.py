@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..numerics.judge import FLOAT32_EXPLAINS
-from ..records.sides import SideName
 from ..records.result import Cause, Check
+from ..records.sides import SideName
 from .text import listed
 
 MOST = 5

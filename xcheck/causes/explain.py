@@ -6,47 +6,47 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from ..errors import UserCodeError
+from ..frameworks.protocol import Runner
+from ..matching import MatchPlan
 from ..numerics.align import distance
 from ..numerics.align.graph import Graph, Key
-from .update.summed_parameters import added_up_parameters
+from ..phases.findings import Findings
+from ..records.calls import Calls, everywhere
+from ..records.result import Cause, Check, Divergence, Verdict
+from ..records.sides import SideName
+from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays, StepRecord
+from ..records.uses import PENALTY
+from ..stepping.lockstep import StepPair
 from .forward.dropout import dropout_causes, dropping_at_inference
 from .forward.families import forward_causes
-from .state.joined_batches import joined_batches
-from .gradient.zero_grad import NOT_RESET, kept_gradients, sampled
 from .forward.local import Local
-from .update.sparse_squares import squares_of_lookups
-from .loss.formula import LOSS_FACTOR, loss_causes
-from .update.optimizer import update_causes
+from .forward.unexplained import reproduction_of, unexplained
 from .gradient.backward_scaling import passed_back_causes
+from .gradient.padding_row import PADDING_ROW, row_causes
+from .gradient.uses import transferred_copies, use_causes
+from .gradient.zero_grad import NOT_RESET, kept_gradients, sampled
+from .locate.axis_order import before, flattened_outputs
+from .locate.backward import way_back
+from .locate.call_count import number_of_calls
+from .locate.constant_tables import table_cause
+from .locate.forward import Parting, local_of, partings
+from .locate.input_mismatch import other_inputs
+from .locate.loss_part_weights import weighed_parts
+from .locate.loss_position_weights import counted_positions
+from .locate.replay import Scene, calls_from_start
+from .locate.stopped_gradients import stopped_gradients
+from .loss.formula import LOSS_FACTOR, loss_causes
 from .loss.penalties import penalised_causes
 from .loss.penalty import penalty_causes
 from .recomputed import REPRODUCED
-from .gradient.padding_row import PADDING_ROW, row_causes
-from .state.statistics import running_means, statistics_causes
 from .setup.ties import parting_causes
-from .forward.unexplained import reproduction_of, unexplained
-from .gradient.uses import transferred_copies, use_causes
+from .state.joined_batches import joined_batches
+from .state.statistics import running_means, statistics_causes
+from .update.optimizer import update_causes
+from .update.sparse_squares import squares_of_lookups
+from .update.summed_parameters import added_up_parameters
 from .update.whole_steps import rates_of_some, whole_step_causes
-from ..errors import UserCodeError
-from ..phases.findings import Findings
-from .locate.backward import way_back
-from .locate.call_count import number_of_calls
-from .locate.stopped_gradients import stopped_gradients
-from .locate.input_mismatch import other_inputs
-from .locate.loss_position_weights import counted_positions
-from .locate.forward import Parting, local_of, partings
-from .locate.axis_order import before, flattened_outputs
-from .locate.replay import Scene, calls_from_start
-from .locate.constant_tables import table_cause
-from .locate.loss_part_weights import weighed_parts
-from ..stepping.lockstep import StepPair
-from ..matching import MatchPlan
-from ..records.sides import SideName
-from ..records.calls import Calls, everywhere
-from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays, StepRecord
-from ..records.uses import PENALTY
-from ..records.result import Cause, Check, Divergence, Verdict
-from ..frameworks.protocol import Runner
 
 INSIDE = ("forward",)
 """Phases whose differences can be followed into the models."""

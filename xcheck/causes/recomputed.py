@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ..numerics.compare import measure, structure
-from ..records.trace import Array
 from ..numerics.tolerance import KAPPA, epsilon
+from ..records.trace import Array
 
 LOST = 1e4
 """How much larger the error of a recomputation may be than one rounding: 1 - beta^t is known to eps / (1 - beta), and

@@ -18,23 +18,23 @@ from rich.console import Console
 from rich.table import Table
 
 from ..check import FREE_STEPS, check
-from ..frameworks.sides import Device, Progress, choose_backend
 from ..errors import BadInput, FileError, PairError
-from .golden import record, verify
 from ..frameworks.importing import import_quietly
-from ..pairs.loading import DEFAULT, load_pair, models_folder, named_pairs, pairs_in
-from ..phases.match import match
+from ..frameworks.sides import Device, Progress, choose_backend
 from ..matching import MatchPlan
+from ..pairs.loading import DEFAULT, load_pair, models_folder, named_pairs, pairs_in
 from ..pairs.pair import Expectation, Pair
+from ..pairs.scaffold import write_scaffold
+from ..phases.match import match
+from ..records.result import Result, Verdict
 from ..records.trace import Trace
 from ..report.html import write_html
 from ..report.junit import write_junit
 from ..report.terminal import as_text, print_result
-from ..records.result import Result, Verdict
-from ..pairs.scaffold import write_scaffold
-from .sweep import Outcome, complaints, plan, summary, sweep, table
+from .golden import record, verify
 from .match import WriteOption, show_plan
 from .onnx import EXIT_CODES, onnx, retie
+from .sweep import Outcome, complaints, plan, summary, sweep, table
 
 BAD_INPUT = 2
 NO_VERDICT = 3

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from ..pairs.batches import batches_of
 from ..check import AVAILABLE, EVERY, ON_REQUEST, Reference, begin, pipeline, validate
-from ..frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
 from ..errors import BatchError, FileError, PairError
-from ..stepping.lockstep import ReferenceStep, reference_steps
-from ..records.sides import other_side
+from ..frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
+from ..pairs.batches import batches_of
 from ..pairs.pair import Pair
 from ..phases.ties.storage import probed
 from ..records.inventory import Entry, Holdings, Inventory
-from ..records.trace import Trace
 from ..records.result import Result
+from ..records.sides import other_side
+from ..records.trace import Trace
+from ..stepping.lockstep import ReferenceStep, reference_steps
 
 _HEADER = {"pair", "side", "precision", "seed", "environment", "inventory", "batches", "repeatable", "unmapped_slots"}
 SEMANTIC = tuple(phase for phase in AVAILABLE if phase not in ("trajectory", *ON_REQUEST))

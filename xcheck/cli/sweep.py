@@ -20,12 +20,12 @@ from typing import Any
 from rich.table import Table
 
 from ..check import check
-from ..frameworks.sides import choose_backend
 from ..errors import BadInput, FileError, PairError, SetupError
 from ..frameworks.importing import import_quietly
+from ..frameworks.sides import choose_backend
 from ..pairs.loading import load_pair, named_pairs, specs_in
-from ..report.words import ratio
 from ..records.result import Result, Verdict
+from ..report.words import ratio
 
 DIED = "Its process died: out of memory? Run it with smaller settings, by --set, or where there is more memory."
 

@@ -14,19 +14,19 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..numerics.distributions import Distribution
 from ..errors import UserCodeError
-from ..records.sides import SideName
+from ..numerics.distributions import Distribution
 from ..pairs.pair import Batch, Prepare
-from ..records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
-from ..records.inventory import Holdings, Inventory
-from ..records.islands import Islands
-from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Array, Arrays, State, StepRecord
-from ..records.reload import Route
 from ..pairs.user_code import calling as calling
 from ..pairs.user_code import describe as describe
 from ..pairs.user_code import got as got
 from ..pairs.user_code import leaving_out as leaving_out
+from ..records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
+from ..records.inventory import Holdings, Inventory
+from ..records.islands import Islands
+from ..records.reload import Route
+from ..records.sides import SideName
+from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Array, Arrays, State, StepRecord
 
 EAGER = "eager"
 

@@ -13,15 +13,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..pairs.batches import batches_of
 from ..errors import PairError, SetupError
-from ..phases.findings import Findings
-from ..records.sides import SideName
+from ..pairs.batches import batches_of
 from ..pairs.pair import Batch, KerasSide, Pair, TorchSide
+from ..phases.findings import Findings
 from ..records.room import needs_disk
+from ..records.sides import SideName
 from ..records.store import Store
-from .protocol import Runner
 from .fake.runner import NumpyRunner, NumpySide
+from .protocol import Runner
 
 _ONE_THREAD = threading.RLock()
 """What a side sets for its run, such as the float type of Keras, it sets for the whole process. A run in another thread

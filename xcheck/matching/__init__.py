@@ -1,8 +1,8 @@
 """Which parameter of one side is which of the other: the match plan, and the ways to come by one."""
 
-from .by_value import plan_by_value
-from .by_map import plan_from_map
 from ..records.sides import SIDES, SideName, other_side
+from .by_map import plan_from_map
+from .by_value import plan_by_value
 from .plan import Doubt, Match, MatchPlan, Piece
 
 __all__ = ["SIDES", "Doubt", "Match", "MatchPlan", "Piece", "SideName", "other_side", "plan_by_value", "plan_from_map"]

@@ -12,9 +12,9 @@ from ..layouts.kinds import GATED, Promise, promised, role_family
 from ..layouts.parts import WHOLE, parse_part, read_expression
 from ..pairs.pair import Copies, Waiver, WeightTarget
 from ..records.inventory import Entry, Inventory
-from .plan_builder import Builder
-from .plan import Match, MatchPlan, Piece
 from ..records.sides import SideName
+from .plan import Match, MatchPlan, Piece
+from .plan_builder import Builder
 
 
 def plan_from_map(

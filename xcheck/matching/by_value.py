@@ -18,19 +18,19 @@ from ..errors import UserCodeError
 from ..pairs.pair import Batch, WeightTarget
 from ..records.calls import Again, Call, Calls, Inside, Swap, everywhere, nowhere
 from ..records.inventory import Inventory
+from ..records.sides import SideName
 from ..records.trace import Array, Arrays, State
+from .activations import Look
 from .by_map import MapReader
-from .partial_run import Following
+from .evidence import settled
+from .fingerprints import Known, in_shape_of, nearly
 from .guess import Guess
 from .initial_values import as_loaded
-from .activations import Look
+from .layers import STATISTICS, Unit, again, units_of
+from .partial_run import Following
 from .plan import MatchPlan
-from ..records.sides import SideName
 from .search import Repairs
 from .sequences import aligned
-from .evidence import settled
-from .layers import STATISTICS, Unit, again, units_of
-from .fingerprints import Known, in_shape_of, nearly
 
 SPREAD = 0.1
 """Size of the random numbers added to each parameter, relative to its own: large enough to tell any two weights apart,

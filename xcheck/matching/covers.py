@@ -12,8 +12,8 @@ from ..layouts import LAYOUTS, Layout
 from ..layouts.kinds import KINDS, Promise, kind_family, promised, role_family
 from ..layouts.parts import WHOLE, Cut, Part, covered, parse_part
 from ..layouts.patterns import Shape
-from .reshapes import cuts, layouts_between
 from .layers import Param, likeness, words_of
+from .reshapes import cuts, layouts_between
 
 MOST_COVERS = 24
 """Covers that are listed for two groups of layers."""

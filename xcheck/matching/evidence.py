@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..records.calls import everywhere
-from ..records.trace import Array, Arrays, State
-from .guess import Guess, Variant
-from .unmatched import doings
-from .activations import Look
-from .plan import Doubt, MatchPlan
 from ..records.sides import SideName
-from .search import MOST_ORDERS, Repairs
-from .untied import tied_there
-from .layers import likeness
+from ..records.trace import Array, Arrays, State
+from .activations import Look
 from .fingerprints import CLOSE, EXACT, apart, print_of, prints_of
+from .guess import Guess, Variant
+from .layers import likeness
+from .plan import Doubt, MatchPlan
+from .search import MOST_ORDERS, Repairs
+from .unmatched import doings
+from .untied import tied_there
 
 if TYPE_CHECKING:
     from .by_value import Matchable, Matcher

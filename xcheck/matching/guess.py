@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from ..layouts import Layout
 from ..layouts.parts import Part
 from ..records.inventory import Entry, Inventory
-from .covers import Cover
-from .reshapes import turned
-from .plan import Match, Piece
 from ..records.sides import SideName
-from .sequences import Group
+from .covers import Cover
 from .layers import Unit
+from .plan import Match, Piece
+from .reshapes import turned
+from .sequences import Group
 
 MOST_VARIANTS = 60
 """Variants of one group that are tried."""

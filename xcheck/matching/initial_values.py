@@ -14,8 +14,8 @@ import numpy as np
 
 from ..layouts import Layout, pattern_layout
 from ..records.trace import Array, State
-from .guess import Guess
 from .fingerprints import EXACT
+from .guess import Guess
 
 
 def as_loaded(guess: Guess, torch: State, keras: State) -> None:

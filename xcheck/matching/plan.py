@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 
 from ..layouts import Layout
 from ..layouts.parts import WHOLE, Part
 from ..layouts.patterns import Shape
-from ..records.sides import SIDES, SideName, other_side
+from ..records.sides import SideName, other_side
 from ..records.slots import ADDED_UP
 from ..records.trace import Array, State
 

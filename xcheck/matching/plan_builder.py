@@ -9,9 +9,9 @@ from ..layouts import LAYOUTS, Layout
 from ..layouts.kinds import between
 from ..layouts.parts import WHOLE, Part, covered
 from ..records.inventory import Entry, Inventory
-from .plan import Match, MatchPlan, Piece
 from ..records.sides import SideName
 from .layers import likeness, words_of
+from .plan import Match, MatchPlan, Piece
 
 
 class Builder:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..records.trace import Arrays
-from .guess import Guess, Variant
 from .activations import Look, Seen
-from .sequences import Group, group_of
-from .layers import Unit
 from .fingerprints import CLOSE, EXACT, apart, prints_of
+from .guess import Guess, Variant
+from .layers import Unit
+from .sequences import Group, group_of
 
 if TYPE_CHECKING:
     from .by_value import Matcher

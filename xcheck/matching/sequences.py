@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..layouts.kinds import INNER
-from .covers import Cover, covers
 from ..records.sides import SideName
+from .covers import Cover, covers
 from .layers import Param, Unit, likeness
 
 BAND = 64

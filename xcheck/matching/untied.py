@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from ..records.calls import everywhere
 from ..records.inventory import Entry
 from ..records.trace import State
-from .guess import Guess
 from .activations import Look
+from .fingerprints import Known
+from .guess import Guess
+from .layers import Unit
 from .plan import Match, MatchPlan
 from .sequences import Group, group_of
-from .layers import Unit
-from .fingerprints import Known
 
 if TYPE_CHECKING:
     from .by_value import Matcher

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .compare import METRICS, Measure, measurable, measure, nonfinite, rms, structure
+from ..records.result import Check, Verdict
 from ..records.sides import SideName, other_side
 from ..records.trace import Array
-from ..records.result import Check, Verdict
+from .compare import METRICS, Measure, measurable, measure, nonfinite, rms, structure
 from .tolerance import KAPPA, Noise, epsilon
 
 FLOAT32_EXPLAINS = "no more than numbers of float32 that the sides compute with explain"

@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..numerics.compare import measurable, rms
 from ..errors import FileError
+from ..numerics.compare import measurable, rms
 from ..numerics.judge import Frame, Item, compare_items
-from ..stepping.lockstep import perturbed
+from ..numerics.tolerance import TWINS, epsilon
+from ..records.result import Check, Verdict
 from ..records.room import available
 from ..records.trace import Array, Arrays
-from ..records.result import Check, Verdict
-from ..numerics.tolerance import TWINS, epsilon
+from ..stepping.lockstep import perturbed
 from .files import LARGEST, Weight, invalid, load, weights
 from .first_node import FirstNode, first_nodes, inside
 from .inputs import from_file, tried, whole_number_bounds
-from .parameters import Located, locate
 from .pairing import Pairing, paired
+from .parameters import Located, locate
 from .runtime import Session, assigned, reference_outputs
 from .structure import Structure, structure
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..phases.checks.export import agrees
-from ..records.trace import Array, Arrays, State
-from ..records.result import Cause
 from ..frameworks.protocol import Runner
+from ..phases.checks.export import agrees
+from ..records.result import Cause
+from ..records.trace import Array, Arrays, State
 from .files import load, nodes
 from .parameters import Located
 from .run import PLAIN, Export, Exports, in_onnxruntime

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..numerics.compare import measure
 from ..errors import FileError
+from ..numerics.compare import measure
 from ..numerics.judge import Frame, Item, compare_items
-from ..records.trace import Array, Arrays
 from ..records.result import Verdict
+from ..records.trace import Array, Arrays
 from .runtime import Session
 
 

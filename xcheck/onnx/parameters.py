@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..numerics.compare import CHUNK
 from ..layouts import LAYOUTS, Shape
+from ..numerics.compare import CHUNK
 from ..records.trace import Array
 from .files import Weight
 

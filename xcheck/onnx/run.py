@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInput, FileError, SetupError, UserCodeError
-from ..stepping.lockstep import perturbed, perturbed_batch
+from ..frameworks.protocol import Exported, Exporter, Runner
 from ..matching import MatchPlan
-from ..records.sides import SideName
+from ..numerics.tolerance import TWINS
 from ..pairs.pair import Batch
 from ..records.inventory import Inventory
+from ..records.sides import SideName
 from ..records.trace import Array, Arrays, State
-from ..frameworks.protocol import Exported, Exporter, Runner
-from ..numerics.tolerance import TWINS
+from ..stepping.lockstep import perturbed, perturbed_batch
 from .files import invalid, load, weights
 from .parameters import Located, locate
 from .probe import probe

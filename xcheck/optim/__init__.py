@@ -16,10 +16,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .torch import optimizers as torch
     from .keras import optimizers as keras
-    from .torch.optimizers import KerasAdagrad, KerasAdam, KerasAdamax, KerasAdamW, KerasNadam, KerasRMSprop, KerasSGD
     from .keras.optimizers import TorchAdagrad, TorchAdam, TorchAdamax, TorchAdamW, TorchNadam, TorchRMSprop, TorchSGD
+    from .torch import optimizers as torch
+    from .torch.optimizers import KerasAdagrad, KerasAdam, KerasAdamax, KerasAdamW, KerasNadam, KerasRMSprop, KerasSGD
 
 __all__ = [
     "KerasAdagrad",

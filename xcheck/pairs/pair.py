@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import BatchError, PairError
-from ..records.trace import Array
 from ..records.result import PHASES, Verdict
+from ..records.trace import Array
 
 Arrays = Array | Mapping[str, Array] | tuple[Array, ...]
 

@@ -6,16 +6,16 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import checks as phase
-from ..pairs.batches import batches_of
-from ..frameworks.sides import Sides
 from ..errors import UserCodeError
+from ..frameworks.sides import Sides
+from ..matching import MatchPlan
 from ..onnx.explain import explained
 from ..onnx.run import exported, exported_apart
 from ..onnx.summary import duplicated, export_notes, tables
-from .findings import Findings
-from ..matching import MatchPlan
+from ..pairs.batches import batches_of
 from ..records.result import Check, Verdict
+from . import checks as phase
+from .findings import Findings
 
 
 def export(findings: Findings, sides: Sides, plan: MatchPlan) -> None:

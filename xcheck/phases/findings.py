@@ -11,11 +11,11 @@ from typing import Any
 from ..errors import BadInput
 from ..layouts.patterns import reorders
 from ..matching import MatchPlan
-from ..records.sides import SideName
 from ..pairs.pair import Expectation, Pair
-from ..records.trace import Arrays
 from ..records.reproduction import Reproduction
 from ..records.result import Cause, Check, Divergence, Result, Tie, Verdict
+from ..records.sides import SideName
+from ..records.trace import Arrays
 from .ties.stages import staged
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..pairs.batches import batches_of
-from ..frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
 from ..errors import PairError
-from .findings import Findings
+from ..frameworks.protocol import Runner
+from ..frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
 from ..matching import MatchPlan, plan_by_value, plan_from_map
-from ..records.sides import other_side
+from ..pairs.batches import batches_of
 from ..pairs.pair import Pair
 from ..records.inventory import Inventory
-from ..frameworks.protocol import Runner
+from ..records.sides import other_side
+from .findings import Findings
 
 
 def match(

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from . import checks as phase
-from ..pairs.batches import batches_of
-from ..causes.persistence.route import persistence_causes
 from ..causes.persistence.resumed_step import resumed_faults
-from ..frameworks.sides import Sides
+from ..causes.persistence.route import persistence_causes
 from ..errors import UserCodeError
-from .findings import Findings
-from ..stepping.lockstep import ReferenceStep
-from ..records.sides import SideName
+from ..frameworks.protocol import Runner
+from ..frameworks.sides import Sides
+from ..pairs.batches import batches_of
 from ..pairs.pair import Batch
-from .checks.persistence import Persisted
 from ..records.reload import Reloaded, Route
 from ..records.result import Verdict
+from ..records.sides import SideName
+from ..stepping.lockstep import ReferenceStep
 from ..stepping.saving import after_reload
-from ..frameworks.protocol import Runner
+from . import checks as phase
+from .checks.persistence import Persisted
+from .findings import Findings
 
 BOTH: tuple[SideName, SideName] = ("torch", "keras")
 

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .lockstep import ReferenceStep, StepPair, perturbed
+from ..frameworks.protocol import Runner
 from ..matching import MatchPlan
 from ..pairs.pair import Batch
 from ..records.trace import State, StepRecord
-from ..frameworks.protocol import Runner
+from .lockstep import ReferenceStep, StepPair, perturbed
 
 
 class FreeRun(Protocol):

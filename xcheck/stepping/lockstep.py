@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserCodeError
+from ..frameworks.protocol import Runner, rounding_factors
 from ..matching import MatchPlan
-from ..records.sides import SideName
+from ..numerics.tolerance import KAPPA, TWINS, epsilon
 from ..pairs.pair import Batch
 from ..records.islands import factors, made_in_float32
+from ..records.sides import SideName
 from ..records.trace import Array, State, StepRecord
-from ..frameworks.protocol import Runner, rounding_factors
-from ..numerics.tolerance import KAPPA, TWINS, epsilon
 
 REPEATED = 3
 """Steps that are made twice to see whether they repeat; what a step hides outside of its state shows by then."""

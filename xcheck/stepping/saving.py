@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..numerics.compare import rms
 from ..errors import UserCodeError
-from .lockstep import ReferenceStep, reference_steps
-from ..pairs.pair import Batch
-from ..records.trace import Array, State
-from ..records.reload import Reloaded, Route, carried, equal, same_bits, tie_changes
 from ..frameworks.protocol import Runner
+from ..numerics.compare import rms
+from ..pairs.pair import Batch
 from ..pairs.user_code import describe
+from ..records.reload import Reloaded, Route, carried, equal, same_bits, tie_changes
+from ..records.trace import Array, State
+from .lockstep import ReferenceStep, reference_steps
 
 NEXT = 2
 """The step after loading."""

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xcheck.numerics.align.orders import Order
 from xcheck.causes.forward.attention import ATTENTION, FILLS
 from xcheck.causes.forward.forms import Form, Problem, search
 from xcheck.causes.forward.local import Local, Seen
 from xcheck.causes.forward.recurrent import OLD_HARD, PICKS, RECURRENT
 from xcheck.causes.forward.resize import COORDINATES, RESIZE
+from xcheck.numerics.align.orders import Order
 from xcheck.records.calls import Call
 
 RNG = np.random.default_rng(0)

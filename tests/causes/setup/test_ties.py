@@ -9,8 +9,8 @@ from fakes import inventory as entries
 
 from xcheck.causes.setup.ties import holding_causes, parted_causes, parting_causes, tie_causes
 from xcheck.records.inventory import Holdings
-from xcheck.records.trace import State, StepRecord
 from xcheck.records.result import Tie
+from xcheck.records.trace import State, StepRecord
 
 AB = (("a.weight", "b.weight"), ("a/kernel", "b/kernel"))
 CD = (("c.weight", "d.weight"), ("c/kernel", "d/kernel"))

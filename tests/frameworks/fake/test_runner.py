@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from fakes import batches, linear_pair, runner_of, scaled
 
-from xcheck.records.trace import State
 from xcheck.frameworks.fake.runner import NumpyRunner
+from xcheck.records.trace import State
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from fakes import plain
 from ports import mlp
 
 import xcheck
+from xcheck.frameworks.keras.initializers import promised
 from xcheck.matching import MatchPlan
 from xcheck.phases.checks.initialization import transferred
 from xcheck.records.trace import State
-from xcheck.frameworks.keras.initializers import promised
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_keras_keeps_what_it_promises(initializer: str) -> None:
 def test_the_axes_of_an_einsum_decide_its_fans() -> None:
     import keras
 
-    from xcheck.numerics.distributions import distance_bound
     from xcheck.frameworks.keras.initializers import promises
+    from xcheck.numerics.distributions import distance_bound
 
     x = keras.Input((5, 60))
     model = keras.Model(x, keras.layers.MultiHeadAttention(4, 15, name="attention")(x, x))

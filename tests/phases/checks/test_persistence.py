@@ -13,8 +13,8 @@ from ports import dilated_conv, submodel_regularizer
 
 import xcheck
 from xcheck.errors import UserCodeError
-from xcheck.records.reload import Route
 from xcheck.frameworks.fake.runner import NumpyPersistence
+from xcheck.records.reload import Route
 
 
 def side(spoil=None, tied=(), **options):

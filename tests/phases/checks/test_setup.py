@@ -10,8 +10,8 @@ from xcheck.errors import MatchError
 from xcheck.matching import plan_from_map
 from xcheck.pairs.pair import waive
 from xcheck.phases.checks import inventory_checks, sync_checks
-from xcheck.records.trace import State
 from xcheck.phases.ties.groups import ties
+from xcheck.records.trace import State
 
 TORCH = inventory(entry("a.weight", (3, 2), "Linear"), entry("a.bias", (3,), "Linear"))
 KERAS = inventory(entry("a/kernel", (2, 3), "Dense"), entry("a/bias", (3,), "Dense"))

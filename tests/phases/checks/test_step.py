@@ -8,11 +8,11 @@ from fakes import WEIGHT_MAP, batches, both, changed, dropped, linear_pair, plai
 
 import xcheck
 from xcheck.errors import BatchError
-from xcheck.stepping.lockstep import StepPair
 from xcheck.matching import MatchPlan
+from xcheck.numerics.tolerance import KAPPA
 from xcheck.phases.checks import STEP_PHASES, silent_gradients, trajectory_checks, zero_gradients
 from xcheck.records.trace import StepRecord
-from xcheck.numerics.tolerance import KAPPA
+from xcheck.stepping.lockstep import StepPair
 
 KERNEL, BIAS = "dense/kernel", "dense/bias"
 

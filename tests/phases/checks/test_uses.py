@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fakes import linear_pair, steps_of
 
-from xcheck.stepping.lockstep import StepPair
-from xcheck.phases.checks.uses import unsplit, use_checks
 from xcheck.phases.checks.splits import splits
+from xcheck.phases.checks.uses import unsplit, use_checks
+from xcheck.stepping.lockstep import StepPair
 
 W, K = "linear.weight", "dense/kernel"
 PARTS = np.array([0.5, 0.3, 0.2])

@@ -7,10 +7,10 @@ from fakes import entry, inventory
 from xcheck.errors import MatchError
 from xcheck.matching import plan_from_map
 from xcheck.pairs.pair import copies, waive
+from xcheck.phases.ties.groups import broken_ties, ties, used
+from xcheck.records.result import Tie
 from xcheck.records.trace import State, StepRecord
 from xcheck.records.uses import LOSS, PENALTY
-from xcheck.records.result import Tie
-from xcheck.phases.ties.groups import broken_ties, ties, used
 
 
 def linear(*paths: str, tied: bool):

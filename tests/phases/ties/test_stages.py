@@ -1,7 +1,7 @@
 """What became of each tie: planted in the checks of a run, and told per stage and side."""
 
-from xcheck.records.result import Check, Tie, Verdict
 from xcheck.phases.ties.stages import staged
+from xcheck.records.result import Check, Tie, Verdict
 
 EQUAL, DIFFERENT, OPEN = Verdict.EQUIVALENT, Verdict.DIFFERENT, Verdict.INCONCLUSIVE
 BUILT = {"torch": {"build": "tied"}, "keras": {"build": "tied"}}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from fakes import linear_pair, runner_of
 
+from xcheck.frameworks.fake.runner import NumpyRunner
 from xcheck.phases.ties.storage import probed
 from xcheck.records.trace import State
-from xcheck.frameworks.fake.runner import NumpyRunner
 
 
 @pytest.mark.parametrize("side", ["torch", "keras"])

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...numerics.align.orders import Order, closest
-from ...records.trace import Array
 from ...records.result import Cause
+from ...records.trace import Array
 from .local import Local, Seen
 
 Axes = tuple[int, ...]

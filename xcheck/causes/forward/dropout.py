@@ -9,10 +9,10 @@ import numpy as np
 
 from ...numerics.align import Alignment
 from ...numerics.align.graph import Graph, Key
-from ...records.sides import SIDES, SideName, other_side
 from ...records.calls import Call, Calls
-from ...records.trace import AT_INFERENCE, Array, Arrays
 from ...records.result import Cause
+from ...records.sides import SIDES, SideName, other_side
+from ...records.trace import AT_INFERENCE, Array, Arrays
 
 FUSED = "scaled_dot_product_attention"
 """A function that drops something within: nothing shows what."""

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, Arrays
-from ...records.result import Cause
 from .layout import permuted, reordered
 from .local import Local, Seen
 from .weights import Used, weight_causes

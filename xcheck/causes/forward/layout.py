@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...records.trace import Array
 from ...records.result import Cause
+from ...records.trace import Array
 from .local import Local, Seen
 
 

@@ -10,8 +10,8 @@ from typing import cast
 import numpy as np
 
 from ...numerics.align.orders import closest
-from ...records.trace import Array
 from ...records.result import Cause
+from ...records.trace import Array
 from .activation import fewest_digits
 from .local import Local, Seen
 

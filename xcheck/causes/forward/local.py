@@ -11,8 +11,8 @@ import numpy as np
 from ...numerics.align.families import family_of
 from ...numerics.align.orders import Order
 from ...numerics.compare import measure, structure
-from ...records.sides import SideName, other_side
 from ...records.calls import Call, Calls
+from ...records.sides import SideName, other_side
 from ...records.trace import Array, Arrays
 
 

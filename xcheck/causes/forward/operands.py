@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...records.trace import Array
 from ...records.result import Cause
+from ...records.trace import Array
 from .activation import PLAIN
 from .local import Local, Seen
 

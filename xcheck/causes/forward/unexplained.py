@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ...records.calls import Call
-from ...records.trace import Array, Arrays
 from ...records.reproduction import SAVED, SCRIPT, Reproduction
 from ...records.result import Cause
+from ...records.trace import Array, Arrays
 from .activation import fewest_digits
 from .local import Local, Seen
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...records.trace import Array, Arrays
 from ...records.result import Cause
+from ...records.trace import Array, Arrays
 from .local import Local
 
 MOST_PLACES = 4096

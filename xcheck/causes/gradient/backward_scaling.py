@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ...numerics.compare import measure
+from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array
-from ...records.result import Cause
 from ..forward.activation import fewest_digits
 
 Change = tuple[str, str, Callable[[Array], Array], Mapping[str, Any], str]

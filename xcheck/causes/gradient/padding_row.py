@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...matching import Match, MatchPlan
+from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, StepRecord
-from ...records.result import Cause
 
 PADDING_ROW = "padding_row"
 """Id of the cause."""

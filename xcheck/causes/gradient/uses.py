@@ -13,10 +13,10 @@ from itertools import combinations
 import numpy as np
 
 from ...matching import MatchPlan
+from ...phases.checks.splits import WHOLE, Split, splits
+from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, Arrays, StepRecord
-from ...records.result import Cause
-from ...phases.checks.splits import WHOLE, Split, splits
 from ..recomputed import REPRODUCED
 
 SUBSETS = 8

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...records.sides import SIDES, SideName, other_side
 from ...matching import MatchPlan
-from ...records.trace import Arrays, StepRecord
 from ...records.result import Cause
+from ...records.sides import SIDES, SideName, other_side
+from ...records.trace import Arrays, StepRecord
 from ..recomputed import REPRODUCED, gap
 
 NOT_RESET = "gradient_not_reset"

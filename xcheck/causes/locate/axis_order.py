@@ -16,8 +16,8 @@ from ...numerics.align.graph import Graph, Key
 from ...numerics.align.orders import closest
 from ...numerics.compare import measure
 from ...records.calls import Call
-from ...records.trace import Array, Arrays
 from ...records.result import Cause
+from ...records.trace import Array, Arrays
 from .forward import Parting, parting_at
 from .replay import Scene, named
 

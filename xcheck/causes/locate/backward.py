@@ -16,8 +16,8 @@ from ...numerics.align.graph import Graph, Key, value_of
 from ...numerics.align.orders import closest
 from ...numerics.judge import Frame, Item, compare_items
 from ...records.calls import Call, Calls
-from ...records.trace import Array
 from ...records.result import Check, Verdict
+from ...records.trace import Array
 from .replay import Scene, named
 
 HANDING_ON = ("add", "subtract", "concatenate", "stack", "reshape", "transpose", "getitem", "cat")

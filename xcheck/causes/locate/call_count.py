@@ -11,10 +11,10 @@ from ...numerics.align import Alignment, distance
 from ...numerics.align.graph import Graph, Key
 from ...numerics.align.orders import closest
 from ...numerics.compare import measure
-from ...records.sides import SideName
 from ...records.calls import Call
-from ...records.trace import Array
 from ...records.result import Cause
+from ...records.sides import SideName
+from ...records.trace import Array
 from .replay import Scene
 
 WAYS: Mapping[str, Callable[[Array], Array]] = {

@@ -14,11 +14,11 @@ import numpy as np
 from ...numerics.align import Alignment, distance
 from ...numerics.align.families import family_of
 from ...numerics.align.graph import Graph, Key
-from ..forward.activation import fewest_digits
-from ...records.sides import SideName, other_side
 from ...records.calls import Call
-from ...records.trace import Array, Arrays
 from ...records.result import Cause
+from ...records.sides import SideName, other_side
+from ...records.trace import Array, Arrays
+from ..forward.activation import fewest_digits
 from .forward import Parting
 from .replay import Name, Scene, named
 

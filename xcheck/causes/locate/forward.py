@@ -15,14 +15,14 @@ from ...numerics.align import Alignment, Place, Suspect, distance, region, suspe
 from ...numerics.align.families import family_of
 from ...numerics.align.graph import Graph, Key, Value
 from ...numerics.align.orders import Order
-from ..forward.local import Local, Seen, role_of
 from ...numerics.judge import Frame, Item, compare_items
-from ...records.sides import SideName
+from ...numerics.tolerance import Noise, epsilon
 from ...records.calls import Call, Calls
 from ...records.islands import made_in_float32
-from ...records.trace import Array, Arrays
 from ...records.result import Check
-from ...numerics.tolerance import Noise, epsilon
+from ...records.sides import SideName
+from ...records.trace import Array, Arrays
+from ..forward.local import Local, Seen, role_of
 from .axes import order_of
 from .replay import Name, Scene, named
 

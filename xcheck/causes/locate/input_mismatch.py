@@ -6,10 +6,10 @@ import numpy as np
 
 from ...numerics.align import Alignment
 from ...numerics.align.graph import Graph, Key
-from ..forward.activation import fewest_digits
 from ...numerics.compare import measure
-from ...records.trace import Array
 from ...records.result import Cause
+from ...records.trace import Array
+from ..forward.activation import fewest_digits
 from .replay import Scene
 
 OTHER_INPUTS = "other_inputs"

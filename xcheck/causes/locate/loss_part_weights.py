@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...numerics.align.orders import Order, closest
-from ..recomputed import REPRODUCED
-from ...numerics.compare import measure
-from ...stepping.lockstep import StepPair
+from ...frameworks.protocol import Runner
 from ...matching import MatchPlan
-from ...records.sides import SideName
+from ...numerics.align.orders import Order, closest
+from ...numerics.compare import measure
 from ...records.calls import LOSS, Call
+from ...records.result import Cause
+from ...records.sides import SideName
 from ...records.trace import Array, Arrays, State
 from ...records.uses import CLOSE
-from ...records.result import Cause
-from ...frameworks.protocol import Runner
+from ...stepping.lockstep import StepPair
+from ..recomputed import REPRODUCED
 
 MOST_PARTS = 8
 """Parts beyond which an axis is not looked at: each is a run of the model on both sides."""

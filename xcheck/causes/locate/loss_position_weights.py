@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...numerics.align.orders import closest
-from ..loss.positions import counted_causes
-from ...numerics.compare import measure
-from ...stepping.lockstep import StepPair
+from ...frameworks.protocol import Runner
 from ...matching import MatchPlan
-from ...records.sides import SideName
+from ...numerics.align.orders import closest
+from ...numerics.compare import measure
 from ...records.calls import LOSS, Call, Calls
+from ...records.result import Cause
+from ...records.sides import SideName
 from ...records.trace import Array, StepRecord
 from ...records.uses import CLOSE
-from ...records.result import Cause
-from ...frameworks.protocol import Runner
+from ...stepping.lockstep import StepPair
+from ..loss.positions import counted_causes
 from .replay import calls_from_start
 
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...frameworks.protocol import Runner
+from ...matching import MatchPlan
 from ...numerics.align import Alignment, align, conditions_of
 from ...numerics.align.graph import Graph, Key
-from ...stepping.lockstep import StepPair, perturbed, perturbed_batch
-from ...matching import MatchPlan
-from ...records.sides import SideName, other_side
+from ...numerics.tolerance import TWINS
 from ...pairs.pair import Batch
 from ...records.calls import Call, Calls, Inside, Swap, everywhere
+from ...records.sides import SideName, other_side
 from ...records.trace import Arrays, State
-from ...frameworks.protocol import Runner
-from ...numerics.tolerance import TWINS
+from ...stepping.lockstep import StepPair, perturbed, perturbed_batch
 
 Name = tuple[str, str, int, bool]
 """What tells a call from all others of a pass."""

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ...frameworks.protocol import Runner
+from ...matching import MatchPlan
 from ...numerics.align import distance
 from ...numerics.align.graph import value_of
-from ...stepping.lockstep import StepPair
-from ...matching import MatchPlan
-from ...records.sides import SideName, other_side
 from ...phases.checks.step import gradient_checks
 from ...records.calls import Open, Stop
+from ...records.result import Cause, Check, Verdict
+from ...records.sides import SideName, other_side
 from ...records.trace import State, StepRecord
 from ...records.uses import CLOSE
-from ...records.result import Cause, Check, Verdict
-from ...frameworks.protocol import Runner
+from ...stepping.lockstep import StepPair
 
 MOST_NAMED = 4
 """Places that are named; of more, how many there are."""

@@ -12,11 +12,11 @@ import numpy as np
 
 from ...matching import MatchPlan
 from ...pairs.pair import Batch
-from ...records.trace import Array, StepRecord
 from ...records.result import Cause
+from ...records.trace import Array, StepRecord
+from ..recomputed import REPRODUCED, reproduces
 from ..update.clipping import rounded
 from .readings import Reading, readings
-from ..recomputed import REPRODUCED, reproduces
 
 LOSS_FACTOR = "loss_factor"
 """Id of the cause that is a factor, whatever the loss is."""

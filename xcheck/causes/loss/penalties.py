@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ...records.sides import SIDES, SideName, other_side
 from ...matching import MatchPlan
+from ...records.result import Cause
+from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Array, StepRecord
 from ...records.uses import PENALTY
-from ...records.result import Cause
-from ..update.clipping import rounded
-from ..text import listed
 from ..recomputed import REPRODUCED, reproduces
+from ..text import listed
+from ..update.clipping import rounded
 
 NONE = ("", 0.0)
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...matching import Match, MatchPlan
+from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, StepRecord
-from ...records.result import Cause
-from ..update.clipping import rounded
 from ..recomputed import REPRODUCED
+from ..update.clipping import rounded
 
 FORMS: Mapping[str, str] = {"L1": "the sum of the absolute values", "L2": "the sum of the squares"}
 

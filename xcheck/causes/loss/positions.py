@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Array
-from ...records.result import Cause
-from .readings import LARGEST, SMOOTHING
 from ..recomputed import REPRODUCED
+from .readings import LARGEST, SMOOTHING
 
 MOST = 8
 """Labels whose weights are told."""

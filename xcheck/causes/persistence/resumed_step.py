@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ...records.reload import Fault, Reloaded
 from ...records.sides import SideName
 from ...records.trace import StepRecord
-from ...records.reload import Fault, Reloaded
+from ..recomputed import FLOAT32, reproduces
 from ..update.formulas import family_named
 from ..update.recipe import Recipe, observed, read, said
-from ..recomputed import FLOAT32, reproduces
 
 
 def resumed_faults(side: SideName, record: StepRecord, found: Reloaded, facts: Mapping[str, Any]) -> list[Fault]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...records.sides import SideName
 from ...records.reload import Fault
 from ...records.result import Cause
+from ...records.sides import SideName
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...matching import MatchPlan
-from ...records.sides import SideName, other_side
 from ...records.result import Cause
+from ...records.sides import SideName, other_side
 from ..text import listed
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array
-from ...records.result import Cause
 
 PREFIX = 1024
 """Elements compared between two parameters; a shared stream shows from the first."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...matching import MatchPlan
-from ...records.sides import SideName
 from ...records.inventory import Holdings, Inventory
-from ...records.trace import State, StepRecord
 from ...records.result import Cause, Tie
+from ...records.sides import SideName
+from ...records.trace import State, StepRecord
 
 _TIED: dict[SideName, str] = {
     "keras": "keras: use the layer itself in all places, or let the second layer hold the first one and read its "

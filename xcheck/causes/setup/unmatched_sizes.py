@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...numerics.align.families import family_of
-from ...records.sides import SIDES, SideName
 from ...matching import MatchPlan
+from ...numerics.align.families import family_of
 from ...records.inventory import Entry, Inventory
 from ...records.result import Cause
+from ...records.sides import SIDES, SideName
 
 FAMILIES: Mapping[str, tuple[str, str, str]] = {
     "prelu": (

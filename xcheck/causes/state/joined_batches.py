@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...matching import MatchPlan
-from ...records.sides import SideName, other_side
 from ...records.calls import Call, Calls
-from ...records.trace import Array, Arrays, StepRecord
 from ...records.result import Cause
+from ...records.sides import SideName, other_side
+from ...records.trace import Array, Arrays, StepRecord
 from ..forward.local import role_of
 from ..recomputed import REPRODUCED, gap, reproduces
 from .statistics import channels_last, moments, norm_calls, running_means

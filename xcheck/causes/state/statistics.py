@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...numerics.align.families import family_of
 from ...matching import Match, MatchPlan
-from ...records.sides import SideName
+from ...numerics.align.families import family_of
 from ...records.calls import Call, Calls
-from ...records.trace import Array, StepRecord
 from ...records.result import Cause
-from ..update.clipping import rounded
+from ...records.sides import SideName
+from ...records.trace import Array, StepRecord
 from ..forward.local import role_of
 from ..recomputed import REPRODUCED, gap, reproduces
+from ..update.clipping import rounded
 
 MEAN = ("running_mean", "moving_mean")
 VARIANCE = ("running_var", "moving_variance")

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ...records.sides import SIDES, SideName, other_side
 from ...matching import Match, MatchPlan
+from ...records.sides import SIDES, SideName, other_side
+from ..recomputed import REPRODUCED, gap
+from ..text import listed
 from .constraint import FREE, Projection
 from .formulas import TORCH_ALONE
-from ..text import listed
 from .recipe import Recipe
-from ..recomputed import REPRODUCED, gap
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from ...matching import MatchPlan
+from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Arrays, StepRecord
-from ...records.result import Cause
+from ..recomputed import REPRODUCED, gap
 from .differences import SIDES, Both, Difference, differences
 from .formulas import family_named
 from .recipe import Observed, Recipe, Said, observed, read, said
-from ..recomputed import REPRODUCED, gap
 
 BASE = "Optimizer"
 """The class that both frameworks derive all others from: what else somebody's own class is, its name alone tells."""

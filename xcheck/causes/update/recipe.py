@@ -14,10 +14,10 @@ import numpy as np
 
 from ...records.sides import SideName
 from ...records.trace import Array, Arrays, StepRecord
+from ..recomputed import REPRODUCED, reproduces
 from .clipping import NO_CLIP, Clip, declared_clip, fitted_clips, possible_clips, rounded, told_clips
 from .constraint import FREE, Projection, possible_projections
 from .formulas import COUPLED, FAMILIES, Family, Start, Style
-from ..recomputed import REPRODUCED, reproduces
 
 MOMENTUM = "momentum"
 """Role of the slot that is in units of the weight."""

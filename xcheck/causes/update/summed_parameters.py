@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...numerics.compare import measure
 from ...matching import Match, MatchPlan
+from ...numerics.compare import measure
+from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import StepRecord
-from ...records.result import Cause
 from ..recomputed import REPRODUCED
 
 

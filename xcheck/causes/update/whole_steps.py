@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...records.sides import SIDES, SideName, other_side
 from ...matching import MatchPlan
-from ...records.trace import Array, StepRecord
 from ...records.result import Cause
-from ..text import listed
+from ...records.sides import SIDES, SideName, other_side
+from ...records.trace import Array, StepRecord
 from ..recomputed import REPRODUCED, gap, reproduces
+from ..text import listed
 
 AVERAGE = "average"
 """Role of the slot that holds the decaying mean of a weight."""

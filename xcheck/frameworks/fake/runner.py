@@ -16,15 +16,15 @@ import numpy as np
 from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
 from ...numerics.distributions import Distribution
-from ...records.sides import SideName
 from ...pairs.pair import Batch, Prepare
+from ...pairs.user_code import calling
 from ...records.calls import Again, Call, Calls, Inside, Open, Stop, Swap, nowhere
 from ...records.inventory import Entry, Holdings, Inventory
 from ...records.islands import Islands
-from ...records.trace import Array, Arrays, State, StepRecord
 from ...records.reload import Route
+from ...records.sides import SideName
+from ...records.trace import Array, Arrays, State, StepRecord
 from ..protocol import EAGER, Exported, Loaded, losses_record, prepared
-from ...pairs.user_code import calling
 
 Fault = Callable[[StepRecord], StepRecord]
 Write = Callable[[Path, Arrays], None]

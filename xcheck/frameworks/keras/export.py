@@ -11,10 +11,10 @@ import numpy as np
 
 from ...errors import UserCodeError
 from ...pairs.pair import Batch
-from ..quiet import quiet
+from ...pairs.user_code import calling
 from ...records.trace import Array, Arrays
 from ..protocol import Exported
-from ...pairs.user_code import calling
+from ..quiet import quiet
 from .variables import to_numpy
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ import numpy as np
 
 from ...errors import UserCodeError
 from ...pairs.pair import Batch
+from ...pairs.user_code import calling
 from ...records.islands import Islands
 from ...records.reload import Route, carried
 from ..protocol import EAGER, Loaded
-from ...pairs.user_code import calling
+from ..tree import Held, held_values
 from .patches.precision import layer_of
 from .variables import to_numpy
-from ..tree import Held, held_values
 
 ROUTES = (
     Route(".keras", keeps_optimizer=True),

@@ -13,34 +13,34 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
-from ...numerics.distributions import Distribution
 from ...errors import PairError, UserCodeError
-from ...records.sides import SideName
+from ...numerics.distributions import Distribution
 from ...pairs.pair import Batch, KerasSide
+from ...pairs.user_code import calling, describe, got, leaving_out
 from ...records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
 from ...records.inventory import Holdings, Inventory
 from ...records.islands import Islands
+from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
 from ..protocol import EAGER, Prepared, prepared, rates_setting, step_seed
-from ...pairs.user_code import calling, describe, got, leaving_out
-from .patches.calls import Watch, differentiated
+from ..tree import named_tensors, outputs_record
 from .device import named_device
 from .device import sees_gpu as sees_gpu
-from .patches.dropout import dropout_off
 from .export import KerasExporter
 from .initializers import promises
-from .state import holdings, read, snapshot, write
-from .patches.training_step import Seen, observed, projected_loss
 from .optimizer import facts
-from .persistence import KerasPersistence
+from .patches.calls import Watch, differentiated
+from .patches.dropout import dropout_off
 from .patches.precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
-from .rebuild import in_float_type
 from .patches.rounding import rounding
 from .patches.stops import stops
+from .patches.training_step import Seen, observed, projected_loss
 from .patches.uses import uses
+from .persistence import KerasPersistence
+from .rebuild import in_float_type
+from .state import holdings, read, snapshot, write
 from .variables import canonical, inventory, to_numpy, unmapped_slots
-from ..tree import named_tensors, outputs_record
 
 _NAME_COUNTERS = "object_name_uids"
 

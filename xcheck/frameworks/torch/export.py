@@ -13,10 +13,10 @@ from torch.utils import _pytree as pytree
 
 from ...errors import UserCodeError
 from ...pairs.pair import Batch
-from ..quiet import quiet
+from ...pairs.user_code import calling
 from ...records.trace import Array, Arrays
 from ..protocol import Exported
-from ...pairs.user_code import calling
+from ..quiet import quiet
 from .variables import to_numpy
 
 if TYPE_CHECKING:

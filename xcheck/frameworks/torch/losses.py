@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ...errors import UserCodeError
-from ...records.trace import Array
 from ...pairs.user_code import describe, got
+from ...records.trace import Array
 from .variables import to_numpy
 
 

@@ -21,14 +21,14 @@ from safetensors.torch import load_model, save_model
 
 from ...errors import UserCodeError
 from ...pairs.pair import Batch
-from ...records.islands import Islands
-from ...records.trace import State
-from ...records.reload import Route
-from ..protocol import Loaded
 from ...pairs.user_code import calling
+from ...records.islands import Islands
+from ...records.reload import Route
+from ...records.trace import State
+from ..protocol import Loaded
+from ..tree import Held, held_values
 from .state import Memory
 from .variables import to_numpy
-from ..tree import Held, held_values
 
 ROUTES = (
     Route("state_dict", keeps_optimizer=True),

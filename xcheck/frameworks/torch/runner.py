@@ -12,33 +12,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...numerics.distributions import Distribution
 from ...errors import PairError, SetupError, UserCodeError
-from ...records.sides import SideName
+from ...numerics.distributions import Distribution
 from ...pairs.pair import Batch, TorchSide
+from ...pairs.user_code import calling, describe, got, leaving_out
 from ...records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
 from ...records.inventory import Holdings, Inventory
 from ...records.islands import Islands
+from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
-from ...pairs.user_code import calling, describe, got, leaving_out
-from .patches.calls import Watch
-from .patches.dropout import DropoutOff
+from ..tree import named_tensors, outputs_record
 from .export import TorchExporter
 from .flags import flags, restore_flags, set_flags
-from .unregistered import hidden
 from .losses import arrays, scalars
-from .state import Memory
-from .patches.training_step import Observer
 from .optimizer import facts
-from .persistence import TorchPersistence
+from .patches.calls import Watch
+from .patches.dropout import DropoutOff
 from .patches.precision import Float64Throughout
 from .patches.rounding import rounding
 from .patches.stops import stops
+from .patches.training_step import Observer
 from .patches.uses import uses
+from .persistence import TorchPersistence
+from .state import Memory
+from .unregistered import hidden
 from .variables import inventory, to_numpy
-from ..tree import named_tensors, outputs_record
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..compare import measure
 from ...records.calls import Calls
+from ..compare import measure
 from ..tolerance import Noise, epsilon
 from .graph import Graph, Key, Value
 

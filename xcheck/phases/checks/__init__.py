@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...stepping.lockstep import StepPair
 from ...matching import MatchPlan
 from ...records.result import Check
+from ...stepping.lockstep import StepPair
+from ..ties.checks import holding_checks as holding_checks
+from ..ties.checks import synced_ties as synced_ties
+from ..ties.checks import tie_checks
 from . import loss, step
 from .export import export_checks as export_checks
 from .initialization import initialization_checks as initialization_checks
@@ -20,9 +23,6 @@ from .setup import sync_checks as sync_checks
 from .step import silent_gradients as silent_gradients
 from .step import trajectory_checks as trajectory_checks
 from .step import zero_gradients as zero_gradients
-from ..ties.checks import holding_checks as holding_checks
-from ..ties.checks import synced_ties as synced_ties
-from ..ties.checks import tie_checks
 from .uses import unsplit as unsplit
 from .uses import use_checks
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ...numerics.compare import masked, measurable, rms
+from ...numerics.judge import Frame, Item, compare_items
+from ...numerics.tolerance import epsilon
 from ...onnx.run import OPTIMIZED, PLAIN, STANDARD, Export, Exports, Native
 from ...onnx.structure import Tied
-from ...numerics.judge import Frame, Item, compare_items
+from ...records.result import Check, Tie, Verdict
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, Arrays
-from ...records.result import Check, Tie, Verdict
-from ...numerics.tolerance import epsilon
 
 PRECISION = "float32"
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...numerics.distributions import Distribution, distance_bound
 from ...matching import MatchPlan
+from ...numerics.distributions import Distribution, distance_bound
+from ...numerics.tolerance import CHANCE_OF_FALSE_ALARM
+from ...records.result import Check, Verdict
 from ...records.sides import SideName
 from ...records.trace import Array, State
-from ...records.result import Check, Verdict
-from ...numerics.tolerance import CHANCE_OF_FALSE_ALARM
 
 
 def initialization_checks(

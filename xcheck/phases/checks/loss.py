@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...numerics.judge import Frame, Item, compare_items
-from ...stepping.lockstep import StepPair
 from ...matching import MatchPlan
-from ...records.trace import Array, Arrays
-from ...records.result import Check, Verdict
+from ...numerics.judge import Frame, Item, compare_items
 from ...numerics.tolerance import KAPPA
+from ...records.result import Check, Verdict
+from ...records.trace import Array, Arrays
+from ...stepping.lockstep import StepPair
 
 
 def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...numerics.compare import rms
 from ...errors import UserCodeError
+from ...numerics.compare import rms
 from ...numerics.judge import Frame, Item, compare_items
-from ...stepping.lockstep import ReferenceStep
+from ...records.result import Check, Verdict
 from ...records.sides import SideName
 from ...records.trace import StepRecord
-from ...records.result import Check, Verdict
+from ...stepping.lockstep import ReferenceStep
 
 
 def mode_checks(

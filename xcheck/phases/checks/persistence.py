@@ -38,14 +38,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...numerics.compare import measure, rms, structure
 from ...errors import UserCodeError
+from ...numerics.compare import measure, rms, structure
 from ...numerics.judge import Frame, Item, compare_items
-from ...stepping.lockstep import ReferenceStep
-from ...records.sides import SideName
-from ...records.trace import Array, StepRecord
 from ...records.reload import Fault, Loss, Reloaded, Route, TieChange, carried, equal, tie_changes
 from ...records.result import Check, Verdict
+from ...records.sides import SideName
+from ...records.trace import Array, StepRecord
+from ...stepping.lockstep import ReferenceStep
 from ...stepping.saving import NEXT
 
 BY_DESIGN: Mapping[Loss, str] = {

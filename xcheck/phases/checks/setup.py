@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...numerics.compare import measure
-from ...numerics.judge import Frame, Item
 from ...layouts.parts import rows_left
 from ...matching import Match, MatchPlan
-from ...records.sides import SideName
+from ...numerics.compare import measure
+from ...numerics.judge import Frame, Item
 from ...records.inventory import Inventory
-from ...records.trace import State
 from ...records.result import Check, Tie, Verdict
+from ...records.sides import SideName
+from ...records.trace import State
 from ..ties.groups import broken_ties
 
 

@@ -8,16 +8,16 @@ from functools import partial
 
 import numpy as np
 
-from ...numerics.compare import METRICS, Measure, masked, measurable, measure, rms
 from ...errors import BatchError
-from ...numerics.judge import Frame, Item, compare_items, floor_among
-from ...stepping.lockstep import StepPair
 from ...matching import Match, MatchPlan, Piece
+from ...numerics.compare import METRICS, Measure, masked, measurable, measure, rms
+from ...numerics.judge import Frame, Item, compare_items, floor_among
+from ...numerics.tolerance import KAPPA, epsilon
+from ...records.result import Check, Verdict
 from ...records.sides import other_side
 from ...records.slots import ADDED_UP
 from ...records.trace import Array, Arrays, StepRecord
-from ...records.result import Check, Verdict
-from ...numerics.tolerance import KAPPA, epsilon
+from ...stepping.lockstep import StepPair
 
 Get = Callable[[StepRecord, str], Array | None]
 """(record, path) -> what is compared of it."""

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...matching import MatchPlan, Piece
 from ...numerics.compare import rms
 from ...numerics.judge import Frame, Item, compare_items
-from ...stepping.lockstep import StepPair
-from ...matching import MatchPlan, Piece
+from ...records.result import Check, Verdict
 from ...records.sides import SideName
 from ...records.trace import Array, StepRecord
 from ...records.uses import Group, paired
-from ...records.result import Check, Verdict
+from ...stepping.lockstep import StepPair
 from .splits import WHOLE, Split, by_use, splits
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...stepping.lockstep import StepPair
 from ...matching import MatchPlan
-from ...records.sides import SideName, other_side
 from ...records.inventory import Holdings, Inventory
-from ...records.trace import Groups, State, StepRecord
 from ...records.result import Check, Verdict
+from ...records.sides import SideName, other_side
+from ...records.trace import Groups, State, StepRecord
+from ...stepping.lockstep import StepPair
 
 
 def tie_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:

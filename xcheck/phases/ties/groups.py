@@ -9,11 +9,11 @@ import numpy as np
 
 from ...errors import MatchError
 from ...matching import MatchPlan
-from ...records.sides import SideName
 from ...records.inventory import Inventory
+from ...records.result import APART, TIED, Tie
+from ...records.sides import SideName
 from ...records.trace import State, StepRecord
 from ...records.uses import LOSS, PENALTY
-from ...records.result import APART, TIED, Tie
 
 
 def ties(plan: MatchPlan, torch: Inventory, keras: Inventory, initial: State | None = None) -> tuple[Tie, ...]:

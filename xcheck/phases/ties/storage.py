@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...frameworks.protocol import Runner
 from ...records.inventory import Inventory
 from ...records.trace import Array, State
-from ...frameworks.protocol import Runner
 
 
 def probed(runner: Runner) -> Inventory:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xcheck.records.islands import Islands
 from xcheck.frameworks.keras.patches.precision import float64_throughout, layer_of
 from xcheck.frameworks.keras.patches.resize import KERNELS, resizing_weights
+from xcheck.records.islands import Islands
 
 IMAGES = np.random.default_rng(0).standard_normal((2, 7, 6, 3))
 

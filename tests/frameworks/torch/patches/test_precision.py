@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from xcheck.records.islands import Islands
 from xcheck.frameworks.torch.patches.precision import Float64Throughout
+from xcheck.records.islands import Islands
 
 
 @pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="this PyTorch has no grouped_mm")

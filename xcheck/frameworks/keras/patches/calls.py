@@ -14,12 +14,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from ....pairs.user_code import calling, leaving_out
 from ....records.calls import LOSS, Again, Call, Calls, Inside, Swap, nowhere, plain
 from ....records.trace import Array
-from ....pairs.user_code import calling, leaving_out
-from .functions import functions_shown
-from ..variables import canonical, kind_of, to_numpy
 from ...tree import replaced, tensors_in
+from ..variables import canonical, kind_of, to_numpy
+from .functions import functions_shown
 
 
 class Enough(BaseException):

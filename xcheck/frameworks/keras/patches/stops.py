@@ -14,8 +14,8 @@ import keras
 from keras.src import backend
 
 from ....records.calls import LOSS, Open, Stop
-from .training_step import in_graph
 from ..variables import to_numpy
+from .training_step import in_graph
 
 if TYPE_CHECKING:
     from ..runner import KerasRunner

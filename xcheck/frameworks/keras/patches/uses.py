@@ -18,13 +18,13 @@ import keras
 from keras.src.backend.common.stateless_scope import StatelessScope
 
 from ....pairs.pair import Batch
+from ....pairs.user_code import calling
 from ....records.trace import Arrays
 from ....records.uses import LOSS, PENALTY, Touch, uses_of
 from ...protocol import Prepared, step_seed
-from ....pairs.user_code import calling
+from ..variables import canonical, places, to_numpy
 from .dropout import dropout_off
 from .training_step import Seen, loss_scale, observed
-from ..variables import canonical, places, to_numpy
 
 if TYPE_CHECKING:
     from ..runner import KerasRunner

@@ -12,8 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from ....records.calls import LOSS, Call, Inside, Swap, nowhere, plain
 from ....records.trace import Array
-from ..variables import kind_of, to_numpy
 from ...tree import replaced, tensors_in
+from ..variables import kind_of, to_numpy
 
 _SILENT = ("detach_", "requires_grad_", "register_hook", "backward", "to_numpy", "numpy", "__set__", "data", "grad")
 """Functions that compute nothing."""

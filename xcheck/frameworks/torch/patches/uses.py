@@ -16,14 +16,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from ....pairs.pair import Batch
+from ....pairs.user_code import calling
 from ....records.store import Store
 from ....records.trace import Array, Arrays
 from ....records.uses import LOSS, PENALTY, Touch, uses_of
-from ....pairs.user_code import calling
 from ...protocol import step_seed
+from ..variables import inventory
 from .dropout import DropoutOff
 from .training_step import Observer, dense
-from ..variables import inventory
 
 if TYPE_CHECKING:
     from ..runner import TorchRunner
