@@ -46,7 +46,7 @@ import xcheck
 import xcheck.optim
 from xcheck.numerics.tolerance import KAPPA
 from xcheck.pairs.loading import load_pair
-from xcheck.phases.checks import STEP_PHASES
+from xcheck.phases import STEP_PHASES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "calibration.md"

@@ -106,7 +106,7 @@ def retie(folder: Path, route: str) -> Row:
     """Store each weight of a file once, as the run's plan says, and prove the outputs."""
     from xcheck.onnx import retie as module
     from xcheck.onnx.copies import planned_ones
-    from xcheck.records.result import Result
+    from xcheck.report.result import Result
 
     path, out = folder / f"{route}.onnx", folder / f"{route}.retied.onnx"
 

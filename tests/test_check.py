@@ -11,10 +11,11 @@ import pytest
 from fakes import WEIGHT_MAP, bad, batches, both, changed, dropped, linear_pair, scaled
 
 import xcheck
-from xcheck.check import AVAILABLE, choose_backend
 from xcheck.errors import BatchError, InequivalenceError, MatchError, PairError, SetupError, UserCodeError
 from xcheck.frameworks.fake.runner import NumpyRunner
+from xcheck.frameworks.sides import choose_backend
 from xcheck.pairs.pair import KerasSide
+from xcheck.phases import AVAILABLE
 
 
 def faulty(torch, keras) -> xcheck.Pair:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import torch
 from ports import assert_parts_in, keras_sgd, torch_sgd
-from test_around_the_gradient import assert_equivalent, run
+from setups import assert_equivalent, run
 from torch.nn import functional as F
 
 import xcheck

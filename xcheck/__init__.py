@@ -21,9 +21,9 @@ from .pairs.pair import copies as copies
 from .pairs.pair import waive as waive
 from .records.result import Cause as Cause
 from .records.result import Check as Check
-from .records.result import Result as Result
 from .records.result import Tie as Tie
 from .records.result import Verdict as Verdict
 from .records.trace import Trace as Trace
+from .report.result import Result as Result
 
 __version__ = "0.1.0"

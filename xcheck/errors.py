@@ -19,10 +19,7 @@ next thing to do. A part that is not known is left out, never guessed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .records.result import Result
+from typing import Any
 
 
 class XcheckError(Exception):
@@ -40,7 +37,7 @@ class BadInput(XcheckError):
         todo: the next command or edit.
 
     Attributes:
-        result: what had been computed before, for the caller to write down; None if nothing was.
+        result: the `xcheck.Result` of what had been computed before, for the caller to write down; None if nothing was.
     """
 
     def __init__(
@@ -54,7 +51,7 @@ class BadInput(XcheckError):
     ) -> None:
         self.what = what
         self.parts = {"where": where, "numbers": numbers, "cause": cause, "next": todo}
-        self.result: Result | None = None
+        self.result: Any = None
         super().__init__(what)
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .pairs.pair import Pair
-    from .records.result import Result
+    from .report.result import Result
 
 RESULTS = pytest.StashKey["list[Result]"]()
 

@@ -10,18 +10,14 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from commands import run
 
 import xcheck
 from xcheck.cli import exit_code, main
-from xcheck.records.result import Result, Verdict
+from xcheck.records.result import Verdict
+from xcheck.report.result import Result
 
-SCHEMA = json.loads((Path(xcheck.__file__).parent / "result.schema.json").read_text())
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(list(arguments))
-    return int(caught.value.code or 0)
+SCHEMA = json.loads((Path(xcheck.__file__).parent / "records" / "result.schema.json").read_text())
 
 
 def test_an_equivalent_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import run
 from fakes import linear_pair
-from test_cli import run
 
 import xcheck
 from xcheck.cli.match import show_plan

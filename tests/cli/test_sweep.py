@@ -11,7 +11,7 @@ from xcheck.cli import main
 from xcheck.cli import sweep as module
 from xcheck.cli.sweep import Outcome, Task, complaints, plan, summary, sweep
 from xcheck.errors import PairError
-from xcheck.records.result import Result
+from xcheck.report.result import Result
 
 HEAD = """
 import os

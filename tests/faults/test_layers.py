@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from ports import CLASSES, FEATURES, HIDDEN, MLP_MAP, assert_parts_in, batches, mlp, torch_mlp
-from test_around_the_gradient import assert_equivalent, run
+from setups import assert_equivalent, run
 from torch import nn
 from torch.nn import functional as F
 

@@ -15,7 +15,7 @@ import keras
 import pytest
 import torch
 from ports import assert_parts_in, keras_sgd, mlp, torch_sgd
-from test_around_the_gradient import assert_equivalent, run, step_with
+from setups import assert_equivalent, run, step_with
 
 from xcheck.optim import KerasSGD, TorchSGD
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ports import CLASSES, HIDDEN, assert_parts_in, mlp
-from test_around_the_gradient import assert_equivalent, parted, run
+from setups import assert_equivalent, parted, run
 from torch import nn
 from torch.nn import functional as F
 

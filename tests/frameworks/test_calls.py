@@ -11,10 +11,10 @@ import torch
 from ports import dilated_conv, mlp
 
 import xcheck
-from xcheck.check import begin
 from xcheck.frameworks.sides import Sides, silent
 from xcheck.matching.partial_run import Following
 from xcheck.pairs.batches import batches_of
+from xcheck.phases.begin import begin
 from xcheck.records.calls import LOSS, Again, everywhere
 from xcheck.records.trace import State
 

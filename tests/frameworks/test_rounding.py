@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import xcheck
-from xcheck.check import begin
 from xcheck.frameworks.sides import Sides
+from xcheck.phases.begin import begin
 
 EPS = 2.0**-52
 STEEP = 20.0

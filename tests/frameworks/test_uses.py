@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import xcheck
-from xcheck.check import begin
 from xcheck.frameworks.sides import Sides, silent
 from xcheck.pairs.batches import batches_of
+from xcheck.phases.begin import begin
 
 
 def taken(pair: xcheck.Pair, side: str) -> tuple[dict[str, list[str]], Any]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import xcheck
+from xcheck.causes.persistence.resumed_step import resumed_faults
 from xcheck.causes.persistence.route import persistence_causes
-from xcheck.phases.checks import checks as phases
+from xcheck.phases.checks.persistence import persistence_notes
 from xcheck.phases.persistence import every_route
 from xcheck.records.result import Cause, Check
 
@@ -39,9 +40,9 @@ class Found:
 
 def persisted(runner: Any, batches: Iterable[xcheck.Batch], tied: Iterable[str] = (), seed: int = 0) -> Found:
     """Every route of a side."""
-    routes = every_route(runner, batches, seed, set(tied))
+    routes = every_route(runner, batches, seed, set(tied), resumed_faults)
     return Found(
         [check for route in routes for check in route.checks],
         persistence_causes(runner.side, [fault for route in routes for fault in route.faults]),
-        phases.persistence_notes(runner.side, routes),
+        persistence_notes(runner.side, routes),
     )

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 from xcheck.cli import main
 from xcheck.onnx import copies, retie
 from xcheck.onnx.files import load, weights
-from xcheck.records.result import Result, Verdict
+from xcheck.records.result import Verdict
+from xcheck.report.result import Result
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.standard_normal((11, 4)).astype(np.float32)

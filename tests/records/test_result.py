@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import xcheck.records.result
 from xcheck.errors import FileError, InequivalenceError
-from xcheck.records.result import PHASES, Cause, Check, Divergence, Result, Tie, Verdict
+from xcheck.records.result import PHASES, Cause, Check, Divergence, Tie, Verdict
+from xcheck.report.result import Result
 
 SCHEMA = json.loads(Path(xcheck.records.result.__file__).with_name("result.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)

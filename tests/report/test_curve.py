@@ -6,11 +6,12 @@ import re
 from dataclasses import replace
 
 import pytest
-from test_examples import different, equivalent
+from results import different, equivalent
 
-from xcheck.records.result import Check, Result, Verdict
+from xcheck.records.result import Check, Verdict
 from xcheck.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curve, curves
 from xcheck.report.html import as_html
+from xcheck.report.result import Result
 
 
 def free_run(

@@ -4,11 +4,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from test_examples import ALL, LONG, crashed, different, equivalent, hostile, inconclusive, numeric
+from results import ALL, LONG, crashed, different, equivalent, hostile, inconclusive, numeric
 
 import xcheck.report.html as html
-from xcheck.records.result import Check, Result, Verdict
+from xcheck.records.result import Check, Verdict
 from xcheck.report.html import as_html, result_view, write_html
+from xcheck.report.result import Result
 
 VOID = {"meta", "wbr", "path", "circle", "rect", "line", "br"}
 

@@ -2,10 +2,11 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
-from test_examples import ALL, crashed, different, equivalent, hostile, inconclusive, numeric
+from results import ALL, crashed, different, equivalent, hostile, inconclusive, numeric
 
-from xcheck.records.result import Check, Result, Verdict
+from xcheck.records.result import Check, Verdict
 from xcheck.report.junit import write_junit
+from xcheck.report.result import Result
 
 
 def suite(result: Result, tmp_path) -> ET.Element:

@@ -3,11 +3,12 @@ from dataclasses import replace
 from io import StringIO
 
 import pytest
+from results import ALL, LONG, crashed, different, equivalent, hostile, inconclusive, numeric
 from rich.cells import cell_len
 from rich.console import Console
-from test_examples import ALL, LONG, crashed, different, equivalent, hostile, inconclusive, numeric
 
-from xcheck.records.result import Check, Result, Tie, Verdict
+from xcheck.records.result import Check, Tie, Verdict
+from xcheck.report.result import Result
 from xcheck.report.terminal import as_text, print_result
 from xcheck.report.words import cut, number, times, two_values
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from results import HOSTILE, equivalent
 from rich.cells import cell_len
-from test_examples import HOSTILE, equivalent
 
 from xcheck.records.result import Tie
 from xcheck.report.html import as_html

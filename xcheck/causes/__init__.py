@@ -1,1 +1,1 @@
-"""Named explanations of what a run found, one file per family; each cause is a small function."""
+"""Why the first difference is there: where it is made, hypotheses about it, and their proof."""

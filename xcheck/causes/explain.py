@@ -11,13 +11,17 @@ from ..frameworks.protocol import Runner
 from ..matching import MatchPlan
 from ..numerics.align import distance
 from ..numerics.align.graph import Graph, Key
+from ..phases import NEEDS
 from ..phases.findings import Findings
+from ..phases.phase import Explanations, Live
 from ..records.calls import Calls, everywhere
 from ..records.result import Cause, Check, Divergence, Verdict
 from ..records.sides import SideName
-from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays, StepRecord
+from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays, State, StepRecord
 from ..records.uses import PENALTY
 from ..stepping.lockstep import StepPair
+from .dtype import float32_constants
+from .export import explained
 from .forward.dropout import dropout_causes, dropping_at_inference
 from .forward.families import forward_causes
 from .forward.local import Local
@@ -39,8 +43,13 @@ from .locate.stopped_gradients import stopped_gradients
 from .loss.formula import LOSS_FACTOR, loss_causes
 from .loss.penalties import penalised_causes
 from .loss.penalty import penalty_causes
+from .persistence.resumed_step import resumed_faults
+from .persistence.route import persistence_causes
 from .recomputed import REPRODUCED
-from .setup.ties import parting_causes
+from .setup.frozen import frozen_causes
+from .setup.initializers import same_random_stream
+from .setup.ties import holding_causes, parted_causes, parting_causes, tie_causes
+from .setup.unmatched_sizes import size_causes
 from .state.joined_batches import joined_batches
 from .state.statistics import running_means, statistics_causes
 from .update.optimizer import update_causes
@@ -55,16 +64,40 @@ BEFORE_THE_UPDATE = ("forward", "loss", "gradient")
 """Phases of a step up to its gradients."""
 
 
-def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
-    """Look for the cause of the first difference, once it is there.
+def explain_setup(live: Live, phase: str) -> None:
+    """Look for causes in how the sides are built, once the phase that asks for it has been judged."""
+    findings, plan, reference, follower = live.findings, live.plan, live.reference, live.follower
+    built: dict[SideName, State] = {plan.reference: reference.initial, plan.follower: follower.read()}
+    if phase == "inventory":
+        findings.causes += tie_causes(plan, findings.ties) + frozen_causes(plan)
+        findings.causes += holding_causes(findings.inventories, findings.holdings)
+        findings.causes += parted_causes(plan, findings.inventories, built)
+        findings.causes += size_causes(plan, findings.inventories)
+    if phase == "initialization":
+        for side, state in built.items():
+            again = {path for group in state.ties for path in group[1:]}  # of one storage, whatever the objects over it
+            drawn = {path: value for path, value in state.parameters.items() if path not in again}
+            findings.causes += same_random_stream(side, drawn)
+
+
+def explain_float32(findings: Findings, step: StepPair, checks: Sequence[Check]) -> None:
+    """Say once that numbers of float32 explain what is left of a difference."""
+    if step.moved and not any(cause.id == "float32_constant" for cause in findings.causes):
+        findings.causes += float32_constants(checks, step.places)
+
+
+EXPLANATIONS = Explanations(resumed_faults, persistence_causes, explained)
+"""What the phases ask for while their sides are open."""
+
+
+def explain_step(live: Live, step: StepPair) -> None:
+    """Look for the cause of each first difference: one that follows from no difference in a phase before it.
 
     Args:
-        findings: of the run so far; what is found is added.
-        plan: of the run.
+        live: both sides, left at some state of the step; what is found is added to its findings.
         step: the last one that was compared.
-        reference: the side to look into, left at some state of the step; None for a recording.
-        follower: likewise.
     """
+    findings, plan, reference, follower = live.findings, live.plan, live.reference.runner, live.follower
     findings.causes += parting_causes({plan.reference: step.reference.record, plan.follower: step.follower})
     _loss(findings, plan, step, reference, follower)
     _kept(findings, plan, step)
@@ -76,8 +109,8 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
     if first is None or first.step != step.number or reference is None:
         return
     with findings.timed("explain"), ended_by_user_code(findings.notes):
-        live = first.error is not None and first.name not in (DROPOUT_RATES, AT_INFERENCE)
-        if live and not _joined(findings, plan, step, reference, follower, first):
+        followed = first.error is not None and first.name not in (DROPOUT_RATES, AT_INFERENCE)
+        if followed and not _joined(findings, plan, step, reference, follower, first):
             training = "(training)" in first.name
             _forward(findings, Scene(reference, follower, plan, step, training, findings.seed), first)
         if _of_rates(findings, step, AT_INFERENCE):
@@ -96,9 +129,15 @@ def ended_by_user_code(notes: list[str]) -> Generator[None]:
 
 
 def _first_in(findings: Findings, step: StepPair, phase: str) -> Check | None:
-    """The first difference of the run, if it is in this phase of this step."""
-    first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
-    return first if first is not None and (first.phase, first.step) == (phase, step.number) else None
+    """The first difference of a phase, if it is in this step and follows from no difference in what the phase needs.
+
+    Dropout rates are no such difference: dropout is off on both sides, and nothing follows from them.
+    """
+    different = [c for c in findings.checks if c.verdict is Verdict.DIFFERENT]
+    if any(c.phase in NEEDS[phase] and c.name not in (DROPOUT_RATES, AT_INFERENCE) for c in different):
+        return None
+    first = next((c for c in different if c.phase == phase), None)
+    return first if first is not None and first.step == step.number else None
 
 
 def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..check import FREE_STEPS, check
+from ..check import check
 from ..errors import BadInput, FileError, PairError
 from ..frameworks.importing import import_quietly
 from ..frameworks.sides import Device, Progress, choose_backend
@@ -26,10 +26,12 @@ from ..pairs.loading import DEFAULT, load_pair, models_folder, named_pairs, pair
 from ..pairs.pair import Expectation, Pair
 from ..pairs.scaffold import write_scaffold
 from ..phases.match import match
-from ..records.result import Result, Verdict
+from ..phases.trajectory import FREE_STEPS
+from ..records.result import Verdict
 from ..records.trace import Trace
 from ..report.html import write_html
 from ..report.junit import write_junit
+from ..report.result import Result
 from ..report.terminal import as_text, print_result
 from .golden import record, verify
 from .match import WriteOption, show_plan

@@ -6,17 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from ..check import AVAILABLE, EVERY, ON_REQUEST, Reference, begin, pipeline, validate
+from ..check import semantic
 from ..errors import BatchError, FileError, PairError
 from ..frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
 from ..pairs.batches import batches_of
 from ..pairs.pair import Pair
+from ..phases import AVAILABLE, ON_REQUEST
+from ..phases.begin import EVERY, begin, validate
 from ..phases.ties.storage import probed
 from ..records.inventory import Entry, Holdings, Inventory
-from ..records.result import Result
 from ..records.sides import other_side
 from ..records.trace import Trace
+from ..report.result import Result
 from ..stepping.lockstep import ReferenceStep, reference_steps
+from ..stepping.reference import Reference
 
 _HEADER = {"pair", "side", "precision", "seed", "environment", "inventory", "batches", "repeatable", "unmapped_slots"}
 SEMANTIC = tuple(phase for phase in AVAILABLE if phase not in ("trajectory", *ON_REQUEST))
@@ -113,7 +116,7 @@ def verify(
                 {},
                 holdings=_holdings(header.get("holdings")),
             )
-            pipeline(findings, reference, follower, progress)
+            semantic(findings, reference, follower, progress)
     return findings.result()
 
 

@@ -18,7 +18,8 @@ from ..onnx.compare_models import Comparison, compare_models
 from ..onnx.copies import Copy, equal_ones, named_ones, planned_ones
 from ..onnx.files import Weight
 from ..onnx.retie import movable_weights, open_model, prove, store_once, write
-from ..records.result import Check, Result, Verdict
+from ..records.result import Check, Verdict
+from ..report.result import Result
 
 EXIT_CODES = {Verdict.EQUIVALENT: 0, Verdict.NUMERIC: 0, Verdict.DIFFERENT: 1, Verdict.INCONCLUSIVE: 3}
 SHOWN = 10

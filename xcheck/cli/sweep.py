@@ -24,7 +24,8 @@ from ..errors import BadInput, FileError, PairError, SetupError
 from ..frameworks.importing import import_quietly
 from ..frameworks.sides import choose_backend
 from ..pairs.loading import load_pair, named_pairs, specs_in
-from ..records.result import Result, Verdict
+from ..records.result import Verdict
+from ..report.result import Result
 from ..report.words import ratio
 
 DIED = "Its process died: out of memory? Run it with smaller settings, by --set, or where there is more memory."

@@ -1,1 +1,1 @@
-"""The two frameworks, each behind the same protocol; each file imports its own framework alone."""
+"""The two frameworks, each behind the same protocol; each folder imports its own framework only."""

@@ -7,16 +7,15 @@ import platform
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from ..errors import PairError, SetupError
 from ..pairs.batches import batches_of
 from ..pairs.pair import Batch, KerasSide, Pair, TorchSide
-from ..phases.findings import Findings
 from ..records.room import needs_disk
 from ..records.sides import SideName
 from ..records.store import Store
@@ -36,6 +35,19 @@ def silent(_: str) -> None:
     """No progress is shown."""
 
 
+class RunLog(Protocol):
+    """What a run says of itself: what it checks, on what, with what remarks. `phases.findings.Findings` is one."""
+
+    pair: Pair
+    seed: int
+    environment: dict[str, Any]
+    notes: list[str]
+
+    def timed(self, stage: str) -> AbstractContextManager[None]:
+        """Add the seconds of the block to a stage."""
+        ...
+
+
 @dataclass(frozen=True)
 class Sides:
     """Builds the sides of a pair, and describes each in the findings.
@@ -47,7 +59,7 @@ class Sides:
         store: keeps what is read of all of them.
     """
 
-    findings: Findings
+    findings: RunLog
     device: str
     progress: Progress
     store: Store = field(default_factory=Store)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Arrays against arrays: measures, allowances, verdicts on one quantity; no framework and no layer."""

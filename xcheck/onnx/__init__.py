@@ -1,1 +1,1 @@
-"""ONNX: both sides exported and run, what of a tie survives in a file, and files compared with each other."""
+"""ONNX files: written by both sides, run, compared, and their ties stored once."""

@@ -16,10 +16,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .keras import optimizers as keras
-    from .keras.optimizers import TorchAdagrad, TorchAdam, TorchAdamax, TorchAdamW, TorchNadam, TorchRMSprop, TorchSGD
-    from .torch import optimizers as torch
-    from .torch.optimizers import KerasAdagrad, KerasAdam, KerasAdamax, KerasAdamW, KerasNadam, KerasRMSprop, KerasSGD
+    from . import keras, torch
+    from .keras import TorchAdagrad, TorchAdam, TorchAdamax, TorchAdamW, TorchNadam, TorchRMSprop, TorchSGD
+    from .torch import KerasAdagrad, KerasAdam, KerasAdamax, KerasAdamW, KerasNadam, KerasRMSprop, KerasSGD
 
 __all__ = [
     "KerasAdagrad",
@@ -40,15 +39,13 @@ __all__ = [
     "torch",
 ]
 
-_MODULES = {"torch": ".like_keras", "keras": ".like_torch"}
-
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _MODULES:
-        return importlib.import_module(_MODULES[name], __name__)
-    module = ".like_keras" if name.startswith("Keras") else ".like_torch"
+    if name in ("keras", "torch"):
+        return importlib.import_module(f".{name}", __name__)
+    module = ".torch" if name.startswith("Keras") else ".keras"
     return getattr(importlib.import_module(module, __name__), name)
 
 

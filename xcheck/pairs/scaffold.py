@@ -24,6 +24,8 @@ def write_scaffold(name: str, folder: Path | None = None) -> Path:
     path = (folder or Path()) / f"{name}.py"
     if path.exists():
         raise PairError("This file exists already.", where=str(path), todo="choose another name, or remove it")
-    environment = Environment(loader=PackageLoader("xcheck"), undefined=StrictUndefined, keep_trailing_newline=True)
+    environment = Environment(
+        loader=PackageLoader("xcheck.pairs"), undefined=StrictUndefined, keep_trailing_newline=True
+    )
     path.write_text(environment.get_template("pair.py.jinja").render(name=name))
     return path

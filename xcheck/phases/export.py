@@ -7,19 +7,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import UserCodeError
-from ..frameworks.sides import Sides
-from ..matching import MatchPlan
-from ..onnx.explain import explained
 from ..onnx.run import exported, exported_apart
 from ..onnx.summary import duplicated, export_notes, tables
 from ..pairs.batches import batches_of
 from ..records.result import Check, Verdict
-from . import checks as phase
+from .checks.export import export_checks
 from .findings import Findings
+from .phase import Run
 
 
-def export(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
+def compare_exports(run: Run) -> None:
     """Both sides in float32, every file against its model; where the models agree, from one state and side by side."""
+    findings, sides, plan = run.findings, run.sides, run.plan
     sides.progress("exporting both sides")
     why = _apart(findings)
     both = (plan.reference, plan.follower)
@@ -37,10 +36,10 @@ def export(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
         except UserCodeError as error:  # such as a model that runs in training alone
             findings.checks.append(_not_made(error))
             return
-        checks = phase.export_checks(found, plan.reference, findings.ties)
+        checks = export_checks(found, plan.reference, findings.ties)
         findings.checks += checks
         if any(c.verdict in (Verdict.DIFFERENT, Verdict.NUMERIC) for c in checks):
-            findings.causes += explained(found, {own.side: own, other.side: other})
+            findings.causes += run.explanations.files(found, {own.side: own, other.side: other})
         findings.exports += tables(found)
         findings.ties = duplicated(findings.ties, found)
         findings.notes += export_notes(found)

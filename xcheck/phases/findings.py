@@ -12,10 +12,12 @@ from ..errors import BadInput
 from ..layouts.patterns import reorders
 from ..matching import MatchPlan
 from ..pairs.pair import Expectation, Pair
+from ..records.inventory import Holdings, Inventory
 from ..records.reproduction import Reproduction
-from ..records.result import Cause, Check, Divergence, Result, Tie, Verdict
+from ..records.result import Cause, Check, Divergence, Tie, Verdict
 from ..records.sides import SideName
 from ..records.trace import Arrays
+from ..report.result import Result
 from .ties.stages import staged
 
 
@@ -31,6 +33,7 @@ class Findings:
         located: the first difference, where it could be followed into the models.
         reproduction: of it, where nothing explains it.
         sampled: some of each gradient of the last step that was looked at, by side and path.
+        inventories, holdings: what each side has, and what its optimizer was given, once they are matched.
     """
 
     pair: Pair
@@ -49,6 +52,8 @@ class Findings:
     located: Divergence | None = None
     reproduction: Reproduction | None = None
     sampled: Mapping[SideName, Arrays] = field(default_factory=dict[SideName, Arrays])
+    inventories: Mapping[SideName, Inventory] = field(default_factory=dict[SideName, Inventory])
+    holdings: Mapping[SideName, Holdings | None] = field(default_factory=dict[SideName, Holdings | None])
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:

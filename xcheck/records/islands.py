@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from ..numerics.tolerance import epsilon
 from .trace import Array
 
 SIMPLE_BITS = 16
@@ -48,7 +47,7 @@ def made_in_float32(values: Array) -> bool:
 def factors(values: Array, rng: np.random.Generator) -> Array:
     """What moves each number that float32 has rounded by its largest rounding error, up or down at random."""
     signs = rng.choice(np.array([-1.0, 1.0]), size=np.shape(values))
-    return np.where(rounded_by_float32(values), 1.0 + epsilon("float32") / 2 * signs, 1.0)
+    return np.where(rounded_by_float32(values), 1.0 + float(np.finfo(np.float32).eps) / 2 * signs, 1.0)
 
 
 @dataclass

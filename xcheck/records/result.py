@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 
-from ..errors import FileError, InequivalenceError
+from ..errors import FileError
 from .reproduction import Reproduction
 
 SCHEMA_VERSION = 1
@@ -171,8 +171,8 @@ class Tie:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """Everything a run found out. Renderers read this and nothing else.
+class Outcome:
+    """Everything a run found out, as data. Renderers read this and nothing else; `xcheck.Result` adds them.
 
     Attributes:
         pair: name of the pair.
@@ -215,8 +215,8 @@ class Result:
         del data["reproduction"]
         return {"schema_version": SCHEMA_VERSION, **data}
 
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> Result:
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`.
 
         Raises:
@@ -241,7 +241,7 @@ class Result:
                 "notes": tuple(body.get("notes", ())),
                 "exports": tuple(_mapping(e) for e in body.get("exports", ())),
             }
-            return Result(**{**body, **typed})
+            return cls(**{**body, **typed})
         except (KeyError, TypeError, ValueError) as error:
             raise FileError("This result is damaged.", cause=f"{type(error).__name__}: {error}") from error
 
@@ -252,8 +252,8 @@ class Result:
         path.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
         return path
 
-    @staticmethod
-    def from_json(path: str | Path) -> Result:
+    @classmethod
+    def from_json(cls, path: str | Path) -> Self:
         """Read a `result.json`.
 
         Raises:
@@ -266,32 +266,10 @@ class Result:
         if not isinstance(data, dict):
             raise FileError("This file is not a result of xcheck.", where=str(path))
         try:
-            return Result.from_dict(cast(Mapping[str, Any], data))
+            return cls.from_dict(cast(Mapping[str, Any], data))
         except FileError as error:
             error.parts["where"] = str(path)
             raise
-
-    def to_html(self, path: str | Path) -> Path:
-        """Write the report as one HTML file to `path`; returns the path."""
-        from ..report.html import write_html
-
-        return write_html([self], Path(path))
-
-    def report(self) -> str:
-        """The report as plain text, the verdict on its first line."""
-        from ..report.terminal import as_text
-
-        return as_text(self)
-
-    def assert_equivalent(self, *, strict: bool = False) -> None:
-        """Do nothing for EQUIVALENT, and for NUMERIC unless `strict`.
-
-        Raises:
-            InequivalenceError: any other verdict; the message is the report.
-        """
-        accepted = {Verdict.EQUIVALENT} if strict else {Verdict.EQUIVALENT, Verdict.NUMERIC}
-        if self.verdict not in accepted:
-            raise InequivalenceError(self.report())
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

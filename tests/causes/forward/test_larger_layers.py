@@ -5,19 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_forward import IMAGE, SEQUENCE, Case, as_module, looked_into, pair_of
-
-
-def last_of(torch: Any, layer: Any, pick: Any) -> Any:
-    class Own(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = layer
-
-        def forward(self, x: Any) -> Any:
-            return pick(self.layer(x)[0])
-
-    return Own()
+from layer_cases import IMAGE, SEQUENCE, Case, as_module, looked_into, pair_of
+from recurrent_cases import last_of
 
 
 def scaled_attention(torch: Any, **options: Any) -> Any:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_forward import SEQUENCE, Case, looked_into, pair_of
-from test_larger_layers import last_of
+from layer_cases import SEQUENCE, Case, looked_into, pair_of
+from recurrent_cases import last_of
 
 import xcheck
 

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from test_forward import SEQUENCE, Case, as_module, looked_into, pair_of
+from layer_cases import SEQUENCE, Case, as_module, looked_into, pair_of
 
 from xcheck import Result
 from xcheck.causes.forward.unexplained import statistics

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ports import mlp, torch_loss
-from test_around_the_gradient import run
+from setups import run
 
 
 @pytest.mark.parametrize("share", [1.0, 0.99])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ports import batches, keras_mlp, mlp, torch_mlp
-from test_around_the_gradient import run
+from setups import run
 from torch.nn import functional as F
 
 import xcheck

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import pytest
 from ports import keras_mlp, mlp, torch_sgd
-from test_around_the_gradient import run
+from setups import run
 
 
 def squares(model: Any, factor: float = 0.01) -> Any:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from ports import CLASSES, mlp
-from test_around_the_gradient import run
+from setups import run
 from torch.nn import functional as F
 
 import xcheck

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from test_around_the_gradient import run
+from setups import run
 from torch import nn
 
 import xcheck

@@ -9,20 +9,14 @@ import keras
 import numpy as np
 import pytest
 import torch
+from confirmed_causes import confirmed
 from ports import keras_mlp, keras_sgd, mlp
-from test_around_the_gradient import clip_by_global_norm, clip_by_norm, clip_by_value, run, step_with
+from setups import clip_by_global_norm, clip_by_norm, clip_by_value, step_with
 
 import xcheck
 from xcheck.causes.update.clipping import Clip
 from xcheck.causes.update.constraint import Projection, possible_projections
 from xcheck.optim.torch.optimizers import KerasAdam, KerasAdamW, KerasSGD
-
-
-def confirmed(pair: xcheck.Pair, steps: int = 1) -> dict[str, xcheck.Cause]:
-    result = run(pair, steps)
-    assert result.first_divergence is not None
-    assert result.first_divergence.phase == "update"
-    return {cause.id: cause for cause in result.causes if cause.confirmed}
 
 
 def clip_by_pytorch(model: Any) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import pytest
 import torch
+from confirmed_causes import confirmed
 from ports import keras_sgd, mlp, torch_sgd
-from test_around_the_gradient import accumulated, averaged, run
-from test_update_causes import confirmed
+from setups import accumulated, averaged, run
 
 from xcheck.optim.torch.optimizers import KerasSGD
 

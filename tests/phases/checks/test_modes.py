@@ -9,8 +9,9 @@ import pytest
 from ports import mlp
 
 import xcheck
-from xcheck.check import AVAILABLE, begin
 from xcheck.frameworks.torch.runner import TorchRunner
+from xcheck.phases import AVAILABLE
+from xcheck.phases.begin import begin
 
 MODES = {"phases": ("modes",), "steps": 2, "precision": ("float64",)}
 

@@ -9,7 +9,7 @@ from fakes import entry, inventory, linear_pair, plan_of, runner_of
 from xcheck.errors import MatchError
 from xcheck.matching import plan_from_map
 from xcheck.pairs.pair import waive
-from xcheck.phases.checks import inventory_checks, sync_checks
+from xcheck.phases.checks.setup import inventory_checks, sync_checks
 from xcheck.phases.ties.groups import ties
 from xcheck.records.trace import State
 

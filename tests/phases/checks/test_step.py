@@ -10,7 +10,8 @@ import xcheck
 from xcheck.errors import BatchError
 from xcheck.matching import MatchPlan
 from xcheck.numerics.tolerance import KAPPA
-from xcheck.phases.checks import STEP_PHASES, silent_gradients, trajectory_checks, zero_gradients
+from xcheck.phases import STEP_PHASES
+from xcheck.phases.checks.step import silent_gradients, trajectory_checks, zero_gradients
 from xcheck.records.trace import StepRecord
 from xcheck.stepping.lockstep import StepPair
 

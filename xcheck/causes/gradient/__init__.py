@@ -1,1 +1,1 @@
-"""TODO."""
+"""Causes of gradients that differ though outputs and losses agree."""

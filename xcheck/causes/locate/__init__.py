@@ -1,1 +1,1 @@
-"""What both models do inside a step, found by running them again: where they first part, and what makes them."""
+"""Where a difference is made: both sides are run again, call by call."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Causes of a loss that differs though the outputs agree."""

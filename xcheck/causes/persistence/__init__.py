@@ -1,1 +1,1 @@
-"""TODO."""
+"""Causes of a side that is not the same after it was saved and loaded."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Causes of buffers that differ: the running statistics of a batch normalization."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Causes of an update that differs though the gradients agree."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The Keras side: what a runner can do, one file each."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The PyTorch side: what a runner can do, one file each."""

@@ -1,1 +1,11 @@
-"""TODO."""
+"""Optimizers for Keras that step as PyTorch's do."""
+
+from __future__ import annotations
+
+from .optimizers import TorchAdagrad as TorchAdagrad
+from .optimizers import TorchAdam as TorchAdam
+from .optimizers import TorchAdamax as TorchAdamax
+from .optimizers import TorchAdamW as TorchAdamW
+from .optimizers import TorchNadam as TorchNadam
+from .optimizers import TorchRMSprop as TorchRMSprop
+from .optimizers import TorchSGD as TorchSGD

@@ -1,1 +1,11 @@
-"""TODO."""
+"""Optimizers for PyTorch that step as Keras's do."""
+
+from __future__ import annotations
+
+from .optimizers import KerasAdagrad as KerasAdagrad
+from .optimizers import KerasAdam as KerasAdam
+from .optimizers import KerasAdamax as KerasAdamax
+from .optimizers import KerasAdamW as KerasAdamW
+from .optimizers import KerasNadam as KerasNadam
+from .optimizers import KerasRMSprop as KerasRMSprop
+from .optimizers import KerasSGD as KerasSGD

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..frameworks.protocol import Runner
+from ..onnx.files import load, nodes
+from ..onnx.parameters import Located
+from ..onnx.run import PLAIN, Export, Exports, in_onnxruntime
 from ..phases.checks.export import agrees
 from ..records.result import Cause
 from ..records.trace import Array, Arrays, State
-from .files import load, nodes
-from .parameters import Located
-from .run import PLAIN, Export, Exports, in_onnxruntime
 
 CANDIDATES = 50
 """Weights of one shape that are tried in the place of a lost one."""

@@ -1,0 +1,48 @@
+"""What a run starts with: the phases that are asked for, and settings that can be run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import PairError
+from ..pairs.pair import Pair
+from . import AVAILABLE, ON_REQUEST
+from .findings import Findings
+
+EVERY = "all"
+"""Asks for every phase there is."""
+
+
+def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None) -> Findings:
+    """Empty findings for the phases that are asked for.
+
+    Raises:
+        PairError: a phase does not exist.
+    """
+    if phases is not None and EVERY in phases:
+        phases = AVAILABLE
+    unknown = [p for p in phases or () if p not in AVAILABLE]
+    if unknown:
+        raise PairError(f"There is no phase {unknown[0]!r}.", numbers=f"there are: {', '.join(AVAILABLE)}")
+    usual = tuple(p for p in AVAILABLE if p not in ON_REQUEST or p in pair.also)
+    chosen = usual if phases is None else tuple(p for p in AVAILABLE if p in phases)
+    return Findings(pair, seed, steps, chosen, complete=set(chosen) >= set(usual))
+
+
+def validate(steps: int, seed: int, precision: Sequence[str]) -> None:
+    """Refuse what cannot be run.
+
+    Raises:
+        PairError: there is no step, or a precision that cannot be judged.
+    """
+    if steps < 1:
+        raise PairError("A check needs at least one step.", numbers=f"--steps {steps}")
+    if seed < 0:
+        raise PairError("A seed is a whole number from 0.", numbers=f"--seed {seed}")
+    if "float64" not in precision or not set(precision) <= {"float64", "float32"}:
+        raise PairError(
+            "A check needs float64, and takes float32 besides.",
+            numbers=f"--precision {','.join(precision)}",
+            cause="only in float64 does a difference stand clear of rounding",
+            todo="run with --precision float64 or --precision float64,float32",
+        )

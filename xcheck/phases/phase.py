@@ -1,0 +1,105 @@
+"""What a phase is: a question about two sides, what it needs before it, what it costs, and how it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..frameworks.protocol import Runner
+from ..frameworks.sides import Progress, Sides
+from ..matching import MatchPlan
+from ..onnx.run import Exports
+from ..records.reload import Fault, Reloaded
+from ..records.result import Cause, Check
+from ..records.sides import SideName
+from ..records.trace import StepRecord
+from ..stepping.lockstep import StepPair
+from ..stepping.reference import Reference
+from .findings import Findings
+
+
+class Explanations(NamedTuple):
+    """Causes that only a phase can ask for, while its sides are open and its files exist; `causes` gives them.
+
+    Attributes:
+        resumed: (side, step, reloaded side, environment) -> what the step after loading tells.
+        routes: (side, faults) -> causes.
+        files: (exports, side -> its runner) -> causes.
+    """
+
+    resumed: Callable[[SideName, StepRecord, Reloaded, Mapping[str, Any]], Sequence[Fault]]
+    routes: Callable[[SideName, Sequence[Fault]], list[Cause]]
+    files: Callable[[Exports, Mapping[str, Runner]], list[Cause]]
+
+
+@dataclass(frozen=True)
+class Live:
+    """Both sides of the semantic run, open, in float64.
+
+    Attributes:
+        findings: filled in as the run goes.
+        reference: its half of the run.
+        follower: the other side.
+        plan: which parameter is which.
+        progress: called with a word on what is being done.
+    """
+
+    findings: Findings
+    reference: Reference
+    follower: Runner
+    plan: MatchPlan
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run whose sides have been compared in float64: what the phases with sides of their own start from.
+
+    Attributes:
+        findings: filled in as the run goes.
+        sides: opens them.
+        plan: which parameter is which.
+        explanations: see `Explanations`.
+        free_steps: of the free run; None for the usual number.
+        float32: whether float32 was asked for.
+    """
+
+    findings: Findings
+    sides: Sides
+    plan: MatchPlan
+    explanations: Explanations
+    free_steps: int | None = None
+    float32: bool = False
+
+
+Compare = Callable[[MatchPlan, StepPair, str], list[Check]]
+"""(plan, step, precision) -> checks."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase. Exactly one of `start`, `compare` and `run` is there.
+
+    Attributes:
+        name: as in `--phases` and in `result.json`.
+        question: that it answers, in one line.
+        cost: in words, for the list of phases.
+        needs: phases in whose difference one of this phase has its cause: without one there, it is a first difference.
+        on_request: runs only where the call or the pair asks for it: it takes longer than everything else, and says
+            something about each side rather than about the port.
+        only_if_equal: runs only where nothing before it differs.
+        start: asks two open sides, before any step.
+        compare: asks the records of each step, in each precision.
+        run: opens sides of its own, after all steps.
+    """
+
+    name: str
+    question: str
+    cost: str
+    needs: tuple[str, ...] = ()
+    on_request: bool = False
+    only_if_equal: bool = False
+    start: Callable[[Live], None] | None = None
+    compare: Compare | None = None
+    run: Callable[[Run], None] | None = None

@@ -1,0 +1,119 @@
+"""Training steps that both sides made from one state: their records, phase by phase, and what ends a run of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..matching import MatchPlan
+from ..records.result import Check, Verdict
+from ..records.sides import SideName
+from ..records.trace import AT_INFERENCE, DROPOUT_RATES
+from ..stepping.lockstep import StepPair
+from .checks.step import silent_gradients, zero_gradients
+from .checks.uses import unsplit
+from .findings import Findings
+from .phase import Live, Phase
+from .ties.groups import used
+
+
+def timed(findings: Findings, steps: Iterator[StepPair]) -> Iterator[StepPair]:
+    """The steps, each counted as time of training."""
+    while True:
+        with findings.timed("train"):
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+        del step  # many copies of all parameters, which must be gone before the next ones are made
+
+
+def compare_step(
+    findings: Findings, phase: Phase, plan: MatchPlan, step: StepPair, precision: str
+) -> tuple[StepPair, list[Check]]:
+    """The checks of one phase of one step; where it differs in float64, with the numbers of float32 moved as well.
+
+    Returns:
+        The step, with `moved` once it was needed, and the checks.
+    """
+    assert phase.compare is not None
+    with findings.timed("compare"):
+        found = phase.compare(plan, step, precision)
+        if precision == "float64" and not step.moved and any(c.verdict is Verdict.DIFFERENT for c in found):
+            step = step.with_float32_moved(plan)
+            uses = [c for c in found if c.of_use]
+            found = phase.compare(plan, step, precision) if step.moved else found
+            if step.moved and any(c.verdict is Verdict.DIFFERENT for c in found):
+                found += uses  # the difference is not that of float32 numbers: its uses say where it is
+        return step, found
+
+
+class Untouched:
+    """Parameters that no step so far has given a gradient, and what is said of them in the end."""
+
+    def __init__(self, plan: MatchPlan) -> None:
+        self.plan = plan
+        self.paths = {m.name(plan.reference) for m in plan.trained}
+
+    def after(self, findings: Findings, step: StepPair) -> None:
+        """Note what a step touched, what of its gradients could not be split, and how often ties are used."""
+        self.paths &= zero_gradients(self.plan, step)
+        if "gradient" in findings.phases:
+            findings.notes += unsplit(self.plan, step)
+            if step.number == 1:
+                findings.ties = used(findings.ties, self.plan, step.reference.record, step.follower)
+
+    def checks(self, findings: Findings) -> list[Check]:
+        """Parameters of which no step says anything."""
+        if "gradient" not in findings.phases:
+            return []
+        return silent_gradients(self.plan, findings.checks, self.paths, "float64")
+
+
+def end_notes(findings: Findings, plan: MatchPlan, made: int) -> list[str]:
+    """What a reader should know of the steps, once all are made."""
+    notes: list[str] = []
+    if made < findings.steps:
+        notes.append(f"the run ended with step {made}, which changed what is tied")
+    if any(c.name in (DROPOUT_RATES, AT_INFERENCE) for c in findings.checks):
+        notes.append("dropout is switched off on both sides, and its rates are compared")
+    if "gradient" in findings.phases and not any(m.trainable for m in plan.parameters):
+        notes.append("no gradient was compared: nothing is trainable on either side")
+    return notes
+
+
+def unmapped_slots(live: Live, step: int) -> list[Check]:
+    """Slots of either optimizer that have no counterpart: the next step could not start from the reference's state."""
+    names = [*live.reference.unmapped_slots(), *live.follower.unmapped_slots()]
+    return [_unmapped(name, step) for name in names]
+
+
+def _unmapped(name: str, step: int) -> Check:
+    detail = (
+        "this optimizer keeps something that has no known counterpart, so it is neither compared nor carried over, and "
+        "the run ends here: use an optimizer that both frameworks have, or one of xcheck.optim"
+    )
+    if "gradient_accumulator" in name:
+        detail = (
+            "Keras adds gradients up over several steps (gradient_accumulation_steps), and the reference has no such "
+            "memory to start from, so the run ends here: let one batch be what one update is made from, and call the "
+            "model on parts of it within the step"
+        )
+    return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
+
+
+def unrepeatable(side: SideName, step: StepPair) -> list[Check]:
+    """A step of the reference that did not give the same numbers again, if it did not."""
+    if step.reference.repeatable:
+        return []
+    detail = (
+        "made again from the same state, the step gave other numbers: it draws at random, or keeps something outside "
+        "of its model and its optimizer (a scheduler belongs on the optimizer: optimizer.scheduler = ...)"
+    )
+    name = f"repeatability of the {side} step"
+    return [Check("update", "float64", step.number, name, None, None, Verdict.INCONCLUSIVE, detail=detail)]
+
+
+def not_asked(phase: str) -> Check:
+    """A phase of each side by itself that was not run."""
+    detail = "not made: with parameters unmatched it is not known what each side is made of"
+    return Check(phase, None, None, phase, None, None, Verdict.INCONCLUSIVE, detail=detail)

@@ -1,0 +1,55 @@
+"""The trajectory phase: both sides from one state, never re-synced, against the envelope of the reference's twins."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from ..numerics.tolerance import TWINS
+from ..pairs.batches import batches_of
+from ..records.result import Check, Verdict
+from ..records.sides import SideName
+from ..stepping.free_run import FreeRun, free_running, in_turns
+from .checks.step import trajectory_checks
+from .phase import Run
+from .steps import timed
+
+FREE_STEPS = 20
+"""Steps of the free run, unless another number is asked for."""
+
+FLOAT32_CONSTANT = "float32_constant"
+"""The cause whose numbers make every free run diverge."""
+
+
+def free_run(run: Run) -> None:
+    """The free run, unless it was left out, or float32 has rounded numbers that it is made with."""
+    findings, plan, sides = run.findings, run.plan, run.sides
+    if run.free_steps == 0:
+        return
+    if any(cause.id == FLOAT32_CONSTANT for cause in findings.causes):
+        findings.checks.append(_not_made())
+        return
+    steps = FREE_STEPS if run.free_steps is None else run.free_steps
+    sides.progress(f"running {steps} free steps")
+    with ExitStack() as stack:
+        reference, *twins = _several(run, stack, plan.reference, 1 + TWINS)
+        follower = stack.enter_context(sides.open(plan.follower))
+        fewer = run.free_steps is None
+        batches = batches_of(findings.pair, findings.seed, steps, option="--free-steps", fewer=fewer)
+        made = free_running(reference, twins, follower, plan, batches, precision="float64", seed=findings.seed)
+        for step in timed(findings, made):
+            findings.checks += trajectory_checks(plan, step, "float64")
+
+
+def _several(run: Run, stack: ExitStack, side: SideName, count: int) -> list[FreeRun]:
+    """Runs of one side, built alike; where memory is scarce one model takes their turns."""
+    if run.sides.store.on_disk:
+        return in_turns(stack.enter_context(run.sides.open(side)), count)
+    return [stack.enter_context(run.sides.open(side)) for _ in range(count)]
+
+
+def _not_made() -> Check:
+    detail = (
+        "not made: numbers that float32 has rounded part the sides in every step of it; make them in the float type "
+        "of the model, or leave the free run out with --free-steps 0"
+    )
+    return Check("trajectory", "float64", None, "free run", None, None, Verdict.INCONCLUSIVE, detail=detail)

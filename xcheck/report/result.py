@@ -1,0 +1,36 @@
+"""The result of a check as a user holds it: the data of a run, which can show itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InequivalenceError
+from ..records.result import Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Outcome):
+    """Everything a run found out; fields as in `Outcome`."""
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the report as one HTML file to `path`; returns the path."""
+        from .html import write_html
+
+        return write_html([self], Path(path))
+
+    def report(self) -> str:
+        """The report as plain text, the verdict on its first line."""
+        from .terminal import as_text
+
+        return as_text(self)
+
+    def assert_equivalent(self, *, strict: bool = False) -> None:
+        """Do nothing for EQUIVALENT, and for NUMERIC unless `strict`.
+
+        Raises:
+            InequivalenceError: any other verdict; the message is the report.
+        """
+        accepted = {Verdict.EQUIVALENT} if strict else {Verdict.EQUIVALENT, Verdict.NUMERIC}
+        if self.verdict not in accepted:
+            raise InequivalenceError(self.report())
