@@ -25,34 +25,45 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {str(path.relative_to(ROOT)): path.read_text() for path in sorted((ROOT / "xcheck").rglob("*.py"))}
 
 FLOORS = (
-    ("errors", "records", "reproduction", "result", "tolerance", "layouts", "distributions", "optim", "quiet"),
-    ("pair", "matching", "ties", "stages", "splits", "compare", "judge", "align", "reload", "causes"),
-    ("sides",),
-    ("lockstep", "free_run", "probing", "saving", "phases", "export", "inside", "batches"),
-    ("findings", "choose", "match", "persistence", "exporting", "explain", "check", "golden", "importing"),
-    ("loading", "scaffold", "sweep", "report", "cli", "pytest_plugin", "__main__", "__init__"),
+    ("errors",),
+    ("records", "optim"),
+    ("layouts",),
+    ("numerics", "report"),
+    ("pairs",),
+    ("matching",),
+    ("frameworks",),
+    ("stepping",),
+    ("onnx",),
+    ("phases",),
+    ("causes",),
+    ("check",),
+    ("cli", "pytest_plugin", "__main__", "__init__"),
 )
-"""Bottom first. A module may import from its own floor and from those below."""
+"""Bottom first. A module may import from its own room, and from rooms on floors below."""
+
+ROOMS = 18
+"""Entries of `xcheck/` at most: a reader sees the way of the data in one look."""
 
 NARROWER = {
-    "report": ("report", "result", "errors"),
+    "report": ("report", "records", "errors"),
     "optim": ("optim", "errors"),
-    "sides.torch_*": ("sides.base", "sides.tree", "sides.torch_*"),
-    "sides.keras_*": ("sides.base", "sides.tree", "sides.keras_*"),
-    "sides.*": ("sides.base", "sides.tree", "sides.user_code"),
+    "frameworks.torch.*": ("frameworks.protocol", "frameworks.tree", "frameworks.quiet", "frameworks.torch"),
+    "frameworks.keras.*": ("frameworks.protocol", "frameworks.tree", "frameworks.quiet", "frameworks.keras"),
+    "frameworks.fake.*": ("frameworks.protocol", "frameworks.tree", "frameworks.fake"),
 }
-"""What some modules may import of the package: of all of it, or, for the sides, of the sides; first match counts."""
+"""What some modules may import of the package: of all of it, or, for the sides, of `frameworks`; first match counts."""
 
 LAZY = {
-    ("result", "report"): "Result.report() and to_html() are a convenience; the data does not need its renderers",
-    ("choose", "sides.torch_side"): "a pair without PyTorch needs none installed",
-    ("choose", "sides.keras_side"): "a pair without Keras needs none installed",
+    ("report.result", "report"): "a result loads its renderers only when it is shown",
+    ("frameworks.sides", "frameworks.torch.*"): "a pair without PyTorch needs none installed",
+    ("frameworks.sides", "frameworks.keras.*"): "a pair without Keras needs none installed",
     ("pytest_plugin", "*"): "a test session without pairs pays nothing",
+    ("cli", "cli"): "xcheck.record and xcheck.verify need no command line",
 }
-"""Imports that must be inside a function, and why; those from a higher floor are allowed only there."""
+"""Imports that must be inside a function, and why."""
 
-CONCRETE_SIDES = ("sides.torch_*", "sides.keras_*", "sides.numpy_side")
-"""Chosen in `choose` alone; everybody else knows the protocol, `sides.base`."""
+CONCRETE_SIDES = ("frameworks.torch", "frameworks.keras", "frameworks.fake")
+"""Chosen in `frameworks.sides` only; everybody else knows the protocol."""
 
 ONNX = ("onnx", "onnxruntime", "onnxscript", "onnx_ir", "tf2onnx")
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -60,16 +71,14 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 FRAMEWORKS = ("torch", "keras", "tensorflow", "jax", *ONNX)
 OWN_FRAMEWORK = {
-    "sides.torch_*": ("torch",),
-    "sides.keras_export": ("keras", *BACKENDS, "tf2onnx"),
-    "sides.keras_*": ("keras", *BACKENDS),
-    "optim.like_keras": ("torch",),
-    "optim.keras_rules": ("torch",),
-    "optim.like_torch": ("keras",),
-    "optim.torch_rules": ("keras",),
-    "export": ONNX,
-    "export.*": ONNX,
-    "importing": ("tensorflow",),  # early, to keep the lines that its C++ code prints off the screen
+    "frameworks.torch": ("torch",),
+    "frameworks.keras.export": ("keras", *BACKENDS, "tf2onnx"),
+    "frameworks.keras": ("keras", *BACKENDS),
+    "optim.torch": ("torch",),
+    "optim.keras": ("keras",),
+    "onnx": ONNX,
+    "causes.export": ONNX,
+    "frameworks.importing": ("tensorflow",),  # early, to keep the lines that its C++ code prints off the screen
 }
 """Who may import which framework."""
 
@@ -166,13 +175,16 @@ def _inside(module: str, item: Import) -> str | None:
     lazily = any(module == who and matches(item.target, what) for who, what in LAZY)
     if lazily and not (item.lazy or item.typing):
         return f"imports {item.target} at the top; it must be inside a function"
-    if theirs > mine and not lazily:
+    if theirs > mine:
         return f"imports {item.target}, which is on a higher floor"
-    if matches(item.target, CONCRETE_SIDES) and not module.startswith("sides.") and module != "choose":
-        return f"imports {item.target}; concrete sides are chosen in check alone"
+    if theirs == mine and module.split(".")[0] != item.target.split(".")[0] and mine != floor("__init__"):
+        return f"imports {item.target}, a room on the same floor"
+    own = matches(module, CONCRETE_SIDES) or module == "frameworks.sides"
+    if matches(item.target, CONCRETE_SIDES) and not own:
+        return f"imports {item.target}; concrete sides are chosen in frameworks.sides only"
     for pattern, allowed in NARROWER.items():
         if matches(module, pattern):
-            concerned = not pattern.startswith("sides.") or item.target.startswith("sides")
+            concerned = not pattern.startswith("frameworks.") or item.target.startswith("frameworks")
             if concerned and not matches(item.target, allowed):
                 return f"imports {item.target}; {pattern} may import only {', '.join(allowed)}"
             break
@@ -187,9 +199,15 @@ def _outside(module: str, item: Import) -> str | None:
         return None
     if not any(matches(module, who) and top in what for who, what in OWN_FRAMEWORK.items()):
         return f"imports {top}, which is not its own framework"
-    if (top in ONLY_LAZILY or (top in BACKENDS and matches(module, "sides.keras_*"))) and not item.lazy:
+    if (top in ONLY_LAZILY or (top in BACKENDS and matches(module, "frameworks.keras"))) and not item.lazy:
         return f"imports {top} at the top; it must be inside a function"
     return None
+
+
+TYPING = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .{} import x"
+
+FACES = ("__init__", "optim", "cli", "report.result")
+"""What shows names of modules that may import it: the package itself, the optimizers, commands, a result."""
 
 
 def _cycles(sources: Mapping[str, str]) -> list[str]:
@@ -197,7 +215,7 @@ def _cycles(sources: Mapping[str, str]) -> list[str]:
     graph: dict[str, set[str]] = {}
     for path, source in sources.items():
         for item in imports(path, source):
-            if item.inside and not item.lazy and not item.typing:
+            if item.inside and module_of(path) not in FACES:
                 parts = item.target.split(".")
                 prefixes = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
                 target = next((name for name in prefixes if name in known), None)
@@ -217,40 +235,43 @@ def test_the_house_keeps_its_rules():
 @pytest.mark.parametrize(
     ("path", "line", "said"),
     [
-        ("xcheck/report/html.py", "from ..sides import torch_side", "chosen in check alone"),
-        ("xcheck/report/html.py", "from ..sides.base import Runner", "may import only report, result, errors"),
-        ("xcheck/report/terminal.py", "from ..compare import measure", "may import only report, result, errors"),
-        ("xcheck/compare.py", "import torch", "not its own framework"),
-        ("xcheck/compare.py", "def f():\n    import torch.nn", "not its own framework"),
-        ("xcheck/compare.py", "import importlib\nimportlib.import_module('keras')", "not its own framework"),
-        ("xcheck/compare.py", "from .lockstep import resynced", "higher floor"),
+        ("xcheck/report/html.py", "from ..frameworks.torch import runner", "higher floor"),
+        ("xcheck/report/terminal.py", "from ..numerics.compare import measure", "room on the same floor"),
+        ("xcheck/report/terminal.py", "from ..layouts import LAYOUTS", "may import only report, records, errors"),
+        ("xcheck/numerics/compare.py", "import torch", "not its own framework"),
+        ("xcheck/numerics/compare.py", "def f():\n    import torch.nn", "not its own framework"),
+        ("xcheck/numerics/compare.py", "import importlib\nimportlib.import_module('keras')", "not its own framework"),
+        ("xcheck/numerics/compare.py", "from ..stepping.lockstep import resynced", "higher floor"),
         ("xcheck/records/trace.py", "from ..check import check", "higher floor"),
         ("xcheck/records/trace.py", "from .. import check", "higher floor"),
         ("xcheck/records/trace.py", "import xcheck.check", "higher floor"),
         ("xcheck/records/trace.py", "def f():\n    from ..check import check", "higher floor"),
-        ("xcheck/result.py", "from .report.html import write_html", "must be inside a function"),
+        ("xcheck/records/result.py", "def f():\n    from ..report.html import write_html", "higher floor"),
+        ("xcheck/report/result.py", "from .html import write_html", "must be inside a function"),
+        ("xcheck/phases/steps.py", "from ..causes.dtype import float32_constants", "higher floor"),
+        ("xcheck/matching/by_value.py", "from ..frameworks.protocol import Runner", "higher floor"),
         ("xcheck/check.py", "from models.siamese import pair", "knows nothing of it"),
-        ("xcheck/choose.py", "from .sides.torch_side import TorchRunner", "must be inside a function"),
-        ("xcheck/lockstep.py", "from .sides.numpy_side import NumpyRunner", "chosen in check alone"),
-        ("xcheck/loading.py", "def f():\n    from .sides import keras_side", "chosen in check alone"),
-        ("xcheck/sides/torch_side.py", "import keras", "not its own framework"),
-        ("xcheck/sides/torch_side.py", "from .keras_variables import slots", "may import only sides.base"),
-        ("xcheck/sides/keras_side.py", "import tensorflow as tf", "must be inside a function"),
-        ("xcheck/sides/keras_side.py", "import torch", "must be inside a function"),
-        ("xcheck/sides/base.py", "import torch", "not its own framework"),
+        ("xcheck/frameworks/sides.py", "from .torch.runner import TorchRunner", "must be inside a function"),
+        ("xcheck/stepping/lockstep.py", "from ..frameworks.fake.runner import NumpyRunner", "frameworks.sides only"),
+        ("xcheck/cli/commands.py", "def f():\n    from ..frameworks.keras import runner", "frameworks.sides only"),
+        ("xcheck/frameworks/torch/runner.py", "import keras", "not its own framework"),
         (
-            "xcheck/sides/base.py",
-            "from .torch_side import TorchRunner",
-            "may import only sides.base, sides.tree, sides.user_code",
+            "xcheck/frameworks/torch/runner.py",
+            "from ..keras.variables import slots",
+            "may import only frameworks.protocol",
         ),
-        ("xcheck/sides/base.py", "from ..lockstep import resynced", "higher floor"),
-        ("xcheck/optim/like_keras.py", "import keras", "not its own framework"),
-        ("xcheck/optim/like_keras.py", "from ..pair import Pair", "higher floor"),
-        ("xcheck/export/onnx_file.py", "import onnx", "must be inside a function"),
-        ("xcheck/pytest_plugin.py", "from .result import Result", "must be inside a function"),
-        ("xcheck/pair.py", "from .utils import flatten", "no place in the house"),
+        ("xcheck/frameworks/keras/runner.py", "import tensorflow as tf", "must be inside a function"),
+        ("xcheck/frameworks/keras/runner.py", "import torch", "must be inside a function"),
+        ("xcheck/frameworks/protocol.py", "import torch", "not its own framework"),
+        ("xcheck/frameworks/protocol.py", "from .torch.runner import TorchRunner", "frameworks.sides only"),
+        ("xcheck/frameworks/protocol.py", "from ..stepping.lockstep import resynced", "higher floor"),
+        ("xcheck/optim/torch/rules.py", "import keras", "not its own framework"),
+        ("xcheck/optim/torch/rules.py", "from ...pairs.pair import Pair", "higher floor"),
+        ("xcheck/onnx/files.py", "import onnx", "must be inside a function"),
+        ("xcheck/pytest_plugin.py", "from .report.result import Result", "must be inside a function"),
+        ("xcheck/pairs/pair.py", "from ..utils import flatten", "no place in the house"),
         ("xcheck/utils.py", "", "no place in the house"),
-        ("xcheck/pair.py", "from . import Pair", "no place in the house"),
+        ("xcheck/pairs/pair.py", "from .. import Pair", "no place in the house"),
     ],
 )
 def test_a_planted_import_is_found(path, line, said):
@@ -261,20 +282,50 @@ def test_a_planted_import_is_found(path, line, said):
 @pytest.mark.parametrize(
     ("path", "line"),
     [
-        ("xcheck/result.py", "def f():\n    from .report.html import write_html"),
-        ("xcheck/pytest_plugin.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .pair import Pair"),
-        ("xcheck/export/onnx_file.py", "def f():\n    import onnx"),
-        ("xcheck/causes/tying.py", "from ..compare import measure"),
-        ("xcheck/matching.py", "from .pair import Pair"),
+        ("xcheck/report/result.py", "def f():\n    from .html import write_html"),
+        (
+            "xcheck/pytest_plugin.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .pairs.pair import Pair",
+        ),
+        ("xcheck/onnx/files.py", "def f():\n    import onnx"),
+        ("xcheck/causes/setup/ties.py", "from ...numerics.compare import measure"),
+        ("xcheck/matching/by_map.py", "from ..pairs.pair import Pair"),
     ],
 )
 def test_an_allowed_import_is_not_found(path, line):
     assert violations({path: f"{line}\n"}) == []
 
 
-def test_a_circle_is_found():
-    circle = {"xcheck/pair.py": "from .matching import x\n", "xcheck/matching.py": "from .pair import y\n"}
+@pytest.mark.parametrize("line", ["from .{} import x", "def f():\n    from .{} import x", TYPING])
+def test_a_circle_is_found(line):
+    circle = {f"xcheck/pairs/{a}.py": line.format(b) + "\n" for a, b in (("pair", "batches"), ("batches", "pair"))}
     assert "in a circle" in violations(circle)[0]
+
+
+def test_the_house_is_seen_in_one_look():
+    entries = {path.split("/")[1] for path in SOURCES}
+    assert len(entries) <= ROOMS
+    assert entries == {path.name for path in (ROOT / "xcheck").iterdir() if path.name != "__pycache__"}
+
+
+def prefixed(paths: list[str]) -> list[str]:
+    """Folders in which three files or more are told apart by what follows one first word."""
+    groups: dict[tuple[str, str], set[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        word, _, rest = name.removesuffix(".py").partition("_")
+        if rest and word:
+            groups.setdefault((folder, word), set()).add(name)
+    return [f"{folder}: {', '.join(sorted(names))}" for (folder, _), names in groups.items() if len(names) > 2]
+
+
+def test_no_folder_tells_its_files_apart_by_a_prefix():
+    assert prefixed(list(SOURCES)) == []
+
+
+def test_a_prefix_is_found():
+    assert prefixed([f"xcheck/sides/torch_{name}.py" for name in ("side", "uses", "calls")])
+    assert not prefixed(["xcheck/matching/by_map.py", "xcheck/matching/by_value.py", "xcheck/matching/plan.py"])
 
 
 def loaded(code: str, *folders: Path) -> set[str]:
@@ -349,14 +400,14 @@ def test_zip_is_strict():
 
 @pytest.mark.parametrize("call", ["zip(a, b)", "dict(zip(a, b, strict=False))"])
 def test_a_loose_zip_is_found(call):
-    assert loose_zips({"xcheck/pair.py": f"x = {call}\n"}) == ["xcheck/pair.py:1"]
+    assert loose_zips({"xcheck/pairs/pair.py": f"x = {call}\n"}) == ["xcheck/pairs/pair.py:1"]
 
 
 BROAD = ("", "Exception", "BaseException")
 CATCHES_ALL = (
-    ("xcheck/sides/user_code.py", "calling"),
+    ("xcheck/pairs/user_code.py", "calling"),
     ("xcheck/cli/commands.py", "main"),
-    ("xcheck/sweep.py", "attempt"),
+    ("xcheck/cli/sweep.py", "attempt"),
 )
 """Where everything is caught: what the user's code raises becomes one message; a bug of ours gets an exit code of its
 own, and in a sweep it costs one check, not all."""
@@ -390,8 +441,8 @@ def test_nothing_is_caught_by_the_way():
 @pytest.mark.parametrize("kind", ["", " Exception", " Exception as e", " BaseException", " (ValueError, Exception)"])
 def test_a_broad_except_is_found(kind):
     source = f"def f():\n    try:\n        g()\n    except{kind}:\n        pass\n"
-    assert broad_excepts({"xcheck/pair.py": source}) == ["xcheck/pair.py:4"]
-    assert broad_excepts({"xcheck/pair.py": source.replace("pass", "raise")}) == []
+    assert broad_excepts({"xcheck/pairs/pair.py": source}) == ["xcheck/pairs/pair.py:4"]
+    assert broad_excepts({"xcheck/pairs/pair.py": source.replace("pass", "raise")}) == []
 
 
 LINES = 400
@@ -422,8 +473,8 @@ def test_the_wheel_holds_what_is_not_python(tmp_path):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert {
-        "xcheck/result.schema.json",
-        "xcheck/templates/pair.py.jinja",
+        "xcheck/records/result.schema.json",
+        "xcheck/pairs/templates/pair.py.jinja",
         "xcheck/report/templates/style.css",
     } <= wanted
     assert wanted - packed == set()

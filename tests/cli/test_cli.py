@@ -14,6 +14,7 @@ from commands import run
 
 import xcheck
 from xcheck.cli import exit_code, main
+from xcheck.phases import AVAILABLE
 from xcheck.records.result import Verdict
 from xcheck.report.result import Result
 
@@ -173,3 +174,9 @@ def test_what_is_no_mistake_of_the_user_is_no_verdict_either(monkeypatch, capsys
         main(["list"])
     assert caught.value.code == 3
     assert said in capsys.readouterr().err
+
+
+def test_the_phases_are_listed_in_order_with_their_questions(capsys):
+    assert run("list", "--phases") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:] if line and not line.startswith(" ")] == list(AVAILABLE)

@@ -9,7 +9,7 @@ import pytest
 from matching_models import WIDTH, keras_model, matched, pair, run, sequences, torch_model
 
 import xcheck
-from xcheck.matching.by_value import Matcher
+from xcheck.matching.matcher import Matcher
 
 HEADS, SIZE = 2, WIDTH // 2
 

@@ -15,15 +15,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from ..check import check
 from ..errors import BadInput, FileError, PairError
 from ..frameworks.importing import import_quietly
 from ..frameworks.sides import Device, Progress, choose_backend
 from ..matching import MatchPlan
-from ..pairs.loading import DEFAULT, load_pair, models_folder, named_pairs, pairs_in
-from ..pairs.pair import Expectation, Pair
+from ..pairs.loading import load_pair
+from ..pairs.pair import Pair
 from ..pairs.scaffold import write_scaffold
 from ..phases.match import match
 from ..phases.trajectory import FREE_STEPS
@@ -34,6 +33,7 @@ from ..report.junit import write_junit
 from ..report.result import Result
 from ..report.terminal import as_text, print_result
 from .golden import record, verify
+from .listing import show_pairs, show_phases
 from .match import WriteOption, show_plan
 from .onnx import EXIT_CODES, onnx, retie
 from .sweep import Outcome, complaints, plan, summary, sweep, table
@@ -131,26 +131,14 @@ def match_parameters(
 
 
 @app.command(name="list")
-def list_pairs() -> None:
-    """List the pairs under models/."""
-    if not named_pairs():
-        print(f"No pairs under {models_folder().resolve()}. Write one with: xcheck new NAME")
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in ("pair", "expected", "what it is"):
-        table.add_column(column, overflow="fold")
-    for name in named_pairs():
-        loaded = load_pair(name)
-        expected = loaded.expect.verdict.value if isinstance(loaded.expect, Expectation) else "EQUIVALENT"
-        path = models_folder() / name / "pair.py"
-        variants = [f":{other}" for other in pairs_in(path) if other != DEFAULT]
-        told = _first_line(path) + (f" Also {', '.join(variants)}." if variants else "")
-        table.add_row(name, expected, told)
-    Console().print(table)
-
-
-def _first_line(path: Path) -> str:
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+def list_pairs(
+    phases: Annotated[bool, typer.Option("--phases", help="The phases of a check instead.")] = False,
+) -> None:
+    """List the pairs under models/, or the phases of a check."""
+    if phases:
+        show_phases()
+    else:
+        show_pairs()
 
 
 @app.command()

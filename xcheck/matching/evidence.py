@@ -22,7 +22,8 @@ from .unmatched import doings
 from .untied import tied_there
 
 if TYPE_CHECKING:
-    from .by_value import Matchable, Matcher
+    from .matchable import Matchable
+    from .matcher import Matcher
 
 MOST_TRIED = 30
 """Layers that are tried in another layout, or without which the model is tried, after everything is known."""

@@ -12,7 +12,7 @@ from ..records.calls import Again, Calls, Swap
 from ..records.trace import Arrays, State
 
 if TYPE_CHECKING:
-    from .by_value import Matchable
+    from .matchable import Matchable
 
 
 class Following:

@@ -21,7 +21,7 @@ from .layers import Unit
 from .sequences import Group, group_of
 
 if TYPE_CHECKING:
-    from .by_value import Matcher
+    from .matcher import Matcher
 
 MOST_LOOKS = 300
 """Forward passes of the follower that matching may take."""

@@ -20,7 +20,7 @@ from .plan import Match, MatchPlan
 from .sequences import Group, group_of
 
 if TYPE_CHECKING:
-    from .by_value import Matcher
+    from .matcher import Matcher
 
 MOST_TRIED = 30
 """Pairs of parameters, and layouts between them, that are tried."""

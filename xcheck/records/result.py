@@ -171,7 +171,7 @@ class Tie:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ResultData:
     """Everything a run found out, as data. Renderers read this and nothing else; `xcheck.Result` adds them.
 
     Attributes:

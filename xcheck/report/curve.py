@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..records.result import Check, Outcome
+from ..records.result import Check, ResultData
 from .words import number, one_line
 
 WIDTH, HEIGHT = 460, 190
@@ -37,7 +37,7 @@ class Curve:
     columns: list[tuple[float, str]]
 
 
-def curves(result: Outcome) -> list[Curve]:
+def curves(result: ResultData) -> list[Curve]:
     """The curve of the total loss and that of the weights, for each precision that ran freely; few steps make none."""
     groups: dict[tuple[str | None, bool], list[Check]] = {}
     for c in result.checks:

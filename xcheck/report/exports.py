@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..records.result import Outcome
+from ..records.result import ResultData
 from .words import one_line
 
 Rows = list[tuple[str, ...]]
 
 
-def export_table(result: Outcome, *, operators: bool) -> Rows:
+def export_table(result: ResultData, *, operators: bool) -> Rows:
     """The files as columns: a line of headers, then a line per property; nothing where nothing was exported.
 
     Args:

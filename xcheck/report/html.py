@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ..records.result import Cause, Check, Outcome, Verdict
+from ..records.result import Cause, Check, ResultData, Verdict
 from . import views
 from .curve import Curve, curves
 from .exports import export_table
@@ -101,7 +101,7 @@ class ResultView:
     Attributes:
         mark: where the allowance stands on the bars of the phases, in percent of their column.
         failing_mixed: the failing checks do not all have the same verdict.
-        others: named like the field of `Outcome` that they show.
+        others: named like the field of `ResultData` that they show.
     """
 
     anchor: str
@@ -132,7 +132,7 @@ class ResultView:
     timings: list[tuple[str, str]]
 
 
-def write_html(results: Sequence[Outcome], path: Path) -> Path:
+def write_html(results: Sequence[ResultData], path: Path) -> Path:
     """Write the report on one or more results as a self-contained page, worst verdict first.
 
     Args:
@@ -150,7 +150,7 @@ def write_html(results: Sequence[Outcome], path: Path) -> Path:
     return path
 
 
-def as_html(results: Sequence[Outcome]) -> str:
+def as_html(results: Sequence[ResultData]) -> str:
     """The page of `write_html` as text."""
     environment = Environment(
         loader=PackageLoader("xcheck.report"),
@@ -165,7 +165,7 @@ def as_html(results: Sequence[Outcome]) -> str:
     return page.render(results=shown, counts=[(word, many) for word, many in counts if many])
 
 
-def result_view(result: Outcome, anchor: str) -> ResultView:
+def result_view(result: ResultData, anchor: str) -> ResultView:
     """Everything the page says about one result, as text."""
     failing, passing = views.failing(result), views.passing(result)
     pair = one_line(result.pair)
@@ -230,7 +230,7 @@ def _check(check: Check) -> CheckView:
     )
 
 
-def _divergence(result: Outcome) -> DivergenceView | None:
+def _divergence(result: ResultData) -> DivergenceView | None:
     first, check = result.first_divergence, views.first_check(result)
     if first is None:
         return None
@@ -259,7 +259,7 @@ def _cause(cause: Cause) -> CauseView:
     )
 
 
-def _phases(result: Outcome) -> tuple[list[PhaseView], float]:
+def _phases(result: ResultData) -> tuple[list[PhaseView], float]:
     table = views.phase_rows(result)
     several = len({row.precision for row in table if row.precision}) > 1
     factors = [severity(row.worst) for row in table if row.worst]

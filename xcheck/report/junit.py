@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from ..records.result import Check, Outcome, Verdict
+from ..records.result import Check, ResultData, Verdict
 from . import views
 from .terminal import as_text
 from .words import number, one_line, ratio
@@ -23,7 +23,7 @@ _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 """What XML 1.0 forbids even as a reference: https://www.w3.org/TR/xml/#charsets."""
 
 
-def write_junit(results: Sequence[Outcome], path: Path) -> Path:
+def write_junit(results: Sequence[ResultData], path: Path) -> Path:
     """Write results as JUnit XML.
 
     Args:
@@ -46,7 +46,7 @@ def write_junit(results: Sequence[Outcome], path: Path) -> Path:
     return path
 
 
-def _suite(result: Outcome) -> ET.Element:
+def _suite(result: ResultData) -> ET.Element:
     suite = ET.Element("testsuite", name=_legal(result.pair))
     table = {"verdict": result.verdict.value, "seed": str(result.seed), "steps": str(result.steps)}
     said = views.expectation(result)
@@ -67,7 +67,7 @@ def _suite(result: Outcome) -> ET.Element:
     return suite
 
 
-def _phase(suite: ET.Element, result: Outcome, row: views.PhaseRow) -> None:
+def _phase(suite: ET.Element, result: ResultData, row: views.PhaseRow) -> None:
     case = _case(suite, result, views.phase_label(row, several=True))
     if row.verdict is None:
         _bad(case, Verdict.INCONCLUSIVE, "something was expected of this phase, and it did not run", "")
@@ -84,13 +84,13 @@ def _phase(suite: ET.Element, result: Outcome, row: views.PhaseRow) -> None:
         ET.SubElement(case, "system-out").text = _legal("\n".join(lines))
 
 
-def _run(suite: ET.Element, result: Outcome) -> None:
+def _run(suite: ET.Element, result: ResultData) -> None:
     """A case for what no phase shows: no check, an early end, or a verdict worse than that of the checks."""
     verdict = result.verdict if result.verdict in _TAGS else Verdict.INCONCLUSIVE
     _bad(_case(suite, result, "run"), verdict, views.headline(result), as_text(result, width=120))
 
 
-def _case(suite: ET.Element, result: Outcome, name: str) -> ET.Element:
+def _case(suite: ET.Element, result: ResultData, name: str) -> ET.Element:
     return ET.SubElement(suite, "testcase", classname=_legal(f"xcheck.{result.pair}"), name=_legal(name))
 
 

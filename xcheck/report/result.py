@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InequivalenceError
-from ..records.result import Outcome, Verdict
+from ..records.result import ResultData, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Result(Outcome):
-    """Everything a run found out; fields as in `Outcome`."""
+class Result(ResultData):
+    """Everything a run found out; fields as in `ResultData`."""
 
     def to_html(self, path: str | Path) -> Path:
         """Write the report as one HTML file to `path`; returns the path."""

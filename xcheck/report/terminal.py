@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..records.result import Check, Divergence, Outcome, Tie, Verdict
+from ..records.result import Check, Divergence, ResultData, Tie, Verdict
 from . import views
 from .exports import Rows, export_table
 from .ties import shown_ties, stage_rows, status, uses
@@ -54,7 +54,7 @@ class Path:
         yield Text(cut(self.text, options.max_width), no_wrap=True)
 
 
-def as_text(result: Outcome, *, verbose: bool = False, width: int = 80) -> str:
+def as_text(result: ResultData, *, verbose: bool = False, width: int = 80) -> str:
     """The report as plain text without escape codes.
 
     Args:
@@ -71,7 +71,7 @@ def as_text(result: Outcome, *, verbose: bool = False, width: int = 80) -> str:
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
-def print_result(result: Outcome, console: Console, *, verbose: bool = False) -> None:
+def print_result(result: ResultData, console: Console, *, verbose: bool = False) -> None:
     """Print the report of `as_text` to a rich console, in its width and with its colours."""
     width = min(console.width, MOST)
     console.print(_answer(result, console.width))
@@ -90,7 +90,7 @@ def print_result(result: Outcome, console: Console, *, verbose: bool = False) ->
         console.print(_fields(closing), width=width)
 
 
-def _answer(result: Outcome, width: int) -> RenderableType:
+def _answer(result: ResultData, width: int) -> RenderableType:
     line = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     line.add_column(no_wrap=True)
     line.add_column(overflow="fold")
@@ -102,7 +102,7 @@ def _answer(result: Outcome, width: int) -> RenderableType:
     return line
 
 
-def _sections(result: Outcome, width: int, verbose: bool) -> Iterable[tuple[str, RenderableType]]:
+def _sections(result: ResultData, width: int, verbose: bool) -> Iterable[tuple[str, RenderableType]]:
     if result.failure is not None:
         yield "The run ended early", Text(many_lines(result.failure), overflow="fold")
     if result.first_divergence is not None:
@@ -135,7 +135,7 @@ def _sections(result: Outcome, width: int, verbose: bool) -> Iterable[tuple[str,
         yield "Timings", _fields(seconds)
 
 
-def _divergence(result: Outcome, first: Divergence) -> RenderableType:
+def _divergence(result: ResultData, first: Divergence) -> RenderableType:
     check = views.first_check(result)
     lines: list[tuple[str, RenderableType]] = [("where", Text(views.place(first, result)))]
     if first.name and first.name not in (first.torch, first.keras):
@@ -167,7 +167,7 @@ def _evidence(check: Check) -> list[tuple[str, RenderableType]]:
     return lines
 
 
-def _causes(result: Outcome) -> RenderableType:
+def _causes(result: ResultData) -> RenderableType:
     blocks: list[RenderableType] = []
     for number_, cause in enumerate(result.causes):
         known = Text("confirmed", "bold red") if cause.confirmed else Text("suspected", "yellow")

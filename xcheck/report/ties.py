@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..records.result import Outcome, Tie
+from ..records.result import ResultData, Tie
 from .words import count, listed, one_line
 
 STAGES = {"build": "built", "sync": "synced", "step": "each step", "save": "saved", "export": "exported"}
@@ -23,7 +23,7 @@ _ORDER = (
 """What can be said of a tie, the worst last."""
 
 
-def shown_ties(result: Outcome) -> list[Tie]:
+def shown_ties(result: ResultData) -> list[Tie]:
     """The tie groups worth a line, broken ones first; none where no weight is shared and all is well."""
     ties = [t for t in result.ties if t.status != "same" or len(t.torch) > 1 or len(t.keras) > 1 or _many(t)]
     return sorted(ties, key=lambda tie: tie.status == "same")
@@ -39,7 +39,7 @@ def uses(tie: Tie) -> str:
     return told[0] if told[0] == told[1] else listed(told)
 
 
-def stage_rows(result: Outcome) -> list[tuple[str, str, str]]:
+def stage_rows(result: ResultData) -> list[tuple[str, str, str]]:
     """A line per stage that ran: its name, and what it left of the ties of either side."""
     rows: list[tuple[str, str, str]] = []
     for stage, name in STAGES.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..records.result import PHASES, Check, Divergence, Outcome, Verdict
+from ..records.result import PHASES, Check, Divergence, ResultData, Verdict
 from .words import count, cut, listed, number, one_line, severity
 
 NOT_RUN = "not run"
@@ -35,17 +35,17 @@ class PhaseRow:
     worst: Check | None
 
 
-def by_verdict(results: Sequence[Outcome]) -> list[Outcome]:
+def by_verdict(results: Sequence[ResultData]) -> list[ResultData]:
     """The results, worst verdict first, otherwise in the given order."""
     return sorted(results, key=lambda result: _RANK[result.verdict])
 
 
-def precisions(result: Outcome) -> list[str]:
+def precisions(result: ResultData) -> list[str]:
     """The precisions compared, the widest first."""
     return sorted({c.precision for c in result.checks if c.precision}, reverse=True)
 
 
-def failing(result: Outcome) -> list[Check]:
+def failing(result: ResultData) -> list[Check]:
     """Every check that is not EQUIVALENT, in the order of `worst_first`."""
     return worst_first([c for c in result.checks if c.verdict is not Verdict.EQUIVALENT])
 
@@ -58,7 +58,7 @@ def once_each(checks: Sequence[Check]) -> list[Check]:
     return list(first.values())
 
 
-def passing(result: Outcome) -> list[Check]:
+def passing(result: ResultData) -> list[Check]:
     """Every EQUIVALENT check, in the order of `worst_first`."""
     return worst_first([c for c in result.checks if c.verdict is Verdict.EQUIVALENT])
 
@@ -73,7 +73,7 @@ def phase_order(phase: str) -> int:
     return PHASES.index(phase) if phase in PHASES else len(PHASES)
 
 
-def phase_rows(result: Outcome) -> list[PhaseRow]:
+def phase_rows(result: ResultData) -> list[PhaseRow]:
     """One row per phase and precision that ran, and per phase that was expected and did not."""
     groups: dict[tuple[str, str | None], list[Check]] = {}
     for check in result.checks:
@@ -92,7 +92,7 @@ def _phase_row(phase: str, precision: str | None, checks: list[Check]) -> PhaseR
     return PhaseRow(phase, precision, verdict, len(checks), worst if shown else None)
 
 
-def _wanted(result: Outcome) -> set[str]:
+def _wanted(result: ResultData) -> set[str]:
     named = {str((result.expectation or {}).get("phase") or "")} | {cause.phase for cause in result.causes}
     if result.first_divergence:
         named.add(result.first_divergence.phase)
@@ -104,21 +104,21 @@ def phase_label(of: Check | PhaseRow, several: bool) -> str:
     return f"{of.phase} {of.precision}" if several and of.precision else of.phase
 
 
-def failing_title(result: Outcome) -> str:
+def failing_title(result: ResultData) -> str:
     """`26 of 71 checks DIFFERENT, worst first`."""
     found = {c.verdict for c in result.checks} - {Verdict.EQUIVALENT}
     word = found.pop().value if len(found) == 1 else f"not {Verdict.EQUIVALENT.value}"
     return f"{len(failing(result))} of {count(len(result.checks), 'check')} {word}, worst first"
 
 
-def place(of: Check | Divergence, result: Outcome) -> str:
+def place(of: Check | Divergence, result: ResultData) -> str:
     """`update at step 1 in float32`; the precision only where the result has more than one or no float64."""
     precision = of.precision if of.precision and precisions(result) != ["float64"] else None
     parts = [of.phase, f"at step {of.step}" if of.step else "", f"in {precision}" if precision else ""]
     return " ".join(part for part in parts if part)
 
 
-def first_check(result: Outcome) -> Check | None:
+def first_check(result: ResultData) -> Check | None:
     """The check behind the first divergence: its own, or else the worst failing one; None if none fails."""
     checks, first = failing(result), result.first_divergence
     if first is None:
@@ -128,7 +128,7 @@ def first_check(result: Outcome) -> Check | None:
     return next((c for c in same if c.name == first.name), same[0] if same else None)
 
 
-def headline(result: Outcome, path_width: int = 10_000) -> str:
+def headline(result: ResultData, path_width: int = 10_000) -> str:
     """The answer in one sentence, without the verdict's word.
 
     Args:
@@ -147,7 +147,7 @@ def headline(result: Outcome, path_width: int = 10_000) -> str:
     return f"{cut(one_line(result.pair), path_width)}: {said}"
 
 
-def because(result: Outcome) -> str | None:
+def because(result: ResultData) -> str | None:
     """Why the sides part, in one sentence; None where nothing was found."""
     first = result.first_divergence
     phase = [c for c in result.causes if first is not None and c.phase == first.phase]
@@ -163,7 +163,7 @@ def because(result: Outcome) -> str | None:
     return f"{'because' if there[0].confirmed else 'perhaps'}: {one_line(there[0].summary)}"
 
 
-def _same(result: Outcome) -> str:
+def _same(result: ResultData) -> str:
     ran = {c.phase for c in result.checks}
     steps = len({c.step for c in result.checks if c.step and c.phase in STEPPED})
     where = f" in {listed(precisions(result))}" if precisions(result) else ""
@@ -172,7 +172,7 @@ def _same(result: Outcome) -> str:
     return f"the same in all that was checked{where}: {', '.join(sorted(ran, key=phase_order)) or 'nothing'}"
 
 
-def _numeric(result: Outcome, width: int) -> str:
+def _numeric(result: ResultData, width: int) -> str:
     said = "the same computation in float64, but one side loses more precision in float32"
     worst = first_check(result)
     if worst is None:
@@ -181,7 +181,7 @@ def _numeric(result: Outcome, width: int) -> str:
     return f"{said}: {worst.phase} {item}, {_against(worst.error, worst.allowed)}"
 
 
-def _different(result: Outcome, width: int) -> str:
+def _different(result: ResultData, width: int) -> str:
     check, first = first_check(result), result.first_divergence
     at = first or check
     if at is None:
@@ -196,7 +196,7 @@ def _different(result: Outcome, width: int) -> str:
     return f"first parts in {place(at, result)}: {item}" + (f", {reason}" if reason else "")
 
 
-def _inconclusive(result: Outcome, width: int) -> str:
+def _inconclusive(result: ResultData, width: int) -> str:
     if result.failure is not None:
         return f"the run ended early: {one_line(result.failure.strip().partition(chr(10))[0])}"
     if not result.checks:
@@ -224,7 +224,7 @@ def _against(error: float | None, allowed: float | None) -> str:
     return f"{number(error)} against {number(allowed)} allowed"
 
 
-def coverage(result: Outcome) -> list[tuple[str, str]]:
+def coverage(result: ResultData) -> list[tuple[str, str]]:
     """Per kind of thing, how many were compared and how many were not; zeros are left out."""
     lines: list[tuple[str, str]] = []
     for what, table in result.coverage.items():
@@ -233,7 +233,7 @@ def coverage(result: Outcome) -> list[tuple[str, str]]:
     return lines
 
 
-def expectation(result: Outcome) -> str | None:
+def expectation(result: ResultData) -> str | None:
     """What a negative control expects and whether it held; None for other pairs."""
     if result.expected is None and result.expectation is None:
         return None

@@ -18,7 +18,7 @@ from ..quiet import quiet
 from .variables import to_numpy
 
 if TYPE_CHECKING:
-    from .runner import KerasRunner
+    from .live import LiveKeras
 
 OWN = "Model.export"
 DIRECT = "tf2onnx"
@@ -33,7 +33,7 @@ class KerasExporter:
         runner: whose model.
     """
 
-    def __init__(self, runner: KerasRunner) -> None:
+    def __init__(self, runner: LiveKeras) -> None:
         self._runner = runner
 
     def routes(self) -> Sequence[str]:

@@ -20,7 +20,7 @@ from ..quiet import quiet
 from .variables import to_numpy
 
 if TYPE_CHECKING:
-    from .runner import TorchRunner
+    from .live import LiveTorch
 
 ROUTE = "torch.onnx.export"
 LARGEST = 2**31 - 2**20
@@ -34,7 +34,7 @@ class TorchExporter:
         runner: whose model.
     """
 
-    def __init__(self, runner: TorchRunner) -> None:
+    def __init__(self, runner: LiveTorch) -> None:
         self._runner = runner
 
     def routes(self) -> Sequence[str]:

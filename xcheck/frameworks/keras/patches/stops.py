@@ -18,13 +18,13 @@ from ..variables import to_numpy
 from .training_step import in_graph
 
 if TYPE_CHECKING:
-    from ..runner import KerasRunner
+    from ..live import LiveKeras
 
 KIND = "stop_gradient"
 
 
 @contextmanager
-def stops(runner: KerasRunner, let_through: Open) -> Generator[list[Stop]]:
+def stops(runner: LiveKeras, let_through: Open) -> Generator[list[Stop]]:
     """While the block runs, tensors keep their gradient at the chosen places.
 
     Args:

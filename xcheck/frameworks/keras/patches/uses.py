@@ -27,10 +27,10 @@ from .dropout import dropout_off
 from .training_step import Seen, loss_scale, observed
 
 if TYPE_CHECKING:
-    from ..runner import KerasRunner
+    from ..live import LiveKeras
 
 
-def uses(runner: KerasRunner, number: int, batch: Batch) -> Mapping[str, Arrays]:
+def uses(runner: LiveKeras, number: int, batch: Batch) -> Mapping[str, Arrays]:
     """Make a training step again, with every use of a variable told apart and no update.
 
     On TensorFlow and PyTorch it is the user's own training step, on JAX its forward pass and its loss.
@@ -134,7 +134,7 @@ def _tied(model: Any) -> set[str]:
     return {p.path for key, p in canonical(model).items() if held[key] > 1}
 
 
-def _plain(runner: KerasRunner, reads: list[_Read]) -> Iterator[Touch]:
+def _plain(runner: LiveKeras, reads: list[_Read]) -> Iterator[Touch]:
     paths = {key: place.path for key, place in canonical(runner.model).items()}
     for read in reads:
         gradients, read.gradients, read.alias = read.gradients, [], None
@@ -143,7 +143,7 @@ def _plain(runner: KerasRunner, reads: list[_Read]) -> Iterator[Touch]:
 
 
 @contextmanager
-def _without_update(runner: KerasRunner) -> Generator[None]:
+def _without_update(runner: LiveKeras) -> Generator[None]:
     """The training step as it is observed, but its optimizer applies nothing."""
     optimizer = runner.model.optimizer
     seen = Seen()
@@ -167,7 +167,7 @@ def _tensor(value: Any) -> Any:
     return None if value is None else keras.ops.convert_to_tensor(value)
 
 
-def _on_tensorflow(runner: KerasRunner, ready: Prepared) -> list[_Read]:
+def _on_tensorflow(runner: LiveKeras, ready: Prepared) -> list[_Read]:
     import tensorflow as tf
 
     def alias(value: Any, assigned: Any, _: list[Any]) -> Any:
@@ -216,7 +216,7 @@ def _on_tensorflow(runner: KerasRunner, ready: Prepared) -> list[_Read]:
     return told.reads
 
 
-def _on_torch(runner: KerasRunner, ready: Prepared) -> list[_Read]:
+def _on_torch(runner: LiveKeras, ready: Prepared) -> list[_Read]:
     import torch
 
     scale = loss_scale(runner.model.optimizer)
@@ -237,7 +237,7 @@ def _on_torch(runner: KerasRunner, ready: Prepared) -> list[_Read]:
     return told.reads
 
 
-def _on_jax(runner: KerasRunner, ready: Prepared) -> list[_Read]:
+def _on_jax(runner: LiveKeras, ready: Prepared) -> list[_Read]:
     import jax  # pyright: ignore[reportMissingImports]
 
     def total(told: _ToldApart) -> Any:

@@ -26,7 +26,7 @@ from .dropout import DropoutOff
 from .training_step import Observer, dense
 
 if TYPE_CHECKING:
-    from ..runner import TorchRunner
+    from ..live import LiveTorch
 
 _VIEWS = {getattr(torch.Tensor, name).__get__ for name in ("T", "H", "mT", "mH", "real", "imag")}
 _OF_THE_PARAMETER_ITSELF = {
@@ -48,7 +48,7 @@ _OF_THE_PARAMETER_ITSELF = {
 _DETACHED = torch.Tensor.data.__get__  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def uses(runner: TorchRunner, number: int, batch: Batch) -> Mapping[str, Arrays]:
+def uses(runner: LiveTorch, number: int, batch: Batch) -> Mapping[str, Arrays]:
     """Make a training step again, with every use of a parameter told apart, and undo it.
 
     Args:

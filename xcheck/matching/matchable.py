@@ -1,0 +1,47 @@
+"""What matching asks of a running side."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..pairs.pair import Batch
+from ..records.calls import Again, Calls, Inside, Swap, nowhere
+from ..records.inventory import Inventory
+from ..records.sides import SideName
+from ..records.trace import Arrays, State
+
+
+class Matchable(Protocol):
+    """What matching asks of a running side; see `sides.base.Runner`."""
+
+    side: SideName
+
+    def inventory(self) -> Inventory:
+        """The parameters and buffers."""
+        ...
+
+    def read(self) -> State:
+        """The current state, copied."""
+        ...
+
+    def write(self, state: State) -> None:
+        """Set what the given state holds."""
+        ...
+
+    def snapshot(self) -> Any:
+        """Everything `restore` needs."""
+        ...
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to a snapshot."""
+        ...
+
+    def calls(
+        self, batch: Batch, *, swap: Swap | None = None, inside: Inside = nowhere, again: Again | None = None
+    ) -> Calls:
+        """Every call of one forward pass."""
+        ...
+
+    def infer(self, batch: Batch) -> Arrays:
+        """The outputs that are compared."""
+        ...

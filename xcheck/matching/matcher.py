@@ -1,0 +1,270 @@
+"""The state of matching by value: guesses, what both sides compute under them, and which of it agrees."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserCodeError
+from ..pairs.pair import Batch, WeightTarget
+from ..records.calls import Call, Calls, Swap, everywhere
+from ..records.inventory import Inventory
+from ..records.sides import SideName
+from ..records.trace import Array, Arrays, State
+from .activations import Look
+from .by_map import MapReader
+from .fingerprints import Known, in_shape_of, nearly
+from .guess import Guess
+from .initial_values import as_loaded
+from .layers import STATISTICS, Unit, again, units_of
+from .matchable import Matchable
+from .partial_run import Following
+from .plan import MatchPlan
+from .sequences import aligned
+
+SPREAD = 0.1
+"""Size of the random numbers added to each parameter, relative to its own: large enough to tell any two weights apart,
+small enough that the model still computes as it was built to."""
+
+FEW = 2
+"""Examples that are enough to tell values apart."""
+
+
+class Matcher:
+    """The sides with unique weights, and what is guessed of them.
+
+    Attributes:
+        reference, follower: the sides.
+        torch, keras: their inventories.
+        batch: that they are run on.
+        units: the layers of each side that hold parameters.
+        calls: of the reference.
+        known: its activations.
+        guesses: what is taken to be the same.
+        shared: what else is the same, where the follower calls one layer for several of the reference; its values are
+            those of the first.
+        forced: names of calls of the follower in whose place outputs of the reference are put; None: its partner's.
+        looks: how often the follower was run.
+    """
+
+    def __init__(
+        self,
+        reference: Matchable,
+        follower: Matchable,
+        batch: Batch,
+        weight_map: Mapping[str, WeightTarget],
+        seed: int,
+    ) -> None:
+        self.reference, self.follower = reference, follower
+        self._following = Following(follower)
+        inventories = {runner.side: runner.inventory() for runner in (reference, follower)}
+        self.torch, self.keras = inventories["torch"], inventories["keras"]
+        self._weight_map = weight_map
+        self.forced: dict[str, Mapping[str, Array] | None] = {}
+        self.guesses: list[Guess] = []
+        self.shared: list[Guess] = []
+        self.looks = 0
+        fixed = self._reader().builder.plan(reference.side)
+        before = {runner.side: runner.read() for runner in (reference, follower)}
+        self.state = _unique(reference, seed)
+        self.batch = _few(batch)
+        try:
+            calls, others = reference.calls(self.batch, inside=everywhere), follower.calls(self.batch)
+        except UserCodeError:  # a model that needs the whole batch
+            self.batch = batch
+            calls, others = reference.calls(batch, inside=everywhere), follower.calls(batch)
+        self.calls: Calls = tuple(call for call in calls if not call.function)
+        self.known: Known = Known(calls)
+        self.units: dict[SideName, tuple[Unit, ...]] = {}
+        for side, trace in zip((reference.side, follower.side), (self.calls, others), strict=True):
+            done = {path for m in fixed.matches for path in m.piece(side).paths} | set(fixed.waived)
+            self.units[side] = units_of(inventories[side], trace, done)
+        self.guesses = [Guess(group) for group in aligned(self.units["torch"], self.units["keras"])]
+        for guess in self.guesses:
+            as_loaded(guess, before["torch"], before["keras"])
+        # What is left may be copies of a layer that the other side calls again, or the other way round.
+        mine, theirs = reference.side, follower.side
+        self.guesses += self._again({mine: again(self.units[mine]), theirs: self.left(theirs)})
+        self.shared = self._again({mine: self.left(mine), theirs: again(self.units[theirs])})
+
+    @staticmethod
+    def _again(units: Mapping[SideName, Sequence[Unit]]) -> list[Guess]:
+        return [Guess(group) for group in aligned(units["torch"], units["keras"])]
+
+    def _reader(self) -> MapReader:
+        reader = MapReader(self.torch, self.keras)
+        reader.add_all(self._weight_map)
+        return reader
+
+    def plan(self) -> MatchPlan:
+        """The map and the guesses."""
+        reader = self._reader()
+        for guess in (*self.shared, *self.guesses):  # what comes later sets the values
+            for match, entries, others in guess.matches(self.torch, self.keras):
+                reader.builder.add(match, entries, others)
+        reader.builder.add_buffers(likely=True)
+        return reader.builder.plan(self.reference.side)
+
+    def look(self) -> Look:
+        """Run the follower with the reference's weights as they are guessed to belong."""
+        self.looks += 1
+        return Look(self._following.whole(*self._what_to_run()), self.known, self.forced)
+
+    def glimpse(self, look: Look, at: int) -> Look | None:
+        """Run as much of the follower as it takes to see whether what is guessed now makes one call known.
+
+        Args:
+            look: the last one.
+            at: position of the call in it.
+
+        Returns:
+            None where that cannot be said without all of it.
+        """
+        calls = self._following.part(*self._what_to_run(), look.last_of(at))
+        if calls is None or len(calls) <= at or calls[at].name != look.seen[at].call.name:
+            return None
+        self.looks += 1
+        return Look(calls, self.known, self.forced, whole=False)
+
+    def _what_to_run(self) -> tuple[State, Batch, Swap | None]:
+        return self.plan().for_follower(self.state, slots=False), self.batch, self._swap if self.forced else None
+
+    def add_noise(self) -> bool:
+        """Run on inputs with noise from now on; False if there is none to be added, or a model does not take it."""
+        noisy = _noisy(self.batch)
+        if noisy is None:
+            return False
+        try:
+            calls = self.reference.calls(noisy, inside=everywhere)
+            self.follower.calls(noisy)
+        except UserCodeError:
+            return False
+        self._quiet = self.batch, self.calls, self.known
+        self.batch, self.known = noisy, Known(calls)
+        self.calls = tuple(call for call in calls if not call.function)
+        return True
+
+    def without_noise(self) -> None:
+        """Undo `add_noise`."""
+        self.batch, self.calls, self.known = self._quiet
+
+    def _swap(self, call: Call) -> Mapping[str, Array] | None:
+        return (self.forced[call.name] or self.instead(call)) if call.name in self.forced else None
+
+    def nearly(self, call: Call) -> Mapping[str, Array] | None:
+        """What the reference has that a call of the follower made but for a setting; None if there is nothing."""
+        near: dict[str, Array] = {}
+        for other in self.reference.calls(self.batch, inside=everywhere):
+            for name, own in call.outputs.items():
+                if name not in near:
+                    found = next((a for array in other.outputs.values() if (a := nearly(array, own)) is not None), None)
+                    near |= {} if found is None else {name: found}
+        return near if near and len(near) == len(call.outputs) else None
+
+    def instead(self, call: Call) -> Mapping[str, Array] | None:
+        """What the reference made where the follower made this call; None if that cannot be said.
+
+        It is what the smallest module made that holds the partners of all that the call holds, if these are all that it
+        holds: a layer of several kernels may be one module, and a module of several a layer.
+        """
+        mine, theirs = self.reference.side, self.follower.side
+        about = [g for g in self.guesses if any(_within(u, call.path) for u in g.units(theirs))]
+        if not about or not all(_within(u, call.path) for g in about for u in g.units(theirs)):
+            return None
+        partners = [unit for guess in about for unit in guess.units(mine)]
+        around = [c for c in self.calls if c.path and all(_within(unit, c.path) for unit in partners)]
+        whole = max((c.path for c in around), key=len, default="")
+        held = [guess for guess in self.guesses if any(_within(unit, whole) for unit in guess.units(mine))]
+        made = next((c for c in around if c.path == whole and c.number == call.number), None)
+        if made is None or len(held) != len(about):
+            return None
+        arrays = list(made.outputs.values())
+        found: dict[str, Array] = {}
+        for at, (name, own) in enumerate(call.outputs.items()):
+            several = arrays[at : at + 1] if len(arrays) == len(call.outputs) else arrays
+            fitted = next((f for a in several if (f := in_shape_of(a, own.shape)) is not None), None)
+            found |= {} if fitted is None else {name: fitted}
+        return found if len(found) == len(call.outputs) else None
+
+    def guess_of(self, owner: str) -> Guess | None:
+        """The guess about a layer of the follower."""
+        side = self.follower.side
+        return next((g for g in self.guesses for u in g.units(side) if u.owner == owner), None)
+
+    def left(self, side: SideName) -> list[Unit]:
+        """The layers of a side that no guess is about."""
+        done = {id(unit) for guess in (*self.shared, *self.guesses) for unit in guess.units(side)}
+        return [unit for unit in self.units[side] if id(unit) not in done]
+
+    def calls_of(self, unit: Unit) -> tuple[Call, ...]:
+        """The calls of a layer of the reference."""
+        return tuple(self.calls[at] for at in unit.calls)
+
+
+def _within(unit: Unit, path: str) -> bool:
+    """Whether a layer is that of a path, or one inside of it."""
+    return unit.owner == path or unit.owner.startswith((f"{path}.", f"{path}/"))
+
+
+def _few(batch: Batch) -> Batch:
+    """The first examples of a batch: as many as it takes, and no more."""
+
+    def cut(array: Array) -> Array:
+        return array[:FEW]
+
+    compare = None if batch.compare is None else {name: mask[:FEW] for name, mask in batch.compare.items()}
+    return replace(batch, inputs=_each(batch.inputs, cut), targets=_each(batch.targets, cut), compare=compare)
+
+
+def _noisy(batch: Batch) -> Batch | None:
+    """A batch with noise on every input that holds measured numbers; None if none does."""
+    rng = np.random.default_rng(0)
+    changed: list[bool] = []
+
+    def moved(array: Array) -> Array:
+        if array.dtype.kind != "f" or np.array_equal(array, np.round(array)):
+            return array
+        changed.append(True)
+        return _moved(array, rng)
+
+    inputs = _each(batch.inputs, moved)
+    return replace(batch, inputs=inputs) if changed else None
+
+
+def _each(arrays: Any, change: Callable[[Array], Array]) -> Any:
+    if isinstance(arrays, Mapping):
+        return {name: change(array) for name, array in arrays.items()}  # pyright: ignore
+    if isinstance(arrays, tuple):
+        return tuple(change(array) for array in arrays)  # pyright: ignore
+    return None if arrays is None else change(arrays)
+
+
+def _unique(runner: Matchable, seed: int) -> State:
+    """Give every parameter, and the statistics of normalizations, numbers of its own; what came of it."""
+    rng = np.random.default_rng([seed, 6])
+    before = runner.read()
+    statistics = {e.path for e in runner.inventory().buffers() if e.role in STATISTICS}
+    kept = _tables(runner.inventory(), before.parameters)
+    parameters = {p: array if p in kept else _moved(array, rng) for p, array in before.parameters.items()}
+    buffers = {path: _moved(array, rng) for path, array in before.buffers.items() if path in statistics}
+    runner.write(State(parameters, buffers))
+    return runner.read()
+
+
+def _tables(inventory: Inventory, parameters: Arrays) -> set[str]:
+    """Frozen parameters that have numbers of their own already, such as a table that the other side computes."""
+    frozen = {e.path for e in inventory.entries if not e.trainable} & parameters.keys()
+    often = Counter(parameters[path].tobytes() for path in frozen)
+    own = (p for p in frozen if often[parameters[p].tobytes()] == 1 and parameters[p].ndim > 1)
+    return {path for path in own if len(np.unique(parameters[path])) > parameters[path].size // 2}
+
+
+def _moved(array: Array, rng: np.random.Generator) -> Array:
+    if array.dtype.kind != "f":
+        return array
+    size = float(np.sqrt(np.mean(array.astype(np.float64) ** 2))) if array.size else 0.0
+    return np.asarray(array + SPREAD * (size or 1.0) * rng.uniform(-1.0, 1.0, array.shape), array.dtype)
