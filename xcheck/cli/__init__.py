@@ -1,5 +1,6 @@
 """The command line: arguments -> check -> report -> exit code."""
 
-from .commands import exit_code, main
+from .commands import main
+from .ending import exit_code
 
 __all__ = ["exit_code", "main"]
