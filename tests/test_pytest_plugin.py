@@ -19,9 +19,9 @@ def batches(seed):
     while True:
         yield xcheck.Batch(rng.standard_normal((8, 3)), rng.standard_normal((8, 2)))
 
-def pair(learning_rate=0.1, **options):
+def pair(learning_rate=0.1, name="linear", **options):
     return xcheck.Pair(
-        "linear", NumpySide("torch"), NumpySide("keras", learning_rate=learning_rate), batches,
+        name, NumpySide("torch"), NumpySide("keras", learning_rate=learning_rate), batches,
         weight_map={"linear.weight": "dense/kernel", "linear.bias": "dense/bias"}, **options,
     )
 
@@ -90,3 +90,25 @@ def test_pair_files_are_tests(pytester: pytest.Pytester) -> None:
     outcome.assert_outcomes(errors=1)
     outcome.stdout.fnmatch_lines(["*raised ModuleNotFoundError*"])
     pytester.runpytest_inprocess("ports").assert_outcomes()  # only where asked for
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_every_worker_hands_its_results_to_the_session(pytester: pytest.Pytester, processes: int) -> None:
+    names = ["a", "b", "c", "d"]
+    pytester.makepyfile(pairs=PAIR)
+    for name in names:
+        text = f"from pairs import pair\ndef test_it(xcheck_run):\n    xcheck_run(pair(name={name!r}), steps=1)"
+        pytester.makepyfile(**{f"test_{name}": text})
+    pytester.makepyfile(
+        test_fixture="import pytest\nfrom pairs import pair\n"
+        "@pytest.fixture\ndef made(xcheck_run):\n    return xcheck_run(pair(name='in_a_fixture'), steps=1)\n"
+        "def test_it(made):\n    assert made.verdict == 'EQUIVALENT'"
+    )
+    stale = pytester.mkdir("out") / "of_an_earlier_session"
+    stale.mkdir()
+    (stale / "result.json").write_text("{}")
+    arguments = ["--xcheck-html=all.html", "--xcheck-json=out", "-n", str(processes), "--dist", "loadfile"]
+    pytester.runpytest_subprocess(*arguments).assert_outcomes(passed=5)
+    assert {p.parent.name for p in pytester.path.glob("out/*/result.json")} == {*names, "in_a_fixture"}
+    page = (pytester.path / "all.html").read_text()
+    assert all(f">{name}<" in page or f"{name}:" in page for name in [*names, "in_a_fixture"])

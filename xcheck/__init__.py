@@ -5,6 +5,9 @@ Importing it loads neither framework; a check imports what its pair needs.
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from .check import check as check
 from .cli.golden import record as record
 from .cli.golden import verify as verify
@@ -24,6 +27,11 @@ from .records.result import Check as Check
 from .records.result import Tie as Tie
 from .records.result import Verdict as Verdict
 from .records.trace import Trace as Trace
+from .records.version import __version__ as __version__
 from .report.result import Result as Result
 
-__version__ = "0.1.0"
+
+def __getattr__(name: str) -> Any:
+    if name == "optim":  # on first use, since it stands alone
+        return importlib.import_module(".optim", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,8 @@ XcheckError
 │   ├── BatchError         the data: wrong keys, not arrays, too few batches
 │   ├── UserCodeError      a build, loss, optimizer, prepare or step of the pair raised
 │   ├── MatchError         a weight map that names nothing, or a layout that does not fit
-│   ├── SetupError  a framework, backend or device that is not there
+│   ├── SetupError         a framework, backend or device that is not there
+│   │   └── OutOfMemory    memory ran out; exit code 3
 │   └── FileError          a result or a trace on disk that cannot be read
 ├── InequivalenceError     the port is not the same computation (also an AssertionError)
 └── InternalError          a bug of xcheck itself
@@ -20,6 +21,16 @@ next thing to do. A part that is not known is left out, never guessed.
 from __future__ import annotations
 
 from typing import Any
+
+
+def shown(text: str) -> str:
+    """A text of any origin with its control characters escaped, line breaks kept, so that none steers a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def result_of(error: BaseException) -> Any:
+    """What a run had found when an exception ended it; None if it had not begun."""
+    return vars(error).get("result")
 
 
 class XcheckError(Exception):
@@ -61,7 +72,7 @@ class BadInput(XcheckError):
                 head, *rest = text.splitlines()
                 lines.append(f"  {label + ':':<9}{head}")
                 lines += [f"  {'':<9}{line}" for line in rest]
-        return "\n".join(lines)
+        return shown("\n".join(lines))
 
 
 class PairError(BadInput):
@@ -82,6 +93,22 @@ class MatchError(BadInput):
 
 class SetupError(BadInput):
     """Something the run needs is not on this machine."""
+
+
+class OutOfMemory(SetupError):
+    """Memory ran out: this machine's, or that of its GPU."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end, by another signal than that of Ctrl-C.
+
+    Args:
+        signal: its number.
+    """
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
+        super().__init__(signal)
 
 
 class FileError(BadInput):

@@ -5,7 +5,8 @@ Its implementation is imported when a test asks for it, so that a session withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from .report.result import Result
 
 RESULTS = pytest.StashKey["list[Result]"]()
+PENDING = pytest.StashKey["list[Result]"]()
+"""Results of the phase of a test that is running: they travel with its report, from a worker of pytest-xdist too."""
+
+CARRIED = "xcheck_results"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,8 +34,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make room for the results of the session."""
-    config.stash[RESULTS] = []
+    """Make room for the results of the session, and remove those of an earlier one."""
+    config.stash[RESULTS], config.stash[PENDING] = [], []
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Collector(config.stash[RESULTS]))
+        html, folder = config.getoption("--xcheck-html"), config.getoption("--xcheck-json")
+        for path in [*([Path(html)] if html else []), *(Path(folder).glob("*/result.json") if folder else [])]:
+            path.unlink(missing_ok=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a report carry the results of its phase, as text."""
+    report = yield
+    pending = item.config.stash[PENDING]
+    vars(report)[CARRIED] = [json.dumps(result.to_dict()) for result in pending]
+    pending.clear()
+    return report
+
+
+class Collector:
+    """Collects what the reports of a session carry.
+
+    Args:
+        results: filled in.
+    """
+
+    def __init__(self, results: list[Result]) -> None:
+        self._results = results
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take what one report carries."""
+        from .report.result import Result
+
+        self._results += [Result.from_dict(json.loads(text)) for text in vars(report).get(CARRIED, ())]
 
 
 @pytest.fixture
@@ -47,15 +84,18 @@ def xcheck_run(request: pytest.FixtureRequest) -> Callable[..., Result]:
 def _run(config: pytest.Config, pair: Pair, **options: Any) -> Result:
     __tracebackhide__ = True
     from .check import check
-    from .errors import BadInput
+    from .errors import BadInput, result_of
 
     try:
         result = check(pair, **options)
-    except BadInput as error:
-        if error.result is not None:
-            config.stash[RESULTS].append(error.result)
-        pytest.fail(str(error), pytrace=False)
-    config.stash[RESULTS].append(result)
+    except BaseException as error:
+        found = result_of(error)
+        if found is not None:
+            config.stash[PENDING].append(found)
+        if isinstance(error, BadInput):
+            pytest.fail(str(error), pytrace=False)
+        raise
+    config.stash[PENDING].append(result)
     if result.expectation is not None:
         if not result.expectation["held"]:
             pytest.fail(f"{result.expectation['why']}\n\n{result.report()}", pytrace=False)
@@ -106,7 +146,9 @@ class PairItem(pytest.Item):
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write what was asked for."""
+    """Write what was asked for; a worker of pytest-xdist leaves that to the session that started it."""
+    if hasattr(session.config, "workerinput"):
+        return
     results = session.config.stash.get(RESULTS, [])
     html, folder = session.config.getoption("--xcheck-html"), session.config.getoption("--xcheck-json")
     if folder:

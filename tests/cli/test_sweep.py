@@ -14,7 +14,7 @@ from xcheck.errors import PairError
 from xcheck.report.result import Result
 
 HEAD = """
-import os
+import os, signal
 import numpy as np
 import xcheck
 from xcheck.frameworks.fake.runner import NumpySide
@@ -35,7 +35,7 @@ def broken(seed):
     raise ValueError("planted in the batches")
 
 def deadly(seed):
-    os._exit(1)
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 FILES = {
     "good": 'PAIR = make("good")\nSLOWER = make("slower", {"learning_rate": 0.05}, expect="DIFFERENT")\n',
@@ -213,7 +213,7 @@ def test_the_command_takes_seeds_and_values_in_turn(models, tmp_path, capsys) ->
 
 @pytest.mark.slow
 def test_ray_finds_what_one_process_finds(models, tmp_path) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed here: pip install 'xcheck[ray]'")
+    pytest.importorskip("ray", reason="Ray is not installed here: pip install 'xcheck-ports[ray]'")
     models("deadly", "good", "wrong")
     options = {"steps": 2, "free_steps": 0, "precision": ["float64"]}
     try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .commands import exit_code, main
+    from .commands import main
+    from .ending import exit_code
 
 __all__ = ["exit_code", "main"]
 
@@ -13,6 +14,6 @@ __all__ = ["exit_code", "main"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import commands
+    from . import commands, ending
 
-    return getattr(commands, name)
+    return getattr(commands if name == "main" else ending, name)

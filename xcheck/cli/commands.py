@@ -9,17 +9,17 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from importlib import metadata
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from ..check import check
-from ..errors import BadInput, FileError, PairError
-from ..frameworks.importing import import_quietly
-from ..frameworks.sides import Device, Progress, choose_backend
+from ..errors import BadInput, OutOfMemory, PairError, shown
+from ..frameworks.sides import Device, Progress
 from ..matching import MatchPlan
 from ..pairs.loading import load_pair
 from ..pairs.pair import Pair
@@ -27,22 +27,24 @@ from ..pairs.scaffold import write_scaffold
 from ..phases.match import match
 from ..phases.trajectory import FREE_STEPS
 from ..records.result import Verdict
+from ..records.room import shortage
 from ..records.trace import Trace
+from ..records.version import __version__
 from ..report.html import write_html
 from ..report.junit import write_junit
 from ..report.result import Result
-from ..report.terminal import as_text, print_result
+from ..report.terminal import print_result
+from .ending import NO_VERDICT, QUIET_WIDTH, Ending, clear, finish, safe_streams, with_progress
 from .golden import record, verify
 from .listing import show_pairs, show_phases
 from .match import WriteOption, show_plan
 from .onnx import EXIT_CODES, onnx, retie
-from .sweep import Outcome, complaints, plan, summary, sweep, table
+from .sweep import Outcome, Task, complaints, plan, summary, sweep, table
 
 BAD_INPUT = 2
-NO_VERDICT = 3
-QUIET_WIDTH = 400
 
 app = typer.Typer(
+    cls=Ending,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -97,19 +99,25 @@ def run(
             progress=progress,
         )
 
+    clear(out)  # also where the pair cannot be loaded
     loaded = load_pair(pair, _settings(settings))
-    result = _with_progress(loaded, work, keras_backend, out, quiet)
-    _finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect)
+    result = with_progress(loaded, work, keras_backend, out, quiet)
+    finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"xcheck {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Says whether a Keras port of a PyTorch training setup is the same computation."""
-    if version:
-        print(f"xcheck {metadata.version('xcheck')}")
-        raise typer.Exit
 
 
 @app.command(name="match")
@@ -127,7 +135,7 @@ def match_parameters(
     def work(loaded: Pair, progress: Progress) -> MatchPlan:
         return match(loaded, seed=seed, device=_device(device), keras_backend=keras_backend, progress=progress)
 
-    raise typer.Exit(show_plan(loaded, _with_progress(loaded, work, keras_backend, None, quiet=False), write))
+    raise typer.Exit(show_plan(loaded, with_progress(loaded, work, keras_backend, None, quiet=False), write))
 
 
 @app.command(name="list")
@@ -185,18 +193,28 @@ def sweep_pairs(
         "phases": None if phases is None else [p for p in phases.split(",") if p],
     }
     started, done, console = time.perf_counter(), list[Outcome](), Console(stderr=True)
-    with console.status(f"{len(tasks)} checks") as status:
-        if not console.is_terminal:
-            status.stop()
-        for outcome in sweep(tasks, out, jobs=jobs, ray=ray, options=options):
-            done.append(outcome)
-            status.update(f"{len(done)} of {len(tasks)}: {outcome.task.label} {outcome.verdict}")
+    try:
+        with (
+            console.status(f"{len(tasks)} checks") as status,
+            closing(sweep(tasks, out, jobs=jobs, ray=ray, options=options)) as outcomes,
+        ):
+            if not console.is_terminal:
+                status.stop()
+            for outcome in outcomes:
+                done.append(outcome)
+                status.update(Text(shown(f"{len(done)} of {len(tasks)}: {outcome.task.label} {outcome.verdict}")))
+    finally:  # also of a sweep that is interrupted
+        _print_outcomes(done, tasks, time.perf_counter() - started, out)
+    raise typer.Exit(_exit_code_of_all(done, expect))
+
+
+def _print_outcomes(done: list[Outcome], tasks: list[Task], seconds: float, out: Path) -> None:
     order = [task.label for task in tasks]
     done.sort(key=lambda outcome: order.index(outcome.task.label))
     Console(width=None if sys.stdout.isatty() else QUIET_WIDTH).print(table(done))
-    print("", *complaints(done), f"{summary(done)}; {time.perf_counter() - started:.0f} s", sep="\n")
+    lacking = f"; {len(tasks) - len(done)} of {len(tasks)} were not run to their end" if len(done) < len(tasks) else ""
+    print("", *complaints(done), f"{summary(done)}; {seconds:.0f} s{lacking}", sep="\n")
     print(f"written: {out}/*/result.json")
-    raise typer.Exit(_exit_code_of_all(done, expect))
 
 
 def _exit_code_of_all(outcomes: list[Outcome], expect: bool) -> int:
@@ -240,6 +258,7 @@ def verify_trace(
     verbose: VerboseOption = False,
 ) -> None:
     """Check one side against a golden trace; the other framework need not be installed."""
+    clear(out)
     loaded = load_pair(pair, _settings(settings))
     _expect_side(loaded, side, "keras" if loaded.reference == "torch" else "torch")
     trace = Trace.load(against)
@@ -250,8 +269,8 @@ def verify_trace(
             loaded, trace, device=_device(device), keras_backend=keras_backend, phases=chosen, progress=progress
         )
 
-    result = _with_progress(loaded, work, keras_backend, out, quiet)
-    _finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=False)
+    result = with_progress(loaded, work, keras_backend, out, quiet)
+    finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=False)
 
 
 @app.command()
@@ -304,85 +323,29 @@ def _settings(given: list[str] | None) -> Mapping[str, Any]:
     return settings
 
 
-def _with_progress(pair: Pair, work: Any, keras_backend: str | None, out: Path | None, quiet: bool) -> Any:
-    """Run the check under a status line, and write what it has found even if it ends early."""
-    console = Console(stderr=True)
-    started = time.perf_counter()
-    with console.status(f"{pair.name}: starting") as status:
-
-        def progress(word: str) -> None:
-            status.update(f"{pair.name}: {word}  ({time.perf_counter() - started:.0f} s)")
-
-        if quiet or not console.is_terminal:
-            status.stop()
-        try:
-            progress("importing the frameworks")
-            choose_backend(pair, keras_backend)
-            import_quietly(pair)
-            return work(pair, progress)
-        except BadInput as error:
-            if error.result is not None:
-                _write(error.result, out)
-            raise
-
-
-def _write(result: Result, out: Path | None) -> Path:
-    folder = out or Path("xcheck-results") / result.pair
-    try:
-        result.to_json(folder / "result.json")
-        result.to_html(folder / "report.html")
-        if result.reproduction is not None:
-            result.reproduction.write(folder)
-    except OSError as error:
-        raise FileError("The result cannot be written.", where=str(folder), cause=str(error)) from error
-    return folder
-
-
-def _finish(result: Result, out: Path | None, *, strict: bool, quiet: bool, verbose: bool, expect: bool) -> None:
-    folder = _write(result, out)
-    if quiet:
-        print(as_text(result, width=QUIET_WIDTH).partition("\n")[0])
-    else:
-        print_result(result, Console(), verbose=verbose)
-        print(f"\nwritten: {folder / 'result.json'}, {folder / 'report.html'}")
-    raise typer.Exit(exit_code(result, strict=strict, expect=expect))
-
-
-def exit_code(result: Result, *, strict: bool = False, expect: bool = False) -> int:
-    """The exit code of a result.
-
-    Args:
-        result: of a run.
-        strict: NUMERIC counts as a failure.
-        expect: the declared expectation decides, where there is one.
-    """
-    if expect and result.expectation is not None:
-        return 0 if result.expectation["held"] else 1
-    if strict and result.verdict is Verdict.NUMERIC:
-        return 1
-    return EXIT_CODES[result.verdict]
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: run a command; a user's mistake is one message and exit code 2.
 
     Args:
         arguments: without the program's name; None takes those of the process.
     """
-    try:
-        app(arguments)
-    except BadInput as error:
-        if os.environ.get("XCHECK_TRACEBACK"):
+    with safe_streams():
+        try:
+            app(arguments)
+        except BadInput as error:
+            if os.environ.get("XCHECK_TRACEBACK"):
+                raise
+            print(f"{error}", file=sys.stderr)
+            sys.exit(NO_VERDICT if isinstance(error, OutOfMemory) else BAD_INPUT)
+        except SystemExit:
             raise
-        print(f"{error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-    except MemoryError as error:
-        print(f"This machine has not enough memory for that, and there is no verdict. {error}".strip(), file=sys.stderr)
-        sys.exit(NO_VERDICT)
-    except Exception:  # noqa: BLE001 - Python would exit with 1, which says DIFFERENT; a bug of ours says nothing
-        traceback.print_exc()
-        print("This is a bug of xcheck, and no verdict. Please report it with the lines above.", file=sys.stderr)
-        sys.exit(NO_VERDICT)
+        except BaseException as error:  # noqa: BLE001 - Python would exit with 1, which says DIFFERENT; a bug does not
+            said = shortage(error)
+            if said is None:
+                print(shown(traceback.format_exc()), file=sys.stderr)
+                said = "This is a bug of xcheck, and no verdict. Please report it with the lines above."
+            print(said, file=sys.stderr)
+            sys.exit(NO_VERDICT)
 
 
 if __name__ == "__main__":

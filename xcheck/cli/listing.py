@@ -7,7 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from ..errors import shown
 from ..pairs.loading import DEFAULT, load_pair, models_folder, named_pairs, pairs_in
 from ..pairs.pair import Expectation
 from ..phases import PHASES
@@ -25,7 +27,7 @@ def show_pairs() -> None:
         path = models_folder() / name / "pair.py"
         variants = [f":{other}" for other in pairs_in(path) if other != DEFAULT]
         summary = _first_line(path) + (f" Also {', '.join(variants)}." if variants else "")
-        table.add_row(name, expected, summary)
+        table.add_row(*map(Text, map(shown, (name, expected, summary))))
     Console().print(table)
 
 

@@ -9,26 +9,34 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from ..check import check
-from ..errors import BadInput, FileError, PairError, SetupError
+from ..errors import BadInput, FileError, PairError, SetupError, result_of, shown
 from ..frameworks.importing import import_quietly
 from ..frameworks.sides import choose_backend
 from ..pairs.loading import load_pair, named_pairs, specs_in
 from ..records.result import Verdict
+from ..records.room import shortage
 from ..report.result import Result
 from ..report.words import ratio
 
 DIED = "Its process died: out of memory? Run it with smaller settings, by --set, or where there is more memory."
+
+_LEAVE = os._exit
+"""As it is outside of the user's code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +162,9 @@ def attempt(task: Task, options: Mapping[str, Any]) -> Outcome:
         result = check(pair, seed=task.seed, **options)
     except BadInput as mistake:
         result, error = mistake.result, str(mistake)
-    except Exception:  # noqa: BLE001 - a bug of ours in one pair must not take the results of the others with it
-        error = f"This is a bug of xcheck, and no verdict.\n{traceback.format_exc()}"
+    except (Exception, SystemExit) as bug:  # noqa: BLE001 - a bug in one pair must not take the others' results
+        result = result_of(bug)
+        error = str(shortage(bug) or f"This is a bug of xcheck, and no verdict.\n{shown(traceback.format_exc())}")
     return Outcome(task, result, error, time.perf_counter() - started)
 
 
@@ -166,7 +175,7 @@ def sweep(
     jobs: int | None = None,
     ray: bool = False,
     options: Mapping[str, Any] | None = None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Run tasks, and hand out each outcome as soon as it is there, its result written to `out`.
 
     Args:
@@ -180,26 +189,35 @@ def sweep(
         SetupError: Ray is not installed.
         FileError: a result cannot be written.
     """
-    for outcome in (_on_ray if ray else _on_joblib)(tasks, jobs, options or {}):
-        _write(outcome, out / outcome.task.folder / "result.json")
-        yield outcome
+    for task in tasks:
+        _writing(lambda path: path.unlink(missing_ok=True), out / task.folder / "result.json")  # of an earlier sweep
+    with closing((_on_ray if ray else _on_joblib)(tasks, jobs, options or {})) as outcomes:
+        for outcome in outcomes:
+            if outcome.result is not None:
+                _writing(outcome.result.to_json, out / outcome.task.folder / "result.json")
+            yield outcome
 
 
-def _on_joblib(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Outcome]:
+def _on_joblib(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Generator[Outcome]:
     from joblib import Parallel, cpu_count, delayed
+    from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     left = dict(enumerate(tasks))
     processes = min(len(tasks), jobs or cpu_count())
     one: Any = 1  # a task at a time, so that a process that dies takes none that was finished
     parallel = Parallel(n_jobs=processes, batch_size=one, return_as="generator_unordered")
-    runs: Any = parallel(delayed(_numbered)(number, task, options) for number, task in enumerate(tasks))
+    runs: Any = parallel(delayed(_numbered)(number, task, options, os.getpid()) for number, task in enumerate(tasks))
     try:
         for number, outcome in runs:
             del left[number]
             yield outcome
     except BrokenProcessPool:  # nobody tells which task it was: each that is left runs alone
-        yield from (_alone(task, options) for task in left.values())
+        for task in left.values():
+            yield _alone(task, options)
+    finally:  # also where this process is told to end: no worker goes on without it
+        if processes > 1:
+            get_reusable_executor().shutdown(wait=False, kill_workers=True)
 
 
 def _alone(task: Task, options: Mapping[str, Any]) -> Outcome:
@@ -207,26 +225,42 @@ def _alone(task: Task, options: Mapping[str, Any]) -> Outcome:
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    with ProcessPoolExecutor(max_workers=1) as executor:
-        run: Any = executor.submit(attempt, task, options)
-        try:
-            return run.result()
-        except BrokenProcessPool:
-            return Outcome(task, None, DIED)
+    executor = ProcessPoolExecutor(max_workers=1)
+    try:
+        numbered: Any = executor.submit(_numbered, 0, task, options, os.getpid())
+        return numbered.result()[1]
+    except BrokenProcessPool:
+        return Outcome(task, None, DIED)
+    finally:
+        executor.shutdown(wait=False, kill_workers=True)
 
 
-def _numbered(number: int, task: Task, options: Mapping[str, Any]) -> tuple[int, Outcome]:
+def _numbered(number: int, task: Task, options: Mapping[str, Any], parent: int) -> tuple[int, Outcome]:
+    if os.getppid() == parent:  # not where one process does it all
+        _end_with(parent)
     return number, attempt(task, options)
 
 
-def _on_ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Outcome]:
+@cache
+def _end_with(parent: int) -> None:
+    """Have this process end when the one that started it has ended, however that was."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        _LEAVE(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _on_ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Generator[Outcome]:
     """Ray by itself: its backend for joblib hands out results only when the last one is there."""
     try:
         import ray
         from ray.exceptions import WorkerCrashedError
     except ModuleNotFoundError as error:
         raise SetupError(
-            "Ray is not installed here.", numbers="--ray", cause=str(error), todo="pip install 'xcheck[ray]'"
+            "Ray is not installed here.", numbers="--ray", cause=str(error), todo="pip install 'xcheck-ports[ray]'"
         ) from error
     if not ray.is_initialized():
         local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": jobs, "include_dashboard": False}
@@ -242,12 +276,11 @@ def _on_ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any])
             yield Outcome(task, None, DIED)
 
 
-def _write(outcome: Outcome, path: Path) -> None:
-    if outcome.result is not None:
-        try:
-            outcome.result.to_json(path)
-        except OSError as error:
-            raise FileError("A result cannot be written.", where=str(path), cause=str(error)) from error
+def _writing(change: Callable[[Path], Any], path: Path) -> None:
+    try:
+        change(path)
+    except OSError as error:
+        raise FileError("A result cannot be written.", where=str(path), cause=str(error)) from error
 
 
 # What a sweep prints ---------------------------------------------------------------------------------------------
@@ -261,7 +294,8 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     made.add_column("seconds", justify="right", no_wrap=True)
     for outcome in outcomes:
         held = "held" if outcome.held else "NOT held"
-        made.add_row(outcome.task.label, outcome.verdict, held, outcome.worst, f"{outcome.seconds:.1f}")
+        cells = outcome.task.label, outcome.verdict, held, outcome.worst, f"{outcome.seconds:.1f}"
+        made.add_row(*map(Text, map(shown, cells)))
     return made
 
 
@@ -273,7 +307,7 @@ def complaints(outcomes: Sequence[Outcome]) -> list[str]:
             found.append(f"{outcome.task.label}: {outcome.error}")
         elif not outcome.held and outcome.result is not None and outcome.result.expectation is not None:
             found.append(f"{outcome.task.label}: {outcome.result.expectation['why']}")
-    return found
+    return list(map(shown, found))
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
@@ -282,4 +316,4 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     parts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("ERROR", *Verdict) if counts[verdict])
     wrong = sum(not outcome.held for outcome in outcomes)
     told = f"{wrong} NOT as expected" if wrong else "all as expected"
-    return f"{len(outcomes)} checks: {parts}; {told}"
+    return f"{len(outcomes)} checks: {parts}; {told}" if outcomes else "no check has ended"

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import UserCodeError
 from ..numerics.distributions import Distribution
 from ..pairs.pair import Batch, Prepare
+from ..pairs.user_code import Passing as Passing
 from ..pairs.user_code import calling as calling
 from ..pairs.user_code import describe as describe
 from ..pairs.user_code import got as got

@@ -29,7 +29,7 @@ def require_onnx() -> None:
         raise SetupError(
             "ONNX files are read with onnx and run with onnxruntime.",
             cause=f"{error.name} is not installed",
-            todo="pip install 'xcheck[onnx]'",
+            todo="pip install 'xcheck-ports[onnx]'",
         ) from error
     assert onnx
     assert onnxruntime

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+import threading
 import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import UserCodeError, XcheckError
+from ..records.room import shortage
 
 
 def describe(value: Any) -> str:
@@ -29,30 +33,72 @@ def got(value: Any) -> dict[str, str | None]:
     return {"numbers": f"got {describe(value)}", "cause": cause}
 
 
+class Passing(BaseException):
+    """What xcheck itself sends through the user's code, to end a call of it early."""
+
+
 @contextmanager
 def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -> Generator[None]:
-    """Turn whatever the user's code raises into one message that says which part raised, where, and why.
+    """Turn whatever the user's code raises, or ends the process by, into one message that says where and why.
 
     Raises:
-        UserCodeError: the block raised.
+        UserCodeError: the block raised anything but Ctrl-C, or asked the process to end.
+        OutOfMemory: memory ran out in the block.
     """
     try:
-        yield
-    except XcheckError:
+        with _going_on(what):
+            yield
+    except (XcheckError, Passing, KeyboardInterrupt, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:
+        if type(error).__module__.startswith("_pytest."):
+            raise  # such as pytest.skip
+        text = _COLOUR.sub("", _message(error)).strip() or "no message"
+        short = None if isinstance(error, SystemExit) else shortage(error, f"in the pair's {what}")
+        if short is not None:
+            raise short from error
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if not _is_library(f.filename)]
         at = own[-1] if own else None
-        text = _COLOUR.sub("", str(error)).strip() or "no message"
+        did = f"raised {type(error).__name__}"
+        if isinstance(error, SystemExit):
+            did, todo = f"asked for the end of the process, with exit code {error.code or 0!r}", _EXIT
+            text = "a script that exits when it is done is imported or called here; only a verdict ends a run"
         raise UserCodeError(
-            f"The pair's {what} raised {type(error).__name__}.",
+            f"The pair's {what} {did}.",
             where=_place(at) if at else None,
             numbers=numbers,
             cause="\n".join([line for line in text.splitlines() if line.strip()][:12]),
             todo=(_FLOATS if _TWO_FLOATS.search(text) else todo)
             or "correct the pair file; XCHECK_TRACEBACK=1 shows the whole traceback",
         ) from error
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as other:  # noqa: BLE001 - it is the user's, whatever its __str__ does
+        return f"its message cannot be shown: __str__ raised {type(other).__name__}"
+
+
+@contextmanager
+def _going_on(what: str) -> Generator[None]:
+    """While the block runs `os._exit`, which asks nobody, raises SystemExit instead; in other processes it does not."""
+    leave, process, thread = os._exit, os.getpid(), threading.get_ident()
+
+    def exit_at_once(status: int) -> NoReturn:
+        if os.getpid() == process:
+            if threading.get_ident() == thread:
+                raise SystemExit(status)
+            print(f"A thread of the pair's {what} ended the process, and there is no verdict.", file=sys.stderr)
+            sys.stderr.flush()
+        leave(status or (3 if os.getpid() == process else 0))
+
+    os._exit = exit_at_once
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 @contextmanager
@@ -79,6 +125,8 @@ _FLOATS = (
     "everything runs in float64 here: name no dtype, and make tensors in the default one; an operation that has "
     "float32 alone, such as a CTC loss of TensorFlow, runs under --keras-backend jax or torch"
 )
+
+_EXIT = "take the exit out, or put it under: if __name__ == '__main__'"
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HERE = Path(__file__).parent.parent

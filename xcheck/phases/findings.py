@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import BadInput
+from ..errors import BadInput, Terminated
 from ..layouts.patterns import reorders
 from ..matching import MatchPlan
 from ..pairs.pair import Expectation, Pair
 from ..records.inventory import Holdings, Inventory
 from ..records.reproduction import Reproduction
 from ..records.result import Cause, Check, Divergence, Tie, Verdict
+from ..records.room import shortage
 from ..records.sides import SideName
 from ..records.trace import Arrays
 from ..report.result import Result
@@ -66,11 +67,19 @@ class Findings:
 
     @contextmanager
     def reporting(self) -> Generator[None]:
-        """Attach what was computed so far to a user's mistake."""
+        """Attach what was computed so far to whatever ends the run, for `result_of`.
+
+        Raises:
+            OutOfMemory: memory ran out in the block.
+        """
         try:
             yield
-        except BadInput as error:
-            error.result = self.result(failure=str(error))
+        except BaseException as error:
+            short = shortage(error)
+            known = short or error
+            vars(known)["result"] = self.result(failure=_failure(known))
+            if short is not None:
+                raise short from error
             raise
 
     def matched(self, plan: MatchPlan) -> None:
@@ -148,6 +157,15 @@ class Findings:
         if found is None or inside is None or (found.phase, found.step) != (inside.phase, inside.step):
             return found
         return inside
+
+
+def _failure(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        by = f"signal {error.signal}" if isinstance(error, Terminated) else "Ctrl-C"
+        return f"The run was interrupted by {by}; what it had found until then stands here."
+    if isinstance(error, BadInput):
+        return str(error)
+    return f"This is a bug of xcheck: {type(error).__name__}: {error}"
 
 
 def first_divergence(checks: Sequence[Check]) -> Divergence | None:

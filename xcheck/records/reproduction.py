@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .trace import Arrays
+from .writing import write_whole
 
 SCRIPT, SAVED = "reproduce.py", "reproduce.npz"
 """Names of the files, beside `result.json`."""
@@ -33,8 +35,8 @@ class Reproduction:
             folder: where to.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {name: np.asarray(array) for name, array in self.arrays.items()}
-        np.savez(folder / SAVED, **arrays)  # numbers and truth values alone, which need no pickle
-        (folder / SCRIPT).write_text(self.script)
-        return folder / SCRIPT
+        packed = io.BytesIO()
+        np.savez(packed, **arrays)  # numbers and truth values alone, which need no pickle
+        write_whole(folder / SAVED, packed.getvalue())
+        return write_whole(folder / SCRIPT, self.script)

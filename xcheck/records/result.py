@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import FileError
 from .reproduction import Reproduction
+from .writing import write_whole
 
 SCHEMA_VERSION = 1
 
@@ -247,10 +248,7 @@ class ResultData:
 
     def to_json(self, path: str | Path) -> Path:
         """Write `result.json` to `path`, making its folder; returns the path."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
-        return path
+        return write_whole(Path(path), json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def from_json(cls, path: str | Path) -> Self:

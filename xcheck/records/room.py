@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import SetupError
+from ..errors import OutOfMemory, SetupError
 from .inventory import Inventory
 
 IN_MEMORY = 36
@@ -90,3 +92,45 @@ def available() -> int | None:
 def _number(path: Path) -> int | None:
     text = path.read_text().strip() if path.is_file() else ""
     return int(text) if text.isdigit() else None
+
+
+# Where memory ran out --------------------------------------------------------------------------------------------
+
+_KINDS = ("OutOfMemoryError", "ResourceExhaustedError")
+"""What PyTorch and TensorFlow call it; where it is a plain RuntimeError, only the words tell."""
+
+_WORDS = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|resource_exhausted|bad_alloc", re.I)
+
+
+def shortage(error: BaseException, doing: str | None = None) -> OutOfMemory | None:
+    """What to tell of an exception that says that memory ran out, in the words of any library; None for any other.
+
+    Args:
+        error: that was raised.
+        doing: what was being done.
+    """
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    worded = any(k in ("RuntimeError", "OpError") for k in kinds) and _WORDS.search(str(error))
+    if not (isinstance(error, MemoryError) or any(k in kinds for k in _KINDS) or worded):
+        return None
+    said = next((line.strip() for line in str(error).splitlines() if re.search(r"\d", line)), str(error).strip())
+    has, free, most = total(), available(), _peak()
+    numbers = [f"this process had {most / _GIB:.1f} GiB at most" if most else ""]
+    numbers += [f"{free / _GIB:.1f} of {has / _GIB:.1f} GiB are free now" if has and free is not None else ""]
+    return OutOfMemory(
+        "This machine has not enough memory for that, and there is no verdict.",
+        where=doing,
+        numbers="\n".join(filter(None, [said, ", ".join(filter(None, numbers))])),
+        cause="both models are trained in float64, and several copies of all parameters are kept",
+        todo="check a smaller config of the same model, or smaller batches; --precision float64 and --free-steps 0 "
+        "take less",
+    )
+
+
+def _peak() -> int | None:
+    """Bytes that this process has had at once; None where that cannot be told."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

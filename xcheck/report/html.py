@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ..records.result import Cause, Check, ResultData, Verdict
+from ..records.writing import write_whole
 from . import views
 from .curve import Curve, curves
 from .exports import export_table
@@ -145,9 +146,7 @@ def write_html(results: Sequence[ResultData], path: Path) -> Path:
     Raises:
         OSError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_html(results), encoding="utf-8")
-    return path
+    return write_whole(path, as_html(results))
 
 
 def as_html(results: Sequence[ResultData]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from ..records.result import Check, ResultData, Verdict
+from ..records.writing import write_whole
 from . import views
 from .terminal import as_text
 from .words import number, one_line, ratio
@@ -41,9 +42,7 @@ def write_junit(results: Sequence[ResultData], path: Path) -> Path:
         root.append(_suite(result))
     _count(root)
     ET.indent(root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ET.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
-    return path
+    return write_whole(path, ET.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
 def _suite(result: ResultData) -> ET.Element:

@@ -334,7 +334,8 @@ class TorchRunner:
                 penalty = scalars(self.declared.penalty(self.model), "penalty")
         total = torch.stack([*data.values(), *penalty.values()]).sum()
         if total.requires_grad:
-            total.backward()
+            with calling("torch backward pass"):
+                total.backward()
         if self.optimizer is not None:
             with calling("torch optimizer step"):
                 self.optimizer.step()

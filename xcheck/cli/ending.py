@@ -1,0 +1,212 @@
+"""How a command ends: only a verdict exits with 0, what was found is kept, and nothing printed steers a terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from ..errors import FileError, Terminated, result_of, shown
+from ..frameworks.importing import import_quietly
+from ..frameworks.sides import choose_backend
+from ..pairs.pair import Pair
+from ..records.reproduction import SAVED, SCRIPT
+from ..records.result import Verdict
+from ..report.result import Result
+from ..report.terminal import as_text, print_result
+from .onnx import EXIT_CODES
+
+NO_VERDICT = 3
+QUIET_WIDTH = 400
+WRITTEN = ("result.json", "report.html", SCRIPT, SAVED)
+"""What a run may leave in its folder."""
+
+
+class Ending(TyperGroup):
+    """The commands; whatever ends one of them without a verdict says so and exits with something else than 0."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            with _terminated():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            number = error.signal if isinstance(error, Terminated) else signal.SIGINT
+            print(f"Interrupted by {signal.Signals(number).name}: there is no verdict.", file=sys.stderr)
+            raise typer.Exit(128 + number) from error
+        except SystemExit as error:  # ours is a typer.Exit
+            print(f"Something ended this run by sys.exit({error.code!r}): there is no verdict.", file=sys.stderr)
+            raise typer.Exit(NO_VERDICT) from error
+
+
+@contextmanager
+def _terminated() -> Generator[None]:
+    """SIGTERM and SIGHUP end the block by an exception, so that what was found is written and no worker stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: Any) -> None:
+        raise Terminated(number)
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), end) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+class _Stream:
+    """A stream that may not take all: its reader leaves, as in `| head`, or its disk is full. The run goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Hand on a text."""
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        self._try(self._stream.flush)
+
+    def _try(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # takes what is buffered, and the rest
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            if not isinstance(error, BrokenPipeError):
+                print(f"The output cannot be written: {error}", file=sys.stderr)
+
+
+@contextmanager
+def safe_streams() -> Generator[None]:
+    """What is printed in the block may be more than the streams take, and changes no exit code."""
+    before = sys.stdout, sys.stderr
+    with open(os.devnull, "w") as nowhere:
+        out, err = (_Stream(stream or nowhere) for stream in before)  # None where it is closed
+        for stream in filter(None, before):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # such as an ASCII terminal
+        sys.stdout, sys.stderr = out, err
+        try:
+            yield
+        finally:
+            out.flush()
+            sys.stdout, sys.stderr = before
+
+
+def with_progress(pair: Pair, work: Any, keras_backend: str | None, out: Path | None, quiet: bool) -> Any:
+    """Run the check under a status line; what it has found is written and printed even if it ends early."""
+    clear(folder_of(pair.name, out))
+    console = Console(stderr=True)
+    started = time.perf_counter()
+    try:
+        with console.status(Text(shown(f"{pair.name}: starting"))) as status:
+
+            def progress(word: str) -> None:
+                status.update(Text(shown(f"{pair.name}: {word}  ({time.perf_counter() - started:.0f} s)")))
+
+            if quiet or not console.is_terminal:
+                status.stop()
+            progress("importing the frameworks")
+            choose_backend(pair, keras_backend)
+            import_quietly(pair)
+            return work(pair, progress)
+    except BaseException as error:
+        found = result_of(error)
+        if found is not None:
+            with suppress(FileError):  # what ended the run is what is to be told
+                write(found, out)
+            if found.checks:
+                tell(found, quiet=quiet)
+        raise
+
+
+def folder_of(name: str, out: Path | None) -> Path:
+    """Where a run writes."""
+    return out or Path("xcheck-results") / name
+
+
+def clear(folder: Path | None) -> None:
+    """Remove what an earlier run left in a folder, so that it is not taken for what this one found.
+
+    Raises:
+        FileError: it cannot be removed.
+    """
+    if folder is None:
+        return
+    try:
+        for name in WRITTEN:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError("An earlier result cannot be removed.", where=str(folder), cause=str(error)) from error
+
+
+def write(result: Result, out: Path | None) -> Path:
+    """Write what a run found; the folder.
+
+    Raises:
+        FileError: a file cannot be written.
+    """
+    folder = folder_of(result.pair, out)
+    try:
+        result.to_json(folder / "result.json")
+        result.to_html(folder / "report.html")
+        if result.reproduction is not None:
+            result.reproduction.write(folder)
+    except OSError as error:
+        raise FileError("The result cannot be written.", where=str(folder), cause=str(error)) from error
+    return folder
+
+
+def tell(result: Result, *, quiet: bool = False, verbose: bool = False) -> None:
+    """Print a result, or its first line alone."""
+    if quiet:
+        print(as_text(result, width=QUIET_WIDTH).partition("\n")[0])
+    else:
+        print_result(result, Console(), verbose=verbose)
+
+
+def finish(result: Result, out: Path | None, *, strict: bool, quiet: bool, verbose: bool, expect: bool) -> None:
+    """Print the verdict, write the files and exit."""
+    tell(result, quiet=quiet, verbose=verbose)
+    folder = write(result, out)
+    if not quiet:
+        print(shown(f"\nwritten: {folder / 'result.json'}, {folder / 'report.html'}"))
+    raise typer.Exit(exit_code(result, strict=strict, expect=expect))
+
+
+def exit_code(result: Result, *, strict: bool = False, expect: bool = False) -> int:
+    """The exit code of a result.
+
+    Args:
+        result: of a run.
+        strict: NUMERIC counts as a failure.
+        expect: the declared expectation decides, where there is one.
+    """
+    if expect and result.expectation is not None:
+        return 0 if result.expectation["held"] else 1
+    if strict and result.verdict is Verdict.NUMERIC:
+        return 1
+    return EXIT_CODES[result.verdict]
