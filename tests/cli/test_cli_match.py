@@ -54,7 +54,7 @@ def test_what_is_left_over_is_listed_and_ends_in_another_code(side: str, capsys:
 
 
 @pytest.mark.parametrize(
-    "spec", ["models/shared_unit_norm_lstm/pair.py", "models/siamese/pair.py", "tests/real_ports/gpt2.py"]
+    "spec", ["models/shared_unit_norm_lstm/pair.py", "models/siamese/pair.py", "tests/real_ports/pairs/gpt2.py"]
 )
 def test_a_written_map_says_what_the_plan_says(tmp_path: Path, spec: str) -> None:
     pair = load_pair(spec)

@@ -69,7 +69,7 @@ def test_an_error_is_placed_at_the_users_own_line_below_the_library_that_raised_
         build()
     line = build.__code__.co_firstlineno + 1
     assert caught.value.what == "The pair's torch build raised ValueError."
-    assert f"test_base.py:{line}, in build: return np.reshape" in caught.value.parts["where"]
+    assert f"test_protocol.py:{line}, in build: return np.reshape" in caught.value.parts["where"]
     assert "cannot reshape array" in caught.value.parts["cause"]
     assert (caught.value.parts["numbers"], caught.value.parts["next"]) == ("1 of 2", "think")
     assert isinstance(caught.value.__cause__, ValueError)

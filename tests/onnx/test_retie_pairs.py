@@ -8,7 +8,7 @@ import xcheck
 from xcheck.cli import main
 from xcheck.onnx.files import load, weights
 from xcheck.pairs.loading import load_pair
-from xcheck.phases.checks import export as exporting
+from xcheck.phases import export as exporting
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from xcheck.pairs.loading import load_pair
 from xcheck.phases.findings import Findings
 from xcheck.phases.match import plan_of
 
-FOLDER = Path(__file__).parent / "real_ports"
+FOLDER = Path(__file__).parent / "pairs"
 DIGIT = 1024
 """A converter may round to float16, which holds whole numbers up to 2048: positions are sent digit by digit."""
 

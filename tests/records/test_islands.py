@@ -397,7 +397,7 @@ def test_keras_keeps_float64_on_its_other_backends(backend: str) -> None:
     """Keras itself turns what a promotion gives into float32 there: its mean was off by 1e-8."""
     pytest.importorskip(backend)
     code = (
-        "import sys; sys.path.insert(0, 'tests')\n"
+        "import sys; sys.path.insert(0, 'tests/helpers')\n"
         "import xcheck; from ports import mlp\n"
         "print(xcheck.check(mlp(), steps=1, precision=('float64',), free_steps=0).report())\n"
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import layer_cases
 import numpy as np
 import pytest
 from layer_cases import SEQUENCE, Case, as_module, looked_into, pair_of
@@ -76,11 +78,11 @@ def test_what_nothing_explains_is_said_and_can_be_seen_again(tmp_path):
 
 
 def test_the_command_writes_the_script(tmp_path, capsys):
-    tests = __file__.rpartition("/")[0]
+    tests = Path(__file__).parent, Path(layer_cases.__file__).parent
     pair = tmp_path / "pair.py"
     pair.write_text(
-        f"import sys\nsys.path.insert(0, {tests!r})\n"
-        "from test_unexplained import UNKNOWN\nfrom test_forward import pair_of\nPAIR = pair_of(UNKNOWN)\n"
+        f"import sys\nsys.path[:0] = {[str(folder) for folder in tests]!r}\n"
+        "from test_unexplained import UNKNOWN\nfrom layer_cases import pair_of\nPAIR = pair_of(UNKNOWN)\n"
     )
     with pytest.raises(SystemExit) as ended:
         main(
