@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from .causes.dtype import float32_constants
+from .causes.dtype import CONSTANTS_GOVERN, FLOAT32_OPERATION, FREE_RUN, OPERATION_GOVERNS, float32_constants
 from .causes.explain import explain
 from .causes.setup.frozen import frozen_causes
 from .causes.setup.initializers import same_random_stream
@@ -94,7 +94,9 @@ def check(
                 numeric(findings, sides, plan)
             if "trajectory" in findings.phases and free_steps != 0:
                 if any(cause.id == "float32_constant" for cause in findings.causes):
-                    findings.checks.append(_no_free_run())
+                    findings.checks.append(Check(*FREE_RUN, Verdict.INCONCLUSIVE, detail=CONSTANTS_GOVERN))
+                elif any(cause.id == FLOAT32_OPERATION for cause in findings.causes):
+                    findings.notes.append(OPERATION_GOVERNS)
                 else:
                     trajectory(findings, sides, plan, free_steps)
             if "modes" in findings.phases:
@@ -179,8 +181,9 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         return plan
     progress("training both sides in float64")
     untouched = {m.name(plan.reference) for m in plan.trained}
-    made = 0
-    for step in _timed(findings, resynced(reference.steps, follower, plan, seed=findings.seed)):
+    made, overflow = 0, list[str]()
+    steps = _timed(findings, resynced(reference.steps, follower, plan, seed=findings.seed))
+    for step in phase.within_range(steps, "float64", overflow):
         _compare_step(findings, plan, step, "float64")
         if "gradient" in findings.phases:
             findings.notes += phase.unsplit(plan, step)
@@ -196,7 +199,8 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
             return plan  # the next step could not start from the reference's state
         progress(f"step {step.number} of {findings.steps} in float64")
         del step
-    if made < findings.steps:
+    findings.notes += overflow
+    if made < findings.steps and not overflow:
         findings.notes.append(f"the run ended with step {made}, which changed what is tied")
     if any(c.name in (DROPOUT_RATES, AT_INFERENCE) for c in findings.checks):
         findings.notes.append("dropout is switched off on both sides, and its rates are compared")
@@ -208,6 +212,7 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
 
 
 def _compare_step(findings: Findings, plan: MatchPlan, step: StepPair, precision: str) -> None:
+    before = len(findings.checks)
     with findings.timed("compare"):
         for name, compare in phase.STEP_PHASES.items():
             if name not in findings.phases:
@@ -219,9 +224,10 @@ def _compare_step(findings: Findings, plan: MatchPlan, step: StepPair, precision
                 found = compare(plan, step, precision) if step.moved else found
                 if step.moved and any(c.verdict is Verdict.DIFFERENT for c in found):
                     found += uses  # the difference is not that of float32 numbers: its uses say where it is
-            if step.moved and not any(cause.id == "float32_constant" for cause in findings.causes):
+            if step.moved and not any(c.id in ("float32_constant", FLOAT32_OPERATION) for c in findings.causes):
                 findings.causes += float32_constants(found, step.places)
             findings.checks += found
+    findings.checks[before:] = phase.settled(findings.checks[before:], step, precision)
     if not step.reference.repeatable:
         findings.checks.append(_unrepeatable(findings.pair.reference, step.number))
 
@@ -236,7 +242,8 @@ def numeric(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
         sides.open(follower, "float32") as other,
     ):
         batches = batches_of(findings.pair, findings.seed, findings.steps)
-        for step in _timed(findings, in_float32(truth, own, other, plan, batches, seed=findings.seed)):
+        steps = _timed(findings, in_float32(truth, own, other, plan, batches, seed=findings.seed))
+        for step in phase.within_range(steps, "float32", findings.notes):
             _compare_step(findings, plan, step, "float32")
 
 
@@ -249,7 +256,7 @@ def trajectory(findings: Findings, sides: Sides, plan: MatchPlan, free_steps: in
         follower = stack.enter_context(sides.open(plan.follower))
         batches = batches_of(findings.pair, findings.seed, steps, option="--free-steps", fewer=free_steps is None)
         run = free_running(reference, twins, follower, plan, batches, precision="float64", seed=findings.seed)
-        for step in _timed(findings, run):
+        for step in phase.within_range(_timed(findings, run), "float64", findings.notes):
             findings.checks += phase.trajectory_checks(plan, step, "float64")
 
 
@@ -341,14 +348,6 @@ def _unmapped(name: str, step: int) -> Check:
 def _not_asked(phase: str) -> Check:
     detail = "not made: with parameters unmatched it is not known what each side is made of"
     return Check(phase, None, None, phase, None, None, Verdict.INCONCLUSIVE, detail=detail)
-
-
-def _no_free_run() -> Check:
-    detail = (
-        "not made: numbers that float32 has rounded part the sides in every step of it; make them in the float type "
-        "of the model, or leave the free run out with --free-steps 0"
-    )
-    return Check("trajectory", "float64", None, "free run", None, None, Verdict.INCONCLUSIVE, detail=detail)
 
 
 def _unrepeatable(side: SideName, step: int) -> Check:

@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..numerics.judge import FLOAT32_EXPLAINS
+from ..records.islands import NO_FLOAT64
 from ..records.result import Cause, Check
 from ..records.sides import SideName
 from .text import listed
+
+FLOAT32_OPERATION = "float32_operation"
+"""Id of the cause that an operation exists in float32 only."""
+
+FREE_RUN = ("trajectory", "float64", None, "free run", None, None)
+CONSTANTS_GOVERN = (
+    "not made: numbers that float32 has rounded part the sides in every step of it; make them in the float type "
+    "of the model, or leave the free run out with --free-steps 0"
+)
+OPERATION_GOVERNS = "no free run was made: an operation that exists only in float32 would govern it"
+"""Why there is no check of a free run, or none that says anything."""
+
+SIDES: tuple[SideName, ...] = ("torch", "keras")
 
 MOST = 5
 """Places that are named."""
@@ -27,18 +41,24 @@ def float32_constants(checks: Sequence[Check], places: Mapping[SideName, Sequenc
     if not explained:
         return []
     worst = max(explained, key=lambda c: c.error or 0.0)
-    sides = [side for side in ("torch", "keras") if places.get(side)]
+    sides: list[SideName] = [side for side in SIDES if places.get(side)]
     whose = f"the {sides[0]} side computes" if len(sides) == 1 else "both sides compute"
+    id, what, fix = (
+        "float32_constant",
+        f"{whose} with numbers that float32 has rounded, which no run in float64 can undo",
+        "make tables and constants in the float type of the model: numpy.float64, or cast before they are made",
+    )
+    if all(NO_FLOAT64 in place for side in sides for place in places[side]):
+        id = FLOAT32_OPERATION
+        what = f"{whose} an operation in float32 that the framework does not have in float64 on this device"
+        fix = "nothing in the port; an operation that has float64, such as keras.ops.conv, is compared more closely"
     return [
         Cause(
-            id="float32_constant",
+            id=id,
             phase=explained[0].phase,
             torch=_listed(places.get("torch", ())),
             keras=_listed(places.get("keras", ())),
-            summary=(
-                f"{whose} with numbers that float32 has rounded, which no run in float64 can undo; moving them by one "
-                "such rounding does as much as what sets the sides apart"
-            ),
+            summary=f"{what}; moving its numbers by one such rounding does as much as what sets the sides apart",
             evidence={
                 "checks_explained": len(explained),
                 "largest_error": worst.error,
@@ -46,7 +66,7 @@ def float32_constants(checks: Sequence[Check], places: Mapping[SideName, Sequenc
                 "item": worst.name,
             },
             confirmed=True,
-            fix="make tables and constants in the float type of the model: numpy.float64, or cast before they are made",
+            fix=fix,
         )
     ]
 

@@ -76,8 +76,8 @@ _TWO_FLOATS = re.compile(
 """What both frameworks say of a float64 that meets a float32."""
 
 _FLOATS = (
-    "everything runs in float64 here: name no dtype, and make tensors in the default one; an operation that has "
-    "float32 alone, such as a CTC loss of TensorFlow, runs under --keras-backend jax or torch"
+    "everything runs in float64 here: name no dtype, and make tensors in the default one; an operation that exists "
+    "only in float32 may run under a different --keras-backend"
 )
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

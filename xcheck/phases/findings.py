@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..errors import BadInput
 from ..layouts.patterns import reorders
 from ..matching import MatchPlan
@@ -61,9 +63,10 @@ class Findings:
 
     @contextmanager
     def reporting(self) -> Generator[None]:
-        """Attach what was computed so far to a user's mistake."""
+        """Attach what was computed so far to a user's mistake; what is not finite is judged and not warned of."""
         try:
-            yield
+            with np.errstate(all="ignore"):
+                yield
         except BadInput as error:
             error.result = self.result(failure=str(error))
             raise
