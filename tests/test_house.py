@@ -44,11 +44,25 @@ FLOORS = (
 ROOMS = 18
 """Entries of `xcheck/` at most: a reader sees the way of the data in one look."""
 
+OF_EVERY_SIDE = ("frameworks.protocol", "frameworks.tree", "frameworks.quiet", "frameworks.numpy_precision")
+
 NARROWER = {
     "report": ("report", "records", "errors"),
     "optim": ("optim", "errors"),
-    "frameworks.torch.*": ("frameworks.protocol", "frameworks.tree", "frameworks.quiet", "frameworks.torch"),
-    "frameworks.keras.*": ("frameworks.protocol", "frameworks.tree", "frameworks.quiet", "frameworks.keras"),
+    "frameworks.torch.*": (
+        "frameworks.protocol",
+        "frameworks.tree",
+        "frameworks.quiet",
+        "frameworks.numpy_precision",
+        "frameworks.torch",
+    ),
+    "frameworks.keras.*": (
+        "frameworks.protocol",
+        "frameworks.tree",
+        "frameworks.quiet",
+        "frameworks.numpy_precision",
+        "frameworks.keras",
+    ),
     "frameworks.fake.*": ("frameworks.protocol", "frameworks.tree", "frameworks.fake"),
 }
 """What some modules may import of the package: of all of it, or, for the sides, of `frameworks`; first match counts."""

@@ -13,6 +13,7 @@ from .pairs.pair import Pair
 from .phases import PHASES
 from .phases.begin import begin, validate
 from .phases.findings import Findings
+from .phases.finite import settled, within_range
 from .phases.inventory import NO_STEP, match_sides, unmatched
 from .phases.phase import Live, Phase, Run
 from .phases.steps import Untouched, compare_step, end_notes, not_asked, timed, unmapped_slots, unrepeatable
@@ -114,8 +115,9 @@ def semantic(findings: Findings, reference: Reference, follower: Runner, progres
 def _steps(live: Live) -> None:
     findings, plan = live.findings, live.plan
     live.progress("training both sides in float64")
-    untouched, made = Untouched(plan), 0
-    for step in timed(findings, resynced(live.reference.steps, live.follower, plan, seed=findings.seed)):
+    untouched, made, overflow = Untouched(plan), 0, list[str]()
+    steps = timed(findings, resynced(live.reference.steps, live.follower, plan, seed=findings.seed))
+    for step in within_range(steps, "float64", overflow):
         made = step.number
         _compare(findings, plan, step, "float64")
         untouched.after(findings, step)
@@ -126,7 +128,7 @@ def _steps(live: Live) -> None:
             return
         live.progress(f"step {made} of {findings.steps} in float64")
         del step
-    findings.notes += end_notes(findings, plan, made)
+    findings.notes += overflow + end_notes(findings, plan, findings.steps if overflow else made)
     findings.checks += untouched.checks(findings)
 
 
@@ -140,16 +142,19 @@ def _numeric(run: Run) -> None:
         sides.open(plan.follower, "float32") as other,
     ):
         batches = batches_of(findings.pair, findings.seed, findings.steps)
-        for step in timed(findings, in_float32(truth, own, other, plan, batches, seed=findings.seed)):
+        steps = timed(findings, in_float32(truth, own, other, plan, batches, seed=findings.seed))
+        for step in within_range(steps, "float32", findings.notes):
             _compare(findings, plan, step, "float32")
 
 
 def _compare(findings: Findings, plan: MatchPlan, step: StepPair, precision: str) -> None:
+    before = len(findings.checks)
     for phase in _chosen(findings):
         if phase.compare is not None:
             step, checks = compare_step(findings, phase, plan, step, precision)
             explain_float32(findings, step, checks)
             findings.checks += checks
+    findings.checks[before:] = settled(findings.checks[before:], step, precision)
     findings.checks += unrepeatable(findings.pair.reference, step)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xcheck.numerics.compare import METRICS, rms
-from xcheck.numerics.judge import FLOAT32_EXPLAINS, Frame, Item, compare_items
+from xcheck.numerics.judge import BROKEN, FLOAT32_EXPLAINS, Frame, Item, compare_items
 from xcheck.numerics.tolerance import KAPPA
 from xcheck.records.result import Check
 
@@ -259,13 +259,41 @@ def test_without_a_float32_value_of_the_reference_nothing_is_said():
         assert judged(item(T, T, *twins), SINGLE).verdict == "INCONCLUSIVE"
 
 
-def test_a_value_that_overflows_in_float32_alone_is_numeric_and_names_the_side():
+def test_a_value_that_overflows_in_float32_on_one_side_is_different_and_names_the_side():
     broken = T.copy()
     broken[0, 0] = np.inf
     found = judged(item(broken, T, T), SINGLE)
-    assert (found.verdict.value, found.detail) == ("NUMERIC", "infinite on the keras side alone, 1 of 4 elements")
+    assert found.verdict == "DIFFERENT"
+    assert found.detail.startswith("infinite on the keras side alone, 1 of 4 elements: it breaks in float32")
     found = judged(item(T, T, broken), SINGLE)
-    assert (found.verdict.value, "torch side alone" in found.detail) == ("NUMERIC", True)
+    assert (found.verdict.value, "torch side alone" in found.detail) == ("DIFFERENT", True)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_value_that_is_not_finite_in_float32_on_both_sides_is_not_judged(value):
+    broken = T.copy()
+    broken[0, 0] = value
+    found = judged(item(broken, T, broken), SINGLE)
+    assert found.verdict == "INCONCLUSIVE"
+    assert "both sides" in found.detail
+
+
+def test_a_side_that_is_per_cents_off_in_float32_is_different():
+    found = numeric(3 * BROKEN, 1e-5)
+    assert found.verdict == "DIFFERENT"
+    assert found.detail.startswith("the keras side breaks in float32")
+    assert numeric(1e-5, 3 * BROKEN).detail.startswith("the torch side breaks in float32")
+    assert numeric(0.3 * BROKEN, 1e-5).verdict == "NUMERIC"
+    assert numeric(3 * BROKEN, 0.1).verdict == "EQUIVALENT"  # both lose it: the reference has no more digits
+
+
+def test_a_few_steps_of_full_size_the_other_way_are_no_break_of_an_update():
+    truth = np.ones(10_000)
+    flipped = truth.copy()
+    flipped[0] = -1.0
+    assert judged(item(flipped, truth, truth), SINGLE).verdict == "DIFFERENT"
+    assert judged(item(flipped, truth, truth), replace(SINGLE, phase="update")).verdict == "NUMERIC"
+    assert judged(item(1.1 * truth, truth, truth), replace(SINGLE, phase="update")).verdict == "DIFFERENT"
 
 
 def test_infinities_of_all_three_are_no_loss_of_precision():
@@ -273,11 +301,11 @@ def test_infinities_of_all_three_are_no_loss_of_precision():
     assert judged(item(masked, masked, masked, masked), SINGLE).verdict == "EQUIVALENT"
 
 
-def test_not_a_number_in_float32_where_the_truth_is_infinite_is_numeric():
+def test_not_a_number_in_float32_where_the_truth_is_infinite_is_different():
     masked = np.array([1.0, -np.inf, 2.0])
     broken = np.array([1.0, np.nan, 2.0])
-    assert judged(item(masked, masked, broken), SINGLE).verdict == "NUMERIC"
-    assert judged(item(broken, masked, masked), SINGLE).verdict == "NUMERIC"
+    assert judged(item(masked, masked, broken), SINGLE).verdict == "DIFFERENT"
+    assert judged(item(broken, masked, masked), SINGLE).verdict == "DIFFERENT"
 
 
 def test_what_is_missing_or_of_another_shape_in_float32_is_a_difference():

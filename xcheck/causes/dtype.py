@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..numerics.judge import FLOAT32_EXPLAINS
+from ..phases.trajectory import FLOAT32_OPERATION
+from ..records.islands import NO_FLOAT64
 from ..records.result import Cause, Check
-from ..records.sides import SideName
+from ..records.sides import SIDES, SideName
 from .text import listed
 
 MOST = 5
@@ -27,18 +29,24 @@ def float32_constants(checks: Sequence[Check], places: Mapping[SideName, Sequenc
     if not explained:
         return []
     worst = max(explained, key=lambda c: c.error or 0.0)
-    sides = [side for side in ("torch", "keras") if places.get(side)]
+    sides: list[SideName] = [side for side in SIDES if places.get(side)]
     whose = f"the {sides[0]} side computes" if len(sides) == 1 else "both sides compute"
+    id, what, fix = (
+        "float32_constant",
+        f"{whose} with numbers that float32 has rounded, which no run in float64 can undo",
+        "make tables and constants in the float type of the model: numpy.float64, or cast before they are made",
+    )
+    if all(NO_FLOAT64 in place for side in sides for place in places[side]):
+        id = FLOAT32_OPERATION
+        what = f"{whose} an operation in float32 that the framework does not have in float64 on this device"
+        fix = "nothing in the port; an operation that has float64, such as keras.ops.conv, is compared more closely"
     return [
         Cause(
-            id="float32_constant",
+            id=id,
             phase=explained[0].phase,
             torch=_listed(places.get("torch", ())),
             keras=_listed(places.get("keras", ())),
-            summary=(
-                f"{whose} with numbers that float32 has rounded, which no run in float64 can undo; moving them by one "
-                "such rounding does as much as what sets the sides apart"
-            ),
+            summary=f"{what}; moving its numbers by one such rounding does as much as what sets the sides apart",
             evidence={
                 "checks_explained": len(explained),
                 "largest_error": worst.error,
@@ -46,7 +54,7 @@ def float32_constants(checks: Sequence[Check], places: Mapping[SideName, Sequenc
                 "item": worst.name,
             },
             confirmed=True,
-            fix="make tables and constants in the float type of the model: numpy.float64, or cast before they are made",
+            fix=fix,
         )
     ]
 

@@ -14,6 +14,7 @@ from ..numerics.align.graph import Graph, Key
 from ..phases import NEEDS
 from ..phases.findings import Findings
 from ..phases.phase import Explanations, Live
+from ..phases.trajectory import FLOAT32_CONSTANT, FLOAT32_OPERATION
 from ..records.calls import Calls, everywhere
 from ..records.result import Cause, Check, Divergence, Verdict
 from ..records.sides import SideName
@@ -82,7 +83,7 @@ def explain_setup(live: Live, phase: str) -> None:
 
 def explain_float32(findings: Findings, step: StepPair, checks: Sequence[Check]) -> None:
     """Say once that numbers of float32 explain what is left of a difference."""
-    if step.moved and not any(cause.id == "float32_constant" for cause in findings.causes):
+    if step.moved and not any(c.id in (FLOAT32_CONSTANT, FLOAT32_OPERATION) for c in findings.causes):
         findings.causes += float32_constants(checks, step.places)
 
 

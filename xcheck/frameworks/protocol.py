@@ -28,6 +28,7 @@ from ..records.islands import Islands
 from ..records.reload import Route
 from ..records.sides import SideName
 from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Array, Arrays, State, StepRecord
+from .numpy_precision import prepared_in_float64
 
 EAGER = "eager"
 
@@ -304,8 +305,14 @@ class Prepared(NamedTuple):
     sample_weight: Any = None
 
 
-def prepared(prepare: Prepare | None, batch: Batch, side: SideName) -> Prepared:
+def prepared(prepare: Prepare | None, batch: Batch, side: SideName, islands: Islands | None = None) -> Prepared:
     """Apply a side's `prepare`; without one, the neutral layout is what it eats.
+
+    Args:
+        prepare: of the side, called in the float type of the run.
+        batch: for it.
+        side: whose.
+        islands: of a side in float64, where NumPy computes in float64 too while `prepare` runs; None otherwise.
 
     Raises:
         UserCodeError: `prepare` raised, or did not return (inputs, targets).
@@ -313,7 +320,7 @@ def prepared(prepare: Prepare | None, batch: Batch, side: SideName) -> Prepared:
     if prepare is None:
         return Prepared(batch.inputs, batch.targets)
     with calling(f"{side} prepare", numbers=describe(batch.inputs)):
-        made = prepare(batch)
+        made: Any = prepare(batch) if islands is None else prepared_in_float64(prepare, batch, islands)
     if not isinstance(made, tuple) or len(made) not in (2, 3):  # pyright: ignore[reportUnknownArgumentType]
         raise UserCodeError(
             f"The {side} side's prepare returned something else than (inputs, targets).",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from ..errors import BatchError
 from .pair import Batch, Pair
@@ -61,7 +64,24 @@ def batches_of(pair: Pair, seed: int, steps: int, *, option: str = "--steps", fe
                 numbers=f"{_keys(batch)} against {keys}",
             )
         keys = _keys(batch)
-        yield batch
+        yield replace(batch, inputs=in_float32(batch.inputs), targets=in_float32(batch.targets))
+
+
+def in_float32(value: Any) -> Any:
+    """Arrays in containers, with each number rounded to the nearest that float32 holds, in the dtype that they have.
+
+    A side that prepares its inputs in float32 is then given the same numbers as one that does not. What is out of the
+    range of float32 stays as it is.
+    """
+    if isinstance(value, Mapping):
+        return {key: in_float32(item) for key, item in value.items()}  # pyright: ignore
+    if isinstance(value, tuple):
+        return tuple(map(in_float32, value))  # pyright: ignore
+    if value is None or value.dtype.kind != "f" or value.dtype.itemsize <= 4:
+        return value
+    least, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
+    inside = (np.abs(value) >= least) & (np.abs(value) <= most)
+    return np.where(inside, np.where(inside, value, 0).astype(np.float32), value).astype(value.dtype)
 
 
 def _keys(batch: Batch) -> tuple[Any, ...]:

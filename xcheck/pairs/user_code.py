@@ -122,8 +122,8 @@ _TWO_FLOATS = re.compile(
 """What both frameworks say of a float64 that meets a float32."""
 
 _FLOATS = (
-    "everything runs in float64 here: name no dtype, and make tensors in the default one; an operation that has "
-    "float32 alone, such as a CTC loss of TensorFlow, runs under --keras-backend jax or torch"
+    "everything runs in float64 here: name no dtype, and make tensors in the default one; an operation that exists "
+    "only in float32 may run under a different --keras-backend"
 )
 
 _EXIT = "take the exit out, or put it under: if __name__ == '__main__'"

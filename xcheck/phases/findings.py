@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..errors import BadInput, Terminated
 from ..layouts.patterns import reorders
 from ..matching import MatchPlan
@@ -73,7 +75,8 @@ class Findings:
             OutOfMemory: memory ran out in the block.
         """
         try:
-            yield
+            with np.errstate(all="ignore"):  # what is not finite is judged, and not warned of
+                yield
         except BaseException as error:
             short = shortage(error)
             known = short or error

@@ -10,6 +10,7 @@ from ..records.result import Check, Verdict
 from ..records.sides import SideName
 from ..stepping.free_run import FreeRun, free_running, in_turns
 from .checks.step import trajectory_checks
+from .finite import within_range
 from .phase import Run
 from .steps import timed
 
@@ -18,6 +19,11 @@ FREE_STEPS = 20
 
 FLOAT32_CONSTANT = "float32_constant"
 """The cause whose numbers make every free run diverge."""
+
+FLOAT32_OPERATION = "float32_operation"
+"""The cause that an operation exists in float32 only."""
+
+OPERATION_GOVERNS = "no free run was made: an operation that exists only in float32 would govern it"
 
 
 def free_run(run: Run) -> None:
@@ -28,6 +34,9 @@ def free_run(run: Run) -> None:
     if any(cause.id == FLOAT32_CONSTANT for cause in findings.causes):
         findings.checks.append(_not_made())
         return
+    if any(cause.id == FLOAT32_OPERATION for cause in findings.causes):
+        findings.notes.append(OPERATION_GOVERNS)
+        return
     steps = FREE_STEPS if run.free_steps is None else run.free_steps
     sides.progress(f"running {steps} free steps")
     with ExitStack() as stack:
@@ -36,7 +45,7 @@ def free_run(run: Run) -> None:
         fewer = run.free_steps is None
         batches = batches_of(findings.pair, findings.seed, steps, option="--free-steps", fewer=fewer)
         made = free_running(reference, twins, follower, plan, batches, precision="float64", seed=findings.seed)
-        for step in timed(findings, made):
+        for step in within_range(timed(findings, made), "float64", findings.notes):
             findings.checks += trajectory_checks(plan, step, "float64")
 
 

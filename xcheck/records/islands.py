@@ -21,6 +21,9 @@ import numpy as np
 
 from .trace import Array
 
+NO_FLOAT64 = "which has no float64 on this device"
+"""Said of an operation that was computed in float32 for want of a kernel."""
+
 SIMPLE_BITS = 16
 """Binary digits up to which a number of float32 may well be meant: a small whole number, a half, a power of two.
 A number that float32 has rounded has 24, the last eight of them zero with a chance of 1/256."""
@@ -58,11 +61,14 @@ class Islands:
         owner: names the layer that a frame's `self` is; None if it is no layer.
         found: (layer, operation) -> how often a cast was intercepted there.
         numbers: (layer, operation) -> how often numbers that float32 has rounded came in there.
+        variables: what holds state that the framework's own lists of variables leave out, by layer and name; each is
+            a reference that gives None once nothing else holds it.
     """
 
     owner: Callable[[Any], str | None]
     found: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     numbers: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    variables: dict[str, Callable[[], Any]] = field(default_factory=dict[str, Callable[[], Any]])
     _rng: np.random.Generator | None = None
 
     def add(self, operation: str) -> None:
@@ -93,15 +99,23 @@ class Islands:
         """Where numbers of float32 came in."""
         return [f"{layer} ({operation})" for layer, operation in sorted(self.numbers)]
 
+    def note_variable(self, name: str, held: Callable[[], Any]) -> None:
+        """Note a variable that the framework does not track."""
+        self.variables[f"{name} ({self._layer()})"] = held
+
     def _count(self, counts: dict[tuple[str, str], int], operation: str) -> None:
+        key = (self._layer(), operation)
+        counts[key] = counts.get(key, 0) + 1
+
+    def _layer(self) -> str:
+        """The innermost layer on the call stack."""
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         layer = None
         while frame is not None and layer is None:
             self_ = frame.f_locals.get("self")
             layer = self.owner(self_) if self_ is not None else None
             frame = frame.f_back
-        key = (layer or "outside of any layer", operation)
-        counts[key] = counts.get(key, 0) + 1
+        return layer or "outside of any layer"
 
     def listing(self) -> list[Mapping[str, Any]]:
         """Plain data for a result's environment."""
@@ -114,7 +128,14 @@ class Islands:
             for layer, op in sorted(self.found)
         ]
         lost = [
-            f"float32_island: {side} {place} computes with numbers that float32 has rounded; their digits are lost"
+            f"float32_island: {side} {place} is computed in float32, and what that may do is measured"
+            if NO_FLOAT64 in place
+            else f"float32_island: {side} {place} computes with numbers that float32 has rounded; their digits are lost"
             for place in self.places()
+        ]
+        lost += [
+            f"{side} holds the tf.Variable {name}, which Keras 3 does not track: it is neither trained nor saved"
+            for name, held in sorted(self.variables.items())
+            if held() is not None
         ]
         return kept + lost

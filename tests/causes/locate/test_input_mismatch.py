@@ -22,7 +22,6 @@ def looked_into(torch: Callable[[Any], Any], build: Callable[[], Any] = keras_ml
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (lambda x: x.astype(np.float32), "the torch side has it rounded to float32"),
         (lambda x: x / 255.0, "that of keras is 255 times that of torch"),
         (lambda x: 2.0 * x - 1.0, "that of keras is 0.5 times that of torch plus 0.5"),
         (np.tanh, "no number of the one is in the other"),

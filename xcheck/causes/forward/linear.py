@@ -80,7 +80,7 @@ def _solve(local: Local, seen: Seen) -> Sum | None:
     columns = [np.broadcast_to(a, value.shape).reshape(-1)[at].astype(np.float64) for a in terms.values()]
     table = np.stack([*columns, np.ones(len(at))], axis=1)
     sizes = np.sqrt((table**2).mean(axis=0))
-    if not sizes.all() or len(at) <= table.shape[1]:
+    if not sizes.all() or not np.isfinite(sizes).all() or len(at) <= table.shape[1]:
         return None
     solved = cast("Array", np.linalg.lstsq(table / sizes, value.reshape(-1)[at], rcond=None)[0])
     found = solved / sizes

@@ -333,9 +333,14 @@ def local_of(scene: Scene, parting: Parting) -> Local:
     order = parting.order if plan.reference == "torch" else parting.order.inverse()
     error = math.inf if parting.check.error is None else parting.check.error
     allowed = alignment.allowed(suspect.reference.key)
-    if any(made_in_float32(side.value) for side in seen.values()):  # a kernel of float32, whatever it was given
+    if any(map(_in_float32, seen.values())):
         allowed = max(allowed, Noise(scene.sums[0]).allowed(epsilon("float32")))
     return Local(seen["torch"], seen["keras"], order, allowed, error, scene.partners("torch"), parting.proven)
+
+
+def _in_float32(side: Seen) -> bool:
+    """Whether a kernel of float32 made a value of numbers that have more digits; what only moves them keeps them."""
+    return made_in_float32(side.value) and not any(map(made_in_float32, side.given.values()))
 
 
 def _seen(

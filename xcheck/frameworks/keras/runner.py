@@ -229,12 +229,15 @@ class KerasRunner:
             return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
 
     def _ready(self, batch: Batch) -> Prepared:
-        made = prepared(self.declared.prepare, batch, self.side)
+        islands = self.islands if self.precision == "float64" else None
+        made = prepared(self.declared.prepare, batch, self.side, islands)
         return Prepared(*(keras.tree.map_structure(self._cast, part) for part in made))
 
     def _cast(self, value: Any) -> Any:
         if isinstance(value, np.ndarray) and value.dtype.kind == "f":
             return value.astype(self.precision)
+        if keras.ops.is_tensor(value) and keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)):
+            return keras.ops.cast(value, self.precision)
         return value
 
     def _call(self, inputs: Any, training: bool) -> Any:

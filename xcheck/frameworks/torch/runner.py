@@ -215,7 +215,9 @@ class TorchRunner:
             return torch.compile(self.model)
 
     def _ready(self, batch: Batch) -> Prepared:
-        made = prepared(self.declared.prepare, batch, self.side)
+        with self._scope():
+            islands = self.islands if self.dtype == torch.float64 else None
+            made = prepared(self.declared.prepare, batch, self.side, islands)
         if made.sample_weight is not None and self.declared.step is None:
             raise PairError(
                 "The torch side's prepare gives sample weights, and the standard step has no place for them.",
@@ -229,8 +231,8 @@ class TorchRunner:
             return {key: self._tensors(item) for key, item in value.items()}
         if isinstance(value, tuple | list):
             return tuple(self._tensors(item) for item in value)
-        if isinstance(value, np.ndarray):
-            tensor = torch.from_numpy(np.array(value, order="C"))
+        if isinstance(value, np.ndarray | torch.Tensor):
+            tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value, order="C"))
             return tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)
         return value
 

@@ -20,7 +20,9 @@ import numpy as np
 from keras.src.backend.common import dtypes, global_state
 
 from ....records.islands import Islands
+from ..tf_variables import variables_in_float64
 from .resize import resizing_in_float64
+from .tf_operations import operations_in_float64
 
 NARROW = ("float32", "bfloat16", "float16")
 _DEFAULT_POLICY = "dtype_policy"
@@ -42,11 +44,19 @@ def float_type(precision: str) -> Generator[None]:
         precision: such as "float32".
     """
     floatx, policy = keras.config.floatx(), global_state.get_global_attribute(_DEFAULT_POLICY)
+    weak: Any = dtypes._resolve_weak_type
+
+    def as_shipped(dtype: str, precision: str = "32") -> str:
+        """A Python number's dtype; whole numbers take their width from the float type, and keep the one of float32."""
+        return weak(dtype, precision if dtype.startswith(("f", "b")) else "32")
+
+    dtypes._resolve_weak_type = as_shipped
     keras.config.set_floatx(precision)
     global_state.set_global_attribute(_DEFAULT_POLICY, keras.dtype_policies.DTypePolicy(precision))
     try:
         yield
     finally:
+        dtypes._resolve_weak_type = weak
         keras.config.set_floatx(floatx)
         global_state.set_global_attribute(_DEFAULT_POLICY, policy)
 
@@ -118,15 +128,17 @@ def _tensorflow(islands: Islands) -> Generator[None]:
     """TensorFlow's own conversions, for its callers outside (`tf.cast`) and inside (`math_ops.cast`)."""
     import tensorflow as tf
     from keras.src.backend.tensorflow import numpy as keras_numpy
+    from tensorflow.python.framework import constant_op
     from tensorflow.python.framework import override_binary_operator as operators
     from tensorflow.python.framework import tensor_conversion_registry as registry
     from tensorflow.python.ops import math_ops
 
-    cast, convert, registered, promoted = (
+    cast, convert, registered, promoted, constant = (
         tf.cast,
         tf.convert_to_tensor,
         registry.convert,
         operators.maybe_promote_tensors,
+        constant_op._constant_impl,
     )
 
     def entered(operation: str, x: Any, wide: Any) -> Any:
@@ -136,11 +148,23 @@ def _tensorflow(islands: Islands) -> Generator[None]:
         factors = islands.enter(operation, np.asarray(x))
         return wide if factors is None else wide * tf.constant(factors, tf.float64)
 
+    asked: list[Any] = []  # dtypes that TensorFlow itself asks for while it converts: it refuses any other
+
     def of_float32(value: Any) -> bool:
         return isinstance(value, np.ndarray | np.generic) and value.dtype == np.float32
 
     def registered_exactly(value: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
-        made = registered(value, dtype, *args, **kwargs)
+        if dtype is not None and tf.is_tensor(value) and tf.as_dtype(dtype) != value.dtype:
+            to = tf.as_dtype(dtype).base_dtype
+            if {to.name, value.dtype.base_dtype.name} == {"float32", "float64"}:
+                return cast_exactly(value, to)
+        if dtype == tf.float32 and isinstance(value, list | tuple) and any(map(tf.is_tensor, tf.nest.flatten(value))):
+            dtype = tf.float64  # they are packed by an operation, which makes float64
+        asked.append(dtype)
+        try:
+            made = registered(value, dtype, *args, **kwargs)
+        finally:
+            asked.pop()
         widened = of_float32(value) and made.dtype == tf.float64
         return entered("conversion of an array", value, made) if widened else made
 
@@ -160,10 +184,26 @@ def _tensorflow(islands: Islands) -> Generator[None]:
         if target.name in NARROW and getattr(x, "dtype", None) == tf.float64:
             islands.add(f"cast to {target.name}")
             return x if tf.is_tensor(x) else convert(x)
+        if target == tf.float32 and tf.is_tensor(x) and (x.dtype.is_integer or x.dtype.is_bool):
+            return cast(x, tf.float64, name=name)
         return cast(x, dtype, name=name)
 
+    def constant_exactly(value: Any, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        if dtype is None and _holds_python_floats(value):
+            dtype = tf.float64
+        elif dtype is not None and not any(asked) and tf.as_dtype(dtype).name in NARROW and _rounded(value):
+            islands.add(f"constant of {tf.as_dtype(dtype).name}")
+            dtype = tf.float64
+        return constant(value, dtype, *args, **kwargs)
+
     def convert_exactly(value: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if dtype is None and _is_python_float(value):
+        if (
+            dtype is not None
+            and tf.as_dtype(dtype).name in NARROW
+            and not tf.is_tensor(value)
+            and not _held_in(value, NARROW)
+        ):
+            islands.add(f"conversion to {tf.as_dtype(dtype).name}")
             dtype = tf.float64
         return convert(value, dtype, *args, **kwargs)
 
@@ -186,18 +226,43 @@ def _tensorflow(islands: Islands) -> Generator[None]:
         return (x < 0) | ((x == 0) & (1 / x < 0))  # Keras reads the bits of a float32, and argmax asks for them
 
     tf.cast, tf.convert_to_tensor, math_ops.cast = cast_exactly, convert_exactly, cast_exactly
-    keras_numpy.signbit = signbit_of_any_width
+    keras_numpy.signbit, constant_op._constant_impl = signbit_of_any_width, constant_exactly
     tf.nn.leaky_relu = leaky_relu_exactly
     registry.convert, operators.maybe_promote_tensors = registered_exactly, promoted_exactly
     try:
-        with resizing_in_float64(islands):
+        with (
+            resizing_in_float64(islands),
+            operations_in_float64(islands),
+            tf.variable_creator_scope(variables_in_float64(islands)),
+        ):
             yield
     finally:
         tf.cast, tf.convert_to_tensor, math_ops.cast = cast, convert, cast
         tf.nn.leaky_relu = leaky_relu
-        keras_numpy.signbit = signbit
+        keras_numpy.signbit, constant_op._constant_impl = signbit, constant
         registry.convert, operators.maybe_promote_tensors = registered, promoted
 
 
 def _is_python_float(x: Any) -> bool:
     return isinstance(x, float) and not isinstance(x, np.generic)
+
+
+def _holds_python_floats(value: Any) -> bool:
+    """Whether a number or nested lists of numbers hold a Python float, which TensorFlow makes float32 of."""
+    if isinstance(value, list | tuple):
+        return any(map(_holds_python_floats, value))  # pyright: ignore[reportUnknownArgumentType]
+    return _is_python_float(value)
+
+
+def _held_in(value: Any, names: tuple[str, ...]) -> bool:
+    dtype = getattr(value, "dtype", None)
+    return getattr(dtype, "name", dtype) in names
+
+
+def _rounded(value: Any) -> bool:
+    """Whether a narrow float would not hold these numbers; TensorFlow's own zeros and ones it does hold."""
+    if _held_in(value, NARROW):
+        return False
+    numbers = np.asarray(value)
+    with np.errstate(over="ignore"):
+        return numbers.dtype.kind == "f" and not np.array_equal(numbers, numbers.astype(np.float32), equal_nan=True)

@@ -20,7 +20,8 @@ def rounding(model: torch.nn.Module, rng: np.random.Generator, gradients: float 
     def moved(p: torch.Tensor) -> None:
         if p.grad is None or p.grad.is_sparse:
             return
-        by = gradients * float(p.grad.square().mean().sqrt())
+        largest = float(p.grad.abs().max()) or 1.0
+        by = gradients * largest * float((p.grad / largest).square().mean().sqrt())  # no square overflows
         signs = torch.from_numpy(rounding_factors(tuple(p.shape), 1.0, rng) - 1.0).to(p.grad)
         p.grad += by * signs * (p.grad != 0)  # what is exactly zero is exact on both sides
 
