@@ -28,7 +28,7 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
             first = ", ".join(f"{n['phase']}: {n.get('name', n.get('id'))}" for n in names[:3])
             found.append(f"{field}: {len(olds - news)} gone, {len(news - olds)} new ({first})")
         else:
-            found.append(f"{field}: {str(old):.80} -> {str(new):.80}")
+            found.append(f"{field}: {old!s:.80} -> {new!s:.80}")
     return found
 
 
