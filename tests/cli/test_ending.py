@@ -197,10 +197,10 @@ def test_a_reader_that_leaves_changes_no_exit_code(tmp_path: Path, keras: str, c
 def test_a_full_disk_leaves_nothing_truncated_and_the_verdict_is_printed(tmp_path: Path) -> None:
     text = """
 from pathlib import Path
-import errno, xcheck.writing
+import errno, xcheck.records.writing
 def full(source, target):
     raise OSError(errno.ENOSPC, "No space left on device")
-xcheck.writing.os.replace = full
+xcheck.records.writing.os.replace = full
 PAIR = make()
 """
     code, out, err = run(tmp_path, text)
