@@ -26,10 +26,10 @@ SOURCES = {str(path.relative_to(ROOT)): path.read_text() for path in sorted((ROO
 
 FLOORS = (
     ("errors", "records", "reproduction", "result", "tolerance", "layouts", "distributions", "optim", "quiet"),
-    ("pair", "matching", "ties", "stages", "splits", "compare", "judge", "align", "reload", "causes"),
+    ("pair", "matching", "ties", "stages", "splits", "compare", "judge", "align", "reload", "causes", "isolated"),
     ("sides",),
     ("lockstep", "free_run", "probing", "saving", "phases", "export", "inside", "batches"),
-    ("findings", "choose", "match", "persistence", "exporting", "explain", "check", "golden", "importing"),
+    ("findings", "choose", "kept", "match", "persistence", "exporting", "explain", "check", "golden", "importing"),
     ("loading", "scaffold", "sweep", "report", "cli", "pytest_plugin", "__main__", "__init__"),
 )
 """Bottom first. A module may import from its own floor and from those below."""
@@ -37,8 +37,8 @@ FLOORS = (
 NARROWER = {
     "report": ("report", "result", "errors"),
     "optim": ("optim", "errors"),
-    "sides.torch_*": ("sides.base", "sides.tree", "sides.torch_*"),
-    "sides.keras_*": ("sides.base", "sides.tree", "sides.keras_*"),
+    "sides.torch_*": ("sides.base", "sides.compared", "sides.tree", "sides.torch_*"),
+    "sides.keras_*": ("sides.base", "sides.compared", "sides.tree", "sides.keras_*"),
     "sides.*": ("sides.base", "sides.tree", "sides.user_code"),
 }
 """What some modules may import of the package: of all of it, or, for the sides, of the sides; first match counts."""
@@ -355,8 +355,10 @@ def test_a_loose_zip_is_found(call):
 BROAD = ("", "Exception", "BaseException")
 CATCHES_ALL = (
     ("xcheck/sides/user_code.py", "calling"),
+    ("xcheck/sides/user_code.py", "_message"),
     ("xcheck/cli/commands.py", "main"),
     ("xcheck/sweep.py", "attempt"),
+    ("xcheck/isolated.py", "alone"),
 )
 """Where everything is caught: what the user's code raises becomes one message; a bug of ours gets an exit code of its
 own, and in a sweep it costs one check, not all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..isolated import isolated
 from ..numerics.judge import FLOAT32_EXPLAINS
 from ..records.result import Cause, Check
 from ..records.sides import SideName
@@ -13,6 +14,7 @@ MOST = 5
 """Places that are named."""
 
 
+@isolated(list[Cause])
 def float32_constants(checks: Sequence[Check], places: Mapping[SideName, Sequence[str]]) -> list[Cause]:
     """One cause for all checks that are within their allowance because numbers of float32 explain the rest.
 

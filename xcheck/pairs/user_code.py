@@ -44,7 +44,7 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if not _is_library(f.filename)]
         at = own[-1] if own else None
-        text = _COLOUR.sub("", str(error)).strip() or "no message"
+        text = _COLOUR.sub("", _message(error)).strip() or "no message"
         raise UserCodeError(
             f"The pair's {what} raised {type(error).__name__}.",
             where=_place(at) if at else None,
@@ -53,6 +53,14 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
             todo=(_FLOATS if _TWO_FLOATS.search(text) else todo)
             or "correct the pair file; XCHECK_TRACEBACK=1 shows the whole traceback",
         ) from error
+
+
+def _message(error: Exception) -> str:
+    """What an exception says; its class may fail to say anything."""
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - it is the user's, and the message says so
+        return f"no message: its __str__ raised {type(broken).__name__}"
 
 
 @contextmanager

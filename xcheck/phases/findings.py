@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadInput
+from ..isolated import noting_faults
 from ..layouts.patterns import reorders
 from ..matching import MatchPlan
 from ..pairs.pair import Expectation, Pair
@@ -61,9 +62,10 @@ class Findings:
 
     @contextmanager
     def reporting(self) -> Generator[None]:
-        """Attach what was computed so far to a user's mistake."""
+        """Attach what was computed so far to a user's mistake, and note what fails in the search for causes."""
         try:
-            yield
+            with noting_faults(self.notes):
+                yield
         except BadInput as error:
             error.result = self.result(failure=str(error))
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import PairError
 from ..frameworks.protocol import Runner
 from ..frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
+from ..kept import with_kept_state
 from ..matching import MatchPlan, plan_by_value, plan_from_map
 from ..pairs.batches import batches_of
 from ..pairs.pair import Pair
@@ -65,4 +66,5 @@ def plan_of(pair: Pair, seed: int, inventory: Inventory, follower: Runner, refer
     complete = not (plan.unmatched_torch or plan.unmatched_keras)
     if reference is None or (complete and pair.weight_map is not None):
         return plan
-    return plan_by_value(reference, follower, next(batches_of(pair, seed, 1)), pair.weight_map, seed)
+    batch = next(batches_of(pair, seed, 1))
+    return with_kept_state(plan_by_value(reference, follower, batch, pair.weight_map, seed), reference, follower, batch)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...isolated import isolated
 from ...numerics.align.families import family_of
 from ...records.result import Cause
 from ...records.trace import Array, Arrays
@@ -19,6 +20,7 @@ MOST = 4
 """Layers of a stack that is looked at."""
 
 
+@isolated(list[Cause])
 def stacked_causes(local: Local) -> list[Cause]:
     """What differs in one layer of a stack; of Keras's side the layer itself is named.
 

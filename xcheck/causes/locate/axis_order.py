@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...isolated import isolated
 from ...numerics.align import Alignment, Place
 from ...numerics.align.graph import Graph, Key
 from ...numerics.align.orders import closest
@@ -126,6 +127,7 @@ class _Taken:
         return f"{self.wide.shape} of {self.source.name} becomes {self.array.shape}"
 
 
+@isolated(list[Cause])
 def flattened_outputs(scene: Scene) -> list[Cause]:
     """Why outputs hold the same numbers in another order: tensors that were flattened in another order of axes.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...isolated import isolated, nothing
 from ...numerics.align import Alignment, distance
 from ...numerics.align.graph import Graph, Key
 from ...numerics.align.orders import closest
@@ -58,6 +59,7 @@ class _Half:
         return [c for c in self.graph.makers.get(key, ()) if not c.function and c.parent is not None]
 
 
+@isolated(nothing)
 def number_of_calls(scene: Scene) -> Cause | None:
     """Why outputs differ: a layer that makes them is called more often on one side.
 

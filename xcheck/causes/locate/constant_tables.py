@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...isolated import isolated, nothing
 from ...numerics.align import Alignment, distance
 from ...numerics.align.families import family_of
 from ...numerics.align.graph import Graph, Key
@@ -51,6 +52,7 @@ class Table:
         return family_of(self.call.kind), np.squeeze(self.value).shape
 
 
+@isolated(nothing)
 def table_cause(scene: Scene, parting: Parting) -> Cause | None:
     """The tables that make two sides part at a place; None where replacing them does not make it agree.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...isolated import isolated, nothing
 from ...numerics.align import Alignment
 from ...numerics.align.graph import Graph, Key
 from ...numerics.compare import measure
@@ -19,6 +20,7 @@ INPUTS = "(the inputs)"
 """Where they differ, in words."""
 
 
+@isolated(nothing)
 def other_inputs(scene: Scene) -> Cause | None:
     """Say that the models are given other numbers; None where one of them has, anywhere, what the other is given.
 

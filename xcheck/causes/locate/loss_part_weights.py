@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...frameworks.protocol import Runner
+from ...isolated import isolated
 from ...matching import MatchPlan
 from ...numerics.align.orders import Order, closest
 from ...numerics.compare import measure
@@ -81,6 +82,7 @@ class _Weighed:
     value: float
 
 
+@isolated(list[Cause])
 def weighed_parts(plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner) -> list[Cause]:
     """Why losses differ where outputs do not: they give the parts along an axis other weights.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...frameworks.protocol import Runner
+from ...isolated import isolated
 from ...matching import MatchPlan
 from ...numerics.align.orders import closest
 from ...numerics.compare import measure
@@ -18,6 +19,7 @@ from ..loss.positions import counted_causes
 from .replay import calls_from_start
 
 
+@isolated(list[Cause])
 def counted_positions(plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner) -> list[Cause]:
     """Why losses differ where outputs do not: by which positions count, and how much.
 

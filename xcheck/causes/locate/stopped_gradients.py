@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ...frameworks.protocol import Runner
+from ...isolated import isolated
 from ...matching import MatchPlan
 from ...numerics.align import distance
 from ...numerics.align.graph import value_of
@@ -45,6 +46,7 @@ class _Half:
     start: State
 
 
+@isolated(list[Cause])
 def stopped_gradients(
     plan: MatchPlan, step: StepPair, checks: Sequence[Check], reference: Runner | None, follower: Runner
 ) -> list[Cause]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from ...isolated import isolated
 from ...matching import MatchPlan
 from ...pairs.pair import Batch
 from ...records.result import Cause
@@ -60,6 +61,7 @@ FIXES: Mapping[str, str] = {
 }
 
 
+@isolated(list[Cause])
 def loss_causes(plan: MatchPlan, batch: Batch, record: StepRecord, other: StepRecord) -> list[Cause]:
     """Why the loss differs, where the outputs do not.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ...isolated import isolated
 from ...matching import MatchPlan
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ..text import listed
 
 
+@isolated(list[Cause])
 def frozen_causes(plan: MatchPlan) -> list[Cause]:
     """One cause for each side that leaves parameters frozen which the other trains.
 

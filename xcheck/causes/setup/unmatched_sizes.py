@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...isolated import isolated
 from ...matching import MatchPlan
 from ...numerics.align.families import family_of
 from ...records.inventory import Entry, Inventory
@@ -30,6 +31,7 @@ FAMILIES: Mapping[str, tuple[str, str, str]] = {
 """Family of layers -> id of the cause, what it is, and its fix."""
 
 
+@isolated(list[Cause])
 def size_causes(plan: MatchPlan, inventories: Mapping[SideName, Inventory]) -> list[Cause]:
     """What parameters without a counterpart may be, where both sides have as many of them in layers of one kind.
 

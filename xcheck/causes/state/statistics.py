@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...isolated import isolated
 from ...matching import Match, MatchPlan
 from ...numerics.align.families import family_of
 from ...records.calls import Call, Calls
@@ -128,6 +129,7 @@ class Norm:
                 yield from (Way(share, ddof, (0,)) for ddof in (0, 1) if share is not None)
 
 
+@isolated(list[Cause])
 def statistics_causes(
     plan: MatchPlan, record: StepRecord, other: StepRecord, calls: Calls, other_calls: Calls
 ) -> list[Cause]:

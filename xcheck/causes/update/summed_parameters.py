@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...isolated import isolated
 from ...matching import Match, MatchPlan
 from ...numerics.compare import measure
 from ...records.result import Cause
@@ -16,6 +17,7 @@ from ...records.trace import StepRecord
 from ..recomputed import REPRODUCED
 
 
+@isolated(list[Cause])
 def added_up_parameters(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Cause]:
     """One cause for each side that trains several parameters where the other trains one.
 
