@@ -44,25 +44,13 @@ FLOORS = (
 ROOMS = 18
 """Entries of `xcheck/` at most: a reader sees the way of the data in one look."""
 
-OF_EVERY_SIDE = ("frameworks.protocol", "frameworks.tree", "frameworks.quiet", "frameworks.numpy_precision")
+OF_EVERY_SIDE = tuple(f"frameworks.{name}" for name in ("protocol", "tree", "quiet", "compared", "numpy_precision"))
 
 NARROWER = {
     "report": ("report", "records", "errors"),
     "optim": ("optim", "errors"),
-    "frameworks.torch.*": (
-        "frameworks.protocol",
-        "frameworks.tree",
-        "frameworks.quiet",
-        "frameworks.numpy_precision",
-        "frameworks.torch",
-    ),
-    "frameworks.keras.*": (
-        "frameworks.protocol",
-        "frameworks.tree",
-        "frameworks.quiet",
-        "frameworks.numpy_precision",
-        "frameworks.keras",
-    ),
+    "frameworks.torch.*": (*OF_EVERY_SIDE, "frameworks.torch"),
+    "frameworks.keras.*": (*OF_EVERY_SIDE, "frameworks.keras"),
     "frameworks.fake.*": ("frameworks.protocol", "frameworks.tree", "frameworks.fake"),
 }
 """What some modules may import of the package: of all of it, or, for the sides, of `frameworks`; first match counts."""
@@ -424,6 +412,7 @@ CATCHES_ALL = (
     ("xcheck/pairs/user_code.py", "_message"),
     ("xcheck/cli/commands.py", "main"),
     ("xcheck/cli/sweep.py", "attempt"),
+    ("xcheck/records/isolated.py", "alone"),
 )
 """Where everything is caught: what the user's code raises becomes one message; a bug of ours gets an exit code of its
 own, and in a sweep it costs one check, not all."""

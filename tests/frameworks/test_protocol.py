@@ -15,10 +15,14 @@ from xcheck.pairs.user_code import calling, describe
 BATCH = Batch({"x": np.ones((4, 3), np.float32)}, np.arange(4))
 
 
-def test_without_prepare_a_side_eats_the_neutral_layout():
+def test_without_prepare_a_side_eats_the_neutral_layout_in_arrays_of_its_own():
     ready = prepared(None, BATCH, "torch")
-    assert ready == Prepared(BATCH.inputs, BATCH.targets, None)
-    assert ready.inputs is BATCH.inputs
+    assert isinstance(ready, Prepared)
+    for made, given in ((ready.inputs["x"], BATCH.inputs["x"]), (ready.targets, BATCH.targets)):
+        assert np.array_equal(made, given)
+        assert made.dtype == given.dtype
+        assert not np.shares_memory(made, given)
+    assert (list(ready.inputs), ready.sample_weight) == (["x"], None)
 
 
 def test_prepare_gives_inputs_targets_and_perhaps_weights():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..numerics.judge import FLOAT32_EXPLAINS
 from ..phases.trajectory import FLOAT32_OPERATION
 from ..records.islands import NO_FLOAT64
+from ..records.isolated import isolated
 from ..records.result import Cause, Check
 from ..records.sides import SIDES, SideName
 from .text import listed
@@ -15,6 +16,7 @@ MOST = 5
 """Places that are named."""
 
 
+@isolated(list[Cause])
 def float32_constants(checks: Sequence[Check], places: Mapping[SideName, Sequence[str]]) -> list[Cause]:
     """One cause for all checks that are within their allowance because numbers of float32 explain the rest.
 

@@ -16,6 +16,7 @@ from ..phases.findings import Findings
 from ..phases.phase import Explanations, Live
 from ..phases.trajectory import FLOAT32_CONSTANT, FLOAT32_OPERATION
 from ..records.calls import Calls, everywhere
+from ..records.isolated import isolated, nothing
 from ..records.result import Cause, Check, Divergence, Verdict
 from ..records.sides import SideName
 from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays, State, StepRecord
@@ -141,6 +142,7 @@ def _first_in(findings: Findings, step: StepPair, phase: str) -> Check | None:
     return first if first is not None and first.step == step.number else None
 
 
+@isolated(nothing)
 def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first loss that differs though the outputs agree."""
     if _first_in(findings, step, "loss") is None:
@@ -158,6 +160,7 @@ def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner
     findings.causes += found
 
 
+@isolated(nothing)
 def _kept(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
     """Look for gradients that the step before has left, and keep some of this step's."""
     records: dict[SideName, StepRecord] = {plan.reference: step.reference.record, plan.follower: step.follower}
@@ -166,6 +169,7 @@ def _kept(findings: Findings, plan: MatchPlan, step: StepPair) -> None:
     findings.sampled = sampled(plan, records)
 
 
+@isolated(nothing)
 def _gradient(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for what explains gradients that differ; the uses of shared weights were taken in the first step."""
     checks = [c for c in findings.checks if c.phase == "gradient" and c.step == step.number]
@@ -186,6 +190,7 @@ def _gradient(findings: Findings, plan: MatchPlan, step: StepPair, reference: Ru
     findings.causes += found
 
 
+@isolated(nothing)
 def _passed_back(
     findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner
 ) -> None:
@@ -207,6 +212,7 @@ def _passed_back(
             findings.causes += passed_back_causes(plan.reference, *given, allowed, *names, error)
 
 
+@isolated(nothing)
 def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first update that differs though its gradients agree."""
     known = any(cause.phase == "update" for cause in findings.causes)
@@ -229,6 +235,7 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
     findings.causes += found
 
 
+@isolated(nothing)
 def _state(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first running statistics that differ though all else agrees."""
     if _first_in(findings, step, "state") is None or reference is None or not running_means(plan):
@@ -238,6 +245,7 @@ def _state(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runne
         findings.causes += merged(statistics_causes(plan, step.reference.record, step.follower, calls[0], calls[1]))
 
 
+@isolated(bool)
 def _joined(
     findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner, first: Check
 ) -> bool:
@@ -261,6 +269,7 @@ def _of_rates(findings: Findings, step: StepPair, name: str) -> bool:
     return any(c.verdict is Verdict.DIFFERENT for c in found)
 
 
+@isolated(nothing)
 def _forward(findings: Findings, scene: Scene, first: Check) -> None:
     given = other_inputs(scene)
     if given is not None:
@@ -325,6 +334,7 @@ def _divergence(first: Check) -> Divergence:
     return Divergence(*where, first.error, first.allowed, first.name)
 
 
+@isolated(nothing)
 def _at_inference(
     findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner, first: Check
 ) -> None:
@@ -342,6 +352,7 @@ def _at_inference(
         findings.located = replace(_divergence(first), torch=causes[0].torch, keras=causes[0].keras)
 
 
+@isolated(nothing)
 def _dropout(findings: Findings, scene: Scene, first: Check) -> None:
     """Dropout changes nothing in a run, since it is off: its rates are compared, and its calls looked up."""
     causes = dropout_causes(scene.aligned({}), scene.plan.reference)

@@ -317,6 +317,7 @@ def prepared(prepare: Prepare | None, batch: Batch, side: SideName, islands: Isl
     Raises:
         UserCodeError: `prepare` raised, or did not return (inputs, targets).
     """
+    batch = batch.copy()  # what is changed in place reaches neither the other side nor the next pass
     if prepare is None:
         return Prepared(batch.inputs, batch.targets)
     with calling(f"{side} prepare", numbers=describe(batch.inputs)):

@@ -13,7 +13,9 @@ import numpy as np
 from ..records.trace import Array, Arrays
 
 
-def named_tensors(value: Any, is_tensor: Callable[[Any], bool], root: str = "output") -> dict[str, Any]:
+def named_tensors(
+    value: Any, is_tensor: Callable[[Any], bool], root: str = "output", around: tuple[int, ...] = ()
+) -> dict[str, Any]:
     """Every tensor inside a tensor, tuple, list, dict or dataclass, by a name that says where it was.
 
     A lone tensor is called `root`; items of a dict or fields of a dataclass go by their key, items of a tuple or
@@ -23,12 +25,16 @@ def named_tensors(value: Any, is_tensor: Callable[[Any], bool], root: str = "out
         value: what the model returned.
         is_tensor: tells a tensor from a container.
         root: name of the value itself.
+        around: ids of the containers that the value is in.
 
     Raises:
-        TypeError: there is something that is neither.
+        TypeError: there is something that is neither, or a container that holds itself.
     """
     if value is None:
         return {}
+    if id(value) in around:
+        raise TypeError(f"the {type(value).__name__} {root} holds itself")
+    around = (*around, id(value))
     if is_tensor(value):
         return {root: value}
     if isinstance(value, Mapping):
@@ -43,7 +49,7 @@ def named_tensors(value: Any, is_tensor: Callable[[Any], bool], root: str = "out
         raise TypeError(f"{type(value).__name__} is neither a tensor nor a container of tensors")
     found: dict[str, Any] = {}
     for name, item in items:
-        for inner, tensor in named_tensors(item, is_tensor, name).items():
+        for inner, tensor in named_tensors(item, is_tensor, name, around).items():
             path = inner if inner == name or inner.startswith(f"{name}_") else f"{name}.{inner}"
             while path in found:
                 path += "'"
@@ -60,7 +66,7 @@ def tensors_in(value: Any, is_tensor: Callable[[Any], bool], root: str = "output
         root: name of a lone tensor; in a container, names are keys and indices joined by dots.
     """
     found: dict[str, Any] = {}
-    _visit(value, is_tensor, "", lambda name, tensor: found.setdefault(name or root, tensor))
+    _visit(value, is_tensor, "", lambda name, tensor: found.setdefault(name or root, tensor), ())
     return found
 
 
@@ -72,15 +78,19 @@ def replaced(value: Any, others: Mapping[str, Any], is_tensor: Callable[[Any], b
         others: the new tensors, by the names of `tensors_in`.
         is_tensor, root: as for `tensors_in`.
     """
-    return _visit(value, is_tensor, "", lambda name, tensor: others.get(name or root, tensor))
+    return _visit(value, is_tensor, "", lambda name, tensor: others.get(name or root, tensor), ())
 
 
-def _visit(value: Any, is_tensor: Callable[[Any], bool], name: str, visit: Callable[[str, Any], Any]) -> Any:
+def _visit(
+    value: Any, is_tensor: Callable[[Any], bool], name: str, visit: Callable[[str, Any], Any], around: tuple[int, ...]
+) -> Any:
     def inner(key: Any, item: Any) -> Any:
-        return _visit(item, is_tensor, f"{name}.{key}" if name else str(key), visit)
+        return _visit(item, is_tensor, f"{name}.{key}" if name else str(key), visit, (*around, id(value)))
 
     if is_tensor(value):
         return visit(name, value)
+    if id(value) in around:  # a container that holds itself
+        return value
     if isinstance(value, Mapping):
         items: dict[Any, Any] = {key: inner(key, item) for key, item in value.items()}  # pyright: ignore
         if type(value) is dict:  # pyright: ignore[reportUnknownArgumentType]

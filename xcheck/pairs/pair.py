@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import BatchError, PairError
+from ..records.plain_arrays import owned
 from ..records.result import PHASES, Verdict
 from ..records.trace import Array
 
@@ -105,6 +106,12 @@ class Batch:
                         numbers=f"dtype {array.dtype}",
                         todo="mark the positions that mean something with True: mask.astype(bool)",
                     )
+        for part in ("inputs", "targets", "compare"):  # whoever made the arrays may use them again
+            object.__setattr__(self, part, owned(getattr(self, part)))
+
+    def copy(self) -> Batch:
+        """The same numbers in arrays of their own."""
+        return replace(self)
 
     @property
     def size(self) -> int:
@@ -143,6 +150,14 @@ def _check_array(where: str, array: Any) -> None:
             where=f"Batch.{where}",
             numbers=f"{type(array).__module__}.{type(array).__qualname__}",
             todo="convert it in `batches`, for example with numpy.asarray(...)",
+        )
+    if np.ma.is_masked(array):  # pyright: ignore[reportUnknownArgumentType]
+        raise BatchError(
+            "A batch holds a masked array.",
+            where=f"Batch.{where}",
+            numbers=f"{np.ma.count_masked(array)} of {array.size} elements are masked",  # pyright: ignore
+            cause="neither framework knows of the mask, and would compute with the numbers behind it",
+            todo="fill it with array.filled(value), and give the mask to the models as an input of its own",
         )
     if array.dtype.kind not in "fiub":  # pyright: ignore[reportUnknownMemberType]
         raise BatchError(

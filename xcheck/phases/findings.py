@@ -15,6 +15,7 @@ from ..layouts.patterns import reorders
 from ..matching import MatchPlan
 from ..pairs.pair import Expectation, Pair
 from ..records.inventory import Holdings, Inventory
+from ..records.isolated import noting_faults
 from ..records.reproduction import Reproduction
 from ..records.result import Cause, Check, Divergence, Tie, Verdict
 from ..records.room import shortage
@@ -69,13 +70,13 @@ class Findings:
 
     @contextmanager
     def reporting(self) -> Generator[None]:
-        """Attach what was computed so far to whatever ends the run, for `result_of`.
+        """Attach what was computed so far to whatever ends the run, for `result_of`; note what fails in the search.
 
         Raises:
             OutOfMemory: memory ran out in the block.
         """
         try:
-            with np.errstate(all="ignore"):  # what is not finite is judged, and not warned of
+            with np.errstate(all="ignore"), noting_faults(self.notes):  # what is not finite is judged, not warned of
                 yield
         except BaseException as error:
             short = shortage(error)

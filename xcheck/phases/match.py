@@ -11,6 +11,7 @@ from ..pairs.pair import Pair
 from ..records.inventory import Inventory
 from ..records.sides import other_side
 from .findings import Findings
+from .kept import with_kept_state
 
 
 def match(
@@ -65,4 +66,5 @@ def plan_of(pair: Pair, seed: int, inventory: Inventory, follower: Runner, refer
     complete = not (plan.unmatched_torch or plan.unmatched_keras)
     if reference is None or (complete and pair.weight_map is not None):
         return plan
-    return plan_by_value(reference, follower, next(batches_of(pair, seed, 1)), pair.weight_map, seed)
+    batch = next(batches_of(pair, seed, 1))
+    return with_kept_state(plan_by_value(reference, follower, batch, pair.weight_map, seed), reference, follower, batch)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...numerics.align.orders import Order, closest
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.trace import Array
 from .local import Local, Seen
@@ -75,6 +76,7 @@ class Along:
     gap: float = field(compare=False)
 
 
+@isolated(list[Cause])
 def axes_causes(local: Local) -> list[Cause]:
     """Why two functions along axes differ; none where either side is no such function.
 
@@ -171,6 +173,7 @@ def _shown(axes: Axes) -> str:
     return ", ".join(map(str, axes))
 
 
+@isolated(list[Cause])
 def slice_causes(local: Local) -> list[Cause]:
     """Both sides take a slice of the same tensor, and not the same one.
 

@@ -10,6 +10,7 @@ import numpy as np
 from ...numerics.align import Alignment
 from ...numerics.align.graph import Graph, Key
 from ...records.calls import Call, Calls
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import AT_INFERENCE, Array, Arrays
@@ -61,6 +62,7 @@ def drops(graph: Graph) -> list[Drop]:
     return found
 
 
+@isolated(list[Cause])
 def dropout_causes(alignment: Alignment, reference: SideName) -> list[Cause]:
     """Which dropout makes the rates of both sides differ; confirmed where nothing else is left.
 
@@ -91,6 +93,7 @@ def dropout_causes(alignment: Alignment, reference: SideName) -> list[Cause]:
     return [_cause(pairs, rates, graphs) for rates, pairs in groups.items()]
 
 
+@isolated(list[Cause])
 def dropping_at_inference(rates: Mapping[SideName, Arrays], calls: Mapping[SideName, Calls]) -> list[Cause]:
     """The side that drops something in inference too; none where both do.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, Arrays
@@ -112,6 +113,11 @@ class Form:
 
 
 def search(form: Form, local: Local) -> list[Cause]:
+    """As `_search`; a form that raises explains nothing."""
+    return isolated(list[Cause], form.name)(_search)(form, local)
+
+
+def _search(form: Form, local: Local) -> list[Cause]:
     """The settings of a form that explain why the two sides differ, each confirmed; none if they do not.
 
     Args:

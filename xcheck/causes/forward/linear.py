@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 
 from ...numerics.align.orders import closest
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.trace import Array
 from .activation import fewest_digits
@@ -36,6 +37,7 @@ class Sum:
     gap: float
 
 
+@isolated(list[Cause])
 def linear_causes(local: Local) -> list[Cause]:
     """Why two sums of the same terms differ; none where either side is no sum.
 

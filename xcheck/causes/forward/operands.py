@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.trace import Array
 from .activation import PLAIN
@@ -23,6 +24,7 @@ MANY = ("chunk", "split", "unbind", "unstack", "getitem")
 """Functions of which one takes a part."""
 
 
+@isolated(list[Cause])
 def operand_causes(local: Local) -> list[Cause]:
     """Why two results differ: the same function of other tensors, or another function of the same two.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...numerics.align.families import family_of
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.trace import Array, Arrays
 from .forms import Form, Problem, Setting, search
@@ -19,6 +20,7 @@ MOST = 4
 """Layers of a stack that is looked at."""
 
 
+@isolated(list[Cause])
 def stacked_causes(local: Local) -> list[Cause]:
     """What differs in one layer of a stack; of Keras's side the layer itself is named.
 

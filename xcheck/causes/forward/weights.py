@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.trace import Array, Arrays
 from .local import Local
@@ -54,6 +55,7 @@ class Made:
     words: str
 
 
+@isolated(list[Cause])
 def weight_causes(local: Local, what: str, torch: Used, keras: Used, after: float) -> list[Cause]:
     """Why the weights differ that two layers used; none where it is not known how a side came by its own.
 

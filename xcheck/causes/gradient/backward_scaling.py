@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...numerics.compare import measure
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array
@@ -17,6 +18,7 @@ Change = tuple[str, str, Callable[[Array], Array], Mapping[str, Any], str]
 """Id, words, what was done to the gradient, evidence, and what to do about it."""
 
 
+@isolated(list[Cause])
 def passed_back_causes(
     reference: SideName, gradient: Array, other: Array, allowed: float, torch: str, keras: str, error: float
 ) -> list[Cause]:

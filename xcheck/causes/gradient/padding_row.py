@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...matching import Match, MatchPlan
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, StepRecord
@@ -18,6 +19,7 @@ REPRODUCED = 1e-9
 """Largest difference of two rows that are the same, relative to the largest number of the gradient."""
 
 
+@isolated(list[Cause])
 def row_causes(plan: MatchPlan, record: StepRecord, other: StepRecord, kinds: Mapping[str, str]) -> list[Cause]:
     """Tables whose gradients differ in one row alone, which is zero on one side; confirmed by leaving it out.
 

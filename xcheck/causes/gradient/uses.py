@@ -14,6 +14,7 @@ import numpy as np
 
 from ...matching import MatchPlan
 from ...phases.checks.splits import WHOLE, Split, splits
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, Arrays, StepRecord
@@ -42,6 +43,7 @@ class Told:
     gap: float = field(default=0.0, compare=False)
 
 
+@isolated(list[Cause])
 def use_causes(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Cause]:
     """What makes the gradients of weights that are used several times differ, one cause for all that it explains.
 
@@ -174,6 +176,7 @@ _FIXES: dict[tuple[str, SideName], str] = {
 }
 
 
+@isolated(list[Cause])
 def transferred_copies(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Cause]:
     """Variables that are kept equal by copying, each trained by a part of the uses of the one parameter they stand for.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...matching import MatchPlan
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Arrays, StepRecord
@@ -33,6 +34,7 @@ def sampled(plan: MatchPlan, records: Mapping[SideName, StepRecord]) -> dict[Sid
     return found
 
 
+@isolated(list[Cause])
 def kept_gradients(
     plan: MatchPlan, before: Mapping[SideName, Arrays], records: Mapping[SideName, StepRecord]
 ) -> list[Cause]:

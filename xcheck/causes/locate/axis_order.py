@@ -16,6 +16,7 @@ from ...numerics.align.graph import Graph, Key
 from ...numerics.align.orders import closest
 from ...numerics.compare import measure
 from ...records.calls import Call
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.trace import Array, Arrays
 from .forward import Parting, parting_at
@@ -126,6 +127,7 @@ class _Taken:
         return f"{self.wide.shape} of {self.source.name} becomes {self.array.shape}"
 
 
+@isolated(list[Cause])
 def flattened_outputs(scene: Scene) -> list[Cause]:
     """Why outputs hold the same numbers in another order: tensors that were flattened in another order of axes.
 

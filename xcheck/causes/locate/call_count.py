@@ -12,6 +12,7 @@ from ...numerics.align.graph import Graph, Key
 from ...numerics.align.orders import closest
 from ...numerics.compare import measure
 from ...records.calls import Call
+from ...records.isolated import isolated, nothing
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array
@@ -58,6 +59,7 @@ class _Half:
         return [c for c in self.graph.makers.get(key, ()) if not c.function and c.parent is not None]
 
 
+@isolated(nothing)
 def number_of_calls(scene: Scene) -> Cause | None:
     """Why outputs differ: a layer that makes them is called more often on one side.
 

@@ -15,6 +15,7 @@ from ...numerics.align import Alignment, distance
 from ...numerics.align.families import family_of
 from ...numerics.align.graph import Graph, Key
 from ...records.calls import Call
+from ...records.isolated import isolated, nothing
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, Arrays
@@ -51,6 +52,7 @@ class Table:
         return family_of(self.call.kind), np.squeeze(self.value).shape
 
 
+@isolated(nothing)
 def table_cause(scene: Scene, parting: Parting) -> Cause | None:
     """The tables that make two sides part at a place; None where replacing them does not make it agree.
 

@@ -7,6 +7,7 @@ import numpy as np
 from ...numerics.align import Alignment
 from ...numerics.align.graph import Graph, Key
 from ...numerics.compare import measure
+from ...records.isolated import isolated, nothing
 from ...records.result import Cause
 from ...records.trace import Array
 from ..forward.activation import fewest_digits
@@ -19,6 +20,7 @@ INPUTS = "(the inputs)"
 """Where they differ, in words."""
 
 
+@isolated(nothing)
 def other_inputs(scene: Scene) -> Cause | None:
     """Say that the models are given other numbers; None where one of them has, anywhere, what the other is given.
 

@@ -17,6 +17,7 @@ from ...matching import MatchPlan
 from ...numerics.align.orders import Order, closest
 from ...numerics.compare import measure
 from ...records.calls import LOSS, Call
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, Arrays, State
@@ -81,6 +82,7 @@ class _Weighed:
     value: float
 
 
+@isolated(list[Cause])
 def weighed_parts(plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner) -> list[Cause]:
     """Why losses differ where outputs do not: they give the parts along an axis other weights.
 

@@ -9,6 +9,7 @@ from ...matching import MatchPlan
 from ...numerics.align.orders import closest
 from ...numerics.compare import measure
 from ...records.calls import LOSS, Call, Calls
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, StepRecord
@@ -18,6 +19,7 @@ from ..loss.positions import counted_causes
 from .replay import calls_from_start
 
 
+@isolated(list[Cause])
 def counted_positions(plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner) -> list[Cause]:
     """Why losses differ where outputs do not: by which positions count, and how much.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...matching import MatchPlan
 from ...pairs.pair import Batch
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.trace import Array, StepRecord
 from ..recomputed import REPRODUCED, reproduces
@@ -60,6 +61,7 @@ FIXES: Mapping[str, str] = {
 }
 
 
+@isolated(list[Cause])
 def loss_causes(plan: MatchPlan, batch: Batch, record: StepRecord, other: StepRecord) -> list[Cause]:
     """Why the loss differs, where the outputs do not.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...matching import MatchPlan
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Array, StepRecord
@@ -22,6 +23,7 @@ Penalty = tuple[str, float]
 """Norm and factor of the penalty of one weight."""
 
 
+@isolated(list[Cause])
 def penalised_causes(
     plan: MatchPlan, record: StepRecord, other: StepRecord, torch: Mapping[str, Any], keras: Mapping[str, Any]
 ) -> list[Cause]:

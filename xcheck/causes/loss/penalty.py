@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...matching import Match, MatchPlan
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, StepRecord
@@ -16,6 +17,7 @@ from ..update.clipping import rounded
 FORMS: Mapping[str, str] = {"L1": "the sum of the absolute values", "L2": "the sum of the squares"}
 
 
+@isolated(list[Cause])
 def penalty_causes(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Cause]:
     """Why the penalty of a weight differs; only of penalties that both sides name by its path, or one side alone has.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Array
@@ -57,6 +58,7 @@ class Counted:
         return self.torch if side == "torch" else self.keras
 
 
+@isolated(list[Cause])
 def counted_causes(
     name: str, output: Array, target: Array, gradients: Mapping[SideName, Array], values: Mapping[SideName, float]
 ) -> list[Cause]:

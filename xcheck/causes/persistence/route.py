@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ...records.isolated import isolated
 from ...records.reload import Fault
 from ...records.result import Cause
 from ...records.sides import SideName
@@ -90,6 +91,7 @@ EXPLANATIONS: Mapping[str, Explanation] = {
 }
 
 
+@isolated(list[Cause])
 def persistence_causes(side: SideName, faults: Sequence[Fault]) -> list[Cause]:
     """One cause per thing lost, however many routes lose it.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ...matching import MatchPlan
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ..text import listed
 
 
+@isolated(list[Cause])
 def frozen_causes(plan: MatchPlan) -> list[Cause]:
     """One cause for each side that leaves parameters frozen which the other trains.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array
@@ -25,6 +26,7 @@ SAME_STREAM = 1 - 1e-6
 costs 1e-7; independent draws of n elements reach it with a chance of (2e-6)^((n - 2) / 2), 1e-17 for 8."""
 
 
+@isolated(list[Cause])
 def same_random_stream(side: SideName, parameters: Mapping[str, Array]) -> list[Cause]:
     """Parameters of one side that start from the same random numbers, though nothing ties them.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...matching import MatchPlan
 from ...records.inventory import Holdings, Inventory
+from ...records.isolated import isolated
 from ...records.result import Cause, Tie
 from ...records.sides import SideName
 from ...records.trace import State, StepRecord
@@ -23,6 +24,7 @@ _UNTIED: dict[SideName, str] = {
 }
 
 
+@isolated(list[Cause])
 def tie_causes(plan: MatchPlan, ties: Sequence[Tie]) -> list[Cause]:
     """One cause for all groups of a status; identity and effect have shown it already.
 
@@ -71,6 +73,7 @@ def tie_causes(plan: MatchPlan, ties: Sequence[Tie]) -> list[Cause]:
     return causes
 
 
+@isolated(list[Cause])
 def parted_causes(
     plan: MatchPlan, inventories: Mapping[SideName, Inventory], states: Mapping[SideName, State]
 ) -> list[Cause]:
@@ -123,6 +126,7 @@ def _parted(side: SideName, path: str, other: str, *, over_one_memory: bool) -> 
     )
 
 
+@isolated(list[Cause])
 def parting_causes(records: Mapping[SideName, StepRecord]) -> list[Cause]:
     """Ties that a step undoes.
 
@@ -148,6 +152,7 @@ def parting_causes(records: Mapping[SideName, StepRecord]) -> list[Cause]:
     ]
 
 
+@isolated(list[Cause])
 def holding_causes(
     inventories: Mapping[SideName, Inventory], holdings: Mapping[SideName, Holdings | None]
 ) -> list[Cause]:

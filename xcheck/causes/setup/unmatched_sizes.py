@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ...matching import MatchPlan
 from ...numerics.align.families import family_of
 from ...records.inventory import Entry, Inventory
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName
 
@@ -30,6 +31,7 @@ FAMILIES: Mapping[str, tuple[str, str, str]] = {
 """Family of layers -> id of the cause, what it is, and its fix."""
 
 
+@isolated(list[Cause])
 def size_causes(plan: MatchPlan, inventories: Mapping[SideName, Inventory]) -> list[Cause]:
     """What parameters without a counterpart may be, where both sides have as many of them in layers of one kind.
 

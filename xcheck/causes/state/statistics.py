@@ -17,6 +17,7 @@ import numpy as np
 from ...matching import Match, MatchPlan
 from ...numerics.align.families import family_of
 from ...records.calls import Call, Calls
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, StepRecord
@@ -128,6 +129,7 @@ class Norm:
                 yield from (Way(share, ddof, (0,)) for ddof in (0, 1) if share is not None)
 
 
+@isolated(list[Cause])
 def statistics_causes(
     plan: MatchPlan, record: StepRecord, other: StepRecord, calls: Calls, other_calls: Calls
 ) -> list[Cause]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...matching import MatchPlan
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Arrays, StepRecord
@@ -51,6 +52,7 @@ class Facts:
         return Facts(shown if kind == BASE else kind, shown, numbers, tuple(environment.get("schedule") or ()))
 
 
+@isolated(list[Cause])
 def update_causes(
     plan: MatchPlan,
     record: StepRecord,

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 
 from ...matching import Match, MatchPlan
 from ...numerics.compare import measure
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import StepRecord
 from ..recomputed import REPRODUCED
 
 
+@isolated(list[Cause])
 def added_up_parameters(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Cause]:
     """One cause for each side that trains several parameters where the other trains one.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...matching import MatchPlan
+from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Array, StepRecord
@@ -21,6 +22,7 @@ ACCUMULATED = "gradient_accumulation_steps"
 """How Keras calls the number of batches that it collects the gradients of."""
 
 
+@isolated(list[Cause])
 def whole_step_causes(
     plan: MatchPlan, record: StepRecord, other: StepRecord, torch: Mapping[str, Any], keras: Mapping[str, Any]
 ) -> list[Cause]:
@@ -38,6 +40,7 @@ def whole_step_causes(
     ]
 
 
+@isolated(list[Cause])
 def rates_of_some(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Cause]:
     """Parameters whose update is a multiple of what it is on the other side, where all other updates agree.
 

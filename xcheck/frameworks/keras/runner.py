@@ -11,20 +11,21 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
-from ...errors import PairError, UserCodeError
+from ...errors import PairError
 from ...numerics.distributions import Distribution
 from ...pairs.pair import Batch, KerasSide
 from ...pairs.user_code import calling, describe, got, leaving_out
 from ...records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
 from ...records.inventory import Holdings, Inventory
 from ...records.islands import Islands
+from ...records.plain_arrays import owned
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
+from ..compared import compared
 from ..protocol import EAGER, Prepared, prepared, rates_setting, step_seed
-from ..tree import named_tensors, outputs_record
+from ..tree import outputs_record
 from .device import named_device
 from .device import sees_gpu as sees_gpu
 from .export import KerasExporter
@@ -32,6 +33,7 @@ from .initializers import promises
 from .optimizer import facts
 from .patches.calls import Watch, differentiated
 from .patches.dropout import dropout_off
+from .patches.layer_names import naming
 from .patches.precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .patches.rounding import rounding
 from .patches.stops import stops
@@ -39,7 +41,7 @@ from .patches.training_step import Seen, observed, projected_loss
 from .patches.uses import uses
 from .persistence import KerasPersistence
 from .rebuild import in_float_type
-from .state import holdings, read, snapshot, write
+from .state import holdings, read, snapshot, unchanged, write
 from .variables import canonical, inventory, to_numpy, unmapped_slots
 
 _NAME_COUNTERS = "object_name_uids"
@@ -88,7 +90,7 @@ class KerasRunner:
         with (
             keras.device(self._device),
             self._floats(),
-            _naming(self._names),
+            naming(self._names),
             warnings.catch_warnings(),
         ):
             # A model with everything frozen is a legitimate pair; that nothing trains is reported by the check.
@@ -218,7 +220,8 @@ class KerasRunner:
             watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
             told = calling("keras training step", numbers=describe(tuple(ready)))
             rates: list[float] = []
-            with told, dropout_off(rates), watch if observe or self.projected else nullcontext():
+            replaced = self.projected or self.declared.outputs is not None  # the loss sees what is picked, always
+            with told, dropout_off(rates), watch if observe or replaced else nullcontext():
                 logs = self._train(ready, mode)
             losses = seen.losses(logs)
             outputs = outputs_record(seen.calls(), batch.size)
@@ -234,8 +237,9 @@ class KerasRunner:
         return Prepared(*(keras.tree.map_structure(self._cast, part) for part in made))
 
     def _cast(self, value: Any) -> Any:
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-            return value.astype(self.precision)
+        if isinstance(value, np.ndarray):
+            value = owned(value)
+            return value.astype(self.precision, copy=False) if value.dtype.kind == "f" else value
         if keras.ops.is_tensor(value) and keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)):
             return keras.ops.cast(value, self.precision)
         return value
@@ -307,14 +311,7 @@ class KerasRunner:
             return self.declared.outputs(raw)
 
     def _named_outputs(self, picked: Any) -> dict[str, Any]:
-        try:
-            return named_tensors(picked, keras.ops.is_tensor)
-        except TypeError as error:
-            raise UserCodeError(
-                "The keras model returned something that cannot be compared.",
-                numbers=str(error),
-                todo="give KerasSide(outputs=...) a function that picks the tensors",
-            ) from error
+        return compared(self.side, picked, keras.ops.is_tensor, _as_real, self.declared.outputs is not None)
 
     def infer(self, batch: Batch) -> Arrays:
         with self._scope():
@@ -324,7 +321,7 @@ class KerasRunner:
 
     def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
         rates: list[float] = []
-        with dropout_off(rates):
+        with dropout_off(rates), unchanged(self.model):
             named = self._named_outputs(self._picked(self._call(ready.inputs, training=False)))
         return {name: to_numpy(t) for name, t in named.items()}, rates
 
@@ -377,16 +374,10 @@ def _tensor(value: Any) -> Any:
     return None if value is None else keras.ops.convert_to_tensor(value)
 
 
-@contextmanager
-def _naming(counters: dict[str, int]) -> Generator[None]:
-    """Automatic layer names count up over the whole process; a count of its own gives a model the same paths on
-    every build."""
-    before = global_state.get_global_attribute(_NAME_COUNTERS)
-    global_state.set_global_attribute(_NAME_COUNTERS, counters)
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute(_NAME_COUNTERS, before)
+def _as_real(tensor: Any) -> Any:
+    if "complex" not in str(tensor.dtype):
+        return tensor
+    return keras.ops.stack([keras.ops.real(tensor), keras.ops.imag(tensor)], axis=-1)
 
 
 def _in_floatx(loss: Any) -> Any:

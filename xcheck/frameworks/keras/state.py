@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -11,7 +13,7 @@ import numpy as np
 from ...records.inventory import Holdings
 from ...records.store import Store
 from ...records.trace import Array, State
-from .variables import canonical, counters, inventory, slots, to_numpy, unwrapped, written_lr
+from .variables import canonical, counters, inventory, slots, states_of, to_numpy, unwrapped, written_lr
 
 
 def read(model: keras.Model, store: Store) -> State:
@@ -59,7 +61,8 @@ def write(model: keras.Model, state: State) -> None:
 def snapshot(model: keras.Model, store: Store) -> list[tuple[Any, Array]]:
     """Each variable of a model and its optimizer with its value; setting them goes back to it."""
     optimizer = model.optimizer
-    held = [*model.variables, *(optimizer.variables if optimizer is not None else [])]
+    states = [v for layer in model._flatten_layers() for v in states_of(layer)]
+    held = [*model.variables, *states, *(optimizer.variables if optimizer is not None else [])]
     return [(v, to_numpy(v, store)) for v in held]
 
 
@@ -72,3 +75,16 @@ def holdings(model: keras.Model) -> Holdings | None:
     given = optimizer._trainable_variables
     orphans = tuple(tuple(v.shape) for v in given if id(v) not in paths)
     return Holdings(dict(Counter(paths[id(v)] for v in given if id(v) in paths)), orphans)
+
+
+@contextmanager
+def unchanged(model: keras.Model) -> Generator[None]:
+    """The buffers of a model have the values of before when the block ends: looking at it leaves it as it was."""
+    held = [place.variable for place in canonical(model).values() if place.buffer]
+    before = [to_numpy(variable) for variable in held]
+    try:
+        yield
+    finally:
+        for variable, value in zip(held, before, strict=True):
+            if not np.array_equal(to_numpy(variable), value, equal_nan=value.dtype.kind == "f"):
+                variable.assign(value)

@@ -48,6 +48,7 @@ def places(model: keras.Model) -> list[Place]:
     layers = {id(layer): layer for layer in model._flatten_layers()}
     for layer in layers.values():
         held = [(v, False) for v in layer._trainable_variables] + [(v, True) for v in layer._non_trainable_variables]
+        held += [(v, True) for v in states_of(layer) if not any(v is known for known, _ in held)]
         for variable, buffer in held:
             if "seed_generator" in variable.path:
                 continue
@@ -62,6 +63,12 @@ def places(model: keras.Model) -> list[Place]:
             first.setdefault(id(variable), path)
             found.append(Place(path, variable, owner, kind_of(layer), buffer, alias, layer))
     return found
+
+
+def states_of(layer: Any) -> list[Any]:
+    """What a stateful recurrent layer keeps from batch to batch; Keras does not count it among its variables."""
+    held = keras.tree.flatten(getattr(layer, "states", None)) if isinstance(layer, keras.layers.RNN) else []
+    return [v for v in held if isinstance(v, keras.Variable)]
 
 
 def kind_of(layer: Any) -> str:

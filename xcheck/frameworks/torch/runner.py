@@ -11,22 +11,26 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
-from ...errors import PairError, SetupError, UserCodeError
+from ...errors import PairError, SetupError
 from ...numerics.distributions import Distribution
 from ...pairs.pair import Batch, TorchSide
 from ...pairs.user_code import calling, describe, got, leaving_out
 from ...records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
 from ...records.inventory import Holdings, Inventory
 from ...records.islands import Islands
+from ...records.plain_arrays import owned
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
+from ..compared import compared, nothing_to_differentiate
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
-from ..tree import named_tensors, outputs_record
+from ..tree import outputs_record
 from .export import TorchExporter
 from .flags import flags, restore_flags, set_flags
 from .losses import arrays, scalars
+from .making import refuse_without_values, set_training, switched, whole_after_a_call
 from .optimizer import facts
 from .patches.calls import Watch
 from .patches.dropout import DropoutOff
@@ -38,7 +42,7 @@ from .patches.uses import uses
 from .persistence import TorchPersistence
 from .state import Memory
 from .unregistered import hidden
-from .variables import inventory, to_numpy
+from .variables import as_real, inventory, to_numpy
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -85,9 +89,7 @@ class TorchRunner:
             with self._scope():
                 self.model = self._build()
                 self._called: Any = self.model
-                self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
-                self.optimizer = self._build_optimizer()
-                self.memory = Memory(self.model, self.optimizer, self.store)
+                self._prepare_training()
             self.islands.numbers.clear()  # what came in while the model was built is in its state
         except BaseException:
             self.close()
@@ -102,6 +104,7 @@ class TorchRunner:
                 given = model = build()
         if not isinstance(given, torch.nn.Module):
             raise PairError("TorchSide.build gave no torch.nn.Module.", where="TorchSide.build", **got(given))
+        refuse_without_values(given)
         before = inventory(given).tie_groups()
         model = model.to(device=self.device, dtype=self.dtype)
         if inventory(model).tie_groups() != before:
@@ -113,8 +116,13 @@ class TorchRunner:
             )
         return model
 
+    def _prepare_training(self) -> None:
+        self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
+        self.optimizer = self._build_optimizer()
+        self.memory = Memory(self.model, self.optimizer, self.store)
+
     def _build_optimizer(self) -> torch.optim.Optimizer | None:
-        parameters = list(self.model.parameters())
+        parameters = [p for p in self.model.parameters() if not is_lazy(p)]
         if not any(p.requires_grad for p in parameters):
             return None
         if self.declared.optimizer is None:
@@ -146,11 +154,20 @@ class TorchRunner:
         return self._paths.get(id(owner), type(owner).__name__)
 
     def prime(self, batch: Batch) -> None:
-        """See what the model computes with and does not know of; changes no state.
+        """Make what the model makes at its first call, and see what it computes with and does not know of.
 
         Raises:
+            PairError: the model makes new parameters at every call.
             UserCodeError: the model cannot be called with this batch.
         """
+        ready = self._ready(batch)
+        with self._scope():
+            with switched(self.model, False), DropoutOff(), torch.no_grad():
+                made = whole_after_a_call(self.model, lambda: self._call(ready.inputs))
+            if made:
+                self.model.to(device=self.device, dtype=self.dtype)
+                self._prepare_training()
+        self.islands.numbers.clear()
         self.hidden = hidden(self, batch)
 
     def inventory(self) -> Inventory:
@@ -189,8 +206,7 @@ class TorchRunner:
         inference, at_inference = self._infer(ready) if observe else ({}, ())
         torch.manual_seed(step_seed(self.seed, number))
         observer = Observer(self.model, self.optimizer, self._named_outputs, self.store) if observe else None
-        dropout = DropoutOff()
-        with self._scope(), dropout, warnings.catch_warnings():
+        with self._scope(), DropoutOff() as dropout, warnings.catch_warnings():
             if mode != EAGER:  # the compiler uses what PyTorch itself has deprecated
                 warnings.simplefilter("ignore", DeprecationWarning)
             try:
@@ -232,15 +248,14 @@ class TorchRunner:
         if isinstance(value, tuple | list):
             return tuple(self._tensors(item) for item in value)
         if isinstance(value, np.ndarray | torch.Tensor):
-            tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value, order="C"))
+            tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(owned(value))
             return tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)
         return value
 
     def _call(self, inputs: Any) -> Any:
-        given = describe(inputs)
         with calling(
             "torch model, called with this batch,",
-            numbers=given,
+            numbers=describe(inputs),
             todo="check TorchSide.prepare and the keys of the batch, or the model; XCHECK_TRACEBACK=1 shows the rest",
         ):
             if isinstance(inputs, Mapping):
@@ -254,25 +269,14 @@ class TorchRunner:
             return self.declared.outputs(raw)
 
     def _named_outputs(self, raw: Any) -> dict[str, torch.Tensor]:
-        try:
-            return named_tensors(self._picked(raw), torch.is_tensor)
-        except TypeError as error:
-            raise UserCodeError(
-                "The torch model returned something that cannot be compared.",
-                numbers=str(error),
-                todo="give TorchSide(outputs=...) a function that picks the tensors",
-            ) from error
+        return compared(self.side, self._picked(raw), torch.is_tensor, as_real, self.declared.outputs is not None)
 
     def infer(self, batch: Batch) -> Arrays:
         return self._infer(self._ready(batch))[0]
 
     def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
-        training = {m: m.training for m in self.model.modules()}
-        self.model.eval()
-        with self._scope(), DropoutOff() as dropout, torch.no_grad():
+        with self._scope(), switched(self.model, False), DropoutOff() as dropout, torch.no_grad():
             named = self._named_outputs(self._call(ready.inputs))
-        for module, mode in training.items():
-            module.training = mode
         return {name: to_numpy(t) for name, t in named.items()}, dropout.rates
 
     def calls(
@@ -288,10 +292,9 @@ class TorchRunner:
         ready = self._ready(batch)
         watch = Watch(self.model, swap, inside)
         self._called = self.model
-        kept, modes = self.snapshot(), {m: m.training for m in self.model.modules()}
-        self.model.train(training)
+        kept = self.snapshot()
         try:
-            with self._scope(), DropoutOff(), torch.set_grad_enabled(gradients):
+            with self._scope(), switched(self.model, training), DropoutOff(), torch.set_grad_enabled(gradients):
                 with watch.recording():
                     raw = self._call(ready.inputs)
                 by_call: dict[int, Mapping[str, Any]] = {}
@@ -300,8 +303,6 @@ class TorchRunner:
                         made["output"] = self._total(raw, ready)
                     by_call = watch.gradients(made["output"])
         finally:
-            for module, mode in modes.items():
-                module.training = mode
             self.restore(kept)
         return tuple(replace(call, gradients=by_call.get(call.index, {})) for call in watch.made)
 
@@ -318,22 +319,21 @@ class TorchRunner:
 
     def _total(self, raw: Any, ready: Prepared) -> torch.Tensor:
         """The loss and the penalties of the standard step, summed."""
-        terms = list(self._data_loss(raw, ready).values())
-        if self.declared.penalty is not None:
-            with calling("torch penalty"):
-                terms += scalars(self.declared.penalty(self.model), "penalty").values()
-        return torch.stack(terms).sum()
+        return torch.stack([*self._data_loss(raw, ready).values(), *self._penalty().values()]).sum()
+
+    def _penalty(self) -> dict[str, torch.Tensor]:
+        if self.declared.penalty is None:
+            return {}
+        with calling("torch penalty"):
+            return scalars(self.declared.penalty(self.model), "penalty")
 
     def _standard_step(self, ready: Prepared) -> dict[str, Array]:
-        self.model.train()
+        set_training(self.model, True)
         if self.optimizer is not None:
             self.optimizer.zero_grad()
         raw = self._call(ready.inputs)
         data = self._data_loss(raw, ready)
-        penalty: dict[str, torch.Tensor] = {}
-        if self.declared.penalty is not None:
-            with calling("torch penalty"):
-                penalty = scalars(self.declared.penalty(self.model), "penalty")
+        penalty = self._penalty()
         total = torch.stack([*data.values(), *penalty.values()]).sum()
         if total.requires_grad:
             with calling("torch backward pass"):
@@ -355,6 +355,8 @@ class TorchRunner:
                 for name, t in named.items()
                 if t.is_floating_point()
             ]
+            if not terms:
+                raise nothing_to_differentiate(self.side, named)
             return {"": torch.stack(terms).sum()}
         picked = self._picked(raw)
         with calling("torch loss", numbers=f"outputs {describe(picked)}, targets {describe(ready.targets)}"):
@@ -362,7 +364,7 @@ class TorchRunner:
         return scalars(value, "loss")
 
     def _custom_step(self, ready: Prepared) -> dict[str, Array]:
-        self.model.train()
+        set_training(self.model, True)
         with calling("torch step"):
             value = self.declared.step(self._called, self.optimizer, ready)  # pyright: ignore[reportOptionalCall]
         if value is None:
@@ -379,8 +381,8 @@ class TorchRunner:
 
     def environment(self) -> Mapping[str, Any]:
         cuda = torch.cuda.get_device_name() if self.device.type == "cuda" else None
-        found = {"torch": torch.__version__, "device": self.device.type, "gpu": cuda}
-        return {**found, **flags(), **facts(self.optimizer)}
+        found = {"torch": torch.__version__, "device": self.device.type, "gpu": cuda, **flags()}
+        return {**found, **facts(self.optimizer)}
 
     def notes(self) -> list[str]:
         return self.islands.notes(self.side) + self.remarks

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from ...records.inventory import Holdings
 from ...records.slots import TORCH, Slot, find
@@ -53,7 +54,11 @@ class Memory:
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """By path; one entry for a shared one, its first path."""
-        return dict(self.model.named_parameters())
+        return {path: p for path, p in self.model.named_parameters() if not is_lazy(p)}
+
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """By path."""
+        return {path: b for path, b in self.model.named_buffers() if not is_lazy(b)}
 
     def read(self) -> State:
         """The current state, as the store keeps it."""
@@ -69,11 +74,11 @@ class Memory:
 
     def _values(self) -> tuple[dict[str, Array], dict[str, Array]]:
         parameters = {path: to_numpy(p, self.store) for path, p in self.parameters().items()}
-        return parameters, {path: to_numpy(b, self.store) for path, b in self.model.named_buffers()}
+        return parameters, {path: to_numpy(b, self.store) for path, b in self.buffers().items()}
 
     def write(self, state: State) -> None:
         """Set what the given state holds and leave the rest."""
-        parameters, buffers = self.parameters(), dict(self.model.named_buffers())
+        parameters, buffers = self.parameters(), self.buffers()
         with torch.no_grad():
             for path, array in state.values().items():
                 tensor = parameters[path] if path in parameters else buffers[path]
@@ -96,8 +101,8 @@ class Memory:
     def snapshot(self) -> Any:
         """Everything `restore` needs to repeat what comes next."""
         kept = {name: copy.deepcopy(part.state_dict(), self._slots_aside()) for name, part in self.stateful().items()}
-        grads = [p.grad for p in self.model.parameters()]
-        gradients = [None if g is None else _aside(g, self.store) or g.clone() for g in grads]
+        grads = [(p, p.grad) for p in self.model.parameters()]
+        gradients = [(p, None if g is None else _aside(g, self.store) or g.clone()) for p, g in grads]
         places = [(module, name, p) for module in self.model.modules() for name, p in module._parameters.items()]
         return State(*self._values()), kept, self._updates, dict(self._lr), gradients, places
 
@@ -120,7 +125,7 @@ class Memory:
         for module, name, p in places:
             if getattr(module, name) is not p:  # a step that loads with assign=True puts others in their places
                 setattr(module, name, p)
-        for p, gradient in zip(self.model.parameters(), gradients, strict=True):
+        for p, gradient in gradients:
             p.grad = gradient.clone() if isinstance(gradient, torch.Tensor) else copy.deepcopy(gradient)
         self._lr = dict(lr)
         self.write(state)

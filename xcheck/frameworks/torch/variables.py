@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from ...records.inventory import Entry, Inventory
 from ...records.store import Store
@@ -16,7 +17,10 @@ def inventory(model: torch.nn.Module) -> Inventory:
     kept = {id(b) for _, b in model.named_buffers()}
     tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     regions = _Regions()
+    modules = dict(model.named_modules(remove_duplicate=False))  # get_submodule finds methods of the same name first
     for path, tensor in tensors:
+        if is_lazy(tensor):  # without a shape until the model is called
+            continue
         owner, _, role = path.rpartition(".")
         buffer = id(tensor) in kept and not isinstance(tensor, torch.nn.Parameter)
         entries.append(
@@ -27,7 +31,7 @@ def inventory(model: torch.nn.Module) -> Inventory:
                 trainable=tensor.requires_grad,
                 buffer=buffer,
                 owner=owner,
-                kind=kind_of(model.get_submodule(owner)),
+                kind=kind_of(modules[owner]),
                 role=role,
                 identity=id(tensor),
                 storage=regions.of(tensor),
@@ -37,7 +41,12 @@ def inventory(model: torch.nn.Module) -> Inventory:
 
 
 def kind_of(module: torch.nn.Module) -> str:
-    """The nearest class of PyTorch's own that a module is or derives from; its own class if that is none."""
+    """The nearest class of PyTorch's own that a module is or derives from; its own class if that is none.
+
+    A scripted module is what it was made from.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        return str(getattr(module, "original_name", type(module).__name__))
     known = (c for c in type(module).__mro__ if c.__module__.startswith("torch.nn.") and c is not torch.nn.Module)
     return next(known, type(module)).__name__
 
@@ -80,3 +89,8 @@ def seen(tensor: torch.Tensor) -> Array:
         if detached.dtype in (torch.bfloat16, torch.float16):
             detached = detached.float()
         return detached.numpy()
+
+
+def as_real(tensor: torch.Tensor) -> torch.Tensor:
+    """A complex tensor with one more axis, of its real and its imaginary part; any other as it is."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor

@@ -19,6 +19,7 @@ import numpy as np
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from ....records.trace import Array
+from ...compared import nothing_to_differentiate
 from ...protocol import losses_record, projection
 from ..variables import canonical, to_numpy
 
@@ -209,8 +210,10 @@ def _projection(named: Mapping[str, Any]) -> Any:
     terms: list[Any] = [
         keras.ops.sum(t * keras.ops.convert_to_tensor(projection(_alone(name, named), tuple(t.shape)), t.dtype))
         for name, t in named.items()
-        if keras.backend.is_float_dtype(t.dtype)
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(t.dtype))
     ]
+    if not terms:
+        raise nothing_to_differentiate("keras", named)
     return sum(terms[1:], terms[0])
 
 

@@ -57,8 +57,8 @@ class Watch:
         """Watch the modules until the block ends."""
         with ExitStack() as stack:
             for module in self.model.modules():
-                enter = module.register_forward_pre_hook(self._enter, with_kwargs=True)
-                leave = module.register_forward_hook(self._leave, with_kwargs=True)
+                enter = torch.nn.Module.register_forward_pre_hook(module, self._enter, with_kwargs=True)
+                leave = torch.nn.Module.register_forward_hook(module, self._leave, with_kwargs=True)
                 stack.callback(enter.remove)
                 stack.callback(leave.remove)
             if self._inside is not nowhere:

@@ -13,7 +13,9 @@ from torch.overrides import TorchFunctionMode
 from ....records.islands import Islands
 
 NARROW = (torch.float32, torch.bfloat16, torch.float16)
-_GRAD_SCALER = "torch.amp.grad_scaler"
+_AS_ASKED = ("torch.amp.grad_scaler", "torch._utils")
+"""Modules that are given the dtype they ask for: the kernels of `GradScaler` take the scale in float32, where its
+powers of two are exact, and what `torch.load` puts together again are the bytes of a file."""
 _CASTS = {
     torch.Tensor.float: "Tensor.float()",
     torch.Tensor.half: "Tensor.half()",
@@ -36,7 +38,7 @@ class Float64Throughout(TorchFunctionMode):
         """Call `func`, in float64."""
         kwargs = kwargs or {}
         named = any(a in NARROW for a in args if isinstance(a, torch.dtype)) or kwargs.get("dtype") in NARROW
-        if (named or func in _CASTS) and _in_grad_scaler():
+        if (named or func in _CASTS) and (_of_bytes(func, args) or _asked_as_is()):
             return func(*args, **kwargs)
         if func in _CASTS and args[0].dtype not in NARROW:
             self._islands.add(_CASTS[func])
@@ -105,13 +107,19 @@ def _widens(func: Any, args: Any, kwargs: Any) -> bool:
     return any(v is torch.float64 or (isinstance(v, torch.Tensor) and v.dtype == torch.float64) for v in flat)
 
 
-def _in_grad_scaler() -> bool:
-    """Whether `torch.amp.GradScaler` is asking: its kernels take the scale in float32, where its powers of two are
-    exact."""
+def _of_bytes(func: Any, args: Any) -> bool:
+    """Whether a dtype says what bytes in memory or in a file are, and not in which precision to compute."""
+    if func is torch.asarray:
+        return not isinstance(args[0], torch.Tensor | np.ndarray | np.generic | list | tuple | bool | int | float)
+    return func in (torch.Tensor.view, torch.from_file)
+
+
+def _asked_as_is() -> bool:
+    """Whether one of the modules is asking that get what they ask for."""
     frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while frame is not None and frame.f_code.co_name == "__torch_function__":  # of modes that are active besides
         frame = frame.f_back
-    return frame is not None and frame.f_globals.get("__name__") == _GRAD_SCALER
+    return frame is not None and frame.f_globals.get("__name__") in _AS_ASKED
 
 
 def _hardsigmoid(input: torch.Tensor, inplace: bool = False) -> torch.Tensor:

@@ -30,8 +30,8 @@ def stops(model: torch.nn.Module, let_through: Open) -> Generator[list[Stop]]:
     mode = _Stops(model, let_through)
     handles: list[Any] = []
     for module in model.modules():
-        handles.append(module.register_forward_pre_hook(mode.enter, prepend=True))
-        handles.append(module.register_forward_hook(mode.leave, always_call=True))
+        handles.append(torch.nn.Module.register_forward_pre_hook(module, mode.enter, prepend=True))
+        handles.append(torch.nn.Module.register_forward_hook(module, mode.leave, always_call=True))
     try:
         with mode:
             yield mode.found

@@ -35,7 +35,7 @@ class Observer:
         self._named = named
         self._trained = [p for p in model.parameters() if p.requires_grad]
         self._left = {id(p): p.grad for p in self._trained}
-        self._handles: list[Any] = [model.register_forward_hook(self._forward)]
+        self._handles: list[Any] = [torch.nn.Module.register_forward_hook(model, self._forward)]
         self._handles += [p.register_post_accumulate_grad_hook(self._gradient) for p in self._trained]
         if optimizer is not None:
             self._handles.append(optimizer.register_step_pre_hook(self._before_update))

@@ -99,8 +99,8 @@ class _ToldApart(TorchFunctionMode):
         self._touches: list[tuple[torch.Tensor, tuple[str, int], list[Array]]] = []
         self._handles: list[Any] = []
         for module in model.modules():
-            self._handles.append(module.register_forward_pre_hook(self._enter, prepend=True))
-            self._handles.append(module.register_forward_hook(self._leave, always_call=True))
+            self._handles.append(torch.nn.Module.register_forward_pre_hook(module, self._enter, prepend=True))
+            self._handles.append(torch.nn.Module.register_forward_hook(module, self._leave, always_call=True))
 
     def _enter(self, module: torch.nn.Module, _args: Any) -> None:
         self._calls[id(module)] += 1

@@ -1,0 +1,61 @@
+"""What of a model's outputs is compared: its tensors, by name, as real numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import UserCodeError
+from ..records.sides import SideName
+from .tree import named_tensors
+
+SIDES = {"torch": "TorchSide", "keras": "KerasSide"}
+
+
+def compared(
+    side: SideName, picked: Any, is_tensor: Callable[[Any], bool], as_real: Callable[[Any], Any], chosen: bool
+) -> dict[str, Any]:
+    """The tensors that are compared, by name.
+
+    Args:
+        side: whose outputs.
+        picked: what the model returned, or what `outputs` picked of it.
+        is_tensor: tells a tensor from a container.
+        as_real: gives a complex tensor another axis, of its real and its imaginary part; leaves others alone.
+        chosen: the pair picked them with `outputs`, so that there must be some.
+
+    Raises:
+        UserCodeError: there is something that is no tensor, or `outputs` picked nothing.
+    """
+    try:
+        named = named_tensors(picked, is_tensor)
+    except TypeError as error:
+        raise UserCodeError(
+            f"{SIDES[side]}.outputs gave something that cannot be compared."
+            if chosen
+            else f"The {side} model returned something that cannot be compared.",
+            numbers=str(error),
+            todo=f"give {SIDES[side]}(outputs=...) a function that picks the tensors",
+        ) from error
+    if chosen and not named:
+        raise UserCodeError(
+            f"{SIDES[side]}.outputs picked no tensor.",
+            numbers=f"got {type(picked).__name__}",
+            cause="it returns nothing: a `return` is missing" if picked is None else None,
+            todo="return a tensor, or a dict of named tensors",
+        )
+    return {name: as_real(tensor) for name, tensor in named.items()}
+
+
+def nothing_to_differentiate(side: SideName, names: Any) -> UserCodeError:
+    """The error of a pair without a loss whose model returns no tensor of floats.
+
+    Args:
+        side: whose model.
+        names: of its outputs.
+    """
+    return UserCodeError(
+        f"No output of the {side} model is of floats, and the pair has no loss.",
+        numbers=f"outputs: {', '.join(names) or 'none'}",
+        todo=f"return a tensor of floats, or give both sides a loss; {SIDES[side]}(outputs=...) picks what is compared",
+    )

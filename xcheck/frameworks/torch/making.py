@@ -1,0 +1,127 @@
+"""PyTorch models that are whole only after a first call, and those that hold no values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn.parameter import is_lazy
+
+from ...errors import PairError
+
+
+def refuse_without_values(model: torch.nn.Module) -> None:
+    """Refuse a model with tensors on the meta device.
+
+    Raises:
+        PairError: parameters or buffers have a shape and no values.
+    """
+    held = [*model.named_parameters(), *model.named_buffers()]
+    empty = [path for path, tensor in held if not is_lazy(tensor) and tensor.is_meta]
+    if empty:
+        raise PairError(
+            "The torch model has parameters on the meta device: they have a shape and no values.",
+            where="TorchSide.build",
+            numbers=f"{len(empty)} of {len(held)}: {', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''}",
+            cause="the model was made under device='meta', and what the loaded weights do not hold stays there",
+            todo="load all of it with load_state_dict(..., assign=True), or initialize it after to_empty(device='cpu')",
+        )
+
+
+def whole_after_a_call(model: torch.nn.Module, call: Callable[[], Any]) -> bool:
+    """Call a model once, so that it makes what it makes at its first call.
+
+    A model that makes nothing is left as it was, its plain attributes too.
+
+    Args:
+        model: to call, `switched` to inference.
+        call: makes one forward pass.
+
+    Returns:
+        Whether the call made parameters or buffers, or gave lazy ones their shape.
+
+    Raises:
+        PairError: the model makes new parameters at every call.
+        UserCodeError: the model cannot be called.
+    """
+    before = _shapes(model)
+    kept = [(m, dict(vars(m)), dict(m._buffers)) for m in model.modules() if not _scripted(m)]
+    call()
+    made = _shapes(model)
+    if made == before:
+        for module, attributes, buffers in kept:
+            vars(module).clear()
+            vars(module).update(attributes)
+            module._buffers.update(buffers)
+        return False
+    call()
+    again = sorted(_shapes(model).keys() - made.keys())
+    if again:
+        raise PairError(
+            "The torch model makes new parameters or buffers at every call.",
+            where="forward of the torch model",
+            numbers=f"the first call made {', '.join(sorted(made.keys() - before.keys()))}; "
+            f"the second made {', '.join(again)}",
+            cause="forward registers something under a new name each time, which no optimizer is given",
+            todo="make it once, in __init__ or at the first call",
+        )
+    return True
+
+
+def _shapes(model: torch.nn.Module) -> Mapping[str, tuple[int, ...] | None]:
+    """Path -> shape of each parameter and buffer; None before it has one."""
+    held = [*model.named_parameters(), *model.named_buffers()]
+    return {path: None if is_lazy(t) else tuple(t.shape) for path, t in held}
+
+
+def _scripted(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def set_training(model: torch.nn.Module, training: bool) -> None:
+    """Switch a model to training or to inference, as `model.train(training)` does.
+
+    A submodule called `training` takes the place of the flag, and `train` then raises: such a model has no modes of
+    its own, and its other modules are switched one by one.
+
+    Args:
+        model: to switch.
+        training: whether to train.
+    """
+    if not any("training" in module._modules for module in model.modules()):
+        model.train(training)
+        return
+    for module in model.modules():
+        if "training" not in module._modules:
+            module.training = training
+
+
+@contextmanager
+def switched(model: torch.nn.Module, training: bool) -> Generator[None]:
+    """A model is in training or in inference while the block runs; then its modules and its buffers are as before.
+
+    Args:
+        model: to switch.
+        training: whether to train.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, b, b.clone())
+        for module in model.modules()
+        for name, b in module._buffers.items()
+        if b is not None and not is_lazy(b)
+    ]
+    set_training(model, training)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, value in buffers:
+                if not _scripted(module):  # a call may have put another tensor in its place
+                    module._buffers[name] = buffer
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+        for module, mode in modes:
+            module.training = mode
