@@ -44,8 +44,6 @@ from .rebuild import in_float_type
 from .state import holdings, read, snapshot, unchanged, write
 from .variables import canonical, inventory, to_numpy, unmapped_slots
 
-_NAME_COUNTERS = "object_name_uids"
-
 
 class KerasRunner:
     """A built and compiled Keras model.

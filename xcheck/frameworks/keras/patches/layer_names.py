@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from keras.src.backend.common import global_state
+
+_NAME_COUNTERS = "object_name_uids"
+
 
 @contextmanager
 def naming(counters: dict[str, int]) -> Generator[None]:
