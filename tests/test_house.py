@@ -28,8 +28,8 @@ FLOORS = (
     ("errors", "records", "reproduction", "result", "tolerance", "layouts", "distributions", "optim", "quiet"),
     ("pair", "matching", "ties", "stages", "splits", "compare", "judge", "align", "reload", "causes"),
     ("sides",),
-    ("lockstep", "free_run", "probing", "saving", "phases", "export", "inside", "batches"),
-    ("findings", "choose", "match", "persistence", "exporting", "explain", "check", "golden", "importing"),
+    ("lockstep", "free_run", "probing", "effect", "saving", "phases", "export", "inside", "batches"),
+    ("findings", "choose", "match", "persistence", "exporting", "explain", "check", "unused", "golden", "importing"),
     ("loading", "scaffold", "sweep", "report", "cli", "pytest_plugin", "__main__", "__init__"),
 )
 """Bottom first. A module may import from its own floor and from those below."""
@@ -37,8 +37,8 @@ FLOORS = (
 NARROWER = {
     "report": ("report", "result", "errors"),
     "optim": ("optim", "errors"),
-    "sides.torch_*": ("sides.base", "sides.tree", "sides.torch_*"),
-    "sides.keras_*": ("sides.base", "sides.tree", "sides.keras_*"),
+    "sides.torch_*": ("sides.base", "sides.tree", "sides.drawing", "sides.torch_*"),
+    "sides.keras_*": ("sides.base", "sides.tree", "sides.drawing", "sides.keras_*"),
     "sides.*": ("sides.base", "sides.tree", "sides.user_code"),
 }
 """What some modules may import of the package: of all of it, or, for the sides, of the sides; first match counts."""

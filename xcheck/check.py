@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from .causes.dtype import float32_constants
 from .causes.explain import explain
@@ -33,6 +34,7 @@ from .records.sides import SideName, other_side
 from .records.trace import AT_INFERENCE, DROPOUT_RATES, State
 from .stepping.free_run import FreeRun, free_running, in_turns
 from .stepping.lockstep import ReferenceStep, StepPair, in_float32, in_modes, reference_steps, resynced
+from .unused import further_step, judge_unused
 
 ON_REQUEST = ("modes", "persistence", "export")
 """Phases that run only where the call or the pair asks for them: compiling and exporting take longer than everything
@@ -178,9 +180,9 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         findings.notes.append(why)
         return plan
     progress("training both sides in float64")
-    untouched = {m.name(plan.reference) for m in plan.trained}
-    made = 0
-    for step in _timed(findings, resynced(reference.steps, follower, plan, seed=findings.seed)):
+    untouched, batch, made = {m.name(plan.reference) for m in plan.trained}, None, 0
+    further = further_step(findings, plan, reference.runner, follower, untouched)
+    for step in _timed(findings, chain(resynced(reference.steps, follower, plan, seed=findings.seed), further)):
         _compare_step(findings, plan, step, "float64")
         if "gradient" in findings.phases:
             findings.notes += phase.unsplit(plan, step)
@@ -189,9 +191,8 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         findings.count_step(step.number)
         explain(findings, plan, step, reference.runner, follower)
         untouched &= phase.zero_gradients(plan, step)
-        made = step.number
-        unmapped = [*reference.unmapped_slots(), *follower.unmapped_slots()]
-        if unmapped:
+        made, batch = step.number, step.reference.batch
+        if unmapped := [*reference.unmapped_slots(), *follower.unmapped_slots()]:
             findings.checks += [_unmapped(name, step.number) for name in unmapped]
             return plan  # the next step could not start from the reference's state
         progress(f"step {step.number} of {findings.steps} in float64")
@@ -201,7 +202,8 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
     if any(c.name in (DROPOUT_RATES, AT_INFERENCE) for c in findings.checks):
         findings.notes.append("dropout is switched off on both sides, and its rates are compared")
     if "gradient" in findings.phases:
-        findings.checks += phase.silent_gradients(plan, findings.checks, untouched, "float64")
+        if batch is not None:
+            judge_unused(findings, plan, untouched, made, batch, reference.runner, follower)
         if not any(m.trainable for m in plan.parameters):
             findings.notes.append("no gradient was compared: nothing is trainable on either side")
     return plan
@@ -221,7 +223,7 @@ def _compare_step(findings: Findings, plan: MatchPlan, step: StepPair, precision
                     found += uses  # the difference is not that of float32 numbers: its uses say where it is
             if step.moved and not any(cause.id == "float32_constant" for cause in findings.causes):
                 findings.causes += float32_constants(found, step.places)
-            findings.checks += found
+            findings.checks += phase.excused(found, findings.unused)
     if not step.reference.repeatable:
         findings.checks.append(_unrepeatable(findings.pair.reference, step.number))
 
@@ -304,7 +306,8 @@ def _start(
     drawn = {path: promise for path, promise in promises.items() if path not in given}
     findings.checks += phase.initialization_checks(side, initial.values(), drawn)
     again = {path for group in initial.ties for path in group[1:]}  # of one storage, whatever the objects over it
-    findings.causes += same_random_stream(side, {p: v for p, v in initial.parameters.items() if p not in again})
+    started = {p: v for p, v in initial.parameters.items() if p not in again | given}
+    findings.causes += same_random_stream(side, started, promises if side == "keras" else None)
 
 
 def _sync(reference: Reference, follower: Runner, plan: MatchPlan) -> list[Check]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+
+import numpy as np
 
 from ..errors import UserCodeError
 from ..frameworks.protocol import Runner
@@ -39,6 +41,7 @@ from .locate.stopped_gradients import stopped_gradients
 from .loss.formula import LOSS_FACTOR, loss_causes
 from .loss.penalties import penalised_causes
 from .loss.penalty import penalty_causes
+from .random_layers import drawing_check, random_layer, undecided
 from .recomputed import REPRODUCED
 from .setup.ties import parting_causes
 from .state.joined_batches import joined_batches
@@ -66,6 +69,8 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         follower: likewise.
     """
     findings.causes += parting_causes({plan.reference: step.reference.record, plan.follower: step.follower})
+    if _random(findings, plan, step, reference, follower):
+        return
     _loss(findings, plan, step, reference, follower)
     _kept(findings, plan, step)
     _gradient(findings, plan, step, reference, follower)
@@ -86,6 +91,39 @@ def explain(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
             _dropout(findings, Scene(reference, follower, plan, step, True, findings.seed), first)
 
 
+def _random(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> bool:
+    """Whether what is drawn at random in training explains what differs, so that nothing else need be looked for."""
+    draws: Mapping[SideName, Sequence[str]] = findings.draws
+    first = _first_in(findings, step, "forward")
+    suspected = bool(step.reference.record.draws or step.follower.draws) and step.number == 1
+    suspected = suspected or (first is not None and "(training)" in first.name)
+    if not draws and suspected and reference is not None:
+        batch = step.reference.batch
+        with findings.timed("explain"), ended_by_user_code(findings.notes):
+            asked: dict[SideName, Runner] = {plan.reference: reference, plan.follower: follower}
+            made: dict[SideName, Sequence[str]] = {side: runner.draws(batch) for side, runner in asked.items()}
+            draws = made
+        found = drawing_check(draws, step.number) if draws else None
+        if found is None:
+            return False
+        findings.draws = draws
+        findings.checks.append(found)
+        cause = random_layer(draws)
+        inference = first is not None and "(training)" not in first.name
+        if cause is not None:
+            findings.causes.append(cause)
+            if not inference:
+                findings.located = replace(_divergence(first or found), torch=cause.torch, keras=cause.keras)
+    if draws and all(draws.values()):
+        findings.checks = undecided(findings.checks, step.number, draws)
+    return bool(draws) and not _differs_at_inference(findings)
+
+
+def _differs_at_inference(findings: Findings) -> bool:
+    """Whether the outputs differ where nothing is drawn."""
+    return any(c.verdict is Verdict.DIFFERENT and c.name.endswith("(inference)") for c in findings.checks)
+
+
 @contextmanager
 def ended_by_user_code(notes: list[str]) -> Generator[None]:
     """Go on where a model refuses to be watched; the difference stands all the same."""
@@ -96,8 +134,10 @@ def ended_by_user_code(notes: list[str]) -> Generator[None]:
 
 
 def _first_in(findings: Findings, step: StepPair, phase: str) -> Check | None:
-    """The first difference of the run, if it is in this phase of this step."""
-    first = next((c for c in findings.checks if c.verdict is Verdict.DIFFERENT), None)
+    """The first difference of the run, if it is in this phase of this step; dropout is off and changes nothing."""
+    settings = DROPOUT_RATES, AT_INFERENCE
+    differing = (c for c in findings.checks if c.verdict is Verdict.DIFFERENT and c.name not in settings)
+    first = next(differing, None)
     return first if first is not None and (first.phase, first.step) == (phase, step.number) else None
 
 
@@ -304,7 +344,14 @@ def _at_inference(
 
 def _dropout(findings: Findings, scene: Scene, first: Check) -> None:
     """Dropout changes nothing in a run, since it is off: its rates are compared, and its calls looked up."""
-    causes = dropout_causes(scene.aligned({}), scene.plan.reference)
+    records: dict[SideName, StepRecord] = {
+        scene.plan.reference: scene.step.reference.record,
+        scene.plan.follower: scene.step.follower,
+    }
+    rates: dict[SideName, list[float]] = {
+        side: record.settings.get(DROPOUT_RATES, np.zeros(0)).tolist() for side, record in records.items()
+    }
+    causes = dropout_causes(scene.aligned({}), scene.plan.reference, rates)
     findings.causes += causes
     if causes and first.name == DROPOUT_RATES:
         at = replace(first, torch=causes[0].torch, keras=causes[0].keras)

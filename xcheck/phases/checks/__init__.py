@@ -10,6 +10,11 @@ from ...stepping.lockstep import StepPair
 from ..ties.checks import holding_checks as holding_checks
 from ..ties.checks import synced_ties as synced_ties
 from ..ties.checks import tie_checks
+from ..unused import excused as excused
+from ..unused import idle_excused as idle_excused
+from ..unused import unproven as unproven
+from ..unused import unreached as unreached
+from ..unused import without_gradient as without_gradient
 from . import loss, step
 from .export import export_checks as export_checks
 from .initialization import initialization_checks as initialization_checks
@@ -20,7 +25,6 @@ from .persistence import persistence_notes as persistence_notes
 from .persistence import stopped as stopped
 from .setup import inventory_checks as inventory_checks
 from .setup import sync_checks as sync_checks
-from .step import silent_gradients as silent_gradients
 from .step import trajectory_checks as trajectory_checks
 from .step import zero_gradients as zero_gradients
 from .uses import unsplit as unsplit
