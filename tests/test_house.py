@@ -44,7 +44,9 @@ FLOORS = (
 ROOMS = 18
 """Entries of `xcheck/` at most: a reader sees the way of the data in one look."""
 
-OF_EVERY_SIDE = tuple(f"frameworks.{name}" for name in ("protocol", "tree", "quiet", "compared", "numpy_precision"))
+OF_EVERY_SIDE = tuple(
+    f"frameworks.{name}" for name in ("protocol", "tree", "quiet", "compared", "drawing", "numpy_precision")
+)
 
 NARROWER = {
     "report": ("report", "records", "errors"),

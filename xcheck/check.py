@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
-from .causes.explain import EXPLANATIONS, explain_float32, explain_setup, explain_step
+from .causes.explain import EXPLANATIONS, explain_float32, explain_step
+from .causes.setup.explain import explain_setup
 from .frameworks.protocol import Runner
 from .frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
 from .matching import MatchPlan
@@ -12,6 +14,7 @@ from .pairs.batches import batches_of
 from .pairs.pair import Pair
 from .phases import PHASES
 from .phases.begin import begin, validate
+from .phases.checks.unused import excused
 from .phases.findings import Findings
 from .phases.finite import settled, within_range
 from .phases.inventory import NO_STEP, match_sides, unmatched
@@ -115,12 +118,12 @@ def semantic(findings: Findings, reference: Reference, follower: Runner, progres
 def _steps(live: Live) -> None:
     findings, plan = live.findings, live.plan
     live.progress("training both sides in float64")
-    untouched, made, overflow = Untouched(plan), 0, list[str]()
+    untouched, made, overflow = Untouched(live), 0, list[str]()
     steps = timed(findings, resynced(live.reference.steps, live.follower, plan, seed=findings.seed))
-    for step in within_range(steps, "float64", overflow):
+    for step in within_range(chain(steps, timed(findings, untouched.further())), "float64", overflow):
         made = step.number
         _compare(findings, plan, step, "float64")
-        untouched.after(findings, step)
+        untouched.after(step)
         findings.count_step(made)
         explain_step(live, step)
         if ended := unmapped_slots(live, made):
@@ -129,7 +132,7 @@ def _steps(live: Live) -> None:
         live.progress(f"step {made} of {findings.steps} in float64")
         del step
     findings.notes += overflow + end_notes(findings, plan, findings.steps if overflow else made)
-    findings.checks += untouched.checks(findings)
+    untouched.judge()
 
 
 def _numeric(run: Run) -> None:
@@ -153,7 +156,7 @@ def _compare(findings: Findings, plan: MatchPlan, step: StepPair, precision: str
         if phase.compare is not None:
             step, checks = compare_step(findings, phase, plan, step, precision)
             explain_float32(findings, step, checks)
-            findings.checks += checks
+            findings.checks += excused(checks, findings.unused)
     findings.checks[before:] = settled(findings.checks[before:], step, precision)
     findings.checks += unrepeatable(findings.pair.reference, step)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+
+import numpy as np
 
 from ..errors import UserCodeError
 from ..frameworks.protocol import Runner
 from ..matching import MatchPlan
-from ..numerics.align import distance
-from ..numerics.align.graph import Graph, Key
 from ..phases import NEEDS
 from ..phases.findings import Findings
 from ..phases.phase import Explanations, Live
@@ -19,7 +19,7 @@ from ..records.calls import Calls, everywhere
 from ..records.isolated import isolated, nothing
 from ..records.result import Cause, Check, Divergence, Verdict
 from ..records.sides import SideName
-from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays, State, StepRecord
+from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays, StepRecord
 from ..records.uses import PENALTY
 from ..stepping.lockstep import StepPair
 from .dtype import float32_constants
@@ -32,11 +32,12 @@ from .gradient.backward_scaling import passed_back_causes
 from .gradient.padding_row import PADDING_ROW, row_causes
 from .gradient.uses import transferred_copies, use_causes
 from .gradient.zero_grad import NOT_RESET, kept_gradients, sampled
+from .locate.agreed import agreed_before
 from .locate.axis_order import before, flattened_outputs
 from .locate.backward import way_back
 from .locate.call_count import number_of_calls
 from .locate.constant_tables import table_cause
-from .locate.forward import Parting, local_of, partings
+from .locate.forward import local_of, partings
 from .locate.input_mismatch import other_inputs
 from .locate.loss_part_weights import weighed_parts
 from .locate.loss_position_weights import counted_positions
@@ -47,11 +48,9 @@ from .loss.penalties import penalised_causes
 from .loss.penalty import penalty_causes
 from .persistence.resumed_step import resumed_faults
 from .persistence.route import persistence_causes
+from .random_layers import drawing_check, random_layer, undecided
 from .recomputed import REPRODUCED
-from .setup.frozen import frozen_causes
-from .setup.initializers import same_random_stream
-from .setup.ties import holding_causes, parted_causes, parting_causes, tie_causes
-from .setup.unmatched_sizes import size_causes
+from .setup.ties import parting_causes
 from .state.joined_batches import joined_batches
 from .state.statistics import running_means, statistics_causes
 from .update.optimizer import update_causes
@@ -64,22 +63,6 @@ INSIDE = ("forward",)
 
 BEFORE_THE_UPDATE = ("forward", "loss", "gradient")
 """Phases of a step up to its gradients."""
-
-
-def explain_setup(live: Live, phase: str) -> None:
-    """Look for causes in how the sides are built, once the phase that asks for it has been judged."""
-    findings, plan, reference, follower = live.findings, live.plan, live.reference, live.follower
-    built: dict[SideName, State] = {plan.reference: reference.initial, plan.follower: follower.read()}
-    if phase == "inventory":
-        findings.causes += tie_causes(plan, findings.ties) + frozen_causes(plan)
-        findings.causes += holding_causes(findings.inventories, findings.holdings)
-        findings.causes += parted_causes(plan, findings.inventories, built)
-        findings.causes += size_causes(plan, findings.inventories)
-    if phase == "initialization":
-        for side, state in built.items():
-            again = {path for group in state.ties for path in group[1:]}  # of one storage, whatever the objects over it
-            drawn = {path: value for path, value in state.parameters.items() if path not in again}
-            findings.causes += same_random_stream(side, drawn)
 
 
 def explain_float32(findings: Findings, step: StepPair, checks: Sequence[Check]) -> None:
@@ -101,6 +84,8 @@ def explain_step(live: Live, step: StepPair) -> None:
     """
     findings, plan, reference, follower = live.findings, live.plan, live.reference.runner, live.follower
     findings.causes += parting_causes({plan.reference: step.reference.record, plan.follower: step.follower})
+    if _random(findings, plan, step, reference, follower):
+        return
     _loss(findings, plan, step, reference, follower)
     _kept(findings, plan, step)
     _gradient(findings, plan, step, reference, follower)
@@ -119,6 +104,39 @@ def explain_step(live: Live, step: StepPair) -> None:
             _at_inference(findings, plan, step, reference, follower, first)
         if _of_rates(findings, step, DROPOUT_RATES):
             _dropout(findings, Scene(reference, follower, plan, step, True, findings.seed), first)
+
+
+def _random(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> bool:
+    """Whether what is drawn at random in training explains what differs, so that nothing else need be looked for."""
+    draws: Mapping[SideName, Sequence[str]] = findings.draws
+    first = _first_in(findings, step, "forward")
+    suspected = bool(step.reference.record.draws or step.follower.draws) and step.number == 1
+    suspected = suspected or (first is not None and "(training)" in first.name)
+    if not draws and suspected and reference is not None:
+        batch = step.reference.batch
+        with findings.timed("explain"), ended_by_user_code(findings.notes):
+            asked: dict[SideName, Runner] = {plan.reference: reference, plan.follower: follower}
+            made: dict[SideName, Sequence[str]] = {side: runner.draws(batch) for side, runner in asked.items()}
+            draws = made
+        found = drawing_check(draws, step.number) if draws else None
+        if found is None:
+            return False
+        findings.draws = draws
+        findings.checks.append(found)
+        cause = random_layer(draws)
+        inference = first is not None and "(training)" not in first.name
+        if cause is not None:
+            findings.causes.append(cause)
+            if not inference:
+                findings.located = replace(_divergence(first or found), torch=cause.torch, keras=cause.keras)
+    if draws and all(draws.values()):
+        findings.checks = undecided(findings.checks, step.number, draws)
+    return bool(draws) and not _differs_at_inference(findings)
+
+
+def _differs_at_inference(findings: Findings) -> bool:
+    """Whether the outputs differ where nothing is drawn."""
+    return any(c.verdict is Verdict.DIFFERENT and c.name.endswith("(inference)") for c in findings.checks)
 
 
 @contextmanager
@@ -321,7 +339,7 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
         top.check.error if table is None else table.evidence["before"],
         top.check.allowed if table is None else table.evidence["allowed"],
         first.name,
-        _agreed(scene, top),
+        agreed_before(scene, top),
     )
     findings.causes += merged(causes)
     if unknown is not None and top.check.error is not None:
@@ -355,7 +373,14 @@ def _at_inference(
 @isolated(nothing)
 def _dropout(findings: Findings, scene: Scene, first: Check) -> None:
     """Dropout changes nothing in a run, since it is off: its rates are compared, and its calls looked up."""
-    causes = dropout_causes(scene.aligned({}), scene.plan.reference)
+    records: dict[SideName, StepRecord] = {
+        scene.plan.reference: scene.step.reference.record,
+        scene.plan.follower: scene.step.follower,
+    }
+    rates: dict[SideName, list[float]] = {
+        side: record.settings.get(DROPOUT_RATES, np.zeros(0)).tolist() for side, record in records.items()
+    }
+    causes = dropout_causes(scene.aligned({}), scene.plan.reference, rates)
     findings.causes += causes
     if causes and first.name == DROPOUT_RATES:
         at = replace(first, torch=causes[0].torch, keras=causes[0].keras)
@@ -375,25 +400,3 @@ def merged(causes: Sequence[Cause]) -> list[Cause]:
             also = [*same.evidence.get("also", ()), f"{cause.torch} and {cause.keras}"]
             kept[kept.index(same)] = replace(same, evidence={**same.evidence, "also": also})
     return kept
-
-
-def _agreed(scene: Scene, parting: Parting) -> str:
-    """The last tensors before a place that both sides have, in words."""
-    alignment, mine = parting.alignment, parting.suspect.reference
-    made = [key for key in mine.base if key in alignment.reference.makers]
-    if not made:
-        return "what goes into the models"
-    order = {id(call): i for i, call in enumerate(alignment.reference.calls)}
-    last = max(made, key=lambda key: order[id(alignment.reference.makers[key][0])])
-    other = next(iter(sorted(alignment.there[last], key=lambda k: k not in parting.suspect.follower.base)))
-    apart = distance(alignment.reference.values[last], alignment.follower.values[other]) or 0.0
-    sides = {
-        scene.plan.reference: _named(alignment.reference, last),
-        scene.plan.follower: _named(alignment.follower, other),
-    }
-    return f"torch {sides['torch']} and keras {sides['keras']}, {apart:.1e} apart"
-
-
-def _named(graph: Graph, key: Key) -> str:
-    name, shape = (graph.views(key) or [("the input", ())])[0]
-    return f"{name} {shape}".replace(",)", ")")

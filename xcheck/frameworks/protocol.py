@@ -94,6 +94,13 @@ class Runner(Protocol):
         """
         ...
 
+    def draws(self, batch: Batch) -> tuple[str, ...]:
+        """What draws random numbers in a training pass though dropout is off, as "layer: function".
+
+        The pass is made from several seeds: nothing where its outputs stay the same. Raises as `step` does.
+        """
+        ...
+
     def infer(self, batch: Batch) -> Arrays:
         """The outputs that are compared, of one forward pass in inference. Raises as `step` does."""
         ...

@@ -38,6 +38,8 @@ class Findings:
         reproduction: of it, where nothing explains it.
         sampled: some of each gradient of the last step that was looked at, by side and path.
         inventories, holdings: what each side has, and what its optimizer was given, once they are matched.
+        unused: parameter -> why no gradient of it need be compared.
+        draws: what draws random numbers on each side; empty where neither does.
     """
 
     pair: Pair
@@ -58,6 +60,8 @@ class Findings:
     sampled: Mapping[SideName, Arrays] = field(default_factory=dict[SideName, Arrays])
     inventories: Mapping[SideName, Inventory] = field(default_factory=dict[SideName, Inventory])
     holdings: Mapping[SideName, Holdings | None] = field(default_factory=dict[SideName, Holdings | None])
+    unused: Mapping[str, str] = field(default_factory=dict[str, str])
+    draws: Mapping[SideName, Sequence[str]] = field(default_factory=dict[SideName, Sequence[str]])
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:
@@ -113,6 +117,12 @@ class Findings:
             tally = self.coverage.setdefault(kind, {"compared": 0, "missing": 0})
             tally["compared"] += compared
             tally["missing"] += len(of_phase) - compared
+
+    def count_unused(self, word: str, many: int) -> None:
+        """Count parameters that nothing that is compared depends on, where there are any."""
+        counted, key = self.coverage["parameters"], word.replace(" ", "_")
+        if many:
+            counted[key] = counted.get(key, 0) + many
 
     def passes(self) -> bool:
         """Whether every check so far is EQUIVALENT."""

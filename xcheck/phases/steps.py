@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..matching import MatchPlan
+from ..pairs.pair import Batch
 from ..records.result import Check, Verdict
 from ..records.sides import SideName
 from ..records.trace import AT_INFERENCE, DROPOUT_RATES
 from ..stepping.lockstep import StepPair
-from .checks.step import silent_gradients, zero_gradients
+from .checks.step import zero_gradients
 from .checks.uses import unsplit
 from .findings import Findings
 from .phase import Live, Phase
 from .ties.groups import used
+from .unused import further_step, judge_unused
 
 
 def timed(findings: Findings, steps: Iterator[StepPair]) -> Iterator[StepPair]:
@@ -50,23 +52,33 @@ def compare_step(
 class Untouched:
     """Parameters that no step so far has given a gradient, and what is said of them in the end."""
 
-    def __init__(self, plan: MatchPlan) -> None:
-        self.plan = plan
-        self.paths = {m.name(plan.reference) for m in plan.trained}
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self.paths = {m.name(live.plan.reference) for m in live.plan.trained}
+        self.number = 0
+        self.batch: Batch | None = None
 
-    def after(self, findings: Findings, step: StepPair) -> None:
+    def further(self) -> Iterator[StepPair]:
+        """A second step after a run of one, if it left gradients of zero."""
+        live = self.live
+        return further_step(live.findings, live.plan, live.reference.runner, live.follower, self.paths)
+
+    def after(self, step: StepPair) -> None:
         """Note what a step touched, what of its gradients could not be split, and how often ties are used."""
-        self.paths &= zero_gradients(self.plan, step)
+        findings, plan = self.live.findings, self.live.plan
+        self.paths &= zero_gradients(plan, step)
+        self.number, self.batch = step.number, step.reference.batch
         if "gradient" in findings.phases:
-            findings.notes += unsplit(self.plan, step)
+            findings.notes += unsplit(plan, step)
             if step.number == 1:
-                findings.ties = used(findings.ties, self.plan, step.reference.record, step.follower)
+                findings.ties = used(findings.ties, plan, step.reference.record, step.follower)
 
-    def checks(self, findings: Findings) -> list[Check]:
-        """Parameters of which no step says anything."""
-        if "gradient" not in findings.phases:
-            return []
-        return silent_gradients(self.plan, findings.checks, self.paths, "float64")
+    def judge(self) -> None:
+        """Judge by effect the parameters of which no gradient was compared."""
+        live = self.live
+        if "gradient" in live.findings.phases and self.batch is not None:
+            where = self.number, self.batch, live.reference.runner, live.follower
+            judge_unused(live.findings, live.plan, self.paths, *where)
 
 
 def end_notes(findings: Findings, plan: MatchPlan, made: int) -> list[str]:

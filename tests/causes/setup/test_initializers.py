@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from ports import mlp
 
 import xcheck
 from xcheck.causes.setup.initializers import same_random_stream
+from xcheck.numerics.distributions import Distribution
 
 STREAM = np.random.default_rng(0).standard_normal(600)
 
@@ -34,6 +37,49 @@ def test_independent_draws_constants_and_small_ones_are_not() -> None:
     decays = np.tile(np.log(np.arange(1.0, 17.0)), (32, 1))  # of a state space model, the same in every layer
     parameters |= {"decays": decays, "more decays": decays, "slopes": 0.5 ** np.arange(8), "more": 0.5 ** np.arange(8)}
     assert same_random_stream("torch", parameters) == []
+
+
+def test_only_what_an_initializer_drew_is_one_stream_and_the_advice_names_it() -> None:
+    values = {"a": STREAM[:400], "b": STREAM * 0.1}
+    drawn = {"a": Distribution("normal", 0.0, 1.0, "RandomNormal"), "b": Distribution("normal", 0.0, 0.1, "HeNormal")}
+    (cause,) = same_random_stream("keras", values, drawn)
+    assert "keras.initializers.RandomNormal or HeNormal(seed=i)" in cause.fix
+    zeros = Distribution("constant", 0.0, 0.0, "Zeros")
+    for other in (zeros, Distribution("normal", 3.0, 1.0, "RandomNormal"), Distribution("uniform", -9, 18, "X")):
+        assert not same_random_stream("keras", values, drawn | {"a": other})
+    assert not same_random_stream("keras", values, {"a": drawn["a"]})  # loaded, or made by the layer itself
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_weights_that_were_carried_over_are_no_stream(weights: bool) -> None:
+    """Both layers of both sides start from one kernel, which no side has drawn."""
+    kernel = STREAM[:36].reshape(6, 6)
+
+    def torch() -> Any:
+        import torch
+
+        model = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Tanh(), torch.nn.Linear(6, 6))
+        with torch.no_grad():
+            for layer in (model[0], model[2]):
+                layer.weight.copy_(torch.tensor(kernel.T))
+        return model
+
+    def keras() -> Any:
+        import keras
+
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(6, activation="tanh"), keras.layers.Dense(6)])
+        if weights:
+            for layer in model.layers:
+                layer.kernel.assign(kernel)
+        return model
+
+    def batches(seed: int) -> Any:
+        while True:
+            yield xcheck.Batch(np.random.default_rng(seed).standard_normal((5, 6)))
+
+    pair = xcheck.Pair("carried", xcheck.TorchSide(torch), xcheck.KerasSide(keras), batches)
+    result = xcheck.check(pair, steps=1, precision=("float64",), free_steps=0)
+    assert [c.id for c in result.causes] == ([] if weights else ["same_random_stream"])
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -11,7 +11,8 @@ from xcheck.errors import BatchError
 from xcheck.matching import MatchPlan
 from xcheck.numerics.tolerance import KAPPA
 from xcheck.phases import STEP_PHASES
-from xcheck.phases.checks.step import silent_gradients, trajectory_checks, zero_gradients
+from xcheck.phases.checks.step import trajectory_checks, zero_gradients
+from xcheck.phases.checks.unused import excused, unproven, unreached, without_gradient
 from xcheck.records.trace import StepRecord
 from xcheck.stepping.lockstep import StepPair
 
@@ -470,16 +471,29 @@ def test_gradients_that_are_zero_on_both_sides_are_collected_by_step():
     assert zero_gradients(plan, step) == set()
 
 
-def test_a_gradient_that_is_zero_in_every_step_is_inconclusive_once_for_the_run():
+def test_a_gradient_that_is_zero_in_every_step_is_inconclusive_once_for_the_run_unless_nothing_depends_on_it():
     plan, step = step_of(torch={"fault": zeros("linear.bias")}, keras={"fault": zeros(BIAS)})
     checks = judged("gradient", plan, step)
-    (found,) = silent_gradients(plan, checks, {"linear.bias"}, "float64")
+    open_ = unproven(plan, checks, {"linear.bias"})
+    assert list(open_) == ["linear.bias"]
+    *_, found = unreached(plan, checks, open_, {})
     assert (found.phase, found.step, found.name, found.verdict.value) == (
         "gradient", None, "linear.bias", "INCONCLUSIVE"
     )  # fmt: skip
-    assert "exactly zero on both sides in every step" in found.detail
-    assert silent_gradients(plan, [], {"linear.bias"}, "float64") == []  # the phase did not run
-    assert silent_gradients(plan, checks, set(), "float64") == []
+    assert unreached(plan, checks, open_, {"linear.bias": "none"}) == checks
+    assert unproven(plan, [], {"linear.bias"}) == {}  # the phase did not run
+    assert unproven(plan, checks, set()) == {}
+
+
+def test_gradients_that_neither_side_has_pass_only_where_nothing_depends_on_the_parameter():
+    plan, step = step_of(torch={"fault": none("linear.bias")}, keras={"fault": none(BIAS)})
+    checks = judged("gradient", plan, step)
+    assert list(unproven(plan, checks, set())) == ["linear.bias"]
+    found = without_gradient(plan, checks, {"linear.bias": "none"})
+    assert found == {"linear.bias": "unused"}
+    assert all(c.verdict == "EQUIVALENT" for c in excused(checks, found))
+    assert without_gradient(plan, checks, {"linear.bias": "these"}) == {}
+    assert [c.name for c in excused(checks, {}) if c.verdict == "INCONCLUSIVE"] == ["linear.bias"]
 
 
 # Update ----------------------------------------------------------------------------------------------------------

@@ -62,18 +62,42 @@ def drops(graph: Graph) -> list[Drop]:
     return found
 
 
+def hidden_drops(graph: Graph, rates: Sequence[float], seen: Sequence[Drop]) -> list[Drop]:
+    """What drops something inside of a layer where no call shows it, such as between the layers of an LSTM.
+
+    Args:
+        graph: of the step.
+        rates: of all that drops something in it.
+        seen: what `drops` finds.
+    """
+    left = list(rates)
+    for drop in seen:
+        if drop.rate in left:
+            left.remove(drop.rate)
+    found: list[Drop] = []
+    for rate in left:
+        holding = (c for c in graph.calls if rate in (c.settings.get("dropout"), c.settings.get("recurrent_dropout")))
+        found.append(Drop(next(holding, graph.calls[-1]), None, frozenset(), rate))
+    return found
+
+
 @isolated(list[Cause])
-def dropout_causes(alignment: Alignment, reference: SideName) -> list[Cause]:
+def dropout_causes(alignment: Alignment, reference: SideName, rates: Mapping[SideName, Sequence[float]]) -> list[Cause]:
     """Which dropout makes the rates of both sides differ; confirmed where nothing else is left.
 
     Args:
         alignment: of a training step without dropout.
         reference: which side is the reference of it.
+        rates: of all that drops something on each side.
     """
     mine, theirs = drops(alignment.reference), drops(alignment.follower)
+    mine += hidden_drops(alignment.reference, rates[reference], mine)
+    theirs += hidden_drops(alignment.follower, rates[other_side(reference)], theirs)
     others: dict[int, Drop] = {}
-    for same in (_drop_the_same, _make_the_same):
+    for same in (_drop_the_same, _make_the_same, _hidden_at_one_rate, _hidden):
         for drop in mine:
+            if id(drop) in others:
+                continue
             close = [d for d in theirs if id(drop) not in others and same(alignment, drop, d)]
             other = next((d for d in close if d.rate == drop.rate), close[0] if close else None)
             if other is not None:
@@ -143,6 +167,15 @@ def _make_the_same(alignment: Alignment, drop: Drop, other: Drop) -> bool:
     return hidden and any(alignment.same(key, there) for key in drop.made for there in other.made)
 
 
+def _hidden(alignment: Alignment, drop: Drop, other: Drop) -> bool:
+    """Where no call shows what one of them drops, any other without a partner may be its own."""
+    return not drop.made or not other.made
+
+
+def _hidden_at_one_rate(alignment: Alignment, drop: Drop, other: Drop) -> bool:
+    return _hidden(alignment, drop, other) and drop.rate == other.rate
+
+
 def _cause(
     pairs: Sequence[Mapping[SideName, Drop | None]], rates: tuple[float, float], graphs: Mapping[SideName, Graph]
 ) -> Cause:
@@ -173,7 +206,7 @@ def _cause(
 def _dropped(graph: Graph, drop: Drop) -> str:
     """What goes into a dropout, by what made it."""
     if drop.key is None:
-        return f"the weights in {drop.call.name}"
+        return f"the weights in {drop.call.name}" if drop.made else f"something inside of {drop.call.name}"
     made = graph.makers.get(drop.key)
     around = next((call.path for call in graph.ancestors(drop.call) if call.path), "")
     where = f" in {around}" if around and not (made and made[0].path.startswith(around)) else ""

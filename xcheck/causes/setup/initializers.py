@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ...numerics.distributions import Distribution, distance_bound
+from ...numerics.tolerance import CHANCE_OF_FALSE_ALARM
 from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
@@ -27,14 +29,20 @@ costs 1e-7; independent draws of n elements reach it with a chance of (2e-6)^((n
 
 
 @isolated(list[Cause])
-def same_random_stream(side: SideName, parameters: Mapping[str, Array]) -> list[Cause]:
+def same_random_stream(
+    side: SideName, parameters: Mapping[str, Array], promises: Mapping[str, Distribution] | None = None
+) -> list[Cause]:
     """Parameters of one side that start from the same random numbers, though nothing ties them.
 
     Args:
         side: whose parameters.
         parameters: path -> initial value, one entry per storage.
+        promises: path -> distribution that the side's initializer draws from; a parameter without one, or that does
+            not follow it, was not drawn by an initializer. None where the side names no initializers.
     """
-    rows = {path: _standardized(value) for path, value in parameters.items()}
+    rows = {
+        path: _standardized(v) for path, v in parameters.items() if promises is None or _drawn(v, promises.get(path))
+    }
     groups: list[list[str]] = []
     for path, row in rows.items():
         if row is None:
@@ -48,7 +56,14 @@ def same_random_stream(side: SideName, parameters: Mapping[str, Array]) -> list[
                 break
         else:
             groups.append([path])
-    return [_cause(side, group) for group in groups if len(group) > 1]
+    return [_cause(side, group, promises or {}) for group in groups if len(group) > 1]
+
+
+def _drawn(value: Array, promise: Distribution | None) -> bool:
+    """Whether a value is what its initializer draws; numbers that were loaded or trained seldom are."""
+    if promise is None or promise.kind == "constant":
+        return False
+    return promise.distance(value) <= distance_bound(value.size, CHANCE_OF_FALSE_ALARM)
 
 
 def _standardized(value: Array) -> Array | None:
@@ -65,8 +80,9 @@ def _correlation(a: Array, b: Array) -> float:
     return float(left @ right) / size if size else 0.0
 
 
-def _cause(side: SideName, group: list[str]) -> Cause:
+def _cause(side: SideName, group: list[str], promises: Mapping[str, Distribution]) -> Cause:
     paths = " = ".join(group)
+    names = " or ".join(dict.fromkeys(promises[path].name for path in group if path in promises)) or "HeNormal"
     return Cause(
         id="same_random_stream",
         phase="initialization",
@@ -79,7 +95,7 @@ def _cause(side: SideName, group: list[str]) -> Cause:
         evidence={"correlation_at_least": SAME_STREAM, "elements": PREFIX},
         confirmed=True,
         fix=(
-            "make an initializer per layer: kernel_initializer=keras.initializers.HeNormal(seed=i)"
+            f"make an initializer per layer: keras.initializers.{names}(seed=i), a different i for each"
             if side == "keras"
             else "draw each parameter once: do not reset the generator's seed between layers"
         ),

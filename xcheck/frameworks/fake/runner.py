@@ -178,6 +178,9 @@ class NumpyRunner:
         whole = Call(0, None, "", "Model", 1, {"0": x}, {"output": out} if swapped is None else swapped)
         return inner, whole
 
+    def draws(self, batch: Batch) -> tuple[str, ...]:
+        return ()
+
     def infer(self, batch: Batch) -> Arrays:
         return self.calls(batch)[-1].outputs
 

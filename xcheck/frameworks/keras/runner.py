@@ -28,6 +28,7 @@ from ..protocol import EAGER, Prepared, prepared, rates_setting, step_seed
 from ..tree import outputs_record
 from .device import named_device
 from .device import sees_gpu as sees_gpu
+from .drawing import draws, used_rates
 from .export import KerasExporter
 from .initializers import promises
 from .optimizer import facts
@@ -219,7 +220,8 @@ class KerasRunner:
             told = calling("keras training step", numbers=describe(tuple(ready)))
             rates: list[float] = []
             replaced = self.projected or self.declared.outputs is not None  # the loss sees what is picked, always
-            with told, dropout_off(rates), watch if observe or replaced else nullcontext():
+            drew: list[str] = []
+            with told, dropout_off(rates, drew), watch if observe or replaced else nullcontext():
                 logs = self._train(ready, mode)
             losses = seen.losses(logs)
             outputs = outputs_record(seen.calls(), batch.size)
@@ -227,7 +229,11 @@ class KerasRunner:
             settings = rates_setting(rates, at_inference)
             seen.forget()
             self.store.rest()
-            return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
+            made = number, before, self.read(), inference, outputs, losses, settings, gradients
+            return StepRecord(*made, draws=tuple(dict.fromkeys(drew)))
+
+    def draws(self, batch: Batch) -> tuple[str, ...]:
+        return draws(self, batch)
 
     def _ready(self, batch: Batch) -> Prepared:
         islands = self.islands if self.precision == "float64" else None
@@ -318,10 +324,11 @@ class KerasRunner:
             return self._infer(ready)[0]
 
     def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
-        rates: list[float] = []
-        with dropout_off(rates), unchanged(self.model):
-            named = self._named_outputs(self._picked(self._call(ready.inputs, training=False)))
-        return {name: to_numpy(t) for name, t in named.items()}, rates
+        def call() -> dict[str, Any]:
+            with unchanged(self.model):
+                return self._named_outputs(self._picked(self._call(ready.inputs, training=False)))
+
+        return used_rates(call)
 
     def _gradients(self, seen: Seen) -> dict[str, Array | None]:
         found: dict[str, Array | None] = {}

@@ -27,6 +27,7 @@ from ...records.trace import Array, Arrays, State, StepRecord
 from ..compared import compared, nothing_to_differentiate
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
 from ..tree import outputs_record
+from .drawing import draws
 from .export import TorchExporter
 from .flags import flags, restore_flags, set_flags
 from .losses import arrays, scalars
@@ -200,13 +201,13 @@ class TorchRunner:
         return ("compiled",)
 
     def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
-        self._called = self.model if mode == EAGER else self._compiled()
-        ready = self._ready(batch)
+        self._called, ready = self.model if mode == EAGER else self._compiled(), self._ready(batch)
         before = self.read()
         inference, at_inference = self._infer(ready) if observe else ({}, ())
         torch.manual_seed(step_seed(self.seed, number))
         observer = Observer(self.model, self.optimizer, self._named_outputs, self.store) if observe else None
-        with self._scope(), DropoutOff() as dropout, warnings.catch_warnings():
+        dropout = DropoutOff(self._layer)
+        with self._scope(), dropout, warnings.catch_warnings():
             if mode != EAGER:  # the compiler uses what PyTorch itself has deprecated
                 warnings.simplefilter("ignore", DeprecationWarning)
             try:
@@ -220,9 +221,10 @@ class TorchRunner:
             found = observer.unscaled()
             gradients = {path: found.get(id(p)) for path, p in paths.items()}
         outputs = outputs_record(observer.calls, batch.size) if observer else {}
-        settings = rates_setting(dropout.rates, at_inference)
         self.store.rest()
-        return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
+        rates = rates_setting(dropout.rates, at_inference)
+        made = number, before, self.read(), inference, outputs, losses, rates, gradients
+        return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)))
 
     def _compiled(self) -> Any:
         told = calling("torch model, compiled,", todo="leave the phase modes out where torch.compile has no compiler")
@@ -278,6 +280,9 @@ class TorchRunner:
         with self._scope(), switched(self.model, False), DropoutOff() as dropout, torch.no_grad():
             named = self._named_outputs(self._call(ready.inputs))
         return {name: to_numpy(t) for name, t in named.items()}, dropout.rates
+
+    def draws(self, batch: Batch) -> tuple[str, ...]:
+        return draws(self, batch)
 
     def calls(
         self,
@@ -381,8 +386,7 @@ class TorchRunner:
 
     def environment(self) -> Mapping[str, Any]:
         cuda = torch.cuda.get_device_name() if self.device.type == "cuda" else None
-        found = {"torch": torch.__version__, "device": self.device.type, "gpu": cuda, **flags()}
-        return {**found, **facts(self.optimizer)}
+        return {"torch": torch.__version__, "device": self.device.type, "gpu": cuda, **flags(), **facts(self.optimizer)}
 
     def notes(self) -> list[str]:
         return self.islands.notes(self.side) + self.remarks

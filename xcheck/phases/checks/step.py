@@ -348,28 +348,6 @@ def _is_counter(record: StepRecord, path: str) -> bool:
     return path.rpartition(".")[2] == "num_batches_tracked" and record.before.buffers[path].dtype.kind == "i"
 
 
-def silent_gradients(plan: MatchPlan, checks: Sequence[Check], zero: set[str], precision: str) -> list[Check]:
-    """Parameters whose gradient was exactly zero on both sides in every step: nothing of them was compared.
-
-    Args:
-        plan: of the run.
-        checks: of the run so far.
-        zero: names, on the reference, of what had an all-zero gradient in every step.
-        precision: of the run.
-    """
-    frame = Frame("gradient", precision, None, plan.reference)
-    compared = {c.name for c in checks if c.phase == "gradient" and c.error is not None}
-    return [
-        frame.check(
-            Item(m.name(plan.reference), m.name("torch"), m.name("keras"), None, None),
-            Verdict.INCONCLUSIVE,
-            "exactly zero on both sides in every step: nothing was compared; use batches that reach it, or waive it",
-        )
-        for m in plan.trained
-        if m.name(plan.reference) in zero & compared
-    ]
-
-
 def zero_gradients(plan: MatchPlan, step: StepPair) -> set[str]:
     """Names, on the reference, of the matches whose gradient is exactly zero on both sides in this step."""
     record, other = step.reference.record.gradients, step.follower.gradients

@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import inspect
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
+import keras
 from keras.src import backend
+
+from ...drawing import drawn_by
+from .precision import layer_of
 
 
 @contextmanager
-def dropout_off(rates: list[float]) -> Generator[None]:
-    """Dropout hands its input on until the block ends.
+def dropout_off(
+    rates: list[float], draws: list[str] | None = None, *, nothing_at: int | None = None, seed: int | None = None
+) -> Generator[None]:
+    """Dropout hands its input on until the block ends; what else draws is noted.
 
-    Every layer of Keras that drops something, and `keras.random.dropout`, goes through one function of the backend.
+    Every layer of Keras that drops something, and `keras.random.dropout`, goes through one function of the backend;
+    but for `AlphaDropout`, which makes a mask of its own.
 
     Args:
         rates: of the calls that would have dropped something, in order; filled in.
+        draws: what drew all the same, in order: "layer: function"; filled in.
+        nothing_at: the call, from 0, that hands on zeros, to see whether it is of use.
+        seed: of all that draws; None for what the model says.
     """
     random: Any = backend.random
-    original = random.dropout
+    noted = [] if draws is None else draws
 
-    def dropout(inputs: Any, rate: float, *_: Any, **__: Any) -> Any:
+    def kept(inputs: Any, rate: float) -> Any:
         if rate > 0:
             rates.append(float(rate))
-        return inputs
+        return keras.ops.zeros_like(inputs) if rate > 0 and nothing_at == len(rates) - 1 else inputs
 
-    random.dropout = dropout
+    def dropout(inputs: Any, rate: float, *_: Any, **__: Any) -> Any:
+        return kept(inputs, rate)
+
+    def alpha_dropout(layer: Any, inputs: Any, training: Any = False) -> Any:
+        return kept(inputs, layer.rate) if training else inputs
+
+    def drawing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def drawn(*args: Any, **kwargs: Any) -> Any:
+            noted.append(drawn_by(keras.layers.Layer, name, layer_of))
+            return function(*args, **(kwargs if seed is None else {**kwargs, "seed": seed + len(noted)}))
+
+        return drawn
+
+    replaced: list[tuple[Any, str, Any]] = [
+        (random, name, drawing(name, function))
+        for name, function in vars(random).items()
+        if inspect.isfunction(function) and "seed" in inspect.signature(function).parameters and name[0] != "_"
+        if function.__module__ == random.__name__ and name != "dropout"
+    ]
+    replaced += [(random, "dropout", dropout), (keras.layers.AlphaDropout, "call", alpha_dropout)]
+    originals = [(holder, name, getattr(holder, name)) for holder, name, _ in replaced]
     try:
+        for holder, name, made in replaced:
+            setattr(holder, name, made)
         yield
     finally:
-        random.dropout = original
+        for holder, name, original in originals:
+            setattr(holder, name, original)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from ...drawing import drawn_by
 
 _DROPOUTS = {
     F.dropout,
@@ -16,22 +21,35 @@ _DROPOUTS = {
     F.dropout3d,
     F.feature_alpha_dropout,
     torch.dropout,
+    torch.dropout_,
     torch.alpha_dropout,
+    torch.alpha_dropout_,
     torch.feature_dropout,
+    torch.feature_dropout_,
     torch.feature_alpha_dropout,
+    torch.feature_alpha_dropout_,
 }
+_ATTENTION = F.scaled_dot_product_attention
+_RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+_ASK_FOR_MODES = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
 class DropoutOff(TorchFunctionMode):
-    """While active, dropout hands its input on and its rate is kept.
+    """While active, dropout hands its input on and its rate is kept; every other function that draws is noted.
 
     Attributes:
-        rates: of the calls so far that would have dropped something, in order.
+        rates: of the calls so far that would have dropped something, in order; one for each tensor that is dropped.
+        draws: what drew all the same, in order: "layer: function".
+
+    Args:
+        name_of: path of a module.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name_of: Callable[[Any], str | None] = lambda _: None) -> None:
         super().__init__()
+        self.name_of = name_of
         self.rates: list[float] = []
+        self.draws: list[str] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `func`, without dropout."""
@@ -39,11 +57,52 @@ class DropoutOff(TorchFunctionMode):
         if func in _DROPOUTS:
             self._keep(*args, **kwargs)
             return args[0] if args else kwargs["input"]
-        if kwargs.get("dropout_p"):
-            self.rates.append(float(kwargs["dropout_p"]))
-            kwargs = {**kwargs, "dropout_p": 0.0}
+        if func is _ATTENTION:
+            args, kwargs = self._attention(*args, **kwargs)
+        elif func in _RECURRENT:
+            args = self._recurrent(args)
+        elif isinstance(func, FunctionType) and any(map(_draws, func.__code__.co_names)):
+            # PyTorch calls a function of its own with this mode taken off, so what that calls in turn is not seen.
+            with self:
+                return _body(func)(*args, **kwargs)
+        elif _draws(name := getattr(func, "__name__", "")):
+            self.draws.append(drawn_by(torch.nn.Module, name.strip("_"), self.name_of))
         return func(*args, **kwargs)
 
     def _keep(self, input: Any, p: float = 0.5, training: bool = True, *_: Any, **__: Any) -> None:
         if training and p > 0:
             self.rates.append(float(p))
+
+    def _attention(
+        self, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, *rest: Any, **more: Any
+    ) -> Any:
+        self._keep(query, dropout_p)
+        return (query, key, value, attn_mask, 0.0, *rest), more
+
+    def _recurrent(self, args: Any) -> Any:
+        """(..., has biases, layers, rate, training, bidirectional[, batch first]): the rate holds between layers."""
+        at = next((i for i in range(len(args) - 1, 0, -1) if type(args[i]) is float), None)
+        if at is None:
+            return args
+        layers, rate, training = args[at - 1 : at + 2]
+        for _ in range(layers - 1):
+            self._keep(None, rate, training)
+        return (*args[:at], 0.0, *args[at + 1 :])
+
+
+@cache
+def _draws(name: str) -> bool:
+    """Whether PyTorch marks an operation of this name as one that draws random numbers."""
+    packet = getattr(torch.ops.aten, name, None) if name.isidentifier() and not name.startswith("__") else None
+    overloads = packet.overloads() if packet is not None and hasattr(packet, "overloads") else ()
+    return any(torch.Tag.nondeterministic_seeded in getattr(packet, overload).tags for overload in overloads)
+
+
+@cache
+def _body(function: FunctionType) -> Any:
+    """A function of PyTorch that asks no mode for itself; what it calls does."""
+    around = dict(function.__globals__)
+    around |= {name: lambda *_: False for name in _ASK_FOR_MODES if name in around}
+    made = FunctionType(function.__code__, around, function.__name__, function.__defaults__, function.__closure__)
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
