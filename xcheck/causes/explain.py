@@ -131,12 +131,8 @@ def _random(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
                 findings.located = replace(_divergence(first or found), torch=cause.torch, keras=cause.keras)
     if draws and all(draws.values()):
         findings.checks = undecided(findings.checks, step.number, draws)
-    return bool(draws) and not _differs_at_inference(findings)
-
-
-def _differs_at_inference(findings: Findings) -> bool:
-    """Whether the outputs differ where nothing is drawn."""
-    return any(c.verdict is Verdict.DIFFERENT and c.name.endswith("(inference)") for c in findings.checks)
+    different = [c for c in findings.checks if c.verdict is Verdict.DIFFERENT]
+    return bool(draws) and not any(c.name.endswith("(inference)") for c in different)  # where nothing is drawn
 
 
 @contextmanager
