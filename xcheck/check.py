@@ -179,8 +179,8 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         return plan
     progress("training both sides in float64")
     untouched = {m.name(plan.reference) for m in plan.trained}
-    made = 0
-    for step in _timed(findings, resynced(reference.steps, follower, plan, seed=findings.seed)):
+    ends = findings.notes
+    for step in _timed(findings, resynced(reference.steps, follower, plan, seed=findings.seed, notes=ends)):
         _compare_step(findings, plan, step, "float64")
         if "gradient" in findings.phases:
             findings.notes += phase.unsplit(plan, step)
@@ -189,15 +189,12 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         findings.count_step(step.number)
         explain(findings, plan, step, reference.runner, follower)
         untouched &= phase.zero_gradients(plan, step)
-        made = step.number
         unmapped = [*reference.unmapped_slots(), *follower.unmapped_slots()]
         if unmapped:
             findings.checks += [_unmapped(name, step.number) for name in unmapped]
             return plan  # the next step could not start from the reference's state
         progress(f"step {step.number} of {findings.steps} in float64")
         del step
-    if made < findings.steps:
-        findings.notes.append(f"the run ended with step {made}, which changed what is tied")
     if any(c.name in (DROPOUT_RATES, AT_INFERENCE) for c in findings.checks):
         findings.notes.append("dropout is switched off on both sides, and its rates are compared")
     if "gradient" in findings.phases:
@@ -236,13 +233,14 @@ def numeric(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
         sides.open(follower, "float32") as other,
     ):
         batches = batches_of(findings.pair, findings.seed, findings.steps)
-        for step in _timed(findings, in_float32(truth, own, other, plan, batches, seed=findings.seed)):
+        ends = findings.notes
+        for step in _timed(findings, in_float32(truth, own, other, plan, batches, seed=findings.seed, notes=ends)):
             _compare_step(findings, plan, step, "float32")
 
 
 def trajectory(findings: Findings, sides: Sides, plan: MatchPlan, free_steps: int | None) -> None:
     """The free run: both sides from one state, never re-synced, against the envelope of the reference's twins."""
-    steps = FREE_STEPS if free_steps is None else free_steps
+    steps, envelope = FREE_STEPS if free_steps is None else free_steps, phase.Envelope()
     sides.progress(f"running {steps} free steps")
     with contextlib.ExitStack() as stack:
         reference, *twins = _several(sides, stack, plan.reference, 1 + TWINS)
@@ -250,7 +248,10 @@ def trajectory(findings: Findings, sides: Sides, plan: MatchPlan, free_steps: in
         batches = batches_of(findings.pair, findings.seed, steps, option="--free-steps", fewer=free_steps is None)
         run = free_running(reference, twins, follower, plan, batches, precision="float64", seed=findings.seed)
         for step in _timed(findings, run):
-            findings.checks += phase.trajectory_checks(plan, step, "float64")
+            if (found := phase.trajectory_checks(plan, step, "float64", envelope)) is None:
+                findings.notes.append(phase.diverged(step.number - 1, steps))
+                return
+            findings.checks += found
 
 
 def _several(sides: Sides, stack: contextlib.ExitStack, side: SideName, count: int) -> list[FreeRun]:

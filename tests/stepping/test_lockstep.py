@@ -13,7 +13,7 @@ from xcheck.frameworks.fake.runner import NumpyRunner
 from xcheck.pairs.batches import batches_of
 from xcheck.records.trace import State, StepRecord
 from xcheck.stepping.free_run import free_running, in_turns
-from xcheck.stepping.lockstep import REPEATED, in_float32, reference_steps, resynced
+from xcheck.stepping.lockstep import REPEATED, in_float32, overflown, reference_steps, resynced
 
 
 def records_equal(left: StepRecord, right: StepRecord) -> bool:
@@ -406,3 +406,21 @@ def test_telling_uses_apart_leaves_both_sides_where_the_step_left_them(monkeypat
     for one, other in zip(plain, split, strict=True):
         assert records_equal(replace(other.reference.record, uses={}), one.reference.record)
         assert records_equal(replace(other.follower, uses={}), one.follower)
+
+
+@pytest.mark.parametrize(
+    ("values", "precision", "left"),
+    [
+        ((1e200, np.inf), "float64", True),
+        ((1e200, np.nan), "float64", True),
+        ((1e200, 1.0), "float64", False),
+        ((1.0, np.nan), "float64", False),  # a zero divided by zero is no overflow
+        ((1e30, np.inf), "float64", False),
+        ((1e30, np.inf), "float32", True),
+    ],
+)
+def test_a_step_leaves_the_range_where_large_numbers_stand_beside_what_is_not_finite(values, precision, left):
+    large, broken = values
+    state = State({"w": np.array([large])})
+    record = StepRecord(2, state, state, {}, {"output": np.array([broken, 0.0])}, {}, {}, {})
+    assert overflown(record, precision) == left

@@ -11,6 +11,8 @@ from typing import Any
 from ..errors import BadInput
 from ..layouts.patterns import reorders
 from ..matching import MatchPlan
+from ..numerics.compare import METRICS
+from ..numerics.tolerance import WIDE
 from ..pairs.pair import Expectation, Pair
 from ..records.reproduction import Reproduction
 from ..records.result import Cause, Check, Divergence, Result, Tie, Verdict
@@ -111,7 +113,7 @@ class Findings:
         divergence = self._divergence()
         expect = self.pair.expect
         assert not isinstance(expect, str)  # Pair turns a word into an Expectation
-        notes = list(dict.fromkeys(self.notes))
+        notes = list(dict.fromkeys([*self.notes, *_wide_allowances(self.checks)]))
         if not self.complete:
             notes.append(f"only these phases were asked for: {', '.join(self.phases)}")
         return Result(
@@ -143,6 +145,22 @@ class Findings:
         if found is None or inside is None or (found.phase, found.step) != (inside.phase, inside.step):
             return found
         return inside
+
+
+def _wide_allowances(checks: Sequence[Check]) -> list[str]:
+    """One line per phase where rounding explains more than `WIDE`, with the largest: a smaller difference passes."""
+    widest: dict[str, Check] = {}
+    for c in checks:
+        judged = c.precision == "float64" and c.error is not None and c.metric in METRICS
+        if judged and (c.allowed or 0.0) > max(WIDE, widest[c.phase].allowed or 0.0 if c.phase in widest else 0.0):
+            widest[c.phase] = c
+    return [
+        f"rounding alone may move {c.name} by {c.allowed:.1e} of its size in {phase}"
+        + (f", step {c.step}" if c.step else "")
+        + ": a "
+        "difference below that is not seen there"
+        for phase, c in widest.items()
+    ]
 
 
 def first_divergence(checks: Sequence[Check]) -> Divergence | None:

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import UserCodeError
 from ..frameworks.protocol import Runner, rounding_factors
 from ..matching import MatchPlan
-from ..numerics.tolerance import KAPPA, TWINS, epsilon
+from ..numerics.tolerance import TWINS, epsilon
 from ..pairs.pair import Batch
 from ..records.islands import factors, made_in_float32
 from ..records.sides import SideName
@@ -169,9 +169,7 @@ def _perturbed_step(
     runner.restore(start)
     runner.write(State(perturbed(record.before.parameters, rng, precision)))
     nudged = perturbed_batch(batch, rng, precision)
-    terms, alike = ReferenceStep(batch, record, ()).sums  # the noise g of a gradient: see tolerance.py
-    noise = epsilon(precision) * max(np.sqrt(terms), alike / KAPPA)
-    with runner.rounding(rng, float(noise)):
+    with runner.rounding(rng):
         found = runner.uses(record.step, nudged) if uses else None
         return replace(runner.step(record.step, nudged), uses=found or {})
 
@@ -233,7 +231,14 @@ def in_modes(
 
 
 def in_float32(
-    truth: Runner, reference: Runner, follower: Runner, plan: MatchPlan, batches: Iterable[Batch], *, seed: int
+    truth: Runner,
+    reference: Runner,
+    follower: Runner,
+    plan: MatchPlan,
+    batches: Iterable[Batch],
+    *,
+    seed: int,
+    notes: list[str] | None = None,
 ) -> Iterator[StepPair]:
     """Each step of the reference in float64, and the same step of both sides in float32 from its rounded state.
 
@@ -244,6 +249,7 @@ def in_float32(
         plan: of the pair.
         batches: one per step.
         seed: of the perturbations.
+        notes: told where the steps end early.
     """
     for number, batch in enumerate(batches, 1):
         record = truth.step(number, batch)
@@ -257,26 +263,40 @@ def in_float32(
         )
         reference.restore(end)
         follower.write(plan.for_follower(before, slots=number > 1))
-        yield StepPair(ReferenceStep(batch, record, (own, *twins)), follower.step(number, batch))
+        other = follower.step(number, batch)
+        if number > 1 and overflown(own, "float32") and overflown(other, "float32"):
+            _say(
+                notes,
+                f"the float32 run ended with step {number - 1}: the next leaves the range of float32 on both sides",
+            )
+            return
+        yield StepPair(ReferenceStep(batch, record, (own, *twins)), other)
 
 
-def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan, *, seed: int = 0) -> Iterator[StepPair]:
+def resynced(
+    steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan, *, seed: int = 0, notes: list[str] | None = None
+) -> Iterator[StepPair]:
     """Run each step of the reference on the follower, from the reference's state.
 
     The optimizer's slots are carried over from the second step on: what they start as is each side's own and part
-    of the comparison. A step that changes what is tied is the last one.
+    of the comparison. A step that changes what is tied is the last one; one that leaves the range of float64 on both
+    sides says nothing, since what is infinite first is a matter of the order of operations, and is left out.
 
     Args:
         steps: of the reference.
         follower: the other side.
         plan: of the pair.
         seed: of how numbers of float32 are moved.
+        notes: told where the steps end early.
     """
     for step in steps:
         number = step.record.step
         follower.write(plan.for_follower(step.record.before, slots=number > 1))
         start = follower.snapshot()
         record = follower.step(number, step.batch)
+        if number > 1 and overflown(step.record, "float64") and overflown(record, "float64"):
+            _say(notes, f"the run ended with step {number - 1}: the next leaves the range of float64 on both sides")
+            return
         tied = record.after.ties == record.before.ties
         if number == 1 and tied:
             end = follower.snapshot()
@@ -286,9 +306,32 @@ def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan, 
         yield StepPair(
             step, record, partial(_float32_moved, follower, start, record, step.batch, seed) if tied else None
         )
-        if not tied:
+        if not tied or step.record.after.ties != step.record.before.ties:
+            _say(notes, f"the run ended with step {number}, which changed what is tied")
             return
         del step, start, record  # before the next step is made
+
+
+def overflown(record: StepRecord, precision: str) -> bool:
+    """Whether a step has numbers that are not finite, and others so large that their product is not.
+
+    Args:
+        record: of a step.
+        precision: it was made in.
+    """
+    large, broken = float(np.sqrt(np.finfo(precision).max)), False
+    peak = 0.0
+    for _, array in record.items():
+        if array.dtype.kind == "f" and array.size:
+            finite = np.isfinite(array)
+            broken = broken or not finite.all()
+            peak = max(peak, float(np.max(np.abs(array), initial=0.0, where=finite)))
+    return broken and peak > large
+
+
+def _say(notes: list[str] | None, text: str) -> None:
+    if notes is not None:
+        notes.append(text)
 
 
 def perturbed(arrays: Mapping[str, Array], rng: np.random.Generator, precision: str) -> dict[str, Array]:

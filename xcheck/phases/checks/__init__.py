@@ -7,6 +7,8 @@ from collections.abc import Callable
 from ...matching import MatchPlan
 from ...records.result import Check
 from ...stepping.lockstep import StepPair
+from ..envelope import Envelope as Envelope
+from ..envelope import diverged as diverged
 from ..ties.checks import holding_checks as holding_checks
 from ..ties.checks import synced_ties as synced_ties
 from ..ties.checks import tie_checks
