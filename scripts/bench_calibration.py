@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Measure how well the verdicts are calibrated: no false alarm on equal pairs, and how small a fault is still seen.
 
-    scripts/bench_calibration.py             some 640 runs of equal pairs, then the sensitivity of each setting
-    scripts/bench_calibration.py --quick     some 80 runs, coarse sensitivity
+    scripts/bench_calibration.py             some 1200 runs of equal pairs, then the sensitivity of each setting
+    scripts/bench_calibration.py --quick     some 180 runs, coarse sensitivity
     scripts/bench_calibration.py --slow      four times as many runs, four times as many of them compiled
     scripts/bench_calibration.py --write     also write docs/calibration.md
     scripts/bench_calibration.py --plant     add a pair that is wrong on purpose; must count alarms and exit 1
@@ -35,6 +35,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import numpy as np
 import torch
+from calibration_extremes import EXTREMES
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -422,6 +423,14 @@ EQUAL: dict[str, Case] = {
 }
 
 
+def extreme(name: str) -> Case:
+    """One of `EXTREMES`, which has settings of its own."""
+    return lambda size, t, k: EXTREMES[name](size)
+
+
+EXTREME: dict[str, Case] = {name: extreme(name) for name in EXTREMES}
+
+
 def planted(size: int, t: Settings, k: Settings) -> xcheck.Pair:
     """No equal pair: PyTorch's momentum is a thousandth larger."""
     return mlp()(size, replace(t, momentum=t.momentum * 1.001), k)
@@ -458,12 +467,12 @@ class Plan:
 
     def cases(self) -> dict[str, Case]:
         """The equal pairs to run."""
-        chosen = {name: case for name, case in EQUAL.items() if self.wanted(name)}
+        chosen = {name: case for name, case in {**EQUAL, **EXTREME}.items() if self.wanted(name)}
         return chosen | ({"planted fault": planted} if self.plant else {})
 
     def to_compile(self, threads: int) -> list[tuple[str, int]]:
         """The cases to run compiled, with their seeds. Compiling takes longer than everything else."""
-        named = list(enumerate(self.cases()))
+        named = list(enumerate(name for name in self.cases() if name not in EXTREME))
         return [(name, s) for s in range(self.compiled) for i, name in named if (i + s + threads) % self.stride == 0]
 
     def runs(self, threads: int) -> int:
@@ -499,9 +508,12 @@ def alarms(plan: Plan, threads: int) -> Iterator[Row]:
 
 
 def run(case: Case, size: int, seed: int, phases: Sequence[str]) -> xcheck.Result:
-    """One check of an equal pair, in float64 and float32."""
-    pair = case(size, BASE, BASE)
-    return xcheck.check(pair, steps=STEPS, seed=seed, phases=phases, free_steps=FREE_STEPS, device="cpu")
+    """One check of an equal pair, in float64 and float32; an extreme one in float64, always with a free run."""
+    extreme = case in EXTREME.values()
+    pair, phases = case(size, BASE, BASE), (*STEPWISE, "trajectory") if extreme else phases
+    precision = ("float64",) if extreme else ("float64", "float32")
+    options: dict[str, Any] = {"phases": phases, "precision": precision, "free_steps": FREE_STEPS}
+    return xcheck.check(pair, steps=STEPS, seed=seed, device="cpu", **options)
 
 
 def place(name: str, mode: str, seed: int, size: int, threads: int) -> Row:
@@ -825,6 +837,8 @@ called DIFFERENT. No tolerance was tuned to it.
   fourth run with {FREE_STEPS} free steps besides; several seeds and batch sizes, each with one and with two threads.
   In a *compiled* run each side is compared with itself instead, in eager mode and in the others that it has: Keras as
   `tf.function`, with XLA and by `fit`, PyTorch by `torch.compile`, in both precisions.
+  The pairs from *60 layers* on are hard on purpose (`scripts/calibration_extremes.py`), are run in float64 alone and
+  always with free steps; where their training is chaotic the free run ends early, and says so.
   A *comparison* is one quantity of one phase of one step. A *false alarm* is any verdict but EQUIVALENT, so that
   INCONCLUSIVE counts too.
 - *Ratio*: the error of a comparison divided by what rounding can explain; above 1 it is called different. In float32

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from xcheck.numerics.compare import METRICS, rms
-from xcheck.numerics.judge import BROKEN, FLOAT32_EXPLAINS, Frame, Item, compare_items
-from xcheck.numerics.tolerance import KAPPA
+from xcheck.numerics.judge import BROKEN, FLOAT32_EXPLAINS, HIDDEN, Frame, Item, compare_items
+from xcheck.numerics.tolerance import CONTRAST, KAPPA
 from xcheck.records.result import Check
 
 EPS = 2.0**-52
@@ -95,6 +95,60 @@ def test_what_an_optimizer_makes_of_a_gradient_may_be_as_far_off_as_that():
     for off, told, verdict in ((1.9, {}, "DIFFERENT"), (1.9, rulers, "EQUIVALENT"), (2.1, rulers, "DIFFERENT")):
         found = judged(item(T + off * KAPPA * nudge, T, T - nudge, amplification=told))
         assert found.verdict == verdict, (off, told)
+
+
+HUGE = np.array([1e30, -1e30, 0.5, 1e-9, 0.0])
+ROUNDED = HUGE * (1 + EPS)  # what rounding makes of it in a twin
+
+
+@pytest.mark.parametrize(("at", "off"), [(2, 0.3), (2, 1e-6), (3, 1e-14), (0, 1e24)])
+def test_an_element_is_measured_by_its_own_rounding_too(at, off):
+    k = HUGE.copy()
+    k[at] += off
+    found = judged(item(k, HUGE, ROUNDED, ROUNDED))
+    assert (found.verdict, found.worst_index) == ("DIFFERENT", (at,))
+    assert found.error is not None
+    assert found.allowed is not None
+    assert found.error > found.allowed
+    if at:
+        assert found.detail == HIDDEN
+    assert judged(item(ROUNDED, HUGE, HUGE * (1 - 2 * EPS))).verdict == "EQUIVALENT"
+
+
+def test_the_ruler_of_one_element_is_a_sharp_boundary():
+    for factor, verdict in ((0.9, "EQUIVALENT"), (1.1, "DIFFERENT")):
+        k = HUGE.copy()
+        k[2] += factor * KAPPA * CONTRAST * (ROUNDED[2] - HUGE[2])
+        assert judged(item(k, HUGE, ROUNDED)).verdict == verdict, factor
+
+
+def test_an_element_that_rounding_moves_further_is_allowed_more_and_one_that_it_does_not_move_is_left_to_the_others():
+    k = HUGE.copy()
+    k[[2, 4]] += 0.3  # zero is exact in the twins, and may be a cancellation on the other side
+    twin = ROUNDED.copy()
+    twin[2] += 1e-8
+    assert judged(item(k, HUGE, twin)).verdict == "EQUIVALENT"
+    assert judged(item(k, HUGE)).verdict == "EQUIVALENT"
+
+
+def test_what_has_underflown_on_one_side_is_no_difference():
+    tiny = np.array([1.0, 1e-300])
+    assert judged(item(np.array([1.0, 0.0]), tiny, tiny * (1 + EPS))).verdict == "EQUIVALENT"
+
+
+def test_a_size_among_others_of_a_kind_is_no_excuse_either():
+    small, large = np.array([1e-15]), np.array([1.0])
+    twins = small * (1 + EPS), large * (1 + EPS)
+    items = [item(small * 2, small, twins[0]), item(large, large, twins[1])]
+    assert [c.verdict.value for c in compare_items(FRAME, items)] == ["DIFFERENT", "EQUIVALENT"]
+    healthy = [item(small, small, twins[0]), item(large, large, twins[1])]
+    assert {c.verdict.value for c in compare_items(FRAME, healthy)} == {"EQUIVALENT"}
+
+
+def test_only_twins_that_are_perturbed_in_every_operation_are_such_a_ruler():
+    k = HUGE.copy()
+    k[2] += 0.3
+    assert judged(item(k, HUGE, ROUNDED), replace(FRAME, reference="keras")).verdict == "EQUIVALENT"
 
 
 def test_cancellation_allows_what_the_larger_numbers_were_rounded_by():

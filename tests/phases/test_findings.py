@@ -5,7 +5,7 @@ from fakes import linear_pair, plan_of
 
 from xcheck.errors import BatchError, InternalError, result_of
 from xcheck.pairs.pair import Expectation, waive
-from xcheck.phases.findings import Findings, first_divergence
+from xcheck.phases.findings import Findings, _wide_allowances, first_divergence
 from xcheck.records.result import Cause, Check, Verdict
 
 SAME = Check("forward", "float64", 1, "output", "output", "output", Verdict.EQUIVALENT, 0.0, 1e-15)
@@ -137,3 +137,13 @@ def test_a_run_passes_only_as_long_as_every_check_does():
     assert findings(SAME, SAME).passes()
     assert not findings(SAME, LOST).passes()
     assert not findings(SAME, WRONG).passes()
+
+
+def test_an_allowance_above_one_in_a_million_is_said_with_the_widest_of_its_phase():
+    def check(phase: str, allowed: float, metric: str | None = "norm", precision: str | None = "float64") -> Check:
+        return Check(phase, precision, 3, "w", "w", "w", Verdict.EQUIVALENT, error=0.0, allowed=allowed, metric=metric)
+
+    checks = [check("update", 2e-6), check("update", 3e-4), check("update", 1e-5), check("loss", 9e-7)]
+    checks += [check("initialization", 0.5, "distribution", None), check("gradient", 17.0, precision="float32")]
+    (note,) = _wide_allowances(checks)
+    assert note.startswith("rounding alone may move w by 3.0e-04 of its size in update, step 3")

@@ -130,12 +130,14 @@ class Runner(Protocol):
         """
         ...
 
-    def rounding(self, rng: np.random.Generator, gradients: float = 0.0) -> AbstractContextManager[None]:
-        """While the block runs, what the model returns is off by one more rounding error, for the loss to see.
+    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
+        """While the block runs, each result that is rounded is off by one more rounding error.
+
+        PyTorch does so to every operation, forward, backward and in the optimizer; Keras, whose operations cannot be
+        reached one by one, to what the model returns.
 
         Args:
             rng: says which way.
-            gradients: how far each element of a gradient is off for the optimizer to see, in root mean squares of it.
         """
         ...
 

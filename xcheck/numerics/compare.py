@@ -9,6 +9,7 @@ quantities of the same kind: a gradient that is truly zero is not divided by its
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from ..records.trace import Array
 
 CHUNK = 1 << 16
 """Elements per pass: three float64 buffers of this size stay in a second-level cache."""
+
+UNDERFLOWN = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
+"""Below this a number may have been rounded to a multiple of the least one, or to zero: TensorFlow does the latter."""
 
 METRICS = ("norm", "row", "element")
 
@@ -154,6 +158,51 @@ def measure(reference: Shaped[Array, "*shape"], other: Shaped[Array, "*shape"], 
         reference_value=float(t[worst_at]),
         other_value=float(k[worst_at]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Furthest:
+    """The element that is furthest off for its own noise.
+
+    Attributes:
+        ratio: its difference divided by what it is allowed.
+        index: of it, in the array's own shape.
+        gap: its difference, in the units of the arrays.
+    """
+
+    ratio: float
+    index: tuple[int, ...]
+    gap: float
+
+
+def furthest(reference: Array, other: Array, moves: Sequence[tuple[Array, Array]], factor: float) -> Furthest | None:
+    """The element that is furthest off in units of how far rounding was seen to move that very element.
+
+    Args:
+        reference, other: T and K of one shape, every element finite or equal on both sides.
+        moves: arrays of that shape before and after rounding has moved them.
+        factor: what an element is allowed, in units of its own movement.
+
+    Returns:
+        It; None where no element was moved, or none is off.
+    """
+    t, k = reference.reshape(-1), other.reshape(-1)
+    pairs = [(before.reshape(-1), after.reshape(-1)) for before, after in moves]
+    found: Furthest | None = None
+    for start in range(0, t.size, CHUNK):
+        part = slice(start, start + CHUNK)
+        gap, noise = _gap(t[part], k[part]), np.zeros(len(t[part]))
+        for before, after in pairs:
+            noise = np.fmax(noise, _gap(before[part], after[part]))
+        # An element that nothing moves has no ruler of its own, and what has underflowed has lost its digits.
+        ratio = np.where((noise > 0) & (gap > UNDERFLOWN), gap, 0.0)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            ratio = np.where(ratio > 0, ratio / (factor * noise), 0.0)
+        at = int(ratio.argmax())
+        if ratio[at] > (found.ratio if found else 0.0):
+            index = tuple(int(i) for i in np.unravel_index(start + at, reference.shape))
+            found = Furthest(float(ratio[at]), index, float(gap[at]))
+    return found
 
 
 def _gap(t: Array, k: Array) -> Array:

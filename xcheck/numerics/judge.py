@@ -16,8 +16,8 @@ import numpy as np
 from ..records.result import Check, Verdict
 from ..records.sides import SideName, other_side
 from ..records.trace import Array
-from .compare import METRICS, Measure, measurable, measure, nonfinite, rms, structure
-from .tolerance import KAPPA, Noise, epsilon
+from .compare import METRICS, Measure, furthest, measurable, measure, nonfinite, rms, structure
+from .tolerance import CONTRAST, KAPPA, Noise, epsilon
 
 FLOAT32_EXPLAINS = "no more than numbers of float32 that the sides compute with explain"
 """Detail of a check that is within its allowance for that reason alone."""
@@ -25,6 +25,8 @@ FLOAT32_EXPLAINS = "no more than numbers of float32 that the sides compute with 
 BROKEN = 2.0**-5
 """An error of float32 from which on a side computes something else: worse than the rounding of the narrowest float that
 nets are computed in, of 8 bits with 3 for the mantissa, which is off by half of 2^-4 at most."""
+HIDDEN = "one element measured against its own rounding: beside larger numbers its difference does not show"
+"""Detail of a check that is DIFFERENT for the sake of an element that its neighbours would hide."""
 
 Twins = tuple[Array | None, ...]
 
@@ -156,10 +158,42 @@ def _semantic(frame: Frame, item: Item, floor: float) -> Check:
             (metric, error, allowed), verdict, detail = explained, Verdict.EQUIVALENT, FLOAT32_EXPLAINS
         elif explained[2] > allowed:
             detail = f"the numbers of float32 that the sides compute with explain {explained[2]:.1e} of it at most"
+    if verdict is Verdict.EQUIVALENT and (hidden := _hidden(frame, item)):
+        return hidden
     if verdict is Verdict.EQUIVALENT and allowed >= 1.0:
         verdict = Verdict.INCONCLUSIVE
         detail = "rounding alone moves this by its whole size: the comparison says nothing"
     return _measured(frame.check(item, verdict, detail), frame, found, metric, error, allowed)
+
+
+def _hidden(frame: Frame, item: Item) -> Check | None:
+    """The check of an element that is off by more than its own rounding can be, though not by its neighbours'.
+
+    The rulers above take the size of a whole tensor, and of others of its kind; what is huge among them hides what is
+    small. Here each element has its own movement in the twins for its ruler. Only PyTorch's twins are perturbed where
+    rounding happens, operation by operation: those of Keras do not move what is saturated, which is rounded all the
+    same.
+    """
+    t, k = _values(item)
+    if frame.reference != "torch" or frame.precision != "float64" or t.dtype.kind != "f":
+        return None
+    twins = [(t, twin) for twin in item.twins if twin is not None and twin.shape == t.shape]
+    moved = [(side, to) for pair in item.moved for side, to in zip((t, k), pair, strict=True) if to is not None]
+    found = furthest(t, k, twins + [m for m in moved if m[1].shape == t.shape], KAPPA * CONTRAST)
+    if found is None or found.ratio <= 1:
+        return None
+    values = float(t[found.index]), float(k[found.index])
+    error = found.gap / max(map(abs, values))
+    return replace(
+        frame.check(item, Verdict.DIFFERENT, HIDDEN),
+        error=error,
+        allowed=error / found.ratio,
+        required_tolerance=error,
+        metric="element",
+        worst_index=found.index,
+        torch_value=values[0],
+        keras_value=values[1],
+    )
 
 
 def _responses(item: Item, floor: float) -> list[Measure]:

@@ -15,25 +15,36 @@ where
   element, up to terms in u);
 - h is how much larger the numbers are that q was read off from: an update is the difference of two weights,
   each known to eps of its own size, so h = |W| / |dW|; for everything else h = 1;
-- p is the measured condition: the largest M(T, T') over reference twins T' started from weights and inputs
-  perturbed by one relative rounding error each, whose losses see outputs perturbed by one more. It carries what the
-  formula knows of neither n nor h: the amplification of a rounding error by the computation itself (an Adam step of a
-  tiny gradient, a softmax in saturation, a cancellation). A perturbed weight in every layer stands for the rounding
-  made in that layer. Outputs are perturbed for themselves, since a saturated one passes nothing on of its weights and
-  is rounded all the same: where a probability is next to 1, the logarithm of what is left to 1 is known to eps over
-  that rest. Likewise the optimizer of a twin, where that is PyTorch's, sees gradients that are off by g, the noise of
-  their own sums (see a): an element next to zero may not move in any twin, and Adam carries its noise far all the same.
-  A number that is exactly zero is not perturbed: what is computed from it is exact on both sides;
+- p is the measured condition: the largest M(T, T') over reference twins T', runs in stochastic arithmetic (Parker 1997,
+  "Monte Carlo arithmetic"; Denis, de Oliveira Castro and Petit 2016, "Verificarlo"). They start from weights and inputs
+  that are each off by one relative rounding error, and where the reference is PyTorch the result of every operation
+  that rounds is off by one more, up or down at random: forward, on the way back, and in the optimizer
+  (`torch_rounding.py`). It carries what the formula knows of neither n nor h: the amplification of a rounding error by
+  the computation itself (an Adam step of a tiny gradient, a saturated tanh, whose derivative is a matter of its last
+  digit, a cancellation that is behind no weight). A perturbed weight stands for the rounding of the terms within a
+  sum. Outputs are perturbed once more for the loss alone: where a probability is next to 1, the logarithm of what is
+  left to 1 is known to eps over that rest, even where it cancels in the reference's own way back. A number that is
+  exactly zero is not perturbed: what is computed from it is exact on both sides;
 - a is the amplification of what an optimizer makes of a gradient, and 0 for everything else: how far the twins moved
-  each element of the update, beyond the rounding of the weights, per distance that they moved the same element of the
-  gradient, but no less than eps; measured by the same rulers. The gradient itself may be off by more than in the
-  twins, by g = max(eps * sqrt(n), eps * m / kappa) of its own sum, in any element, and the update by a times that.
-  It is taken per element, since Adam amplifies most where a gradient is almost zero;
+  each element of the update, beyond the rounding of the weights and its own, per distance that they moved the same
+  element of the gradient, but no less than eps; measured by the same rulers. The gradient itself may be off by more
+  than in the twins, by g = max(eps * sqrt(n), eps * m / kappa) of its own sum, in any element, and the update by a
+  times that. It is taken per element, since Adam amplifies most where a gradient is almost zero;
 - m is the number of terms of the sums over the examples and positions of the batch. Their terms may be alike, as
   those of equal pixels are; then they round alike, and no square root holds. The classical bound does: a sum of m
   terms in any order is off by at most m * eps / 2 times the sum of their sizes (Higham 2002, "Accuracy and
   Stability of Numerical Algorithms", 2nd ed., section 4.2), which is the size of their sum where they are alike.
   Both sides may err: m * eps. It is a bound, so there is no kappa to it.
+
+These rulers take the size of a whole tensor, or of others of its kind where that is zero, and what is huge among the
+numbers hides what is small: beside a logit masked with -1e30 a missing prior of 0.3 is nothing. So each element is
+measured once more, by what went into it alone: in float64 and against PyTorch it may be off by no more than
+
+    kappa * C * d
+
+where d is how far the twins moved that very element, and C = `CONTRAST` what the movement may fall short of the noise
+by, by chance, in all of them. Where nothing else is larger than C times the element this allows more than the rulers
+do. An element that no twin moves has no ruler of its own: it is exact, or zero by construction.
 
 kappa, derived and not tuned: both sides err, hence 2 lambda; and lambda is chosen so that a run which compares
 N = 2^30 elements fails by chance with probability below delta = 1e-6: lambda = sqrt(2 ln(2 N / delta)).
@@ -57,6 +68,19 @@ KAPPA = 2 * math.sqrt(2 * math.log(2 * ELEMENTS_PER_RUN / CHANCE_OF_FALSE_ALARM)
 
 TWINS = 2
 """Perturbed reference runs per step. One sees a direction of the noise, a second guards against a lucky one."""
+
+
+LUCK = math.sqrt(2 / math.pi) * CHANCE_OF_FALSE_ALARM ** (-1 / TWINS)
+"""How much smaller than its noise one number may be in every twin, by chance, about 800: `CONTRAST` of one element."""
+
+WIDE = 1e-6
+"""An allowance above this is said in the report: real differences of ports start near it."""
+
+CONTRAST = math.sqrt(2 / math.pi) * (ELEMENTS_PER_RUN / CHANCE_OF_FALSE_ALARM) ** (1 / TWINS)
+"""How much smaller than its noise the movement of an element may be in every twin, by chance, about 3e7.
+
+A normal deviate is below 1/C with probability sqrt(2/pi)/C, and below it in every twin with that to the power of
+`TWINS`; times the elements of a run this is the chance of a false alarm."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ import numpy as np
 from ..errors import BadInput, Terminated
 from ..layouts.patterns import reorders
 from ..matching import MatchPlan
+from ..numerics.compare import METRICS
+from ..numerics.tolerance import WIDE
 from ..pairs.pair import Expectation, Pair
 from ..records.inventory import Holdings, Inventory
 from ..records.isolated import noting_faults
@@ -139,7 +141,7 @@ class Findings:
         divergence = self._divergence()
         expect = self.pair.expect
         assert not isinstance(expect, str)  # Pair turns a word into an Expectation
-        notes = list(dict.fromkeys(self.notes))
+        notes = list(dict.fromkeys([*self.notes, *_wide_allowances(self.checks)]))
         if not self.complete:
             notes.append(f"only these phases were asked for: {', '.join(self.phases)}")
         return Result(
@@ -180,6 +182,22 @@ def _failure(error: BaseException) -> str:
     if isinstance(error, BadInput):
         return str(error)
     return f"This is a bug of xcheck: {type(error).__name__}: {error}"
+
+
+def _wide_allowances(checks: Sequence[Check]) -> list[str]:
+    """One line per phase where rounding explains more than `WIDE`, with the largest: a smaller difference passes."""
+    widest: dict[str, Check] = {}
+    for c in checks:
+        judged = c.precision == "float64" and c.error is not None and c.metric in METRICS
+        if judged and (c.allowed or 0.0) > max(WIDE, widest[c.phase].allowed or 0.0 if c.phase in widest else 0.0):
+            widest[c.phase] = c
+    return [
+        f"rounding alone may move {c.name} by {c.allowed:.1e} of its size in {phase}"
+        + (f", step {c.step}" if c.step else "")
+        + ": a "
+        "difference below that is not seen there"
+        for phase, c in widest.items()
+    ]
 
 
 def first_divergence(checks: Sequence[Check]) -> Divergence | None:

@@ -10,6 +10,7 @@ from ..records.result import Check, Verdict
 from ..records.sides import SideName
 from ..stepping.free_run import FreeRun, free_running, in_turns
 from .checks.step import trajectory_checks
+from .envelope import Envelope, diverged
 from .finite import within_range
 from .phase import Run
 from .steps import timed
@@ -39,6 +40,7 @@ def free_run(run: Run) -> None:
         return
     steps = FREE_STEPS if run.free_steps is None else run.free_steps
     sides.progress(f"running {steps} free steps")
+    envelope = Envelope()
     with ExitStack() as stack:
         reference, *twins = _several(run, stack, plan.reference, 1 + TWINS)
         follower = stack.enter_context(sides.open(plan.follower))
@@ -46,7 +48,10 @@ def free_run(run: Run) -> None:
         batches = batches_of(findings.pair, findings.seed, steps, option="--free-steps", fewer=fewer)
         made = free_running(reference, twins, follower, plan, batches, precision="float64", seed=findings.seed)
         for step in within_range(timed(findings, made), "float64", findings.notes):
-            findings.checks += trajectory_checks(plan, step, "float64")
+            if (checks := trajectory_checks(plan, step, "float64", envelope)) is None:
+                findings.notes.append(diverged(step.number - 1, steps))
+                return
+            findings.checks += checks
 
 
 def _several(run: Run, stack: ExitStack, side: SideName, count: int) -> list[FreeRun]:

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import UserCodeError
 from ..frameworks.protocol import Runner, rounding_factors
 from ..matching import MatchPlan
-from ..numerics.tolerance import KAPPA, TWINS, epsilon
+from ..numerics.tolerance import TWINS, epsilon
 from ..pairs.pair import Batch
 from ..records.islands import factors, made_in_float32
 from ..records.sides import SideName
@@ -169,9 +169,7 @@ def _perturbed_step(
     runner.restore(start)
     runner.write(State(perturbed(record.before.parameters, rng, precision)))
     nudged = perturbed_batch(batch, rng, precision)
-    terms, alike = ReferenceStep(batch, record, ()).sums  # the noise g of a gradient: see tolerance.py
-    noise = epsilon(precision) * max(np.sqrt(terms), alike / KAPPA)
-    with runner.rounding(rng, float(noise)):
+    with runner.rounding(rng):
         found = runner.uses(record.step, nudged) if uses else None
         return replace(runner.step(record.step, nudged), uses=found or {})
 
@@ -233,7 +231,13 @@ def in_modes(
 
 
 def in_float32(
-    truth: Runner, reference: Runner, follower: Runner, plan: MatchPlan, batches: Iterable[Batch], *, seed: int
+    truth: Runner,
+    reference: Runner,
+    follower: Runner,
+    plan: MatchPlan,
+    batches: Iterable[Batch],
+    *,
+    seed: int,
 ) -> Iterator[StepPair]:
     """Each step of the reference in float64, and the same step of both sides in float32 from its rounded state.
 

@@ -13,6 +13,7 @@ from xcheck.numerics.tolerance import KAPPA
 from xcheck.phases import STEP_PHASES
 from xcheck.phases.checks.step import trajectory_checks, zero_gradients
 from xcheck.phases.checks.unused import excused, unproven, unreached, without_gradient
+from xcheck.phases.envelope import Envelope
 from xcheck.records.trace import StepRecord
 from xcheck.stepping.lockstep import StepPair
 
@@ -643,7 +644,9 @@ def test_a_buffer_that_stays_not_a_number_did_not_change():
 
 
 def drifted(plan: MatchPlan, step: StepPair):
-    return trajectory_checks(plan, step, "float64")
+    found = trajectory_checks(plan, step, "float64", Envelope())
+    assert found is not None
+    return found
 
 
 def test_a_free_run_is_judged_by_its_total_loss_and_the_parameter_furthest_off():
@@ -662,6 +665,14 @@ def test_the_envelope_of_the_twins_is_what_a_free_run_may_drift_by():
     twins = tuple(wide(twin) for twin in step.reference.twins)
     step = replace(step, reference=replace(step.reference, twins=twins))
     assert drifted(plan, step)[1].verdict == "EQUIVALENT"
+
+
+def test_where_the_twins_have_diverged_nothing_is_said():
+    plan, step = step_of(keras={"fault": scaled("after", "parameters", KERNEL, by=1 + 1e-9)})
+    for by in (2.0, np.inf):
+        twins = tuple(scaled("losses", "total", by=by)(twin) for twin in step.reference.twins)
+        apart = replace(step, reference=replace(step.reference, twins=twins))
+        assert trajectory_checks(plan, apart, "float64", Envelope()) is None
 
 
 def test_a_parameter_that_drifted_does_not_hide_behind_one_that_cannot_be_compared():

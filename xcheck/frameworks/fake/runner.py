@@ -193,7 +193,7 @@ class NumpyRunner:
     def uses(self, number: int, batch: Batch) -> Mapping[str, Arrays]:
         return {}
 
-    def rounding(self, rng: np.random.Generator, gradients: float = 0.0) -> AbstractContextManager[None]:
+    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
         return nullcontext()
 
     def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:

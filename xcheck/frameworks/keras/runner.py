@@ -293,7 +293,7 @@ class KerasRunner:
             return uses(self, number, batch)
         return {}
 
-    def rounding(self, rng: np.random.Generator, gradients: float = 0.0) -> AbstractContextManager[None]:
+    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
         return rounding(self.model, rng)
 
     def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:

@@ -316,8 +316,8 @@ class TorchRunner:
             return uses(self, number, batch)
         return {}
 
-    def rounding(self, rng: np.random.Generator, gradients: float = 0.0) -> AbstractContextManager[None]:
-        return rounding(self.model, rng, gradients)
+    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
+        return rounding(self.model, self.dtype, rng)
 
     def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:
         return stops(self.model, let_through)

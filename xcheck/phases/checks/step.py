@@ -18,6 +18,7 @@ from ...records.sides import other_side
 from ...records.slots import ADDED_UP
 from ...records.trace import Array, Arrays, StepRecord
 from ...stepping.lockstep import StepPair
+from ..envelope import Envelope
 
 Get = Callable[[StepRecord, str], Array | None]
 """(record, path) -> what is compared of it."""
@@ -251,7 +252,7 @@ class _Gradients:
         measures: list[Measure] = []
         for moved, by in zip(made[1:], given[1:], strict=True):
             slope = _apart(made[0], moved)
-            slope -= KAPPA * eps * item.source
+            slope -= KAPPA * eps * np.maximum(np.abs(made[0]), item.source)  # rounded by the optimizer, too
             slope = np.maximum(slope, 0.0, out=slope)
             size = _apart(given[0], by)
             size /= scale
@@ -293,10 +294,14 @@ def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Grad
     return checks
 
 
-def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
+def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str, envelope: Envelope) -> list[Check] | None:
     """How far a run that is never re-synced has drifted: its total loss, and the parameter that is furthest off.
 
-    The allowance is the envelope: how far reference twins that take one rounding error per step have drifted.
+    The allowance is how far reference twins that take one rounding error per operation have drifted; see `Envelope`,
+    which goes through the steps of one run.
+
+    Returns:
+        The checks; None where the twins themselves have diverged, so that nothing can be said of the other side.
     """
     frame = Frame("trajectory", precision, step.number, plan.reference, *step.reference.sums)
     record, other = step.reference.record, step.follower
@@ -309,12 +314,15 @@ def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[C
         other.losses.get("total"),
         tuple(twin.losses.get("total") for twin in twins),
     )
-
     items = _parameter_items(plan, plan.parameters, step, _after, values=True)
     drifted = compare_items(frame, items, _floor(plan, plan.parameters, step, _after))
+    first, *drifted = envelope.widened([*compare_items(frame, [total]), *drifted])
+    finite = all(np.isfinite(run.losses.get("total", 0.0)).all() for run in (record, *twins))
+    if not finite or any(c.allowed is not None and c.allowed >= 1.0 for c in (first, *drifted)):
+        return None
     order = list(Verdict)
     furthest = [min(drifted, key=lambda c: (order.index(c.verdict), -c.severity))] if drifted else []
-    return [*compare_items(frame, [total]), *furthest]
+    return [first, *furthest]
 
 
 def _after(record: StepRecord, path: str) -> Array | None:

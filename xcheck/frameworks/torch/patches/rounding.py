@@ -1,48 +1,148 @@
-"""What a PyTorch model returns, off by one more rounding error."""
+"""PyTorch with every rounded result off by one more rounding error: stochastic arithmetic, operation by operation.
+
+The twins of a step run so; `tolerance.py` says what is made of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import math
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ...protocol import rounding_factors
 from ...tree import replaced, tensors_in
+
+_EXACT = """
+abs adaptive_max_pool2d adaptive_max_pool3d amp_foreach_non_finite_check_and_unscale amp_update_scale amax amin
+bernoulli cat ceil clamp clamp_max clamp_min clone complex conj_physical constant_pad_nd copy copysign cummax cummin
+diag_embed embedding exponential fill flip floor fmax fmin fractional_max_pool2d fractional_max_pool3d frac gather
+geometric hardshrink hardtanh hardtanh_backward heaviside im2col index index_copy index_fill index_select kthvalue
+masked_fill masked_scatter masked_select max maximum max_pool2d_with_indices max_pool3d_with_indices median min
+minimum mode msort nan_to_num nanmedian neg normal pixel_shuffle pixel_unshuffle put rand rand_like randn_like random
+reflection_pad1d reflection_pad2d reflection_pad3d relu repeat repeat_interleave replication_pad1d replication_pad2d
+replication_pad3d resize roll round scatter select_backward select_scatter set sgn sign slice_backward slice_scatter
+sort stack take threshold threshold_backward topk tril triu trunc uniform upsample_nearest1d upsample_nearest2d
+upsample_nearest3d where zero
+"""
+EXACT = frozenset(_EXACT.split())
+"""Operations that choose, move or round to whole numbers: what comes out is exact, whatever computes it."""
+
+ADDED = {"gelu": 0, "gelu_backward": 0, "_log_softmax": None, "logsumexp": None}
+"""Operations that compute 1 + x inside, for a small x: operation -> the argument that the sum is multiplied by, None
+for a factor of one. They are off by a rounding error of that, however small what comes out is."""
 
 
 @contextmanager
-def rounding(model: torch.nn.Module, rng: np.random.Generator, gradients: float = 0.0) -> Generator[None]:
-    """As `Runner.rounding`."""
+def rounding(model: torch.nn.Module, dtype: torch.dtype, rng: np.random.Generator) -> Generator[None]:
+    """As `Runner.rounding`, of numbers of this type.
 
-    def moved(p: torch.Tensor) -> None:
-        if p.grad is None or p.grad.is_sparse:
-            return
-        largest = float(p.grad.abs().max()) or 1.0
-        by = gradients * largest * float((p.grad / largest).square().mean().sqrt())  # no square overflows
-        signs = torch.from_numpy(rounding_factors(tuple(p.shape), 1.0, rng) - 1.0).to(p.grad)
-        p.grad += by * signs * (p.grad != 0)  # what is exactly zero is exact on both sides
+    The loss sees the outputs off by one more rounding error than the model does on the way back. In the reference the
+    two may cancel, as in p (1 - p) / (1 - p); the other side may take each from a rounding of its own.
+    """
 
     def rounded(_module: torch.nn.Module, _args: Any, raw: Any) -> Any:
         with torch._C.DisableTorchFunction():  # no function of the model's own, for those who watch them
-            floats = {n: t for n, t in tensors_in(raw, torch.is_tensor).items() if t.is_floating_point()}
-            return replaced(raw, {name: _moved(tensor, rng) for name, tensor in floats.items()}, torch.is_tensor)
+            floats = {n: t for n, t in tensors_in(raw, torch.is_tensor).items() if t.dtype == dtype}
+            mode.idle = True
+            moved = {name: tensor * (1 + 2 * mode.errors(tensor)) for name, tensor in floats.items()}
+            mode.idle = False
+            return replaced(raw, moved, torch.is_tensor)
 
-    handles: list[Any] = [torch.nn.Module.register_forward_hook(model, rounded)]
-    if gradients:
-        trained = [p for p in model.parameters() if p.requires_grad]
-        handles += [p.register_post_accumulate_grad_hook(moved) for p in trained]
+    mode = _Rounding(dtype, int(rng.integers(2**62)))
+    handle = torch.nn.Module.register_forward_hook(model, rounded)
     try:
-        yield
+        with mode:
+            yield
     finally:
-        for handle in handles:
-            handle.remove()
+        handle.remove()
 
 
-def _moved(tensor: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    by = torch.from_numpy(rounding_factors(tuple(tensor.shape), torch.finfo(tensor.dtype).eps, rng)).to(tensor)
-    value = tensor.detach()
-    out = (value.abs() <= 1) & ((value * by).abs() > 1)  # of the range that a loss may hold probabilities to
-    return tensor * torch.where(out, 2 - by, by)
+class _Rounding(TorchDispatchMode):
+    """Moves what each operation writes, below autograd, so that what is kept for the way back is moved as well."""
+
+    def __init__(self, dtype: torch.dtype, seed: int) -> None:
+        super().__init__()
+        self.idle = False
+        self._dtypes = {dtype, dtype.to_complex()}
+        self._eps = torch.finfo(dtype).eps
+        self._seed = seed
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
+        name, written, fresh = _writes(func)
+        if self.idle or not (written or fresh) or _exact(name, args, kwargs):
+            return made
+        given = [kwargs[key] if key in kwargs else args[at] for at, key in written if key in kwargs or at < len(args)]
+        added = args[ADDED[name]] if ADDED.get(name) is not None else 1.0
+        for tensor in _tensors([given, made if fresh else None]):
+            if tensor.dtype in self._dtypes and tensor.layout == torch.strided and tensor.numel():
+                self._move(tensor, added if name in ADDED else None)
+        return made
+
+    def _move(self, tensor: torch.Tensor, added: Any) -> None:
+        tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+        # A count is exact. Single numbers in an optimizer are made of its settings, alike on both sides: to round
+        # 0.999 anew before it is taken from 1 would cost three digits that neither side loses.
+        if not tensor.ndim and (not torch.is_grad_enabled() or float(tensor).is_integer()):
+            return
+        by = self.errors(tensor)
+        if added is not None:
+            tensor.add_(by.mul_(2).mul_(added))
+        else:
+            tensor.addcmul_(tensor, by)  # rounded again, this is the next number of the type, or the one before
+
+    def errors(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Half of eps, up or down. A number of size one goes down alone: a loss may hold probabilities to a range."""
+        device = tensor.device
+        by = torch.randint(2, tensor.shape, generator=self._generator(device), dtype=tensor.dtype, device=device)
+        return by.mul_(self._eps).sub_(self._eps / 2).masked_fill_(tensor.detach().abs() == 1, -self._eps / 2)
+
+    def _generator(self, device: torch.device) -> torch.Generator:
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self._seed)
+        return self._generators[device]
+
+
+@cache
+def _writes(func: Any) -> tuple[str, tuple[tuple[int, str], ...], bool]:
+    """The name of an operation, the places of the arguments that it writes to, and whether it makes tensors anew."""
+    schema = func._schema
+    written = tuple(
+        (at, argument.name)
+        for at, argument in enumerate(schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+    fresh = any(made.alias_info is None for made in schema.returns)
+    takes = any("Tensor" in str(argument.type) for argument in schema.arguments)
+    name = schema.name.partition("::")[2]
+    name = name if name in ADDED else name.strip("_").removeprefix("foreach_").removeprefix("unsafe_")
+    return name, written if takes else (), fresh and takes
+
+
+def _exact(name: str, args: Any, kwargs: Any) -> bool:
+    if name == "index_put":
+        return not (kwargs.get("accumulate") or (len(args) > 3 and args[3]))
+    if name in ("mul", "div") and any(map(_power_of_two, args)):  # a scaled loss is scaled back to the last digit
+        return True
+    return name in EXACT or name.endswith(("_copy", "_like")) or name.startswith(("empty", "new_", "to_copy", "copy_"))
+
+
+def _power_of_two(value: Any) -> bool:
+    if isinstance(value, torch.Tensor) and not value.ndim:
+        value = value.item()
+    return isinstance(value, int | float) and value != 0 and math.frexp(value)[0] in (-0.5, 0.5)
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)

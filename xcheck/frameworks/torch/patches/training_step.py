@@ -77,6 +77,8 @@ class Observer:
                 continue
             if found is None:
                 at = int(np.abs(applied).argmax())
+                if not np.isfinite(applied.reshape(-1)[at]):
+                    return None
                 found = float(gradient.reshape(-1)[at] / applied.reshape(-1)[at])
                 if found <= 1 or math.frexp(found)[0] != 0.5:
                     return None
