@@ -61,7 +61,7 @@ class DropoutOff(TorchFunctionMode):
             args, kwargs = self._attention(*args, **kwargs)
         elif func in _RECURRENT:
             args = self._recurrent(args)
-        elif isinstance(func, FunctionType) and any(map(_draws, func.__code__.co_names)):
+        elif isinstance(func, FunctionType) and _calls_what_draws(func):
             # PyTorch calls a function of its own with this mode taken off, so what that calls in turn is not seen.
             with self:
                 return _body(func)(*args, **kwargs)
@@ -96,6 +96,16 @@ def _draws(name: str) -> bool:
     packet = getattr(torch.ops.aten, name, None) if name.isidentifier() and not name.startswith("__") else None
     overloads = packet.overloads() if packet is not None and hasattr(packet, "overloads") else ()
     return any(torch.Tag.nondeterministic_seeded in getattr(packet, overload).tags for overload in overloads)
+
+
+@cache
+def _calls_what_draws(function: FunctionType) -> bool:
+    """Whether a function of PyTorch draws by what it calls, and asks for modes by names that `_body` can replace.
+
+    The initializers of `torch.nn.init` ask by `torch.overrides.has_torch_function`; none of them belongs to a pass.
+    """
+    asks = any(name in function.__globals__ for name in _ASK_FOR_MODES)
+    return asks and any(map(_draws, function.__code__.co_names))
 
 
 @cache
