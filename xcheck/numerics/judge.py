@@ -46,6 +46,7 @@ class Item:
         problem: what makes the two incomparable, known before.
         moved: both values with the numbers of float32 moved that the sides compute with; see `islands.py`.
         amplification: ruler -> a of the noise model; empty for all but what an optimizer made of a gradient.
+        unruled: elements without a ruler of their own, shape of the values; None where each has one.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Item:
     problem: str | None = None
     moved: tuple[tuple[Array | None, Array | None], ...] = ()
     amplification: Mapping[str, float] = field(default_factory=dict[str, float])
+    unruled: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def _values(item: Item) -> tuple[Array, Array]:
 
 def _semantic(frame: Frame, item: Item, floor: float) -> Check:
     t, k = _values(item)
+    floor = floor if floor or rms(t) else item.source  # no quantity of this kind moves: by what they were read off from
     found = measure(t, k, floor)
     cancellation = _cancellation(item, max(rms(t), floor))
     eps = epsilon(frame.precision)
@@ -179,6 +182,8 @@ def _hidden(frame: Frame, item: Item) -> Check | None:
         return None
     twins = [(t, twin) for twin in item.twins if twin is not None and twin.shape == t.shape]
     moved = [(side, to) for pair in item.moved for side, to in zip((t, k), pair, strict=True) if to is not None]
+    if item.unruled is not None and item.unruled.shape == t.shape:
+        k = np.where(item.unruled, t, k)
     found = furthest(t, k, twins + [m for m in moved if m[1].shape == t.shape], KAPPA * CONTRAST)
     if found is None or found.ratio <= 1:
         return None

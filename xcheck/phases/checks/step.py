@@ -235,8 +235,25 @@ class _Gradients:
         """Items that an optimizer made of gradients, each with how far it amplifies the noise of its own."""
         for item in items:
             piece = self.by_name.get(item.name.removesuffix(suffix))
-            yield item if piece is None else replace(item, amplification=self._of(item, piece, floor, precision))
+            if piece is not None:
+                item = replace(
+                    item, amplification=self._of(item, piece, floor, precision), unruled=self._unmoved(piece)
+                )
+            yield item
             del item  # before the next one is made
+
+    def _unmoved(self, piece: Piece) -> Array | None:
+        """Elements that are not zero and whose size no twin moves.
+
+        They are what a sum that cancels leaves, in whole units of the last digit of its terms. The other side may
+        leave other units, and the optimizer makes something of each.
+        """
+        records = (self.step.reference.record, *self.step.reference.twins)
+        gradient, *found = (piece.total(partial(_gradient, record)) for record in records)
+        if gradient is None:
+            return None
+        twins = [twin for twin in found if twin is not None and twin.shape == gradient.shape]
+        return np.logical_and.reduce([gradient != 0, *(np.abs(gradient) == np.abs(twin) for twin in twins)])
 
     def _of(self, item: Item, piece: Piece, floor: float, precision: str) -> dict[str, float]:
         records = (self.step.reference.record, *self.step.reference.twins)

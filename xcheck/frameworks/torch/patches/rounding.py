@@ -49,7 +49,7 @@ def rounding(model: torch.nn.Module, dtype: torch.dtype, rng: np.random.Generato
         with torch._C.DisableTorchFunction():  # no function of the model's own, for those who watch them
             floats = {n: t for n, t in tensors_in(raw, torch.is_tensor).items() if t.dtype == dtype}
             mode.idle = True
-            moved = {name: tensor * (1 + 2 * mode.errors(tensor)) for name, tensor in floats.items()}
+            moved = {name: tensor + _bounded(tensor) * (2 * mode.errors(tensor)) for name, tensor in floats.items()}
             mode.idle = False
             return replaced(raw, moved, torch.is_tensor)
 
@@ -96,7 +96,7 @@ class _Rounding(TorchDispatchMode):
         if added is not None:
             tensor.add_(by.mul_(2).mul_(added))
         else:
-            tensor.addcmul_(tensor, by)  # rounded again, this is the next number of the type, or the one before
+            tensor.addcmul_(_bounded(tensor), by)  # rounded again: the next number of the type, or the last
 
     def errors(self, tensor: torch.Tensor) -> torch.Tensor:
         """Half of eps, up or down. A number of size one goes down alone: a loss may hold probabilities to a range."""
@@ -108,6 +108,12 @@ class _Rounding(TorchDispatchMode):
         if device not in self._generators:
             self._generators[device] = torch.Generator(device).manual_seed(self._seed)
         return self._generators[device]
+
+
+def _bounded(tensor: torch.Tensor) -> torch.Tensor:
+    """What errors are relative to: a mask of infinity, or of the least number of the type, stays as it is."""
+    largest = torch.finfo(tensor.dtype).max / 4
+    return tensor.clamp(-largest, largest)
 
 
 @cache
