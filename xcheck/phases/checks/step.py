@@ -237,23 +237,26 @@ class _Gradients:
             piece = self.by_name.get(item.name.removesuffix(suffix))
             if piece is not None:
                 item = replace(
-                    item, amplification=self._of(item, piece, floor, precision), unruled=self._unmoved(piece)
+                    item, amplification=self._of(item, piece, floor, precision), unruled=self._of_rounding(piece)
                 )
             yield item
             del item  # before the next one is made
 
-    def _unmoved(self, piece: Piece) -> Array | None:
-        """Elements that are not zero and whose size no twin moves.
+    def _of_rounding(self, piece: Piece) -> Array | None:
+        """Elements of what an optimizer made that the movement of the twins says nothing about.
 
-        They are what a sum that cancels leaves, in whole units of the last digit of its terms. The other side may
-        leave other units, and the optimizer makes something of each.
+        Their gradients are what a sum that cancels leaves, in whole units of the last digit of its terms: no twin
+        moves their size, or they lie below the rounding of the gradients themselves. The other side may leave other
+        units, and the optimizer makes something of each, its square or its sign.
         """
         records = (self.step.reference.record, *self.step.reference.twins)
         gradient, *found = (piece.total(partial(_gradient, record)) for record in records)
         if gradient is None:
             return None
         twins = [twin for twin in found if twin is not None and twin.shape == gradient.shape]
-        return np.logical_and.reduce([gradient != 0, *(np.abs(gradient) == np.abs(twin) for twin in twins)])
+        size = np.abs(gradient)
+        unmoved = np.logical_and.reduce([gradient != 0, *(size == np.abs(twin) for twin in twins)])
+        return unmoved | (size <= KAPPA * epsilon("float64") * self.floor)
 
     def _of(self, item: Item, piece: Piece, floor: float, precision: str) -> dict[str, float]:
         records = (self.step.reference.record, *self.step.reference.twins)
