@@ -13,13 +13,15 @@ from .matching import MatchPlan
 from .pairs.batches import batches_of
 from .pairs.pair import Pair
 from .phases import PHASES
+from .phases.averages import average_notes, overwriting
 from .phases.begin import begin, validate
 from .phases.checks.unused import excused
 from .phases.findings import Findings
 from .phases.finite import settled, within_range
 from .phases.inventory import NO_STEP, match_sides, unmatched
 from .phases.phase import Live, Phase, Run
-from .phases.steps import Untouched, compare_step, end_notes, not_asked, timed, unmapped_slots, unrepeatable
+from .phases.repeats import repeat_checks, trusted
+from .phases.steps import Untouched, compare_step, end_notes, not_asked, timed, unmapped_slots
 from .phases.ties.storage import probed
 from .records.sides import other_side
 from .report.result import Result
@@ -123,6 +125,8 @@ def _steps(live: Live) -> None:
     for step in within_range(chain(steps, timed(findings, untouched.further())), "float64", overflow):
         made = step.number
         _compare(findings, plan, step, "float64")
+        findings.notes += [note for note in average_notes(plan, step) if note not in findings.notes]
+        findings.checks += overwriting(plan, step, findings.environment) if "update" in findings.phases else []
         untouched.after(step)
         findings.count_step(made)
         explain_step(live, step)
@@ -157,8 +161,8 @@ def _compare(findings: Findings, plan: MatchPlan, step: StepPair, precision: str
             step, checks = compare_step(findings, phase, plan, step, precision)
             explain_float32(findings, step, checks)
             findings.checks += excused(checks, findings.unused)
-    findings.checks[before:] = settled(findings.checks[before:], step, precision)
-    findings.checks += unrepeatable(findings.pair.reference, step)
+    findings.checks[before:] = trusted(step, settled(findings.checks[before:], step, precision))
+    findings.checks += repeat_checks(step)
 
 
 def _chosen(findings: Findings) -> list[Phase]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from ..matching import MatchPlan
 from ..pairs.pair import Batch
 from ..records.result import Check, Verdict
-from ..records.sides import SideName
 from ..records.trace import AT_INFERENCE, DROPOUT_RATES
 from ..stepping.lockstep import StepPair
 from .checks.step import zero_gradients
@@ -111,18 +110,6 @@ def _unmapped(name: str, step: int) -> Check:
             "model on parts of it within the step"
         )
     return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
-
-
-def unrepeatable(side: SideName, step: StepPair) -> list[Check]:
-    """A step of the reference that did not give the same numbers again, if it did not."""
-    if step.reference.repeatable:
-        return []
-    detail = (
-        "made again from the same state, the step gave other numbers: it draws at random, or keeps something outside "
-        "of its model and its optimizer (a scheduler belongs on the optimizer: optimizer.scheduler = ...)"
-    )
-    name = f"repeatability of the {side} step"
-    return [Check("update", "float64", step.number, name, None, None, Verdict.INCONCLUSIVE, detail=detail)]
 
 
 def not_asked(phase: str) -> Check:

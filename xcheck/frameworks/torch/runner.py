@@ -25,7 +25,9 @@ from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
 from ..compared import compared, nothing_to_differentiate
+from ..outside import Outside
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
+from ..reachable import functions
 from ..tree import outputs_record
 from .drawing import draws
 from .export import TorchExporter
@@ -41,6 +43,7 @@ from .patches.stops import stops
 from .patches.training_step import Observer
 from .patches.uses import uses
 from .persistence import TorchPersistence
+from .reachable import TorchTensors
 from .state import Memory
 from .unregistered import hidden
 from .variables import as_real, inventory, to_numpy
@@ -85,6 +88,7 @@ class TorchRunner:
         self.islands = Islands(self._layer)
         self.remarks: list[str] = []
         self.hidden: Mapping[str, tuple[int, ...]] = {}
+        self._outside = Outside(declared, TorchTensors(), self.store, self._built)
         try:
             torch.manual_seed(seed)
             with self._scope():
@@ -120,7 +124,7 @@ class TorchRunner:
     def _prepare_training(self) -> None:
         self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
         self.optimizer = self._build_optimizer()
-        self.memory = Memory(self.model, self.optimizer, self.store)
+        self.memory = Memory(self.model, self.optimizer, self.store, functions(self.declared))
 
     def _build_optimizer(self) -> torch.optim.Optimizer | None:
         parameters = [p for p in self.model.parameters() if not is_lazy(p)]
@@ -174,18 +178,29 @@ class TorchRunner:
     def inventory(self) -> Inventory:
         return inventory(self.model)
 
+    def _built(self) -> Any:
+        """What this run was built with."""
+        return getattr(self, "model", self.declared.build), getattr(self, "optimizer", None)
+
     def read(self) -> State:
+        self._outside.enter()
         return self.memory.read()
 
     def write(self, state: State) -> None:
+        self._outside.enter()
         self.memory.write(state)
 
     def snapshot(self) -> Any:
+        self._outside.enter()
         return self.memory.snapshot()
 
     def restore(self, snapshot: Any) -> None:
+        self._outside.enter()
         self.memory.restore(snapshot)
         self.store.rest()
+
+    def differing(self, one: Any, other: Any) -> Sequence[str]:
+        return one[0].moved(other[0])
 
     def holdings(self) -> Holdings | None:
         held = self.memory.holdings()
@@ -203,6 +218,7 @@ class TorchRunner:
     def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
         self._called, ready = self.model if mode == EAGER else self._compiled(), self._ready(batch)
         before = self.read()
+        kept = self.memory.averages.kept(before.parameters)
         inference, at_inference = self._infer(ready) if observe else ({}, ())
         torch.manual_seed(step_seed(self.seed, number))
         observer = Observer(self.model, self.optimizer, self._named_outputs, self.store) if observe else None
@@ -223,7 +239,10 @@ class TorchRunner:
         outputs = outputs_record(observer.calls, batch.size) if observer else {}
         self.store.rest()
         rates = rates_setting(dropout.rates, at_inference)
-        made = number, before, self.read(), inference, outputs, losses, rates, gradients
+        after = self.read()
+        if self.memory.averages.find(kept, before.parameters, after.parameters):
+            before, after = self.memory.averages.before(before, kept), self.read()
+        made = number, before, after, inference, outputs, losses, rates, gradients
         return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)))
 
     def _compiled(self) -> Any:
@@ -392,4 +411,5 @@ class TorchRunner:
         return self.islands.notes(self.side) + self.remarks
 
     def close(self) -> None:
+        self._outside.close()
         restore_flags(self._flags)
