@@ -23,7 +23,9 @@ from ...records.plain_arrays import owned
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
+from ..asked import asked
 from ..compared import compared
+from ..optimizers import facts_of_all
 from ..protocol import EAGER, Prepared, prepared, rates_setting, step_seed
 from ..tree import outputs_record
 from .device import named_device
@@ -32,18 +34,19 @@ from .drawing import draws, used_rates
 from .export import KerasExporter
 from .initializers import promises
 from .optimizer import facts
+from .optimizers import built_by_a_step, optimizers_of, unmapped_of
 from .patches.calls import Watch, differentiated
 from .patches.dropout import dropout_off
 from .patches.layer_names import naming
 from .patches.precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .patches.rounding import rounding
 from .patches.stops import stops
-from .patches.training_step import Seen, observed, projected_loss
+from .patches.training_step import Seen, has_own_step, observed, projected_loss
 from .patches.uses import uses
 from .persistence import KerasPersistence
 from .rebuild import in_float_type
 from .state import holdings, read, snapshot, unchanged, write
-from .variables import canonical, inventory, to_numpy, unmapped_slots
+from .variables import canonical, inventory, to_numpy
 
 
 class KerasRunner:
@@ -110,11 +113,7 @@ class KerasRunner:
             with calling("keras build"):
                 model = build()
         if not isinstance(model, keras.Model):
-            raise PairError(
-                "KerasSide.build gave no keras.Model.",
-                where="KerasSide.build",
-                **got(model),
-            )
+            raise PairError("KerasSide.build gave no keras.Model.", where="KerasSide.build", **got(model))
         self._made = in_float_type(model, self.precision, existed=model is build)
         return self._made.model
 
@@ -127,7 +126,7 @@ class KerasRunner:
             optimizer: Any = keras.optimizers.SGD(learning_rate=0.01)
         else:
             with calling("keras optimizer"):
-                optimizer = declared.optimizer()
+                optimizer = asked(declared.optimizer, [], {"model": model})
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise PairError("KerasSide.optimizer gave no keras.optimizers.Optimizer.", **got(optimizer))
         self.projected = declared.loss is None
@@ -144,9 +143,15 @@ class KerasRunner:
             policy_islands(self.model, self.islands)
             exact_factors(self.model, self.islands)
         optimizer = self.model.optimizer
-        if optimizer is not None and not optimizer.built and self.model.trainable_variables:
+        several = len(optimizers_of(self.model)) > 1  # each is built for what the step has it train
+        if optimizer is not None and not optimizer.built and self.model.trainable_variables and not several:
             with calling("keras optimizer build"):
                 optimizer.build(self.model.trainable_variables)
+        if several and any(not o.built for o in optimizers_of(self.model)):
+            kept = self.snapshot()
+            with calling("keras training step"), dropout_off([]), built_by_a_step(self.model):
+                self._train(ready, EAGER)
+            self.restore(kept)
 
     def prime(self, batch: Batch) -> None:
         """Build what needs a first batch to be built; changes no state.
@@ -182,7 +187,7 @@ class KerasRunner:
         return holdings(self.model)
 
     def unmapped_slots(self) -> list[str]:
-        return unmapped_slots(self.model.optimizer)
+        return unmapped_of(self.model)
 
     def promises(self) -> Mapping[str, Distribution]:
         return {} if self._made.given else promises(self.model)  # what was given may be trained
@@ -198,7 +203,8 @@ class KerasRunner:
 
     def _train(self, ready: Prepared, mode: str) -> Mapping[str, Any]:
         if mode != "fit":
-            return self.model.train_on_batch(*ready, return_dict=True)
+            tensors = (keras.tree.map_structure(_tensor, part) for part in ready)  # as `fit` hands them over
+            return self.model.train_on_batch(*tensors, return_dict=True)
         size = len(keras.tree.flatten(ready.inputs)[0])
         fit: Any = self.model.fit
         weights = {} if ready.sample_weight is None else {"sample_weight": ready.sample_weight}
@@ -223,7 +229,7 @@ class KerasRunner:
             drew: list[str] = []
             with told, dropout_off(rates, drew), watch if observe or replaced else nullcontext():
                 logs = self._train(ready, mode)
-            losses = seen.losses(logs)
+            losses = seen.losses(logs, has_own_step(self.model))
             outputs = outputs_record(seen.calls(), batch.size)
             gradients = self._gradients(seen) if observe else {}
             settings = rates_setting(rates, at_inference)
@@ -346,7 +352,7 @@ class KerasRunner:
 
     def environment(self) -> Mapping[str, Any]:
         with self._scope():
-            of_optimizer = facts(self.model.optimizer)
+            of_optimizer = facts_of_all(optimizers_of(self.model), facts)
         found: dict[str, Any] = {
             "keras": keras.__version__,
             "backend": keras.config.backend(),

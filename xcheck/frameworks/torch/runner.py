@@ -24,8 +24,10 @@ from ...records.plain_arrays import owned
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
+from ..asked import asked
 from ..compared import compared, nothing_to_differentiate
-from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
+from ..optimizers import facts_of_all
+from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_record, step_seed
 from ..tree import outputs_record
 from .drawing import draws
 from .export import TorchExporter
@@ -33,6 +35,7 @@ from .flags import flags, restore_flags, set_flags
 from .losses import arrays, scalars
 from .making import refuse_without_values, set_training, switched, whole_after_a_call
 from .optimizer import facts
+from .optimizers import all_optimizers, more_of, returned_optimizers
 from .patches.calls import Watch
 from .patches.dropout import DropoutOff
 from .patches.precision import Float64Throughout
@@ -122,7 +125,7 @@ class TorchRunner:
         self.optimizer = self._build_optimizer()
         self.memory = Memory(self.model, self.optimizer, self.store)
 
-    def _build_optimizer(self) -> torch.optim.Optimizer | None:
+    def _build_optimizer(self) -> Any:
         parameters = [p for p in self.model.parameters() if not is_lazy(p)]
         if not any(p.requires_grad for p in parameters):
             return None
@@ -132,8 +135,8 @@ class TorchRunner:
             with calling("torch optimizer"), warnings.catch_warnings():
                 # What is listed twice is reported as a difference, with its path.
                 warnings.filterwarnings("ignore", message="optimizer contains a parameter group with duplicate")
-                optimizer = self.declared.optimizer(parameters)
-        if not isinstance(optimizer, torch.optim.Optimizer):
+                optimizer = asked(self.declared.optimizer, [parameters], more_of(self.model))
+        if not all_optimizers(optimizer):
             raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", **got(optimizer))
         return optimizer
 
@@ -205,7 +208,7 @@ class TorchRunner:
         before = self.read()
         inference, at_inference = self._infer(ready) if observe else ({}, ())
         torch.manual_seed(step_seed(self.seed, number))
-        observer = Observer(self.model, self.optimizer, self._named_outputs, self.store) if observe else None
+        observer = Observer(self.model, self.memory.optimizers, self._named_outputs, self.store) if observe else None
         dropout = DropoutOff(self._layer)
         with self._scope(), dropout, warnings.catch_warnings():
             if mode != EAGER:  # the compiler uses what PyTorch itself has deprecated
@@ -334,8 +337,8 @@ class TorchRunner:
 
     def _standard_step(self, ready: Prepared) -> dict[str, Array]:
         set_training(self.model, True)
-        if self.optimizer is not None:
-            self.optimizer.zero_grad()
+        for optimizer in returned_optimizers(self.optimizer):
+            optimizer.zero_grad()
         raw = self._call(ready.inputs)
         data = self._data_loss(raw, ready)
         penalty = self._penalty()
@@ -343,9 +346,9 @@ class TorchRunner:
         if total.requires_grad:
             with calling("torch backward pass"):
                 total.backward()
-        if self.optimizer is not None:
+        for optimizer in returned_optimizers(self.optimizer):
             with calling("torch optimizer step"):
-                self.optimizer.step()
+                optimizer.step()
         if self.declared.after_step is not None:
             with calling("torch after_step"):
                 self.declared.after_step(self.model)
@@ -371,12 +374,12 @@ class TorchRunner:
     def _custom_step(self, ready: Prepared) -> dict[str, Array]:
         set_training(self.model, True)
         with calling("torch step"):
-            value = self.declared.step(self._called, self.optimizer, ready)  # pyright: ignore[reportOptionalCall]
+            step: Any = self.declared.step
+            value = asked(step, [self._called, self.optimizer, ready], more_of(self.model), usual_first=True)
         if value is None:
             return {}
-        terms = arrays(scalars(value, "step"))
-        # One number may hold penalties too; what of it is which, only a dict would say.
-        return dict(losses_record(terms, {}, None)) if isinstance(value, Mapping) else {"total": terms[""]}
+        terms = arrays(scalars(value, "step", numbers=True))  # one may hold penalties too, which only a dict would say
+        return dict(step_record(terms, summed=True)) if isinstance(value, Mapping) else {"total": terms[""]}
 
     def exporter(self) -> TorchExporter:
         return TorchExporter(self)
@@ -385,8 +388,9 @@ class TorchRunner:
         return TorchPersistence(self)
 
     def environment(self) -> Mapping[str, Any]:
-        cuda = torch.cuda.get_device_name() if self.device.type == "cuda" else None
-        return {"torch": torch.__version__, "device": self.device.type, "gpu": cuda, **flags(), **facts(self.optimizer)}
+        gpu = torch.cuda.get_device_name() if self.device.type == "cuda" else None
+        found = {"torch": torch.__version__, "device": self.device.type, "gpu": gpu}
+        return {**found, **flags(), **facts_of_all(self.memory.optimizers, facts)}
 
     def notes(self) -> list[str]:
         return self.islands.notes(self.side) + self.remarks
