@@ -63,9 +63,21 @@ class Averages:
         """
         return self._with(state, self.kept(state.parameters)) if self._found else state
 
-    def before(self, state: State, kept: Mapping[str, Kept]) -> State:
-        """A state with the averages, as they were kept before it was known that they are averages."""
-        return self._with(state, kept) if self._found else state
+    def around(self, before: State) -> Callable[[Callable[[], State]], tuple[State, State]]:
+        """To be called before a step; the result, called after it with what reads the state, gives both states.
+
+        Args:
+            before: the state; averages that only this step shows are added to it.
+        """
+        kept = self.kept(before.parameters)
+
+        def states(read: Callable[[], State]) -> tuple[State, State]:
+            after = read()
+            if self.find(kept, before.parameters, after.parameters):
+                return self._with(before, kept), read()
+            return before, after
+
+        return states
 
     def _with(self, state: State, kept: Mapping[str, Kept]) -> State:
         slots = {path: dict(roles) for path, roles in state.slots.items()}

@@ -8,10 +8,8 @@ any of them, and from then on as it left it itself.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..records.store import Store
 from .reachable import Saved, Tensors, functions
 
 
@@ -19,18 +17,17 @@ class Outside:
     """What is kept outside of what one run was built with.
 
     Args:
-        declared: the side.
+        run: the runner of a side. What it was built with, its model and its optimizer, is its own.
         tensors: of the framework.
-        store: keeps the values.
-        own: () -> what the run was built with, which no other run changes; None before it is built.
     """
 
     _first: ClassVar[dict[int, tuple[Any, Saved]]] = {}
     _inside: ClassVar[dict[int, Outside]] = {}
     _open: ClassVar[Counter[int]] = Counter()
 
-    def __init__(self, declared: Any, tensors: Tensors, store: Store, own: Callable[[], Any]) -> None:
-        self._declared, self._tensors, self._store, self._own = declared, tensors, store, own
+    def __init__(self, run: Any, tensors: Tensors) -> None:
+        self._run, self._tensors = run, tensors
+        self._declared = declared = run.declared
         self._roots = functions(declared)
         self._left: Saved | None = None
         if not self._roots:
@@ -74,5 +71,6 @@ class Outside:
         self._left = self._saved()
 
     def _saved(self) -> Saved:
-        own = Saved({"": self._own()}, self._tensors, self._store)
-        return Saved(self._roots, self._tensors, self._store, own.ids())
+        run = vars(self._run)
+        own = Saved({"": [run.get("model", self._declared.build), run.get("optimizer")]}, self._tensors, run["store"])
+        return Saved(self._roots, self._tensors, run["store"], own.ids())

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import enum
 import functools
-import random
 import re
 import sys
 import types
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -23,6 +21,18 @@ import numpy as np
 from ..pairs.user_code import is_library
 from ..records.store import Store
 from ..records.trace import Array
+from .contents import (
+    MISSING,
+    Opened,
+    class_contents,
+    each_of,
+    mapping,
+    nothing,
+    opener,
+    set_names,
+    set_slots,
+    slot_names,
+)
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes, enum.Enum, types.ModuleType, types.BuiltinFunctionType)
 """What has no contents that could change, or none that is anybody's."""
@@ -31,7 +41,6 @@ _PLAIN = (bool, int, float, complex, str)
 _GROUPS = "param_groups"
 """Where PyTorch keeps the settings of an optimizer, as plain numbers."""
 
-MISSING: Any = object()
 OPAQUE = ("xcheck.", "threading.", "logging.", "weakref.", "concurrent.", "multiprocessing.", "tempfile.", "inspect.")
 """How the names of modules start, with a dot at their end, whose objects are not looked into."""
 
@@ -100,11 +109,6 @@ class Tensors(Protocol):
         ...
 
 
-class _Opened(NamedTuple):
-    back: Callable[[], None]
-    children: Sequence[tuple[str, Any, Any]]  # how the way goes on in words, the key itself, the child
-
-
 @dataclass(slots=True)
 class Entry:
     """One thing that was reached.
@@ -129,7 +133,8 @@ class Entry:
 
     def way(self) -> list[Entry]:
         """From the root to this entry."""
-        found, at = [self], self.parent
+        found: list[Entry] = [self]
+        at = self.parent
         while at is not None:
             found.append(at)
             at = at.parent
@@ -204,7 +209,7 @@ class Saved:
             if isinstance(thing, ATOMS) or id(thing) in self._seen:
                 continue
             self._seen[id(thing)] = thing  # held, so that nothing else gets its id
-            entry = Entry(thing, parent, word, key, _nothing)
+            entry = Entry(thing, parent, word, key, nothing)
             leaf = self._tensors.leaf(thing, self._store)
             if leaf is not None:
                 entry.back, entry.array = leaf.back, leaf.array
@@ -221,14 +226,14 @@ class Saved:
             self.entries.append(entry)
             todo += [(entry, *child) for child in reversed(entry.children)]
 
-    def _open(self, thing: Any) -> _Opened | None:
+    def _open(self, thing: Any) -> Opened | None:
         kind: type = type(thing)
         wrapped = self._tensors.wrapped(thing)
         if wrapped is not None:
-            return _Opened(_nothing, [("", None, wrapped)])
+            return Opened(nothing, [("", None, wrapped)])
         if issubclass(kind, type):
-            return _class(thing) if _of_user(thing) else None
-        if (opened := _kind(kind)) is not None:
+            return class_contents(thing) if _of_user(thing) else None
+        if (opened := opener(kind)) is not None:
             return opened(thing)
         if issubclass(kind, types.FunctionType):
             return self._function(thing)
@@ -240,20 +245,20 @@ class Saved:
         """Whether what comes from a module is not looked into."""
         return f"{module}.".startswith(self._opaque) and not module.startswith(("xcheck.optim", "xcheck.layers"))
 
-    def _object(self, thing: Any) -> _Opened | None:
+    def _object(self, thing: Any) -> Opened | None:
         kind = type(thing)
         backs: list[Callable[[], None]] = []
         children: list[tuple[str, Any, Any]] = []
         attributes = getattr(thing, "__dict__", None)
         if type(attributes) is dict:
-            back, held = _mapping(attributes, dict, self._tensors.passing)
+            back, held = mapping(attributes, dict, self._tensors.passing)
             backs.append(back)
             named = sorted(held, key=lambda each: str(each[1]).startswith("_"))  # the way that a user would go
             children += [(f".{key}", key, value) for _, key, value in named]
-        slots = [n for c in kind.__mro__ for n in _slot_names(c)]
+        slots = [n for c in kind.__mro__ for n in slot_names(c)]
         values = {name: getattr(thing, name, MISSING) for name in slots}
         if values:
-            backs.append(functools.partial(_set_slots, thing, values))
+            backs.append(functools.partial(set_slots, thing, values))
             children += [(f".{n}", n, v) for n, v in values.items() if v is not MISSING]
         if not children and not attributes:
             loads = getattr(thing, "load_state_dict", None)
@@ -261,9 +266,9 @@ class Saved:
                 return None
             backs.append(functools.partial(loads, thing.state_dict()))
         children += [("", None, c) for c in kind.__mro__ if _of_user(c)]
-        return _Opened(functools.partial(_each, backs), children)
+        return Opened(functools.partial(each_of, backs), children)
 
-    def _function(self, thing: types.FunctionType) -> _Opened | None:
+    def _function(self, thing: types.FunctionType) -> Opened | None:
         """What a function keeps: its closure, its defaults, its attributes, and the globals that it names."""
         if self._closed(thing.__module__ or ""):
             return None
@@ -271,7 +276,7 @@ class Saved:
         children = [(f" (closure {name})", name, cell) for name, cell in cells]
         children += [(f" (default {i})", i, value) for i, value in enumerate(thing.__defaults__ or ())]
         children += [(f" (default {name})", name, value) for name, value in (thing.__kwdefaults__ or {}).items()]
-        back, held = _mapping(thing.__dict__, dict)
+        back, held = mapping(thing.__dict__, dict)
         children += [(f".{key}", key, value) for _, key, value in held]
         named: list[Callable[[], None]] = [back]
         if not is_library(thing.__code__.co_filename):
@@ -283,164 +288,15 @@ class Saved:
                 new = [n for n in names if (id(space), n) not in self._names]
                 self._names |= {(id(space), n) for n in new}
                 values = {n: space.get(n, MISSING) for n in new}
-                named.append(functools.partial(_set_names, space, values))
+                named.append(functools.partial(set_names, space, values))
                 children += [(f" (global {n})", n, v) for n, v in values.items() if v is not MISSING]
-        return _Opened(functools.partial(_each, named), children)
+        return Opened(functools.partial(each_of, named), children)
 
 
 def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
     return type(one) is type(other) and bool(one == other or one != one)
-
-
-def _nothing() -> None:
-    """There is nothing to put back."""
-
-
-def _each(backs: Sequence[Callable[[], None]]) -> None:
-    for back in backs:
-        back()
-
-
-def _mapping(thing: Any, base: Any, passing: frozenset[str] = frozenset()) -> _Opened:
-    saved = [(key, value) for key, value in base.items(thing) if key not in passing] if passing else None
-    saved = list(base.items(thing)) if saved is None else saved
-
-    def back() -> None:
-        now = list(base.items(thing))
-        kept = [(key, value) for key, value in now if key in passing] if passing else []
-        if len(now) - len(kept) == len(saved):
-            rest = (pair for pair in now if pair[0] not in passing) if passing else iter(now)
-            if all(a is c and b is d for (a, b), (c, d) in zip(rest, saved, strict=True)):
-                return
-        base.clear(thing)
-        for key, value in (*saved, *kept):
-            base.__setitem__(thing, key, value)
-
-    words = [
-        (f"[{key!r:.60}]" if isinstance(key, str | int) else f"[#{i}]", key, value)
-        for i, (key, value) in enumerate(saved)
-    ]
-    return _Opened(back, words)
-
-
-def _sequence(thing: Any, base: Any) -> _Opened:
-    saved = list(base.__iter__(thing))
-
-    def back() -> None:
-        now = list(base.__iter__(thing))
-        if len(now) == len(saved) and all(a is b for a, b in zip(now, saved, strict=True)):
-            return
-        base.clear(thing)
-        base.extend(thing, saved)
-
-    return _Opened(back, [(f"[{i}]", i, value) for i, value in enumerate(saved)])
-
-
-def _set(thing: Any) -> _Opened:
-    saved = set(thing)
-
-    def back() -> None:
-        if set.symmetric_difference(thing, saved):
-            set.clear(thing)
-            set.update(thing, saved)
-
-    return _Opened(back, [("[...]", None, value) for value in saved])
-
-
-def _array(thing: Any) -> _Opened:
-    saved = thing.copy()
-
-    def back() -> None:
-        if thing.shape != saved.shape:
-            thing.resize(saved.shape, refcheck=False)
-        if thing.flags.writeable:
-            np.copyto(thing, saved)
-
-    return _Opened(back, [("[...]", None, each) for each in thing.flat] if thing.dtype == object else [])
-
-
-def _bytes(thing: Any) -> _Opened:
-    saved = bytes(thing)
-    return _Opened(lambda: thing.__setitem__(slice(None), saved), [])
-
-
-def _fixed(words: Callable[[Any], Sequence[tuple[str, Any, Any]]]) -> Callable[[Any], _Opened]:
-    """What cannot change itself, but holds what can."""
-    return lambda thing: _Opened(_nothing, words(thing))
-
-
-def _cell(thing: Any) -> _Opened:
-    def content() -> Any:
-        try:
-            return thing.cell_contents
-        except ValueError:  # empty
-            return MISSING
-
-    saved = content()
-
-    def back() -> None:
-        if content() is saved:
-            return
-        if saved is MISSING:
-            del thing.cell_contents
-        else:
-            thing.cell_contents = saved
-
-    return _Opened(back, [] if saved is MISSING else [("", None, saved)])
-
-
-def _class(thing: type) -> _Opened:
-    """The plain attributes of a class of the user's, and what its methods keep."""
-    saved = _plain(thing)
-
-    def back() -> None:
-        now = _plain(thing)
-        for name in now.keys() - saved.keys():
-            type.__delattr__(thing, name)
-        for name, value in saved.items():
-            if now.get(name, MISSING) is not value:
-                type.__setattr__(thing, name, value)
-
-    methods = [_function_of(value) for value in vars(thing).values()]
-    children = [(f"{thing.__name__}.{name}", name, value) for name, value in saved.items()]
-    return _Opened(back, [*children, *((thing.__name__, None, f) for f in methods if f is not None)])
-
-
-def _plain(thing: type) -> dict[str, Any]:
-    return {n: v for n, v in vars(thing).items() if not n.startswith("__") and not hasattr(v, "__get__")}
-
-
-def _function_of(value: Any) -> Any:
-    """The function behind what a class holds: a method of any sort, or a property."""
-    value = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
-    return value if isinstance(value, types.FunctionType) else None
-
-
-@functools.cache
-def _slot_names(kind: type) -> list[str]:
-    names = vars(kind).get("__slots__", ())
-    names = [names] if isinstance(names, str) else list(names)
-    return [name for name in names if isinstance(vars(kind).get(name), types.MemberDescriptorType)]
-
-
-def _set_slots(thing: Any, values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        if getattr(thing, name, MISSING) is not value:
-            if value is MISSING:
-                object.__delattr__(thing, name)
-            else:
-                object.__setattr__(thing, name, value)
-
-
-def _set_names(space: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        if space.get(name, MISSING) is not value:
-            if value is MISSING:
-                del space[name]
-            else:
-                space[name] = value
 
 
 def _names(code: types.CodeType) -> list[str]:
@@ -462,43 +318,3 @@ def _of_user(kind: type) -> bool:
     if module is None:
         return not kind.__module__.startswith("xcheck.")
     return kind.__module__ == "__main__" or not _library_module(module)
-
-
-def _of_generator(get: Callable[[Any], Any], put: Callable[[Any, Any], None]) -> Callable[[Any], _Opened]:
-    """A generator of random numbers."""
-
-    def opened(thing: Any) -> _Opened:
-        saved = get(thing)
-        return _Opened(lambda: put(thing, saved), [])
-
-    return opened
-
-
-@functools.cache
-def _kind(kind: type) -> Callable[[Any], _Opened] | None:
-    """How things of a type are saved, if it is a kind of Python's or NumPy's."""
-    return next((opened for known, opened in _KINDS if issubclass(kind, known)), None)
-
-
-def _set_bits(generator: Any, state: Any) -> None:
-    generator.bit_generator.state = state
-
-
-_KINDS: Sequence[tuple[Any, Callable[[Any], _Opened]]] = (
-    (OrderedDict, lambda thing: _mapping(thing, OrderedDict)),
-    (dict, lambda thing: _mapping(thing, dict)),
-    (list, lambda thing: _sequence(thing, list)),
-    (deque, lambda thing: _sequence(thing, deque)),
-    (tuple, _fixed(lambda thing: [(f"[{i}]", i, value) for i, value in enumerate(thing)])),
-    (set, _set),
-    (frozenset, _fixed(lambda thing: [("[...]", None, value) for value in thing])),
-    (np.ndarray, _array),
-    (bytearray, _bytes),
-    (types.CellType, _cell),
-    (types.MethodType, _fixed(lambda thing: [("", None, thing.__self__), ("", None, thing.__func__)])),
-    (functools.partial, _fixed(lambda thing: [("", None, each) for each in (thing.func, thing.args, thing.keywords)])),
-    (np.random.Generator, _of_generator(lambda g: g.bit_generator.state, _set_bits)),
-    (np.random.RandomState, _of_generator(lambda g: g.get_state(), lambda g, s: g.set_state(s))),
-    (random.Random, _of_generator(lambda g: g.getstate(), lambda g, s: g.setstate(s))),
-)
-"""Kinds of Python's and NumPy's, and how each is saved; the first that fits."""

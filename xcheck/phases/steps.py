@@ -92,26 +92,6 @@ def end_notes(findings: Findings, plan: MatchPlan, made: int) -> list[str]:
     return notes
 
 
-def unmapped_slots(live: Live, step: int) -> list[Check]:
-    """Slots of either optimizer that have no counterpart: the next step could not start from the reference's state."""
-    names = [*live.reference.unmapped_slots(), *live.follower.unmapped_slots()]
-    return [_unmapped(name, step) for name in names]
-
-
-def _unmapped(name: str, step: int) -> Check:
-    detail = (
-        "this optimizer keeps something that has no known counterpart, so it is neither compared nor carried over, and "
-        "the run ends here: use an optimizer that both frameworks have, or one of xcheck.optim"
-    )
-    if "gradient_accumulator" in name:
-        detail = (
-            "Keras adds gradients up over several steps (gradient_accumulation_steps), and the reference has no such "
-            "memory to start from, so the run ends here: let one batch be what one update is made from, and call the "
-            "model on parts of it within the step"
-        )
-    return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
-
-
 def not_asked(phase: str) -> Check:
     """A phase of each side by itself that was not run."""
     detail = "not made: with parameters unmatched it is not known what each side is made of"

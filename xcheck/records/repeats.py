@@ -7,8 +7,15 @@ from dataclasses import dataclass
 
 from .trace import StepRecord, unlike
 
-PHASES = {"inference": "forward", "outputs": "forward", "settings": "forward", "losses": "loss"}
-PHASES |= {"gradients": "gradient", "uses": "gradient", "after.buffers": "state"}
+PHASES = {
+    "inference": "forward",
+    "outputs": "forward",
+    "settings": "forward",
+    "losses": "loss",
+    "gradients": "gradient",
+    "uses": "gradient",
+    "after.buffers": "state",
+}
 """First word of what a record calls a group of arrays -> the phase that compares them; all others are of the update."""
 
 ORDER = ("forward", "loss", "gradient", "update", "state")

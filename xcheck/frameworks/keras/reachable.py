@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,7 +19,7 @@ _BACKENDS = ("tensorflow.", "jax", "torch")
 class KerasTensors:
     """As `reachable.Tensors`."""
 
-    opaque = (
+    opaque: Sequence[str] = (
         "tensorflow.",
         "jax.",
         "jaxlib.",
@@ -28,7 +29,7 @@ class KerasTensors:
         "keras.src.ops.node.",
         "keras.src.backend.common.keras_tensor.",
     )
-    passing = frozenset(
+    passing: frozenset[str] = frozenset(
         (
             "train_function",
             "test_function",

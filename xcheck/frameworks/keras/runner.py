@@ -23,7 +23,9 @@ from ...records.plain_arrays import owned
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
+from ..asked import asked
 from ..compared import compared
+from ..optimizers import facts_of_all
 from ..outside import Outside
 from ..protocol import EAGER, Prepared, prepared, rates_setting, step_seed
 from ..reachable import functions
@@ -34,19 +36,20 @@ from .drawing import draws, used_rates
 from .export import KerasExporter
 from .initializers import promises
 from .optimizer import facts
+from .optimizers import built_by_a_step, optimizers_of, unmapped_of
 from .patches.calls import Watch, differentiated
 from .patches.dropout import dropout_off
 from .patches.layer_names import naming
 from .patches.precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .patches.rounding import rounding
 from .patches.stops import stops
-from .patches.training_step import Seen, observed, projected_loss
+from .patches.training_step import Seen, has_own_step, observed, projected_loss
 from .patches.uses import uses
 from .persistence import KerasPersistence
 from .reachable import KerasTensors
 from .rebuild import in_float_type
 from .state import averages_of, holdings, read, snapshot, unchanged, write
-from .variables import canonical, inventory, to_numpy, unmapped_slots
+from .variables import as_real, as_tensor, canonical, inventory, to_numpy
 
 
 class KerasRunner:
@@ -81,7 +84,7 @@ class KerasRunner:
         self.islands = Islands(layer_of)
         self.remarks: list[str] = []
         self._names: dict[str, int] = defaultdict(int)
-        self._outside = Outside(declared, KerasTensors(), self.store, lambda: getattr(self, "model", declared.build))
+        self._outside = Outside(self, KerasTensors())
         with self._scope():
             self.model = self._build()
             self._compile()
@@ -115,11 +118,7 @@ class KerasRunner:
             with calling("keras build"):
                 model = build()
         if not isinstance(model, keras.Model):
-            raise PairError(
-                "KerasSide.build gave no keras.Model.",
-                where="KerasSide.build",
-                **got(model),
-            )
+            raise PairError("KerasSide.build gave no keras.Model.", where="KerasSide.build", **got(model))
         self._made = in_float_type(model, self.precision, existed=model is build)
         return self._made.model
 
@@ -132,13 +131,13 @@ class KerasRunner:
             optimizer: Any = keras.optimizers.SGD(learning_rate=0.01)
         else:
             with calling("keras optimizer"):
-                optimizer = declared.optimizer()
+                optimizer = asked(declared.optimizer, [], {"model": model})
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise PairError("KerasSide.optimizer gave no keras.optimizers.Optimizer.", **got(optimizer))
         self.projected = declared.loss is None
         options = {"jit_compile": False, **declared.compile_options, "run_eagerly": True}
         with calling("keras compile"):
-            model.compile(optimizer=optimizer, loss=keras.tree.map_structure(_in_floatx, declared.loss), **options)
+            model.compile(optimizer=optimizer, loss=keras.tree.map_structure(in_floatx, declared.loss), **options)
 
     def _ensure_built(self, ready: Prepared) -> None:
         """Create the variables that a subclassed model makes at its first call, and the optimizer's slots."""
@@ -149,9 +148,15 @@ class KerasRunner:
             policy_islands(self.model, self.islands)
             exact_factors(self.model, self.islands)
         optimizer = self.model.optimizer
-        if optimizer is not None and not optimizer.built and self.model.trainable_variables:
+        several = len(optimizers_of(self.model)) > 1  # each is built for what the step has it train
+        if optimizer is not None and not optimizer.built and self.model.trainable_variables and not several:
             with calling("keras optimizer build"):
                 optimizer.build(self.model.trainable_variables)
+        if several and any(not o.built for o in optimizers_of(self.model)):
+            kept = self.snapshot()
+            with calling("keras training step"), dropout_off([]), built_by_a_step(self.model):
+                self._train(ready, EAGER)
+            self.restore(kept)
 
     def prime(self, batch: Batch) -> None:
         """Build what needs a first batch to be built; changes no state.
@@ -196,7 +201,7 @@ class KerasRunner:
         return holdings(self.model)
 
     def unmapped_slots(self) -> list[str]:
-        return unmapped_slots(self.model.optimizer, self.averages.places())
+        return unmapped_of(self.model, self.averages.places())
 
     def promises(self) -> Mapping[str, Distribution]:
         return {} if self._made.given else promises(self.model)  # what was given may be trained
@@ -212,7 +217,8 @@ class KerasRunner:
 
     def _train(self, ready: Prepared, mode: str) -> Mapping[str, Any]:
         if mode != "fit":
-            return self.model.train_on_batch(*ready, return_dict=True)
+            tensors = (keras.tree.map_structure(as_tensor, part) for part in ready)  # as `fit` hands them over
+            return self.model.train_on_batch(*tensors, return_dict=True)
         size = len(keras.tree.flatten(ready.inputs)[0])
         fit: Any = self.model.fit
         weights = {} if ready.sample_weight is None else {"sample_weight": ready.sample_weight}
@@ -227,7 +233,7 @@ class KerasRunner:
             ready = self._ready(batch)
             self._ensure_built(ready)
             before = self.read()
-            kept = self.averages.kept(before.parameters)
+            averages = self.averages.around(before)
             inference, at_inference = self._infer(ready) if observe else ({}, ())
             keras.utils.set_random_seed(step_seed(self.seed, number))
             seen = Seen()
@@ -238,16 +244,13 @@ class KerasRunner:
             drew: list[str] = []
             with told, dropout_off(rates, drew), watch if observe or replaced else nullcontext():
                 logs = self._train(ready, mode)
-            losses = seen.losses(logs)
+            losses = seen.losses(logs, has_own_step(self.model))
             outputs = outputs_record(seen.calls(), batch.size)
             gradients = self._gradients(seen) if observe else {}
             settings = rates_setting(rates, at_inference)
             seen.forget()
             self.store.rest()
-            after = self.read()
-            if self.averages.find(kept, before.parameters, after.parameters):
-                before, after = self.averages.before(before, kept), self.read()
-            made = number, before, after, inference, outputs, losses, settings, gradients
+            made = number, *averages(self.read), inference, outputs, losses, settings, gradients
             return StepRecord(*made, draws=tuple(dict.fromkeys(drew)))
 
     def draws(self, batch: Batch) -> tuple[str, ...]:
@@ -322,7 +325,7 @@ class KerasRunner:
         picked = self._picked(raw)
         if self.projected:
             return projected_loss(self.model, self._named_outputs(picked))
-        inputs, targets, weight = (keras.tree.map_structure(_tensor, part) for part in ready)
+        inputs, targets, weight = (keras.tree.map_structure(as_tensor, part) for part in ready)
         with calling("keras loss", numbers=describe(tuple(ready))):
             return self.model.compute_loss(inputs, targets, picked, sample_weight=weight, training=training)
 
@@ -333,7 +336,7 @@ class KerasRunner:
             return self.declared.outputs(raw)
 
     def _named_outputs(self, picked: Any) -> dict[str, Any]:
-        return compared(self.side, picked, keras.ops.is_tensor, _as_real, self.declared.outputs is not None)
+        return compared(self.side, picked, keras.ops.is_tensor, as_real, self.declared.outputs is not None)
 
     def infer(self, batch: Batch) -> Arrays:
         with self._scope():
@@ -364,7 +367,7 @@ class KerasRunner:
 
     def environment(self) -> Mapping[str, Any]:
         with self._scope():
-            of_optimizer = facts(self.model.optimizer)
+            of_optimizer = facts_of_all(optimizers_of(self.model), facts)
         found: dict[str, Any] = {
             "keras": keras.__version__,
             "backend": keras.config.backend(),
@@ -392,23 +395,3 @@ class KerasRunner:
     def close(self) -> None:
         self._outside.close()
         self._made.undo()
-
-
-def _tensor(value: Any) -> Any:
-    return None if value is None else keras.ops.convert_to_tensor(value)
-
-
-def _as_real(tensor: Any) -> Any:
-    if "complex" not in str(tensor.dtype):
-        return tensor
-    return keras.ops.stack([keras.ops.real(tensor), keras.ops.imag(tensor)], axis=-1)
-
-
-def _in_floatx(loss: Any) -> Any:
-    """A loss made before the run set its float type computes in the old one; this is a copy that does not."""
-    if isinstance(loss, keras.losses.Loss):
-        given, loss = loss, object.__new__(type(loss))
-        vars(loss).update(vars(given))  # copy.copy goes by way of the config, which need not hold all: Huber's no delta
-        loss._dtype_policy = keras.dtype_policies.get(keras.config.floatx())
-        loss._dtype = loss._dtype_policy.compute_dtype
-    return loss

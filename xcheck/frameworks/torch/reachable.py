@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from ...records.store import Store
 from ...records.trace import Array
@@ -17,7 +17,7 @@ from ..reachable import Leaf
 class TorchTensors:
     """As `reachable.Tensors`."""
 
-    opaque = ("torch._", "torch.fx.", "torch.jit.")
+    opaque: Sequence[str] = ("torch._", "torch.fx.", "torch.jit.")
     passing: frozenset[str] = frozenset()
 
     def always(self, thing: Any) -> bool:
@@ -49,15 +49,20 @@ class TorchTensors:
     def leaf(self, thing: Any, store: Store) -> Leaf | None:
         """A tensor or a generator of random numbers, saved."""
         if isinstance(thing, torch.Generator):
-            return Leaf(None, functools.partial(thing.set_state, thing.get_state()))
+            state = thing.get_state()
+            return Leaf(None, lambda: _set_state(thing, state))
         if not isinstance(thing, torch.Tensor):
             return None
         with torch._C.DisableTorchFunction():
             return _leaf(thing, store)
 
 
+def _set_state(generator: torch.Generator, state: torch.Tensor) -> None:
+    generator.set_state(state)
+
+
 def _leaf(tensor: torch.Tensor, store: Store) -> Leaf:
-    if isinstance(tensor, UninitializedTensorMixin) or tensor.device.type == "meta":
+    if is_lazy(tensor) or tensor.device.type == "meta":
         return Leaf(None, lambda: None)
     gradient, wanted, leaf = tensor.grad if tensor.is_leaf else None, tensor.requires_grad, tensor.is_leaf
     dense = tensor.layout == torch.strided
