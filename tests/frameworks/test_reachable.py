@@ -57,7 +57,9 @@ def test_containers_and_attributes_get_their_contents_again_and_stay_the_same_ob
     thing.inner["new"] = []  # pyright: ignore
     Counter.made += 1
     before.restore()
-    assert vars(thing).keys() == {"n", "inner"} and thing.n == 0 and Counter.made == 0
+    assert vars(thing).keys() == {"n", "inner"}
+    assert thing.n == 0
+    assert Counter.made == 0
     assert thing.inner == {"list": [1], "queue": deque([1]), "set": {1}, "ordered": OrderedDict(a=1)}
     assert all(thing.inner[key] is value for key, value in inner.items())
 
@@ -175,7 +177,9 @@ def test_gradients_and_shapes_of_tensors_are_put_back() -> None:
     model.weight.requires_grad_(False)
     model.weight.data = torch.zeros(3, 3)
     before.restore()
-    assert model.weight.grad is gradient and model.weight.requires_grad and model.weight.shape == (1, 2)
+    assert model.weight.grad is gradient
+    assert model.weight.requires_grad
+    assert model.weight.shape == (1, 2)
 
 
 def test_what_two_runs_left_unlike_is_named_by_the_way_to_it() -> None:
@@ -216,3 +220,14 @@ def test_functions_of_a_side_are_those_that_it_has() -> None:
         step, loss, build = len, None, print
 
     assert functions(Side()) == {"step": len}
+
+
+def test_what_is_made_on_an_object_that_held_nothing_is_gone_again() -> None:
+    class Step:
+        pass
+
+    step = Step()
+    before = saved(step=step)
+    step.teacher = torch.nn.Linear(1, 1)  # pyright: ignore
+    before.restore()
+    assert vars(step) == {}

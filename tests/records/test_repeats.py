@@ -27,8 +27,11 @@ def test_the_first_phase_that_did_not_repeat_is_named() -> None:
 
 def test_what_it_leaves_for_the_next_step_reaches_the_next_step_alone() -> None:
     left = unrepeated("torch", RECORD, RECORD, ["optimizer.param_groups[0]['lr']"])
-    assert left is not None and left.phase == ""
-    assert not left.reaches(2, "update") and not left.reaches(1, "update") and left.reaches(3, "forward")
+    assert left is not None
+    assert left.phase == ""
+    assert not left.reaches(2, "update")
+    assert not left.reaches(1, "update")
+    assert left.reaches(3, "forward")
 
 
 def test_only_what_comes_behind_the_phase_may_follow_from_it() -> None:
@@ -38,4 +41,5 @@ def test_only_what_comes_behind_the_phase_may_follow_from_it() -> None:
         "update",
         "state",
     ]
-    assert found.reaches(3, "forward") and not found.reaches(2, "persistence")
+    assert found.reaches(3, "forward")
+    assert not found.reaches(2, "persistence")

@@ -260,11 +260,10 @@ class Saved:
         if values:
             backs.append(functools.partial(set_slots, thing, values))
             children += [(f".{n}", n, v) for n, v in values.items() if v is not MISSING]
-        if not children and not attributes:
-            loads = getattr(thing, "load_state_dict", None)
-            if loads is None:
-                return None
+        if not children and (loads := getattr(thing, "load_state_dict", None)) is not None:
             backs.append(functools.partial(loads, thing.state_dict()))
+        if not backs:
+            return None
         children += [("", None, c) for c in kind.__mro__ if _of_user(c)]
         return Opened(functools.partial(each_of, backs), children)
 

@@ -47,7 +47,7 @@ from .patches.training_step import Seen, has_own_step, observed, projected_loss
 from .patches.uses import uses
 from .persistence import KerasPersistence
 from .reachable import KerasTensors
-from .rebuild import in_float_type
+from .rebuild import in_float_type, in_floatx
 from .state import averages_of, holdings, read, snapshot, unchanged, write
 from .variables import as_real, as_tensor, canonical, inventory, to_numpy
 
