@@ -27,7 +27,8 @@ from ...records.trace import Array, Arrays, State, StepRecord
 from ..asked import asked
 from ..compared import compared, nothing_to_differentiate
 from ..optimizers import facts_of_all
-from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_record, step_seed
+from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
+from ..step_terms import step_record
 from ..tree import outputs_record
 from .drawing import draws
 from .export import TorchExporter
