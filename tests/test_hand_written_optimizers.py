@@ -12,7 +12,7 @@ import torch
 
 import xcheck
 
-ops = keras.ops
+ops: Any = keras.ops
 LR = 0.02
 
 

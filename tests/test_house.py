@@ -44,13 +44,9 @@ FLOORS = (
 ROOMS = 18
 """Entries of `xcheck/` at most: a reader sees the way of the data in one look."""
 
-OF_EVERY_SIDE = tuple(
-    f"frameworks.{name}"
-    for name in (
-        *("protocol", "tree", "quiet", "compared", "drawing", "numpy_precision", "asked", "optimizers"),
-        *("reachable", "contents", "outside", "averages"),
-    )
-)
+SHARED = ("asked", "compared", "drawing", "numpy_precision", "optimizers", "protocol", "quiet", "step_terms", "tree")
+KEPT = ("averages", "contents", "outside", "reachable")
+OF_EVERY_SIDE = tuple(f"frameworks.{name}" for name in (*SHARED, *KEPT))
 
 NARROWER = {
     "report": ("report", "records", "errors"),

@@ -14,7 +14,7 @@ import torch
 import xcheck
 from xcheck.errors import PairError
 
-ops = keras.ops
+ops: Any = keras.ops
 
 
 def batches(seed: int) -> Iterator[xcheck.Batch]:

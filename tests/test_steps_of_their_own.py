@@ -13,7 +13,7 @@ import torch
 
 import xcheck
 
-ops = keras.ops
+ops: Any = keras.ops
 
 
 def batches(seed: int) -> Iterator[xcheck.Batch]:

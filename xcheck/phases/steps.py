@@ -9,7 +9,7 @@ from ..pairs.pair import Batch
 from ..records.result import Check, Verdict
 from ..records.trace import AT_INFERENCE, DROPOUT_RATES
 from ..stepping.lockstep import StepPair
-from .checks.step import zero_gradients
+from .checks.unused import zero_gradients
 from .checks.uses import unsplit
 from .findings import Findings
 from .phase import Live, Phase

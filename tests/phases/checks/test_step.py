@@ -11,8 +11,8 @@ from xcheck.errors import BatchError
 from xcheck.matching import MatchPlan
 from xcheck.numerics.tolerance import KAPPA
 from xcheck.phases import STEP_PHASES
-from xcheck.phases.checks.step import trajectory_checks, zero_gradients
-from xcheck.phases.checks.unused import excused, unproven, unreached, without_gradient
+from xcheck.phases.checks.step import trajectory_checks
+from xcheck.phases.checks.unused import excused, unproven, unreached, without_gradient, zero_gradients
 from xcheck.phases.envelope import Envelope
 from xcheck.records.trace import StepRecord
 from xcheck.stepping.lockstep import StepPair

@@ -110,6 +110,14 @@ def applying(model: Any, instead: Callable[[Any, Callable[..., Any]], Callable[.
                 object.__setattr__(optimizer, "apply", own)
 
 
+def build_alone(model: Any) -> bool:
+    """Build the optimizer of a model that has one; say whether there are several, and one of them is not built."""
+    every = optimizers_of(model)
+    if len(every) == 1 and not every[0].built and model.trainable_variables:
+        every[0].build(model.trainable_variables)
+    return len(every) > 1 and any(not optimizer.built for optimizer in every)
+
+
 def built_by_a_step(model: Any) -> AbstractContextManager[None]:
     """While the block makes a training step, each optimizer is built for what the step has it train; none updates."""
 

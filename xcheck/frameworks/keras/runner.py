@@ -36,7 +36,7 @@ from .drawing import draws, used_rates
 from .export import KerasExporter
 from .initializers import promises
 from .optimizer import facts
-from .optimizers import built_by_a_step, optimizers_of, unmapped_of
+from .optimizers import build_alone, built_by_a_step, optimizers_of, unmapped_of
 from .patches.calls import Watch, differentiated
 from .patches.dropout import dropout_off
 from .patches.layer_names import naming
@@ -147,12 +147,9 @@ class KerasRunner:
         if self.precision == "float64":
             policy_islands(self.model, self.islands)
             exact_factors(self.model, self.islands)
-        optimizer = self.model.optimizer
-        several = len(optimizers_of(self.model)) > 1  # each is built for what the step has it train
-        if optimizer is not None and not optimizer.built and self.model.trainable_variables and not several:
-            with calling("keras optimizer build"):
-                optimizer.build(self.model.trainable_variables)
-        if several and any(not o.built for o in optimizers_of(self.model)):
+        with calling("keras optimizer build"):
+            left = build_alone(self.model)
+        if left:
             kept = self.snapshot()
             with calling("keras training step"), dropout_off([]), built_by_a_step(self.model):
                 self._train(ready, EAGER)

@@ -27,8 +27,9 @@ from ..asked import asked
 from ..compared import compared, nothing_to_differentiate
 from ..optimizers import facts_of_all
 from ..outside import Outside
-from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_record, step_seed
+from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
 from ..reachable import functions
+from ..step_terms import step_record
 from ..tree import outputs_record
 from .drawing import draws
 from .export import TorchExporter

@@ -376,26 +376,3 @@ def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]
 def _is_counter(record: StepRecord, path: str) -> bool:
     """PyTorch's BatchNorm counts its batches; nothing but a cumulative average reads the count."""
     return path.rpartition(".")[2] == "num_batches_tracked" and record.before.buffers[path].dtype.kind == "i"
-
-
-def zero_gradients(plan: MatchPlan, step: StepPair) -> set[str]:
-    """Names, on the reference, of the matches whose gradient is exactly zero on both sides in this step.
-
-    Where the parts of several uses cancel, as those of a critic's last bias do, these parts were compared.
-    """
-    record, other = step.reference.record.gradients, step.follower.gradients
-    zero: set[str] = set()
-    for m in plan.trained:
-        both = (m.piece(plan.reference).total(record.get), m.piece(plan.follower).total(other.get))
-        if all(g is not None and not g.any() for g in both) and not _used(plan, m, step):
-            zero.add(m.name(plan.reference))
-    return zero
-
-
-def _used(plan: MatchPlan, match: Match, step: StepPair) -> bool:
-    """Whether both sides told uses of a match apart whose gradients are not zero."""
-    records = {plan.reference: step.reference.record, plan.follower: step.follower}
-    return all(
-        any(part.any() for path in match.piece(side).paths for part in record.uses.get(path, {}).values())
-        for side, record in records.items()
-    )

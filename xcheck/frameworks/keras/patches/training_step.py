@@ -20,7 +20,8 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from ....records.trace import Array
 from ...compared import nothing_to_differentiate
-from ...protocol import losses_record, projection, step_record
+from ...protocol import losses_record, projection
+from ...step_terms import step_record
 from ..optimizers import applying
 from ..variables import canonical, to_numpy
 
