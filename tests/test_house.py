@@ -262,7 +262,7 @@ def test_the_house_keeps_its_rules():
         (
             "xcheck/frameworks/torch/runner.py",
             "from ..keras.variables import slots",
-            "may import only frameworks.averages",
+            "may import only frameworks.asked",
         ),
         ("xcheck/frameworks/keras/runner.py", "import tensorflow as tf", "must be inside a function"),
         ("xcheck/frameworks/keras/runner.py", "import torch", "must be inside a function"),

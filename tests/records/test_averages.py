@@ -56,3 +56,8 @@ def test_copies_are_told_by_their_bits_and_what_says_nothing_by_its_place() -> N
     assert copies(found, OLD) == {f"shadow[{p}]": p for p in OLD}
     assert copies(kept({"zeros[0]": np.zeros(2)}), OLD) == {}  # nothing beside it is a weight
     assert copies(kept({"near[0]": OLD["w"] * (1 + 1e-15)}), {"w": OLD["w"]}) == {}
+
+
+def test_a_weight_that_the_step_made_is_left_out() -> None:
+    after = kept({"ema[w]": 0.9 * OLD["w"] + 0.1 * NEW["w"]})
+    assert averages({}, after, {"w": OLD["w"]}, NEW) == [{"ema[w]": "w"}]

@@ -42,6 +42,7 @@ def averages(before: Mapping[str, Kept], after: Mapping[str, Kept], old: Arrays,
         before, after: where it is kept -> what is kept around the step.
         old, new: path -> weight, before and after the step.
     """
+    new = {path: weight for path, weight in new.items() if path in old}  # a step may take a tie apart
     moved = {
         at: kept
         for at, kept in after.items()
