@@ -357,7 +357,7 @@ def by_iterator(model: Any, optimizer: Any, batch: Any) -> Any:
     return train(model, optimizer, batch)
 
 
-def by_file(model: Any, optimizer: Any, batch: Any) -> Any:
+def by_clock(model: Any, optimizer: Any, batch: Any) -> Any:
     import time
 
     optimizer.param_groups[0]["lr"] = 1e-3 * (time.perf_counter() % 1)
@@ -366,7 +366,7 @@ def by_file(model: Any, optimizer: Any, batch: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("step", "named"),
-    [(by_iterator, "step (global NUMBERS) (count, which cannot be set back)"), (by_file, "param_groups[0]['lr']")],
+    [(by_iterator, "step (global NUMBERS) (count, which cannot be set back)"), (by_clock, "param_groups[0]['lr']")],
 )
 def test_a_step_that_does_not_repeat_is_named_and_nothing_that_follows_is_different(step: Any, named: str) -> None:
     result = check(step, keras_sgd())
