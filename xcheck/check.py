@@ -13,13 +13,16 @@ from .matching import MatchPlan
 from .pairs.batches import batches_of
 from .pairs.pair import Pair
 from .phases import PHASES
+from .phases.averages import average_notes, overwriting
 from .phases.begin import begin, validate
 from .phases.checks.unused import excused
 from .phases.findings import Findings
 from .phases.finite import settled, within_range
 from .phases.inventory import NO_STEP, match_sides, unmatched
+from .phases.kept_apart import KeptApart, added_up
 from .phases.phase import Live, Phase, Run
-from .phases.steps import Untouched, compare_step, end_notes, not_asked, timed, unmapped_slots, unrepeatable
+from .phases.repeats import repeat_checks, trusted
+from .phases.steps import Untouched, compare_step, end_notes, not_asked, timed
 from .phases.ties.storage import probed
 from .records.sides import other_side
 from .report.result import Result
@@ -118,20 +121,25 @@ def semantic(findings: Findings, reference: Reference, follower: Runner, progres
 def _steps(live: Live) -> None:
     findings, plan = live.findings, live.plan
     live.progress("training both sides in float64")
-    untouched, made, overflow = Untouched(live), 0, list[str]()
-    steps = timed(findings, resynced(live.reference.steps, live.follower, plan, seed=findings.seed))
+    untouched, apart, made, overflow = Untouched(live), KeptApart(live), 0, list[str]()
+    seed, by_effect = findings.seed, findings.by_effect
+    steps = timed(findings, resynced(live.reference.steps, live.follower, plan, seed=seed, by_effect=by_effect))
     for step in within_range(chain(steps, timed(findings, untouched.further())), "float64", overflow):
         made = step.number
         _compare(findings, plan, step, "float64")
+        findings.notes += [note for note in average_notes(plan, step) if note not in findings.notes]
+        findings.checks += overwriting(plan, step, findings.environment) if "update" in findings.phases else []
         untouched.after(step)
         findings.count_step(made)
         explain_step(live, step)
-        if ended := unmapped_slots(live, made):
+        if ended := added_up(live, made):
             findings.checks += ended
             return
+        apart.after(step)
         live.progress(f"step {made} of {findings.steps} in float64")
         del step
     findings.notes += overflow + end_notes(findings, plan, findings.steps if overflow else made)
+    apart.judge(made)
     untouched.judge()
 
 
@@ -145,7 +153,8 @@ def _numeric(run: Run) -> None:
         sides.open(plan.follower, "float32") as other,
     ):
         batches = batches_of(findings.pair, findings.seed, findings.steps)
-        steps = timed(findings, in_float32(truth, own, other, plan, batches, seed=findings.seed))
+        seed, by_effect = findings.seed, findings.by_effect
+        steps = timed(findings, in_float32(truth, own, other, plan, batches, seed=seed, by_effect=by_effect))
         for step in within_range(steps, "float32", findings.notes):
             _compare(findings, plan, step, "float32")
 
@@ -157,8 +166,8 @@ def _compare(findings: Findings, plan: MatchPlan, step: StepPair, precision: str
             step, checks = compare_step(findings, phase, plan, step, precision)
             explain_float32(findings, step, checks)
             findings.checks += excused(checks, findings.unused)
-    findings.checks[before:] = settled(findings.checks[before:], step, precision)
-    findings.checks += unrepeatable(findings.pair.reference, step)
+    findings.checks[before:] = trusted(step, settled(findings.checks[before:], step, precision))
+    findings.checks += repeat_checks(step)
 
 
 def _chosen(findings: Findings) -> list[Phase]:

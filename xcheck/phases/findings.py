@@ -38,6 +38,7 @@ class Findings:
         checks, ties, causes, coverage, environment, timings, notes, exports: as in `Result`.
         located: the first difference, where it could be followed into the models.
         reproduction: of it, where nothing explains it.
+        by_effect: roles of slots that the sides keep in different forms: judged by the updates of the next steps.
         sampled: some of each gradient of the last step that was looked at, by side and path.
         inventories, holdings: what each side has, and what its optimizer was given, once they are matched.
         unused: parameter -> why no gradient of it need be compared.
@@ -59,6 +60,7 @@ class Findings:
     exports: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     located: Divergence | None = None
     reproduction: Reproduction | None = None
+    by_effect: set[str] = field(default_factory=set[str])
     sampled: Mapping[SideName, Arrays] = field(default_factory=dict[SideName, Arrays])
     inventories: Mapping[SideName, Inventory] = field(default_factory=dict[SideName, Inventory])
     holdings: Mapping[SideName, Holdings | None] = field(default_factory=dict[SideName, Holdings | None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,12 @@ from ..records.trace import Array, StepRecord
 ALIKE = 1e-6
 """How near in relation to their size two states are that are one: what float32 constants in a model may do to it. Two
 that have nothing to do with each other are as far apart as they are large."""
+
+TELLING = 3
+"""Elements from which two changes are not parallel by chance."""
+
+States = tuple[Array, Array]
+"""Before and after a step."""
 
 
 def with_kept_state(plan: MatchPlan, reference: Runner, follower: Runner, batch: Batch) -> MatchPlan:
@@ -43,29 +50,43 @@ def with_kept_state(plan: MatchPlan, reference: Runner, follower: Runner, batch:
     torch, keras = (_changed(plan, by_side[side], side) for side in ("torch", "keras"))
     found: list[Match] = []
     for path, states in torch.items():
-        alike = [other for other, theirs in keras.items() if _alike(states, theirs)]
-        if len(alike) == 1 and sum(_alike(mine, keras[alike[0]]) for mine in torch.values()) == 1:
+        alike = _counterparts(states, keras)
+        if len(alike) == 1 and _counterparts(keras[alike[0]], torch) == [path]:
             found.append(_match(path, states[0].shape, alike[0], keras[alike[0]][0].shape))
     done = {("torch", m.torch) for m in found} | {("keras", m.keras) for m in found}
     left = tuple(buffer for buffer in plan.unmatched_buffers if buffer not in done)
     return replace(plan, matches=(*plan.matches, *found), unmatched_buffers=left)
 
 
-def _changed(plan: MatchPlan, record: StepRecord, side: str) -> dict[str, tuple[Array, Array]]:
+def _changed(plan: MatchPlan, record: StepRecord, side: str) -> dict[str, States]:
     """Path -> before and after the step, of the unmatched buffers of a side that the step changes."""
     paths = [path for of, path in plan.unmatched_buffers if of == side]
     both = {path: (record.before.buffers[path], record.after.buffers[path]) for path in paths}
     return {p: (a, b) for p, (a, b) in both.items() if a.dtype.kind == "f" and not np.array_equal(a, b, equal_nan=True)}
 
 
-def _alike(states: tuple[Array, Array], others: tuple[Array, Array]) -> bool:
-    """Whether two states are one before the step and after it, but for axes of length one."""
-    if states[0].squeeze().shape != others[0].squeeze().shape:
+def _counterparts(states: States, others: Mapping[str, States]) -> list[str]:
+    """What starts the step alike and ends it alike; if there is none, what the step moves in the same direction.
+
+    Running means of one quantity move from one start towards it, further or less far as their momentum is.
+    """
+    start = [path for path, other in others.items() if _near(states[0], other[0])]
+    same = [path for path in start if _near(states[1], others[path][1])]
+    return same or [path for path in start if _parallel(states, others[path])]
+
+
+def _near(one: Array, other: Array) -> bool:
+    """Whether two arrays are one, but for axes of length one."""
+    one, other = one.squeeze(), other.squeeze()
+    return one.shape == other.shape and bool(np.linalg.norm(one - other) <= ALIKE * np.linalg.norm(one))
+
+
+def _parallel(states: States, others: States) -> bool:
+    change, other = ((after - before).ravel() for before, after in (states, others))
+    if change.size < TELLING or not np.ptp(change):
         return False
-    return all(
-        float(np.linalg.norm(one.squeeze() - other.squeeze())) <= ALIKE * float(np.linalg.norm(one))
-        for one, other in zip(states, others, strict=True)
-    )
+    factor = float(change @ other / (change @ change))
+    return factor > 0 and bool(np.linalg.norm(other - factor * change) <= ALIKE * np.linalg.norm(other))
 
 
 def _match(path: str, shape: tuple[int, ...], other: str, there: tuple[int, ...]) -> Match:

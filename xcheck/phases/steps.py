@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from ..matching import MatchPlan
 from ..pairs.pair import Batch
 from ..records.result import Check, Verdict
-from ..records.sides import SideName
 from ..records.trace import AT_INFERENCE, DROPOUT_RATES
 from ..stepping.lockstep import StepPair
-from .checks.step import zero_gradients
+from .checks.unused import zero_gradients
 from .checks.uses import unsplit
 from .findings import Findings
 from .phase import Live, Phase
@@ -91,38 +90,6 @@ def end_notes(findings: Findings, plan: MatchPlan, made: int) -> list[str]:
     if "gradient" in findings.phases and not any(m.trainable for m in plan.parameters):
         notes.append("no gradient was compared: nothing is trainable on either side")
     return notes
-
-
-def unmapped_slots(live: Live, step: int) -> list[Check]:
-    """Slots of either optimizer that have no counterpart: the next step could not start from the reference's state."""
-    names = [*live.reference.unmapped_slots(), *live.follower.unmapped_slots()]
-    return [_unmapped(name, step) for name in names]
-
-
-def _unmapped(name: str, step: int) -> Check:
-    detail = (
-        "this optimizer keeps something that has no known counterpart, so it is neither compared nor carried over, and "
-        "the run ends here: use an optimizer that both frameworks have, or one of xcheck.optim"
-    )
-    if "gradient_accumulator" in name:
-        detail = (
-            "Keras adds gradients up over several steps (gradient_accumulation_steps), and the reference has no such "
-            "memory to start from, so the run ends here: let one batch be what one update is made from, and call the "
-            "model on parts of it within the step"
-        )
-    return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
-
-
-def unrepeatable(side: SideName, step: StepPair) -> list[Check]:
-    """A step of the reference that did not give the same numbers again, if it did not."""
-    if step.reference.repeatable:
-        return []
-    detail = (
-        "made again from the same state, the step gave other numbers: it draws at random, or keeps something outside "
-        "of its model and its optimizer (a scheduler belongs on the optimizer: optimizer.scheduler = ...)"
-    )
-    name = f"repeatability of the {side} step"
-    return [Check("update", "float64", step.number, name, None, None, Verdict.INCONCLUSIVE, detail=detail)]
 
 
 def not_asked(phase: str) -> Check:

@@ -35,7 +35,7 @@ def further_step(
     if batches:
         findings.notes.append("a second step was made for parameters whose gradient is zero in the first")
     steps = reference_steps(reference, batches, precision="float64", seed=findings.seed, first=2)
-    yield from resynced(steps, follower, plan, seed=findings.seed)
+    yield from resynced(steps, follower, plan, seed=findings.seed, by_effect=findings.by_effect)
 
 
 def judge_unused(

@@ -57,6 +57,8 @@ class State:
             (see `slots.py`).
         updates: how many updates the optimizer has made.
         ties: the groups of paths that are one storage; those of a single path are left out.
+        guessed: an optimizer is neither the framework's own nor xcheck's, so that the roles of its slots are guesses
+            from their names.
     """
 
     parameters: Arrays = field(default_factory=_empty)
@@ -64,6 +66,7 @@ class State:
     slots: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
     updates: int = 0
     ties: Groups = ()
+    guessed: bool = False
 
     def values(self) -> Arrays:
         """Parameters and buffers together; what is a parameter on one side may be a buffer on the other."""
@@ -137,6 +140,21 @@ class StepRecord:
                     yield Key(self.step, phase, name), array
 
 
+def unlike(record: StepRecord, other: StepRecord) -> list[str]:
+    """The groups of two records of one step that do not hold the same bits, as `StepRecord.items` calls them."""
+    one, two = dict(record.items()), dict(other.items())
+    groups = {
+        key.phase
+        for key in one.keys() | two.keys()
+        if key not in one or key not in two or not _same(one[key], two[key])
+    }
+    return sorted(groups)
+
+
+def _same(one: Array, other: Array) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == other.dtype.kind == "f")
+
+
 def _inverted(table: Mapping[str, Arrays]) -> dict[str, dict[str, Array]]:
     """Path -> name -> array, as name -> path -> array."""
     found: dict[str, dict[str, Array]] = {}
@@ -177,6 +195,7 @@ class Trace:
                     "updates": [record.before.updates, record.after.updates],
                     "missing_gradients": [name for name, g in record.gradients.items() if g is None],
                     "ties": [record.before.ties, record.after.ties],
+                    "guessed": [record.before.guessed, record.after.guessed],
                     "uses": {path: list(uses) for path, uses in record.uses.items()},
                 }
             )
@@ -232,7 +251,7 @@ def _record(made: Mapping[str, Any], arrays: Arrays) -> StepRecord:
             phase, name = joined.removeprefix(start).split(_SEPARATOR, 1)
             groups.setdefault(phase, {})[name] = array
 
-    def state(prefix: str, updates: int, ties: Sequence[Sequence[str]]) -> State:
+    def state(prefix: str, updates: int, ties: Sequence[Sequence[str]], guessed: bool) -> State:
         slots: dict[str, dict[str, Array]] = {}
         for phase, group in groups.items():
             if phase.startswith(f"{prefix}.slots."):
@@ -240,15 +259,16 @@ def _record(made: Mapping[str, Any], arrays: Arrays) -> StepRecord:
                 for path, array in group.items():
                     slots.setdefault(path, {})[role] = array
         parameters, buffers = groups.get(f"{prefix}.parameters", {}), groups.get(f"{prefix}.buffers", {})
-        return State(parameters, buffers, slots, updates, tuple(tuple(group) for group in ties))
+        return State(parameters, buffers, slots, updates, tuple(tuple(group) for group in ties), guessed)
 
     (before, after), (tied_before, tied_after) = made["updates"], made.get("ties", ((), ()))
+    guesses = made.get("guessed", (False, False))
     gradients: dict[str, Array | None] = {**groups.get("gradients", {})}
     gradients |= dict.fromkeys(made["missing_gradients"])
     return StepRecord(
         made["step"],
-        state("before", before, tied_before),
-        state("after", after, tied_after),
+        state("before", before, tied_before, guesses[0]),
+        state("after", after, tied_after, guesses[1]),
         groups.get("inference", {}),
         groups.get("outputs", {}),
         groups.get("losses", {}),

@@ -39,10 +39,10 @@ def own_rate(parameters: Any) -> Any:
 CASES: dict[str, tuple[Any, Any, int, str, str]] = {
     "averages of the weights": (
         torch_sgd,
-        lambda: keras_sgd(use_ema=True),
+        lambda: keras_sgd(use_ema=True, ema_overwrite_frequency=7),
         1,
-        "averaged_weights",
-        "decaying means of its weights",
+        "averages_over_weights",
+        "over the weights every 7 updates",
     ),
     "batches that are collected": (
         torch_sgd,

@@ -184,3 +184,13 @@ def in_float_type(model: keras.Model, precision: str, *, existed: bool) -> Made:
             todo=PASS_A_FUNCTION,
         )
     return Made(again.model, again.fill, given=True)
+
+
+def in_floatx(loss: Any) -> Any:
+    """A loss made before the run set its float type computes in the old one; this is a copy that does not."""
+    if isinstance(loss, keras.losses.Loss):
+        given, loss = loss, object.__new__(type(loss))
+        vars(loss).update(vars(given))  # copy.copy goes by way of the config, which need not hold all: Huber's no delta
+        loss._dtype_policy = keras.dtype_policies.get(keras.config.floatx())
+        loss._dtype = loss._dtype_policy.compute_dtype
+    return loss

@@ -23,8 +23,12 @@ from ...records.plain_arrays import owned
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
+from ..asked import asked
 from ..compared import compared
+from ..optimizers import facts_of_all
+from ..outside import Outside
 from ..protocol import EAGER, Prepared, prepared, rates_setting, step_seed
+from ..reachable import functions
 from ..tree import outputs_record
 from .device import named_device
 from .device import sees_gpu as sees_gpu
@@ -32,18 +36,20 @@ from .drawing import draws, used_rates
 from .export import KerasExporter
 from .initializers import promises
 from .optimizer import facts
+from .optimizers import build_alone, built_by_a_step, optimizers_of, unmapped_of
 from .patches.calls import Watch, differentiated
 from .patches.dropout import dropout_off
 from .patches.layer_names import naming
 from .patches.precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .patches.rounding import rounding
 from .patches.stops import stops
-from .patches.training_step import Seen, observed, projected_loss
+from .patches.training_step import Seen, has_own_step, observed, projected_loss
 from .patches.uses import uses
 from .persistence import KerasPersistence
-from .rebuild import in_float_type
-from .state import holdings, read, snapshot, unchanged, write
-from .variables import canonical, inventory, to_numpy, unmapped_slots
+from .reachable import KerasTensors
+from .rebuild import in_float_type, in_floatx
+from .state import averages_of, holdings, read, snapshot, unchanged, write
+from .variables import as_real, as_tensor, canonical, inventory, to_numpy
 
 
 class KerasRunner:
@@ -78,9 +84,11 @@ class KerasRunner:
         self.islands = Islands(layer_of)
         self.remarks: list[str] = []
         self._names: dict[str, int] = defaultdict(int)
+        self._outside = Outside(self, KerasTensors())
         with self._scope():
             self.model = self._build()
             self._compile()
+        self.averages = averages_of(self.model, self.store, functions(declared))
         self.islands.numbers.clear()  # what came in while the model was built is in its state
 
     @contextmanager
@@ -110,11 +118,7 @@ class KerasRunner:
             with calling("keras build"):
                 model = build()
         if not isinstance(model, keras.Model):
-            raise PairError(
-                "KerasSide.build gave no keras.Model.",
-                where="KerasSide.build",
-                **got(model),
-            )
+            raise PairError("KerasSide.build gave no keras.Model.", where="KerasSide.build", **got(model))
         self._made = in_float_type(model, self.precision, existed=model is build)
         return self._made.model
 
@@ -127,13 +131,13 @@ class KerasRunner:
             optimizer: Any = keras.optimizers.SGD(learning_rate=0.01)
         else:
             with calling("keras optimizer"):
-                optimizer = declared.optimizer()
+                optimizer = asked(declared.optimizer, [], {"model": model})
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise PairError("KerasSide.optimizer gave no keras.optimizers.Optimizer.", **got(optimizer))
         self.projected = declared.loss is None
         options = {"jit_compile": False, **declared.compile_options, "run_eagerly": True}
         with calling("keras compile"):
-            model.compile(optimizer=optimizer, loss=keras.tree.map_structure(_in_floatx, declared.loss), **options)
+            model.compile(optimizer=optimizer, loss=keras.tree.map_structure(in_floatx, declared.loss), **options)
 
     def _ensure_built(self, ready: Prepared) -> None:
         """Create the variables that a subclassed model makes at its first call, and the optimizer's slots."""
@@ -143,10 +147,13 @@ class KerasRunner:
         if self.precision == "float64":
             policy_islands(self.model, self.islands)
             exact_factors(self.model, self.islands)
-        optimizer = self.model.optimizer
-        if optimizer is not None and not optimizer.built and self.model.trainable_variables:
-            with calling("keras optimizer build"):
-                optimizer.build(self.model.trainable_variables)
+        with calling("keras optimizer build"):
+            left = build_alone(self.model)
+        if left:
+            kept = self.snapshot()
+            with calling("keras training step"), dropout_off([]), built_by_a_step(self.model):
+                self._train(ready, EAGER)
+            self.restore(kept)
 
     def prime(self, batch: Batch) -> None:
         """Build what needs a first batch to be built; changes no state.
@@ -161,28 +168,37 @@ class KerasRunner:
         return inventory(self.model)
 
     def read(self) -> State:
+        self._outside.enter()
         with self._scope():  # a learning-rate schedule computes when it is read
-            return read(self.model, self.store)
+            return self.averages.read(read(self.model, self.store))
 
     def write(self, state: State) -> None:
+        self._outside.enter()
         with self._scope():
+            follow = self.averages.following(read(self.model, self.store).parameters)
+            write(self.model, State(state.parameters, state.buffers))
+            follow(state)
             write(self.model, state)
         self._given = self.store.given(state.values().values())
 
     def snapshot(self) -> Any:
-        return snapshot(self.model, self.store)
+        self._outside.enter()
+        return snapshot(self.model, self.store, functions(self.declared))
 
     def restore(self, snapshot: Any) -> None:
+        self._outside.enter()
         with self._scope():
-            for variable, array in snapshot:
-                variable.assign(array)
+            snapshot.restore()
         self.store.rest()
+
+    def differing(self, one: Any, other: Any) -> Sequence[str]:
+        return one.moved(other)
 
     def holdings(self) -> Holdings | None:
         return holdings(self.model)
 
     def unmapped_slots(self) -> list[str]:
-        return unmapped_slots(self.model.optimizer)
+        return unmapped_of(self.model, self.averages.places())
 
     def promises(self) -> Mapping[str, Distribution]:
         return {} if self._made.given else promises(self.model)  # what was given may be trained
@@ -198,7 +214,8 @@ class KerasRunner:
 
     def _train(self, ready: Prepared, mode: str) -> Mapping[str, Any]:
         if mode != "fit":
-            return self.model.train_on_batch(*ready, return_dict=True)
+            tensors = (keras.tree.map_structure(as_tensor, part) for part in ready)  # as `fit` hands them over
+            return self.model.train_on_batch(*tensors, return_dict=True)
         size = len(keras.tree.flatten(ready.inputs)[0])
         fit: Any = self.model.fit
         weights = {} if ready.sample_weight is None else {"sample_weight": ready.sample_weight}
@@ -213,6 +230,7 @@ class KerasRunner:
             ready = self._ready(batch)
             self._ensure_built(ready)
             before = self.read()
+            averages = self.averages.around(before)
             inference, at_inference = self._infer(ready) if observe else ({}, ())
             keras.utils.set_random_seed(step_seed(self.seed, number))
             seen = Seen()
@@ -223,13 +241,13 @@ class KerasRunner:
             drew: list[str] = []
             with told, dropout_off(rates, drew), watch if observe or replaced else nullcontext():
                 logs = self._train(ready, mode)
-            losses = seen.losses(logs)
+            losses = seen.losses(logs, has_own_step(self.model))
             outputs = outputs_record(seen.calls(), batch.size)
             gradients = self._gradients(seen) if observe else {}
             settings = rates_setting(rates, at_inference)
             seen.forget()
             self.store.rest()
-            made = number, before, self.read(), inference, outputs, losses, settings, gradients
+            made = number, *averages(self.read), inference, outputs, losses, settings, gradients
             return StepRecord(*made, draws=tuple(dict.fromkeys(drew)))
 
     def draws(self, batch: Batch) -> tuple[str, ...]:
@@ -304,7 +322,7 @@ class KerasRunner:
         picked = self._picked(raw)
         if self.projected:
             return projected_loss(self.model, self._named_outputs(picked))
-        inputs, targets, weight = (keras.tree.map_structure(_tensor, part) for part in ready)
+        inputs, targets, weight = (keras.tree.map_structure(as_tensor, part) for part in ready)
         with calling("keras loss", numbers=describe(tuple(ready))):
             return self.model.compute_loss(inputs, targets, picked, sample_weight=weight, training=training)
 
@@ -315,7 +333,7 @@ class KerasRunner:
             return self.declared.outputs(raw)
 
     def _named_outputs(self, picked: Any) -> dict[str, Any]:
-        return compared(self.side, picked, keras.ops.is_tensor, _as_real, self.declared.outputs is not None)
+        return compared(self.side, picked, keras.ops.is_tensor, as_real, self.declared.outputs is not None)
 
     def infer(self, batch: Batch) -> Arrays:
         with self._scope():
@@ -346,7 +364,7 @@ class KerasRunner:
 
     def environment(self) -> Mapping[str, Any]:
         with self._scope():
-            of_optimizer = facts(self.model.optimizer)
+            of_optimizer = facts_of_all(optimizers_of(self.model), facts)
         found: dict[str, Any] = {
             "keras": keras.__version__,
             "backend": keras.config.backend(),
@@ -372,24 +390,5 @@ class KerasRunner:
         return notes
 
     def close(self) -> None:
+        self._outside.close()
         self._made.undo()
-
-
-def _tensor(value: Any) -> Any:
-    return None if value is None else keras.ops.convert_to_tensor(value)
-
-
-def _as_real(tensor: Any) -> Any:
-    if "complex" not in str(tensor.dtype):
-        return tensor
-    return keras.ops.stack([keras.ops.real(tensor), keras.ops.imag(tensor)], axis=-1)
-
-
-def _in_floatx(loss: Any) -> Any:
-    """A loss made before the run set its float type computes in the old one; this is a copy that does not."""
-    if isinstance(loss, keras.losses.Loss):
-        given, loss = loss, object.__new__(type(loss))
-        vars(loss).update(vars(given))  # copy.copy goes by way of the config, which need not hold all: Huber's no delta
-        loss._dtype_policy = keras.dtype_policies.get(keras.config.floatx())
-        loss._dtype = loss._dtype_policy.compute_dtype
-    return loss

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,9 +11,15 @@ import keras
 import numpy as np
 
 from ...records.inventory import Holdings
+from ...records.slots import AVERAGE
 from ...records.store import Store
 from ...records.trace import Array, State
-from .variables import canonical, counters, inventory, slots, states_of, to_numpy, unwrapped, written_lr
+from ..averages import Averages
+from ..optimizers import is_known
+from ..reachable import Saved
+from .optimizers import doubled, optimizers_of, slots_of
+from .reachable import KerasTensors
+from .variables import canonical, counters, inventory, states_of, to_numpy, unwrapped
 
 
 def read(model: keras.Model, store: Store) -> State:
@@ -24,17 +30,14 @@ def read(model: keras.Model, store: Store) -> State:
     for place in held.values():
         (buffers if place.buffer else parameters)[place.path] = to_numpy(place.variable, store)
     optimizer = model.optimizer
-    slots_of: dict[str, dict[str, Array]] = {}
-    found = list(slots(optimizer))
-    rate = written_lr(optimizer) if found else 0.0  # a schedule takes its time to compute one
-    for held_slot in found:
-        if id(held_slot.parameter) not in held:  # of an optimizer that was built before the model was changed
-            continue
+    kept: dict[str, dict[str, Array]] = {}
+    for path, held_slot, rate in slots_of(model):
         stored: Any = keras.ops.convert_to_numpy(held_slot.variable)
         array = held_slot.slot.canonical(stored, rate)
-        slots_of.setdefault(held[id(held_slot.parameter)].path, {})[held_slot.slot.role] = store.keep(array)
+        kept.setdefault(path, {})[held_slot.slot.role] = store.keep(array)
     updates = int(to_numpy(optimizer.iterations)) if optimizer is not None else 0
-    return State(parameters, buffers, slots_of, updates, inventory(model).ties())
+    guessed = bool(doubled(model)) or any(not is_known(unwrapped(o), "keras.") for o in optimizers_of(model))
+    return State(parameters, buffers, kept, updates, inventory(model).ties(), guessed)
 
 
 def write(model: keras.Model, state: State) -> None:
@@ -46,35 +49,48 @@ def write(model: keras.Model, state: State) -> None:
         variables[path].assign(np.asarray(array))
     if not state.slots or optimizer is None:
         return
-    for count in counters(optimizer):
-        count.assign(state.updates)
-    rate = written_lr(optimizer)
-    for held_slot in slots(optimizer):
-        place = held.get(id(held_slot.parameter))
-        canonical_value = state.slots.get(place.path, {}).get(held_slot.slot.role) if place else None
+    if len(optimizers_of(model)) == 1:  # several count for themselves: the other side may have one for them all
+        for count in counters(optimizer):
+            count.assign(state.updates)
+    for path, held_slot, rate in slots_of(model):
+        canonical_value = state.slots.get(path, {}).get(held_slot.slot.role)
         if canonical_value is not None:
             stored = held_slot.slot.stored(canonical_value, rate)
             if stored is not None:
                 held_slot.variable.assign(stored)
 
 
-def snapshot(model: keras.Model, store: Store) -> list[tuple[Any, Array]]:
-    """Each variable of a model and its optimizer with its value; setting them goes back to it."""
-    optimizer = model.optimizer
+def snapshot(model: keras.Model, store: Store, functions: Mapping[str, Any]) -> Saved:
+    """Whatever a training step may change: of the model, its optimizers, and what the user's functions keep."""
     states = [v for layer in model._flatten_layers() for v in states_of(layer)]
-    held = [*model.variables, *states, *(optimizer.variables if optimizer is not None else [])]
-    return [(v, to_numpy(v, store)) for v in held]
+    of_optimizers = [v for optimizer in optimizers_of(model) for v in optimizer.variables]
+    variables = [*model.variables, *states, *of_optimizers]
+    return Saved({"model": model, "variables": variables, **functions}, KerasTensors(), store)
+
+
+def averages_of(model: keras.Model, store: Store, functions: Mapping[str, Any]) -> Averages:
+    """What finds the averages of the weights that a run keeps; the arguments are those of `snapshot`."""
+
+    def known() -> tuple[list[Any], list[Any]]:
+        found = [slot for _, slot, _ in slots_of(model)]
+        others = [slot.variable for slot in found if slot.slot.role != AVERAGE]
+        return [*model.variables, *others], [slot.variable for slot in found if slot.slot.role == AVERAGE]
+
+    return Averages(lambda: {"model": model, **functions}, KerasTensors(), store, known)
 
 
 def holdings(model: keras.Model) -> Holdings | None:
     """What the optimizer was built for; None where there is none, or before it is built."""
-    optimizer = unwrapped(model.optimizer)
-    if optimizer is None or not optimizer.built:
+    every = [o for o in map(unwrapped, optimizers_of(model)) if o.built]
+    if not every:
         return None
     paths = {key: place.path for key, place in canonical(model).items()}
-    given = optimizer._trainable_variables
-    orphans = tuple(tuple(v.shape) for v in given if id(v) not in paths)
-    return Holdings(dict(Counter(paths[id(v)] for v in given if id(v) in paths)), orphans)
+    listed, orphans = Counter[str](), dict[int, tuple[int, ...]]()
+    for optimizer in every:  # one parameter may be trained by several optimizers
+        given = optimizer._trainable_variables
+        listed |= Counter(paths[id(v)] for v in given if id(v) in paths)
+        orphans |= {id(v): tuple(v.shape) for v in given if id(v) not in paths}
+    return Holdings(dict(listed), tuple(orphans.values()))
 
 
 @contextmanager

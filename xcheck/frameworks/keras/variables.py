@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +46,14 @@ def places(model: keras.Model) -> list[Place]:
     first: dict[int, str] = {}
     used: dict[str, int] = {}
     layers = {id(layer): layer for layer in model._flatten_layers()}
+    paths = layer_paths(model)
     for layer in layers.values():
         held = [(v, False) for v in layer._trainable_variables] + [(v, True) for v in layer._non_trainable_variables]
         held += [(v, True) for v in states_of(layer) if not any(v is known for known, _ in held)]
         for variable, buffer in held:
             if "seed_generator" in variable.path:
                 continue
-            owner = layer.path or layer.name
+            owner = paths[id(layer)]
             alias = id(variable) in first
             path = f"{owner}/{variable.name}" if alias else variable.path
             if alias and path == first[id(variable)]:
@@ -62,6 +63,18 @@ def places(model: keras.Model) -> list[Place]:
                 path = f"{path}#{used[path]}"
             first.setdefault(id(variable), path)
             found.append(Place(path, variable, owner, kind_of(layer), buffer, alias, layer))
+    return found
+
+
+def layer_paths(model: keras.Model) -> dict[int, str]:
+    """id of a layer -> its path; of layers that Keras gives one path, as in two models of one design, each its own."""
+    found: dict[int, str] = {}
+    used: dict[str, int] = {}
+    for layer in model._flatten_layers():
+        if id(layer) not in found:
+            path = layer.path or layer.name
+            used[path] = used.get(path, 0) + 1
+            found[id(layer)] = path if used[path] == 1 else f"{path}#{used[path]}"
     return found
 
 
@@ -151,8 +164,13 @@ def counters(optimizer: Any) -> list[Any]:
     return [optimizer._iterations, *getattr(optimizer, "_steps", [])]
 
 
-def unmapped_slots(optimizer: Any) -> list[str]:
-    """Paths of what an optimizer keeps besides its slots of known roles, its counter and its learning rate."""
+def unmapped_slots(optimizer: Any, averages: Collection[Any] = ()) -> list[str]:
+    """Paths of what an optimizer keeps besides its slots of known roles, its counter and its learning rate.
+
+    Args:
+        optimizer: of the model.
+        averages: ids of what holds the values of its variables that were found to be averages of weights.
+    """
     if optimizer is None or not optimizer.built:
         return []
     known = {id(slot.variable) for slot in slots(optimizer)} | set(map(id, counters(optimizer)))
@@ -160,7 +178,7 @@ def unmapped_slots(optimizer: Any) -> list[str]:
         known |= {id(optimizer._iterations), id(optimizer.step_counter), id(optimizer.dynamic_scale)}
     known |= {id(o._learning_rate) for o in (optimizer, unwrapped(optimizer))}
     name = type(unwrapped(optimizer)).__name__
-    return [f"{name}: {v.path}" for v in optimizer.variables if id(v) not in known]
+    return [f"{name}: {v.path}" for v in optimizer.variables if id(v) not in known and id(v._value) not in averages]
 
 
 def written_lr(optimizer: Any) -> float:
@@ -176,3 +194,15 @@ def to_numpy(value: Any, store: Store | None = None) -> Array:
     """What later steps cannot change: a copy, or what the store has of these values; sparse gradients become dense."""
     values: Any = keras.ops.convert_to_numpy(value)
     return np.array(values) if store is None else store.keep(values)
+
+
+def as_real(tensor: Any) -> Any:
+    """A complex tensor with an axis of its real and its imaginary part; any other as it is."""
+    if "complex" not in str(tensor.dtype):
+        return tensor
+    return keras.ops.stack([keras.ops.real(tensor), keras.ops.imag(tensor)], axis=-1)
+
+
+def as_tensor(value: Any) -> Any:
+    """A tensor of the backend's; None stays None."""
+    return None if value is None else keras.ops.convert_to_tensor(value)

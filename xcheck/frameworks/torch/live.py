@@ -14,6 +14,7 @@ class LiveTorch(Protocol):
 
     model: Any
     optimizer: Any
+    memory: Any
     declared: TorchSide
     seed: int
     store: Store

@@ -6,10 +6,12 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
 from ...errors import PairError
+from ...records.plain_arrays import owned
 
 
 def refuse_without_values(model: torch.nn.Module) -> None:
@@ -125,3 +127,21 @@ def switched(model: torch.nn.Module, training: bool) -> Generator[None]:
                     buffer.copy_(value)
         for module, mode in modes:
             module.training = mode
+
+
+def tensors_of(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """What `prepare` gave, its arrays as tensors on a device, floats in the dtype.
+
+    Args:
+        value: an array, a tensor, a mapping or sequence of them, or anything else.
+        device: to put them on.
+        dtype: of floats.
+    """
+    if isinstance(value, Mapping):
+        return {key: tensors_of(item, device, dtype) for key, item in value.items()}  # pyright: ignore
+    if isinstance(value, tuple | list):
+        return tuple(tensors_of(item, device, dtype) for item in value)  # pyright: ignore
+    if isinstance(value, np.ndarray | torch.Tensor):
+        tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(owned(value))
+        return tensor.to(device, dtype if tensor.is_floating_point() else None)
+    return value

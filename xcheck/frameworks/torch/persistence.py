@@ -26,6 +26,7 @@ from ...records.islands import Islands
 from ...records.reload import Route
 from ...records.trace import State
 from ..protocol import Loaded
+from ..reachable import functions
 from ..tree import Held, held_values
 from .state import Memory
 from .variables import to_numpy
@@ -168,7 +169,7 @@ class TorchPersistence:
             elif not isinstance(held.value, tuple):
                 held.put(value)
         optimizer, parameters = self._runner.optimizer, list(self._runner.model.parameters())
-        if _orphans(self._runner) and len(optimizer.param_groups) == 1:
+        if _orphans(self._runner) and len(getattr(optimizer, "param_groups", ())) == 1:
             group = optimizer.param_groups[0]
             if len(group["params"]) == len(parameters):
                 for old, new in zip(group["params"], parameters, strict=True):
@@ -190,14 +191,14 @@ def _with_optimizer(runner: Any) -> Any:
     """Give a side a fresh optimizer for the parameters that its model has now."""
     with runner._scope():
         runner.optimizer = runner._build_optimizer()
-    runner.memory = Memory(runner.model, runner.optimizer, runner.store)
+    runner.memory = Memory(runner.model, runner.optimizer, runner.store, functions(runner.declared))
     return runner
 
 
 def _orphans(runner: Any) -> list[torch.Tensor]:
     """What the optimizer trains though the model does not hold it."""
     held = {id(p) for p in runner.model.parameters()}
-    groups = runner.optimizer.param_groups if runner.optimizer is not None else []
+    groups = [group for optimizer in runner.memory.optimizers for group in optimizer.param_groups]
     return [p for group in groups for p in group["params"] if id(p) not in held]
 
 

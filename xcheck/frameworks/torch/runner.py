@@ -20,19 +20,24 @@ from ...pairs.user_code import calling, describe, got, leaving_out
 from ...records.calls import Again, Calls, Inside, Open, Stop, Swap, nowhere
 from ...records.inventory import Holdings, Inventory
 from ...records.islands import Islands
-from ...records.plain_arrays import owned
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
+from ..asked import asked
 from ..compared import compared, nothing_to_differentiate
+from ..optimizers import facts_of_all
+from ..outside import Outside
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
+from ..reachable import functions
+from ..step_terms import step_record
 from ..tree import outputs_record
 from .drawing import draws
 from .export import TorchExporter
 from .flags import flags, restore_flags, set_flags
 from .losses import arrays, scalars
-from .making import refuse_without_values, set_training, switched, whole_after_a_call
+from .making import refuse_without_values, set_training, switched, tensors_of, whole_after_a_call
 from .optimizer import facts
+from .optimizers import all_optimizers, more_of, returned_optimizers
 from .patches.calls import Watch
 from .patches.dropout import DropoutOff
 from .patches.precision import Float64Throughout
@@ -41,11 +46,10 @@ from .patches.stops import stops
 from .patches.training_step import Observer
 from .patches.uses import uses
 from .persistence import TorchPersistence
+from .reachable import TorchTensors
 from .state import Memory
 from .unregistered import hidden
 from .variables import as_real, inventory, to_numpy
-
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 class TorchRunner:
@@ -71,7 +75,7 @@ class TorchRunner:
     ) -> None:
         self.declared = declared
         self.store = store or Store()
-        self.dtype = DTYPES[precision]
+        self.dtype = getattr(torch, precision)
         self.device = torch.device(device)
         if device == "cuda" and not torch.cuda.is_available():
             raise SetupError(
@@ -85,6 +89,7 @@ class TorchRunner:
         self.islands = Islands(self._layer)
         self.remarks: list[str] = []
         self.hidden: Mapping[str, tuple[int, ...]] = {}
+        self._outside = Outside(self, TorchTensors())
         try:
             torch.manual_seed(seed)
             with self._scope():
@@ -120,9 +125,9 @@ class TorchRunner:
     def _prepare_training(self) -> None:
         self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
         self.optimizer = self._build_optimizer()
-        self.memory = Memory(self.model, self.optimizer, self.store)
+        self.memory = Memory(self.model, self.optimizer, self.store, functions(self.declared))
 
-    def _build_optimizer(self) -> torch.optim.Optimizer | None:
+    def _build_optimizer(self) -> Any:
         parameters = [p for p in self.model.parameters() if not is_lazy(p)]
         if not any(p.requires_grad for p in parameters):
             return None
@@ -132,8 +137,8 @@ class TorchRunner:
             with calling("torch optimizer"), warnings.catch_warnings():
                 # What is listed twice is reported as a difference, with its path.
                 warnings.filterwarnings("ignore", message="optimizer contains a parameter group with duplicate")
-                optimizer = self.declared.optimizer(parameters)
-        if not isinstance(optimizer, torch.optim.Optimizer):
+                optimizer = asked(self.declared.optimizer, [parameters], more_of(self.model))
+        if not all_optimizers(optimizer):
             raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", **got(optimizer))
         return optimizer
 
@@ -175,17 +180,24 @@ class TorchRunner:
         return inventory(self.model)
 
     def read(self) -> State:
+        self._outside.enter()
         return self.memory.read()
 
     def write(self, state: State) -> None:
+        self._outside.enter()
         self.memory.write(state)
 
     def snapshot(self) -> Any:
+        self._outside.enter()
         return self.memory.snapshot()
 
     def restore(self, snapshot: Any) -> None:
+        self._outside.enter()
         self.memory.restore(snapshot)
         self.store.rest()
+
+    def differing(self, one: Any, other: Any) -> Sequence[str]:
+        return one[0].moved(other[0])
 
     def holdings(self) -> Holdings | None:
         held = self.memory.holdings()
@@ -203,9 +215,10 @@ class TorchRunner:
     def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
         self._called, ready = self.model if mode == EAGER else self._compiled(), self._ready(batch)
         before = self.read()
+        averages = self.memory.averages.around(before)
         inference, at_inference = self._infer(ready) if observe else ({}, ())
         torch.manual_seed(step_seed(self.seed, number))
-        observer = Observer(self.model, self.optimizer, self._named_outputs, self.store) if observe else None
+        observer = Observer(self.model, self.memory.optimizers, self._named_outputs, self.store) if observe else None
         dropout = DropoutOff(self._layer)
         with self._scope(), dropout, warnings.catch_warnings():
             if mode != EAGER:  # the compiler uses what PyTorch itself has deprecated
@@ -223,7 +236,7 @@ class TorchRunner:
         outputs = outputs_record(observer.calls, batch.size) if observer else {}
         self.store.rest()
         rates = rates_setting(dropout.rates, at_inference)
-        made = number, before, self.read(), inference, outputs, losses, rates, gradients
+        made = number, *averages(self.read), inference, outputs, losses, rates, gradients
         return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)))
 
     def _compiled(self) -> Any:
@@ -242,17 +255,7 @@ class TorchRunner:
                 where="TorchSide.prepare",
                 todo="put the weights among the targets for the loss to use, or give TorchSide a step",
             )
-        return Prepared(self._tensors(made.inputs), self._tensors(made.targets), self._tensors(made.sample_weight))
-
-    def _tensors(self, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: self._tensors(item) for key, item in value.items()}
-        if isinstance(value, tuple | list):
-            return tuple(self._tensors(item) for item in value)
-        if isinstance(value, np.ndarray | torch.Tensor):
-            tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(owned(value))
-            return tensor.to(self.device, self.dtype if tensor.is_floating_point() else None)
-        return value
+        return Prepared(*(tensors_of(part, self.device, self.dtype) for part in made))
 
     def _call(self, inputs: Any) -> Any:
         with calling(
@@ -334,8 +337,8 @@ class TorchRunner:
 
     def _standard_step(self, ready: Prepared) -> dict[str, Array]:
         set_training(self.model, True)
-        if self.optimizer is not None:
-            self.optimizer.zero_grad()
+        for optimizer in returned_optimizers(self.optimizer):
+            optimizer.zero_grad()
         raw = self._call(ready.inputs)
         data = self._data_loss(raw, ready)
         penalty = self._penalty()
@@ -343,9 +346,9 @@ class TorchRunner:
         if total.requires_grad:
             with calling("torch backward pass"):
                 total.backward()
-        if self.optimizer is not None:
+        for optimizer in returned_optimizers(self.optimizer):
             with calling("torch optimizer step"):
-                self.optimizer.step()
+                optimizer.step()
         if self.declared.after_step is not None:
             with calling("torch after_step"):
                 self.declared.after_step(self.model)
@@ -371,12 +374,12 @@ class TorchRunner:
     def _custom_step(self, ready: Prepared) -> dict[str, Array]:
         set_training(self.model, True)
         with calling("torch step"):
-            value = self.declared.step(self._called, self.optimizer, ready)  # pyright: ignore[reportOptionalCall]
+            step: Any = self.declared.step
+            value = asked(step, [self._called, self.optimizer, ready], more_of(self.model), usual_first=True)
         if value is None:
             return {}
-        terms = arrays(scalars(value, "step"))
-        # One number may hold penalties too; what of it is which, only a dict would say.
-        return dict(losses_record(terms, {}, None)) if isinstance(value, Mapping) else {"total": terms[""]}
+        terms = arrays(scalars(value, "step", numbers=True))  # one may hold penalties too, which only a dict would say
+        return dict(step_record(terms, summed=True)) if isinstance(value, Mapping) else {"total": terms[""]}
 
     def exporter(self) -> TorchExporter:
         return TorchExporter(self)
@@ -385,11 +388,13 @@ class TorchRunner:
         return TorchPersistence(self)
 
     def environment(self) -> Mapping[str, Any]:
-        cuda = torch.cuda.get_device_name() if self.device.type == "cuda" else None
-        return {"torch": torch.__version__, "device": self.device.type, "gpu": cuda, **flags(), **facts(self.optimizer)}
+        gpu = torch.cuda.get_device_name() if self.device.type == "cuda" else None
+        found = {"torch": torch.__version__, "device": self.device.type, "gpu": gpu}
+        return {**found, **flags(), **facts_of_all(self.memory.optimizers, facts)}
 
     def notes(self) -> list[str]:
         return self.islands.notes(self.side) + self.remarks
 
     def close(self) -> None:
+        self._outside.close()
         restore_flags(self._flags)

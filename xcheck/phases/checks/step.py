@@ -15,7 +15,7 @@ from ...numerics.judge import Frame, Item, compare_items, floor_among
 from ...numerics.tolerance import KAPPA, epsilon
 from ...records.result import Check, Verdict
 from ...records.sides import other_side
-from ...records.slots import ADDED_UP
+from ...records.slots import ADDED_UP, AVERAGE
 from ...records.trace import Array, Arrays, StepRecord
 from ...stepping.lockstep import StepPair
 from ..envelope import Envelope
@@ -296,10 +296,30 @@ def _apart(base: Array, moved: Array) -> Array:
 
 
 def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Gradients) -> list[Check]:
-    checks: list[Check] = []
+    by_role = _slots_by_role(plan, step, frame, gradients)
+    return [c for role, checks in by_role.items() if role not in _refuted(step, by_role) for c in checks]
+
+
+def judged_by_effect(plan: MatchPlan, step: StepPair) -> set[str]:
+    """Roles of slots that the sides keep in different forms: what they do shows in the updates of the next steps."""
+    if not (step.reference.record.after.guessed or step.follower.after.guessed):
+        return set()
+    frame = Frame("update", "float64", step.number, plan.reference, *step.reference.sums)
+    return _refuted(step, _slots_by_role(plan, step, frame, _Gradients.of(plan, step)))
+
+
+def _refuted(step: StepPair, by_role: Mapping[str, Sequence[Check]]) -> set[str]:
+    """Roles that were guessed from a name in an optimizer of the user's own, where the values refute the guess."""
+    guessed = step.reference.record.after.guessed or step.follower.after.guessed
+    roles = {r: checks for r, checks in by_role.items() if guessed and not r.startswith(AVERAGE)}  # which is measured
+    return {r for r, checks in roles.items() if any(c.verdict is Verdict.DIFFERENT for c in checks)}
+
+
+def _slots_by_role(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Gradients) -> dict[str, list[Check]]:
+    checks: dict[str, list[Check]] = {}
     states = (step.reference.record.after.slots, step.follower.after.slots)
     roles = sorted({role for slots in states for by_role in slots.values() for role in by_role})
-    for role in roles:
+    for role in (role for role in roles if role not in step.by_effect):
 
         def slot(record: StepRecord, path: str, role: str = role) -> Array | None:
             return record.after.slots.get(path, {}).get(role)
@@ -308,9 +328,10 @@ def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Grad
         matches = summed if role in ADDED_UP else plan.trained
         suffix = f" [{role}]"
         items = _parameter_items(plan, matches, step, slot, suffix=suffix)
-        items = (i for i in items if i.reference is not None or i.other is not None)
+        needed = all if role.startswith(AVERAGE) else any  # of what one side alone averages: `averages.py`
+        items = (i for i in items if needed(a is not None for a in (i.reference, i.other)))
         floor = _floor(plan, matches, step, slot)
-        checks += compare_items(frame, gradients.carried_to(items, floor, frame.precision, suffix), floor)
+        checks[role] = compare_items(frame, gradients.carried_to(items, floor, frame.precision, suffix), floor)
     return checks
 
 
@@ -342,7 +363,8 @@ def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str, envelope:
         return None
     order = list(Verdict)
     furthest = [min(drifted, key=lambda c: (order.index(c.verdict), -c.severity))] if drifted else []
-    return [first, *furthest]
+    told = "total" in record.losses and "total" in other.losses  # a step may return terms alone
+    return [*([first] if told or not drifted else []), *furthest]
 
 
 def _after(record: StepRecord, path: str) -> Array | None:
@@ -374,14 +396,3 @@ def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]
 def _is_counter(record: StepRecord, path: str) -> bool:
     """PyTorch's BatchNorm counts its batches; nothing but a cumulative average reads the count."""
     return path.rpartition(".")[2] == "num_batches_tracked" and record.before.buffers[path].dtype.kind == "i"
-
-
-def zero_gradients(plan: MatchPlan, step: StepPair) -> set[str]:
-    """Names, on the reference, of the matches whose gradient is exactly zero on both sides in this step."""
-    record, other = step.reference.record.gradients, step.follower.gradients
-    zero: set[str] = set()
-    for m in plan.trained:
-        both = (m.piece(plan.reference).total(record.get), m.piece(plan.follower).total(other.get))
-        if all(g is not None and not g.any() for g in both):
-            zero.add(m.name(plan.reference))
-    return zero

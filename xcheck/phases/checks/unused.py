@@ -7,8 +7,34 @@ from dataclasses import replace
 
 from ...matching import Match, MatchPlan
 from ...records.result import Check, Verdict
+from ...records.sides import SideName
+from ...records.trace import StepRecord
+from ...stepping.lockstep import StepPair
 
 UNUSED, WITHOUT_EFFECT = "unused", "without effect"
+
+
+def zero_gradients(plan: MatchPlan, step: StepPair) -> set[str]:
+    """Names, on the reference, of the matches whose gradient is exactly zero on both sides in this step.
+
+    Where the parts of several uses cancel, as those of a critic's last bias do, these parts were compared.
+    """
+    record, other = step.reference.record.gradients, step.follower.gradients
+    zero: set[str] = set()
+    for m in plan.trained:
+        both = (m.piece(plan.reference).total(record.get), m.piece(plan.follower).total(other.get))
+        if all(g is not None and not g.any() for g in both) and not _used(plan, m, step):
+            zero.add(m.name(plan.reference))
+    return zero
+
+
+def _used(plan: MatchPlan, match: Match, step: StepPair) -> bool:
+    """Whether both sides told uses of a match apart whose gradients are not zero."""
+    records: dict[SideName, StepRecord] = {plan.reference: step.reference.record, plan.follower: step.follower}
+    return all(
+        any(part.any() for path in match.piece(side).paths for part in record.uses.get(path, {}).values())
+        for side, record in records.items()
+    )
 
 
 def unproven(plan: MatchPlan, checks: Sequence[Check], zero: set[str]) -> dict[str, Match]:

@@ -16,6 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...tree import replaced, tensors_in
+from ..hooks import Hook
 
 _EXACT = """
 abs adaptive_max_pool2d adaptive_max_pool3d amp_foreach_non_finite_check_and_unscale amp_update_scale amax amin
@@ -54,7 +55,7 @@ def rounding(model: torch.nn.Module, dtype: torch.dtype, rng: np.random.Generato
             return replaced(raw, moved, torch.is_tensor)
 
     mode = _Rounding(dtype, int(rng.integers(2**62)))
-    handle = torch.nn.Module.register_forward_hook(model, rounded)
+    handle = torch.nn.Module.register_forward_hook(model, Hook(rounded))
     try:
         with mode:
             yield

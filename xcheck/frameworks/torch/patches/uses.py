@@ -21,6 +21,7 @@ from ....records.store import Store
 from ....records.trace import Array, Arrays
 from ....records.uses import LOSS, PENALTY, Touch, uses_of
 from ...protocol import step_seed
+from ..hooks import Hook
 from ..variables import inventory
 from .dropout import DropoutOff
 from .training_step import Observer, dense
@@ -61,7 +62,7 @@ def uses(runner: LiveTorch, number: int, batch: Batch) -> Mapping[str, Arrays]:
     """
     ready, start, declared = runner._ready(batch), runner.snapshot(), runner.declared
     told = _ToldApart(runner.model, runner.store)
-    observer = Observer(runner.model, runner.optimizer, runner._named_outputs, runner.store)
+    observer = Observer(runner.model, runner.memory.optimizers, runner._named_outputs, runner.store)
     if declared.penalty is not None:
         runner.declared = replace(declared, penalty=told.penalty(declared.penalty))
     torch.manual_seed(step_seed(runner.seed, number))
@@ -99,8 +100,8 @@ class _ToldApart(TorchFunctionMode):
         self._touches: list[tuple[torch.Tensor, tuple[str, int], list[Array]]] = []
         self._handles: list[Any] = []
         for module in model.modules():
-            self._handles.append(torch.nn.Module.register_forward_pre_hook(module, self._enter, prepend=True))
-            self._handles.append(torch.nn.Module.register_forward_hook(module, self._leave, always_call=True))
+            self._handles.append(torch.nn.Module.register_forward_pre_hook(module, Hook(self._enter), prepend=True))
+            self._handles.append(torch.nn.Module.register_forward_hook(module, Hook(self._leave), always_call=True))
 
     def _enter(self, module: torch.nn.Module, _args: Any) -> None:
         self._calls[id(module)] += 1
