@@ -44,7 +44,7 @@ FLOORS = (
 ROOMS = 18
 """Entries of `xcheck/` at most: a reader sees the way of the data in one look."""
 
-SHARED = ("asked", "compared", "drawing", "numpy_precision", "optimizers", "protocol", "quiet", "step_terms", "tree")
+SHARED = ("protocol", "tree", "quiet", "compared", "drawing", "numpy_precision", "asked", "optimizers", "step_terms")
 OF_EVERY_SIDE = tuple(f"frameworks.{name}" for name in SHARED)
 
 NARROWER = {
