@@ -15,7 +15,7 @@ from ...numerics.judge import Frame, Item, compare_items, floor_among
 from ...numerics.tolerance import KAPPA, epsilon
 from ...records.result import Check, Verdict
 from ...records.sides import other_side
-from ...records.slots import ADDED_UP
+from ...records.slots import ADDED_UP, AVERAGE
 from ...records.trace import Array, Arrays, StepRecord
 from ...stepping.lockstep import StepPair
 from ..envelope import Envelope
@@ -291,7 +291,8 @@ def judged_by_effect(plan: MatchPlan, step: StepPair) -> set[str]:
 def _refuted(step: StepPair, by_role: Mapping[str, Sequence[Check]]) -> set[str]:
     """Roles that were guessed from a name in an optimizer of the user's own, where the values refute the guess."""
     guessed = step.reference.record.after.guessed or step.follower.after.guessed
-    return {r for r, checks in by_role.items() if guessed and any(c.verdict is Verdict.DIFFERENT for c in checks)}
+    roles = {r: checks for r, checks in by_role.items() if guessed and not r.startswith(AVERAGE)}  # which is measured
+    return {r for r, checks in roles.items() if any(c.verdict is Verdict.DIFFERENT for c in checks)}
 
 
 def _slots_by_role(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Gradients) -> dict[str, list[Check]]:
