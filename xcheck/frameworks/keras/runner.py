@@ -308,7 +308,8 @@ class KerasRunner:
         if self.projected:
             return projected_loss(self.model, self._named_outputs(picked))
         inputs, targets, weight = (keras.tree.map_structure(_tensor, part) for part in ready)
-        with calling("keras loss", numbers=describe(tuple(ready))):
+        what = "keras compute_loss, which its own train_step may not use," if has_own_step(self.model) else "keras loss"
+        with calling(what, numbers=describe(tuple(ready))):
             return self.model.compute_loss(inputs, targets, picked, sample_weight=weight, training=training)
 
     def _picked(self, raw: Any) -> Any:
