@@ -336,9 +336,9 @@ class KerasRunner:
 
     def _gradients(self, seen: Seen) -> dict[str, Array | None]:
         found: dict[str, Array | None] = {}
-        for key, place in canonical(self.model).items():
+        for place in canonical(self.model).values():
             if place.variable.trainable and not place.buffer:
-                gradient = seen.gradients.get(key)
+                gradient = seen.gradient(place.variable)
                 found[place.path] = None if gradient is None else to_numpy(gradient, self.store)
         return found
 
