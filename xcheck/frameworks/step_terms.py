@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from typing import Any
 
 import numpy as np
 
 from ..records.trace import Array, Arrays
+from .tree import named_tensors
 
 TOTALS = ("loss", "total")
 """What a step may call the sum of its terms."""
 
 
-def step_record(terms: Mapping[str, Array], *, summed: bool) -> Arrays:
+def returned_terms(value: Any, to_array: Callable[[Any], Any]) -> dict[str, Array]:
+    """Each number in what a step returned, by its name; images, predictions and words beside them are left out.
+
+    Args:
+        value: a dict, tuple or dataclass, which may hold others.
+        to_array: turns a tensor of the framework, or a number, into an array.
+    """
+    found: dict[str, Array] = {}
+    for name, leaf in named_tensors(value, _is_leaf, "term").items():
+        array = np.asarray(to_array(leaf))
+        if array.size == 1 and array.dtype.kind in "fiu":
+            found[name] = array.reshape(()).astype(np.float64 if array.dtype.kind != "f" else array.dtype)
+    return found
+
+
+def _is_leaf(value: Any) -> bool:
+    return not isinstance(value, Mapping | tuple | list) and (not is_dataclass(value) or isinstance(value, type))
+
+
+def step_record(terms: Mapping[str, Array]) -> Arrays:
     """What a step of the user's own returned, under the names of `StepRecord.losses`; "data" is a name like others.
 
     Args:
-        terms: name -> scalar.
-        summed: where none is called a total, that is their sum; else there is none.
+        terms: name -> scalar. Where none is called a total, there is none.
     """
     record = {name if name in ("data", "penalty") else f"data/{name}": value for name, value in terms.items()}
     total = next((terms[name] for name in TOTALS if name in terms), None)
     for name in TOTALS:
         record.pop(f"data/{name}", None)
-    if total is None and summed:
-        total = np.sum([np.asarray(value, np.float64) for value in terms.values()], axis=0)
     return record if total is None else {**record, "total": np.asarray(total)}

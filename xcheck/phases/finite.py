@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..records.result import Check, Verdict
-from ..records.trace import Array, StepRecord
+from ..records.trace import Array, StepRecord, total_of
 from ..stepping.lockstep import StepPair
 
 JUDGED = {"float64": 2, "float32": 1}
@@ -85,7 +85,7 @@ def settled(checks: Sequence[Check], step: StepPair, precision: str) -> list[Che
         precision: of the run.
     """
     sides = _sides(step, precision)
-    loss = all(_unfinite([side.losses.get("total")]) for side in sides)
+    loss = all(_unfinite([total_of(side.losses)]) for side in sides)
     names = [name for name, g in sides[0].gradients.items() if g is not None and _unfinite([g])]
     gradients = bool(names) and any(_unfinite([g]) for g in sides[1].gradients.values())
     if not loss and not gradients:

@@ -81,6 +81,13 @@ class State:
         return self.parameters[path] if path in self.parameters else self.buffers[path]
 
 
+def total_of(losses: Arrays) -> Array | None:
+    """The total loss; where a step of the user's own names none, the sum of what it returned, which may be no loss."""
+    if "total" in losses or not losses:
+        return losses.get("total")
+    return np.sum([np.asarray(value, np.float64) for value in losses.values()], axis=0)
+
+
 @dataclass(frozen=True, slots=True)
 class StepRecord:
     """One training step of one side.

@@ -116,3 +116,36 @@ def test_a_generator_reset_between_two_layers_of_torch() -> None:
     result = xcheck.check(mlp(torch={"build": build}), steps=1, precision=("float64",), free_steps=0)
     assert [c.torch for c in result.causes] == ["0.weight = 2.weight"]
     assert "generator" in result.causes[0].fix
+
+
+@pytest.mark.parametrize("copied", [("torch", "keras"), ("torch",), ("keras",)])
+def test_what_starts_as_a_copy_is_no_stream_where_both_sides_copy_and_unproven_where_one_does(copied: Any) -> None:
+    """A teacher starts as its student; a second layer that one side alone starts so may be a seed used twice."""
+
+    def torch() -> Any:
+        import torch
+
+        model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 4))
+        if "torch" in copied:
+            model[2].load_state_dict(model[0].state_dict())
+        return model
+
+    def keras() -> Any:
+        import keras
+
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(4)])
+        if "keras" in copied:
+            model.layers[1].set_weights(model.layers[0].get_weights())
+        return model
+
+    def batches(seed: int) -> Any:
+        while True:
+            yield xcheck.Batch(np.random.default_rng(seed).standard_normal((5, 4)))
+
+    weight_map = {"0.weight": "sequential/dense/kernel", "2.weight": "sequential/dense_1/kernel"}
+    sides = xcheck.TorchSide(torch), xcheck.KerasSide(keras)
+    pair = xcheck.Pair("copied", *sides, batches, weight_map=weight_map)
+    result = xcheck.check(pair, steps=1, precision=("float64",), free_steps=0)
+    assert [(c.id, c.confirmed) for c in result.causes] == (
+        [] if len(copied) == 2 else [("same_random_stream", False)]
+    ), result.report()

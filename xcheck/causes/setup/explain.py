@@ -7,7 +7,7 @@ from ...phases.phase import Live
 from ...records.sides import SideName
 from ...records.trace import State
 from ..setup.frozen import frozen_causes
-from ..setup.initializers import same_random_stream
+from ..setup.initializers import copied_alike, same_random_stream
 from ..setup.ties import holding_causes, parted_causes, tie_causes
 from ..setup.unmatched_sizes import size_causes
 
@@ -22,10 +22,11 @@ def explain_setup(live: Live, phase: str) -> None:
         findings.causes += parted_causes(plan, findings.inventories, built)
         findings.causes += size_causes(plan, findings.inventories)
     if phase == "initialization":
+        copied = copied_alike(plan, {side: state.parameters for side, state in built.items()})
         for side, state in built.items():
             again = {path for group in state.ties for path in group[1:]}  # of one storage, whatever the objects over it
             drawn = {path: value for path, value in state.parameters.items() if path not in again}
-            carried = transferred(plan, reference.initial, follower.read())
+            carried = transferred(plan, reference.initial, follower.read()) | copied
             drawn = {path: value for path, value in drawn.items() if path not in carried}
             promises = reference.promises if side == plan.reference else follower.promises()
             findings.causes += same_random_stream(side, drawn, promises if side == "keras" else None)

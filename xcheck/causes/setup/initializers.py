@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ...matching import MatchPlan
 from ...numerics.distributions import Distribution, distance_bound
 from ...numerics.tolerance import CHANCE_OF_FALSE_ALARM
 from ...records.isolated import isolated
 from ...records.result import Cause
-from ...records.sides import SideName
+from ...records.sides import SIDES, SideName
 from ...records.trace import Array
 
 PREFIX = 1024
@@ -34,6 +35,8 @@ def same_random_stream(
 ) -> list[Cause]:
     """Parameters of one side that start from the same random numbers, though nothing ties them.
 
+    Numbers that are equal to the last bit may as well have been copied, so that nothing is confirmed of them.
+
     Args:
         side: whose parameters.
         parameters: path -> initial value, one entry per storage.
@@ -56,7 +59,30 @@ def same_random_stream(
                 break
         else:
             groups.append([path])
-    return [_cause(side, group, promises or {}) for group in groups if len(group) > 1]
+    found: list[Cause] = []
+    for group in (group for group in groups if len(group) > 1):
+        equal = all(np.array_equal(parameters[group[0]], parameters[path]) for path in group)
+        found.append(_cause(side, group, promises or {}, confirmed=not equal))
+    return found
+
+
+def copied_alike(plan: MatchPlan, built: Mapping[SideName, Mapping[str, Array]]) -> set[str]:
+    """Paths of parameters that equal another one on both sides, as a teacher that starts as its student does.
+
+    Args:
+        plan: whose matches are read.
+        built: side -> path -> initial value.
+    """
+    seen: set[tuple[tuple[tuple[int, ...], bytes], ...]] = set()
+    found: set[str] = set()
+    for match in plan.parameters:
+        pieces = match.piece("torch"), match.piece("keras")
+        if all(piece.plain for piece in pieces):
+            torch, keras = (built[side][piece.paths[0]] for side, piece in zip(SIDES, pieces, strict=True))
+            key = (torch.shape, torch.tobytes()), (keras.shape, keras.tobytes())
+            found.update(path for piece in pieces for path in piece.paths if key in seen)
+            seen.add(key)
+    return found
 
 
 def _drawn(value: Array, promise: Distribution | None) -> bool:
@@ -80,7 +106,7 @@ def _correlation(a: Array, b: Array) -> float:
     return float(left @ right) / size if size else 0.0
 
 
-def _cause(side: SideName, group: list[str], promises: Mapping[str, Distribution]) -> Cause:
+def _cause(side: SideName, group: list[str], promises: Mapping[str, Distribution], *, confirmed: bool) -> Cause:
     paths = " = ".join(group)
     names = " or ".join(dict.fromkeys(promises[path].name for path in group if path in promises)) or "HeNormal"
     return Cause(
@@ -91,9 +117,11 @@ def _cause(side: SideName, group: list[str], promises: Mapping[str, Distribution
         summary=(
             f"{len(group)} parameters start from one stream of random numbers, each scaled to its own layer: "
             "they are correlated, and they are not shared"
+            if confirmed
+            else f"{len(group)} parameters start equal and are not shared: they were copied, or drawn from one seed"
         ),
         evidence={"correlation_at_least": SAME_STREAM, "elements": PREFIX},
-        confirmed=True,
+        confirmed=confirmed,
         fix=(
             f"make an initializer per layer: keras.initializers.{names}(seed=i), a different i for each"
             if side == "keras"

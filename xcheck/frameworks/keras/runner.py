@@ -323,7 +323,8 @@ class KerasRunner:
         if self.projected:
             return projected_loss(self.model, self._named_outputs(picked))
         inputs, targets, weight = (keras.tree.map_structure(as_tensor, part) for part in ready)
-        with calling("keras loss", numbers=describe(tuple(ready))):
+        what = "keras compute_loss, which its own train_step may not use," if has_own_step(self.model) else "keras loss"
+        with calling(what, numbers=describe(tuple(ready))):
             return self.model.compute_loss(inputs, targets, picked, sample_weight=weight, training=training)
 
     def _picked(self, raw: Any) -> Any:
@@ -350,9 +351,9 @@ class KerasRunner:
 
     def _gradients(self, seen: Seen) -> dict[str, Array | None]:
         found: dict[str, Array | None] = {}
-        for key, place in canonical(self.model).items():
+        for place in canonical(self.model).values():
             if place.variable.trainable and not place.buffer:
-                gradient = seen.gradients.get(key)
+                gradient = seen.gradient(place.variable)
                 found[place.path] = None if gradient is None else to_numpy(gradient, self.store)
         return found
 

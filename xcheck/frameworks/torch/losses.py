@@ -10,23 +10,21 @@ import torch
 from ...errors import UserCodeError
 from ...pairs.user_code import describe, got
 from ...records.trace import Array
+from ..step_terms import returned_terms, step_record
 from .variables import to_numpy
 
 
-def scalars(value: Any, what: str, *, numbers: bool = False) -> dict[str, torch.Tensor]:
+def scalars(value: Any, what: str) -> dict[str, torch.Tensor]:
     """The terms of what a pair returned as a loss, by name.
 
     Args:
         value: a scalar tensor, or a dict of them.
         what: it is, for the message.
-        numbers: Python's are taken too, since nothing is differentiated any more.
 
     Raises:
         UserCodeError: a term is no scalar.
     """
     terms: Mapping[str, Any] = value if isinstance(value, Mapping) else {"": value}
-    if numbers:
-        terms = {name: torch.tensor(t, dtype=torch.float64) if isinstance(t, float) else t for name, t in terms.items()}
     for name, term in terms.items():
         if not isinstance(term, torch.Tensor) or term.numel() != 1:
             raise UserCodeError(
@@ -48,3 +46,22 @@ def _cause(term: Any) -> str:
 def arrays(terms: Mapping[str, torch.Tensor]) -> dict[str, Array]:
     """Terms in NumPy."""
     return {name: to_numpy(term) for name, term in terms.items()}
+
+
+def step_losses(value: Any) -> dict[str, Array]:
+    """What a step of the user's own returned, as for `StepRecord.losses`.
+
+    Args:
+        value: the loss, a container of terms, which may hold more than numbers, or None.
+
+    Raises:
+        UserCodeError: it is one tensor, and no scalar.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, torch.Tensor):
+        return {"total": arrays(scalars(value, "step"))[""]}
+    terms = returned_terms(value, lambda leaf: to_numpy(leaf) if isinstance(leaf, torch.Tensor) else leaf)
+    if not isinstance(value, Mapping) and len(terms) == 1:  # the loss beside what it was made of
+        return {"total": next(iter(terms.values()))}
+    return dict(step_record(terms))

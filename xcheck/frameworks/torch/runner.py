@@ -29,12 +29,11 @@ from ..optimizers import facts_of_all
 from ..outside import Outside
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
 from ..reachable import functions
-from ..step_terms import step_record
 from ..tree import outputs_record
 from .drawing import draws
 from .export import TorchExporter
 from .flags import flags, restore_flags, set_flags
-from .losses import arrays, scalars
+from .losses import arrays, scalars, step_losses
 from .making import refuse_without_values, set_training, switched, tensors_of, whole_after_a_call
 from .optimizer import facts
 from .optimizers import all_optimizers, more_of, returned_optimizers
@@ -376,10 +375,7 @@ class TorchRunner:
         with calling("torch step"):
             step: Any = self.declared.step
             value = asked(step, [self._called, self.optimizer, ready], more_of(self.model), usual_first=True)
-        if value is None:
-            return {}
-        terms = arrays(scalars(value, "step", numbers=True))  # one may hold penalties too, which only a dict would say
-        return dict(step_record(terms, summed=True)) if isinstance(value, Mapping) else {"total": terms[""]}
+        return step_losses(value)
 
     def exporter(self) -> TorchExporter:
         return TorchExporter(self)

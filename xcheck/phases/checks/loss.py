@@ -11,7 +11,7 @@ from ...matching import MatchPlan
 from ...numerics.judge import Frame, Item, compare_items
 from ...numerics.tolerance import KAPPA
 from ...records.result import Check, Verdict
-from ...records.trace import Array, Arrays
+from ...records.trace import Array, Arrays, total_of
 from ...stepping.lockstep import StepPair
 
 
@@ -20,30 +20,38 @@ def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
 
     A term that one side alone names is left to the sums; its absence is no difference. A step of the user's own may
     name no data loss, or no total: then the terms that both name are compared, and the run is INCONCLUSIVE where these
-    are not all of one side's.
+    are not all of one side's. A sum of terms that is the other side's total is compared; another one proves nothing,
+    since a step may return what is no part of its loss.
     """
     frame = Frame("loss", precision, step.number, plan.reference, *step.reference.sums)
     record, other = step.reference.record.losses, _renamed_losses(plan, step.follower.losses)
     moved = [(ours.losses, _renamed_losses(plan, others.losses)) for ours, others in step.moved]
+    summed = len({"total" in of for of in (record, other) if of}) == 2  # a sum of terms, which may be no total
     zero = np.zeros(())
     names = [n for n in ("data", "penalty") if n in record or n in other]
     if not ("data" in record and "data" in other):  # what a side does not tell apart is compared in the total
         names = [n for n in names if n in record and n in other]
     names += sorted(n for n in record if "/" in n and n in other)
-    names += ["total"] if "total" in record and "total" in other else []
+    names += ["total"] if summed or ("total" in record and "total" in other) else []
     items: list[Item] = []
     for name in names:
         # A side without penalties has a penalty of zero; one whose data loss was not seen has none to compare.
         absent = zero if name == "penalty" and record and other else None
-        twins = tuple(twin.losses.get(name, absent) for twin in step.reference.twins)
-        again = tuple((ours.get(name, absent), others.get(name, absent)) for ours, others in moved)
-        values = record.get(name, absent), other.get(name, absent)
+
+        def of(losses: Arrays, name: str = name, absent: Array | None = absent) -> Array | None:
+            return total_of(losses) if name == "total" else losses.get(name, absent)
+
+        twins = tuple(of(twin.losses) for twin in step.reference.twins)
+        again = tuple((of(ours), of(others)) for ours, others in moved)
+        values = of(record), of(other)
         items.append(Item(name, name, name, *values, twins, moved=again))
     if not record and not other:
         return [frame.check(Item("loss", None, None, None, None), Verdict.INCONCLUSIVE, "neither side reported a loss")]
     # A term below one rounding error of the largest is zero for every purpose: kappa * eps * sqrt(n) * floor = eps.
     largest = max((float(np.abs(i.reference)) for i in items if i.reference is not None), default=0.0)
     checks = _in_sum(compare_items(frame, items, floor=largest / (KAPPA * np.sqrt(frame.terms))))
+    if summed and any(c.name == "total" and c.verdict is Verdict.DIFFERENT for c in checks):
+        checks, names = [c for c in checks if c.name != "total"], [n for n in names if n != "total"]
     told = "" if "total" in names else _not_told(plan, record, other, names)
     return [*checks, frame.check(Item("total", None, None, None, None), Verdict.INCONCLUSIVE, told)] if told else checks
 
@@ -68,7 +76,7 @@ def _in_sum(checks: list[Check]) -> list[Check]:
     by_name = {check.name: check for check in checks}
     parts = [by_name[name] for name in ("data", "penalty") if name in by_name]
     moved = len(parts) == 2 and all(part.verdict is Verdict.DIFFERENT for part in parts)
-    if not moved or by_name["total"].verdict is not Verdict.EQUIVALENT:
+    if not moved or "total" not in by_name or by_name["total"].verdict is not Verdict.EQUIVALENT:
         return checks
     told = "the sides call other terms of it a penalty, and are compared in sum"
     return [replace(c, detail=c.detail or told) if c.name == "total" else c for c in checks if c not in parts]

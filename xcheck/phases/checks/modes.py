@@ -9,7 +9,7 @@ from ...numerics.compare import rms
 from ...numerics.judge import Frame, Item, compare_items
 from ...records.result import Check, Verdict
 from ...records.sides import SideName
-from ...records.trace import StepRecord
+from ...records.trace import StepRecord, total_of
 from ...stepping.lockstep import ReferenceStep
 
 
@@ -40,9 +40,9 @@ def mode_checks(
             f"{name}: total loss",
             "total" if side == "torch" else None,
             "total" if side == "keras" else None,
-            eager.losses.get("total"),
-            record.losses.get("total"),
-            tuple(twin.losses.get("total") for twin in step.twins),
+            total_of(eager.losses),
+            total_of(record.losses),
+            tuple(total_of(twin.losses) for twin in step.twins),
         )
         updates = [
             Item(

@@ -44,7 +44,7 @@ from ...numerics.judge import Frame, Item, compare_items
 from ...records.reload import Fault, Loss, Reloaded, Route, TieChange, carried, equal, tie_changes
 from ...records.result import Check, Verdict
 from ...records.sides import SideName
-from ...records.trace import Array, StepRecord
+from ...records.trace import Array, StepRecord, total_of
 from ...stepping.lockstep import ReferenceStep
 from ...stepping.saving import NEXT
 
@@ -268,9 +268,9 @@ def _compared(side: SideName, step: ReferenceStep, found: Reloaded, record: Step
     loss = Item(
         "total loss",
         *of_side("total"),
-        eager.losses.get("total"),
-        record.losses.get("total"),
-        tuple(twin.losses.get("total") for twin in step.twins),
+        total_of(eager.losses),
+        total_of(record.losses),
+        tuple(total_of(twin.losses) for twin in step.twins),
     )
     now = _gradients(found, record) if untied else _updates(found, record)
     items: list[Item] = []

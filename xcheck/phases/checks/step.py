@@ -194,7 +194,15 @@ def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Che
     """The gradient of the total loss with respect to each trainable parameter, before clipping."""
     frame = Frame("gradient", precision, step.number, plan.reference, *step.reference.sums)
     floor = _floor(plan, plan.trained, step, _gradient)
-    return compare_items(frame, _parameter_items(plan, plan.trained, step, _gradient), floor)
+    checks = compare_items(frame, _parameter_items(plan, plan.trained, step, _gradient), floor)
+    records = {plan.reference: step.reference.record, plan.follower: step.follower}
+    unseen = [side for side, record in records.items() if all(g is None for g in record.gradients.values())]
+    if len(unseen) != 1:
+        return checks
+    told = (
+        f"no gradient of the {unseen[0]} side was seen: let its step hand them to an optimizer, or use a tape"
+    )
+    return [replace(c, verdict=Verdict.INCONCLUSIVE, detail=told) for c in checks]
 
 
 def _gradient(record: StepRecord, path: str) -> Array | None:

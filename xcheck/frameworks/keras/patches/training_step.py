@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-import numpy as np
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from ....records.trace import Array
 from ...compared import nothing_to_differentiate
 from ...protocol import losses_record, projection
-from ...step_terms import step_record
+from ...step_terms import returned_terms, step_record
 from ..optimizers import applying
 from ..variables import canonical, to_numpy
+from .tapes import taped
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Seen:
         outputs: by name.
         called: likewise, of each call of the model, for a step of its own that makes its loss without `compute_loss`.
         gradients: id of the variable -> gradient, or None.
+        taped: likewise, of what a step of its own differentiated last, for weights that it changes by itself.
         penalties: by the path of the variable, or "add_loss_<i>".
         data: the compiled loss, without penalties.
         total: what was differentiated.
@@ -42,6 +43,7 @@ class Seen:
     outputs: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     called: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     gradients: dict[int, Any] = field(default_factory=dict[int, Any])
+    taped: dict[int, Any] = field(default_factory=dict[int, Any])
     penalties: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     data: list[Any] = field(default_factory=list[Any])
     total: list[Any] = field(default_factory=list[Any])
@@ -52,8 +54,20 @@ class Seen:
 
     def forget(self) -> None:
         """Let go of everything; what watched the step may live on for a while."""
-        for held in (self.outputs, self.called, self.gradients, self.penalties, self.data, self.total):
+        for held in (self.outputs, self.called, self.penalties, self.data, self.total):
             held.clear()
+        self.gradients.clear()
+        self.taped.clear()
+
+    def gradient(self, variable: Any) -> Any:
+        """Of a variable: what its optimizer was given, else what the step differentiated last."""
+        if id(variable) in self.gradients:
+            return self.gradients[id(variable)]
+        return self.taped.get(id(variable), self.taped.get(id(variable.value)))
+
+    def tape(self, source: Any, gradient: Any) -> None:
+        """Keep a gradient of a variable, or of what a variable holds."""
+        self.taped[id(source)] = gradient
 
     def losses(self, reported: Mapping[str, Any], own_step: bool = False) -> dict[str, Array]:
         """The loss terms, as for `StepRecord.losses`.
@@ -65,8 +79,7 @@ class Seen:
         """
         if len(self.total) != 1:
             said = reported if own_step else {name: v for name, v in reported.items() if name == "loss"}
-            arrays = {name: np.asarray(value) for name, value in said.items()}
-            return dict(step_record({name: a for name, a in arrays.items() if a.size == 1}, summed=False))
+            return dict(step_record(returned_terms(said, _as_array)))
         if not self.data:  # a `compute_loss` of the model's own: only it knows what of it is a penalty
             return {"total": to_numpy(self.total[0])}
         data = {"": to_numpy(self.data[-1])}
@@ -147,7 +160,7 @@ def observed(
     if compiled_loss is not None:
         object.__setattr__(model, "_compile_loss", WatchedLoss())
     try:
-        with applying(model, watching):
+        with applying(model, watching), taped(seen.tape) if own_step else nullcontext():
             yield
     finally:
         object.__delattr__(model, "compute_loss")
@@ -156,6 +169,10 @@ def observed(
         elif own_step:
             object.__delattr__(model, "call")
         object.__setattr__(model, "_compile_loss", compiled_loss)
+
+
+def _as_array(value: Any) -> Any:
+    return keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value
 
 
 def has_own_step(model: Any) -> bool:
