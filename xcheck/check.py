@@ -13,6 +13,7 @@ from .matching import MatchPlan
 from .pairs.batches import batches_of
 from .pairs.pair import Pair
 from .phases import PHASES
+from .phases.accepting import accept_causes, accept_step, known_names, leave_out
 from .phases.begin import begin, validate
 from .phases.checks.unused import excused
 from .phases.findings import Findings
@@ -77,6 +78,7 @@ def check(
                 findings.checks += [] if phase.only_if_equal else [not_asked(phase.name)]
             else:
                 phase.run(run)
+                accept_causes(findings)
     return findings.result()
 
 
@@ -102,11 +104,13 @@ def semantic(findings: Findings, reference: Reference, follower: Runner, progres
     """
     progress("matching")
     plan = match_sides(findings, reference, follower)
+    known_names(findings)
     live = Live(findings, reference, follower, plan, progress)
     for phase in _chosen(findings):
         if phase.start is not None:
             phase.start(live)
             explain_setup(live, phase.name)
+            accept_causes(findings)
     findings.checks += unmatched(findings, plan)
     if plan.needed:
         findings.notes.append(NO_STEP)
@@ -126,6 +130,7 @@ def _steps(live: Live) -> None:
         untouched.after(step)
         findings.count_step(made)
         explain_step(live, step)
+        accept_step(live, step, _chosen(findings))
         if ended := unmapped_slots(live, made):
             findings.checks += ended
             return
@@ -133,6 +138,7 @@ def _steps(live: Live) -> None:
         del step
     findings.notes += overflow + end_notes(findings, plan, findings.steps if overflow else made)
     untouched.judge()
+    leave_out(findings)
 
 
 def _numeric(run: Run) -> None:
@@ -158,6 +164,7 @@ def _compare(findings: Findings, plan: MatchPlan, step: StepPair, precision: str
             explain_float32(findings, step, checks)
             findings.checks += excused(checks, findings.unused)
     findings.checks[before:] = settled(findings.checks[before:], step, precision)
+    leave_out(findings, before)
     findings.checks += unrepeatable(findings.pair.reference, step)
 
 
