@@ -27,8 +27,8 @@ from ..records.accepted import (
 from ..records.calls import everywhere
 from ..records.cause_ids import CAUSES
 from ..records.result import Cause, Check, Verdict
-from ..records.trace import StepRecord
-from ..stepping.lockstep import StepPair
+from ..records.trace import Array, StepRecord
+from ..stepping.lockstep import Moved, StepPair
 from . import NEEDS
 from .findings import Findings
 from .phase import Live, Phase
@@ -46,7 +46,7 @@ def known_names(findings: Findings) -> None:
     """
     paths = {entry.path for inventory in findings.inventories.values() for entry in inventory.entries}
     known = paths | {
-        "".join(parts[:n]) for path in paths for parts in [re.split(r"([./])", path)] for n in range(len(parts))
+        "".join(parts[:n]) for path in paths for parts in [re.split(r"([./])", path)] for n in range(1, len(parts), 2)
     }
     findings.accepted = {replace(a, whole=a.name in known): found for a, found in findings.accepted.items()}
     for a in findings.accepted:
@@ -153,7 +153,7 @@ def _exchange(
     findings: Findings, plan: MatchPlan, step: StepPair, phase: Phase, parts: Sequence[tuple[Acceptance, Exchange]]
 ) -> None:
     """Judge a phase of a step anew, with the reference's way in the follower's place."""
-    deltas: dict[tuple[str, str], object] = {}
+    deltas: dict[tuple[str, str], Array] = {}
     by_maker: dict[int, tuple[Callable[[Collection[str]], Deltas], list[str]]] = {}
     for _, exchange in parts:
         by_maker.setdefault(id(exchange.deltas), (exchange.deltas, []))[1].append(exchange.part)
@@ -161,7 +161,7 @@ def _exchange(
         deltas |= make(of)
     again = step.again
 
-    def moved(buffers: Collection[str]):
+    def moved(buffers: Collection[str]) -> Moved:
         assert again is not None
         places, records = again(buffers)
         return places, tuple(_plus(record, deltas) for record in records)
@@ -173,9 +173,9 @@ def _exchange(
         new = fresh.get((c.name, c.torch, c.keras))
         if new is None or (c.phase, c.precision, c.step) != (phase.name, "float64", step.number):
             continue
-        if c.verdict is Verdict.DIFFERENT:
+        if c.verdict is Verdict.DIFFERENT and c.error != new.error:
             findings.taken.setdefault((c.phase, c.name), parts[0][0])
-        if Verdict.DIFFERENT in (c.verdict, new.verdict):
+        if Verdict.DIFFERENT in (c.verdict, new.verdict) and c.error != new.error:
             findings.checks[i] = replace(new, detail="; ".join(filter(None, (told, new.detail))))
     for a, exchange in parts:
         _mark(findings, a, BY_FORMULA, (exchange.torch, exchange.keras))
@@ -238,13 +238,12 @@ def _relocate(findings: Findings, cause: Cause) -> None:
     if at is None or at.phase != cause.phase or (at.torch, at.keras) not in _places(cause):
         return
     left = next((c for c in findings.causes if c.phase == cause.phase), None)
-    numbers = {} if left is None else left.evidence
     findings.located = left and replace(
         at,
         torch=left.torch,
         keras=left.keras,
-        local_error=numbers.get("before"),
-        allowed=numbers.get("allowed"),
+        local_error=left.evidence.get("before"),
+        allowed=left.evidence.get("allowed"),
         agreed="",
     )
 
@@ -303,10 +302,10 @@ def _calls(step: StepPair, runners: Iterable[Runner | None]) -> set[str] | None:
 
 
 def _unknown(a: Acceptance, known: Iterable[str]) -> PairError:
-    what = f"the place {a.name!r}" if a.cause else f"{a.name!r}"
+    what = f"neither side has the place {a.name!r}" if a.cause else f"{a.name!r} is no cause, and neither side has it"
     return PairError(
-        f"An accepted difference names nothing: neither side has {what}.",
+        f"An accepted difference names nothing: {what}.",
         where=f"accept {a.text!r}",
-        numbers=f"parameters and buffers are named as in the report, causes as in docs/causes.md ({len(CAUSES)} of them)",
+        numbers="parameters and buffers are named as in the report, causes as in docs/causes.md",
         todo=suggestion(a.name, [*known, *(() if a.cause else CAUSES)]) or "xcheck match PAIR shows the parameters",
     )

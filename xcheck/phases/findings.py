@@ -27,7 +27,6 @@ from ..records.trace import Arrays
 from ..report.result import Result
 from .ties.stages import staged
 
-
 EXPLAINED_BY_FLOAT32 = ("float32_constant", "float32_operation")
 """Causes that say what rounding explains, and are no mistake beside another."""
 

@@ -57,8 +57,9 @@ def free_run(run: Run) -> None:
         fewer = run.free_steps is None
         batches = batches_of(findings.pair, findings.seed, steps, option="--free-steps", fewer=fewer)
         synced = {path for m in plan.matches if m not in judged.matches for path in m.piece(plan.follower).paths}
-        settings = {"precision": "float64", "seed": findings.seed}
-        made = free_running(reference, twins, follower, plan, batches, **settings, synced=synced)
+        made = free_running(
+            reference, twins, follower, plan, batches, precision="float64", seed=findings.seed, synced=synced
+        )
         for step in within_range(timed(findings, made), "float64", findings.notes):
             if (checks := trajectory_checks(judged, step, "float64", envelope)) is None:
                 findings.notes.append(diverged(step.number - 1, steps))

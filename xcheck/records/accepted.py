@@ -105,7 +105,7 @@ class Acceptance:
         cause, at, place = (part.strip() for part in words.partition("@"))
         if cause in CAUSES and bool(at) == bool(place):
             return Acceptance(text, cause, place)
-        if not words or at and not re.search(r"\s", cause) and cause.isidentifier():
+        if not words or (at and not re.search(r"\s", cause) and cause.isidentifier()):
             raise PairError(
                 "An accepted difference has no name that is known.",
                 where=f"accept {text!r}",

@@ -296,7 +296,8 @@ def _check_from(data: Mapping[str, Any]) -> Check:
 
 
 def _accepted_from(data: Mapping[str, Any]) -> Accepted:
-    return Accepted(**{**data, "where": tuple(data["where"]), "not_judged": tuple(data["not_judged"])})
+    typed: dict[str, Any] = {"where": tuple(data["where"]), "not_judged": tuple(data["not_judged"])}
+    return Accepted(**{**data, **typed})
 
 
 def _tie_from(data: Mapping[str, Any]) -> Tie:
