@@ -7,13 +7,14 @@ from itertools import chain
 
 from .causes.explain import EXPLANATIONS, explain_float32, explain_step
 from .causes.setup.explain import explain_setup
+from .causes.update.own_gradients import explain_own_updates
 from .frameworks.protocol import Runner
 from .frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
 from .matching import MatchPlan
 from .pairs.batches import batches_of
 from .pairs.pair import Pair
 from .phases import PHASES
-from .phases.accepting import accept_causes, accept_step, known_names, leave_out
+from .phases.accepting import accept_causes, accept_step, known_names, leave_out, leave_update_open
 from .phases.begin import begin, validate
 from .phases.checks.unused import excused
 from .phases.findings import Findings
@@ -130,7 +131,9 @@ def _steps(live: Live) -> None:
         untouched.after(step)
         findings.count_step(made)
         explain_step(live, step)
-        accept_step(live, step, _chosen(findings))
+        if accept_step(live, step, _chosen(findings)):
+            explain_own_updates(live, step)
+            leave_update_open(live, step, _chosen(findings))
         if ended := unmapped_slots(live, made):
             findings.checks += ended
             return

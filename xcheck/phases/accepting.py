@@ -27,6 +27,7 @@ from ..records.accepted import (
 from ..records.calls import everywhere
 from ..records.cause_ids import CAUSES
 from ..records.result import Cause, Check, Verdict
+from ..records.sides import SIDES
 from ..records.trace import Array, StepRecord
 from ..stepping.lockstep import Moved, StepPair
 from . import NEEDS
@@ -87,13 +88,19 @@ def _is_of(a: Acceptance, check: Check) -> bool:
     return any(a.fits(path) for path in paths)
 
 
-def accept_step(live: Live, step: StepPair, phases: Sequence[Phase]) -> None:
+def accept_step(live: Live, step: StepPair, phases: Sequence[Phase]) -> bool:
     """Take what is accepted out of a step that has been explained.
+
+    Where something before the update is accepted and cannot be taken out, the checks of the update are left as they
+    are: each optimizer may still be read from its own gradients, and `leave_update_open` ends that.
 
     Args:
         live: both sides; their findings are judged anew where something was taken out.
         step: the last one that was compared.
         phases: that are asked of each step.
+
+    Returns:
+        Whether the updates follow from something that is accepted.
 
     Raises:
         PairError: what is accepted fits nothing on either side.
@@ -104,9 +111,27 @@ def accept_step(live: Live, step: StepPair, phases: Sequence[Phase]) -> None:
         parts = [(a, e) for a, cause in taken if cause.phase == phase.name for e in cause.exchanges]
         if parts and phase.compare is not None:
             _exchange(findings, live.plan, step, phase, parts)
-    _not_judged(findings, [(a, cause) for a, cause in taken if not cause.exchanges], step.number)
+    without = [(a, cause) for a, cause in taken if not cause.exchanges]
+    _not_judged(findings, without, step.number)
     if findings.accepted and step.number == 1:
         _known_at_all(live, step)
+    return any(_follows("update", cause.phase) for _, cause in without)
+
+
+def leave_update_open(live: Live, step: StepPair, phases: Sequence[Phase]) -> None:
+    """Take what is accepted out of the updates too; what nothing of its own explains then follows from the rest.
+
+    Args:
+        live, step, phases: as for `accept_step`.
+    """
+    accept_step(live, step, phases)
+    findings = live.findings
+    if any(c.confirmed and c.phase == "update" for c in findings.causes):
+        return
+    told = "not judged: it may follow from what is accepted before the update"
+    for i, c in enumerate(findings.checks):
+        if (c.phase, c.step, c.verdict) == ("update", step.number, Verdict.DIFFERENT):
+            findings.checks[i] = replace(c, verdict=Verdict.INCONCLUSIVE, detail=told)
 
 
 def accept_causes(findings: Findings) -> None:
@@ -199,11 +224,14 @@ def _not_judged(findings: Findings, taken: Taken, number: int | None) -> None:
     for a, cause in taken:
         _relocate(findings, cause)
         rivals = [c for c in findings.causes if c.confirmed and _follows(c.phase, cause.phase)]
-        whole = cause.phase == "update" and not any(_named(cause, c) for c in findings.checks)  # of the optimizer
+        whole = all(
+            cause.evidence.get(f"{side}_update_recomputed") for side in SIDES
+        )  # each is what its optimizer does
         kept: list[Check] = []
         for c in findings.checks:
             concerns = c.verdict is Verdict.DIFFERENT and number in (None, c.step) and _follows(c.phase, cause.phase)
-            if not concerns or (rivals and not _named(cause, c)):
+            later = number is not None and c.phase == "update" != cause.phase and not _named(cause, c)
+            if not concerns or later or (rivals and not _named(cause, c)):
                 kept.append(c)
             elif whole or _named(cause, c):
                 findings.taken.setdefault((c.phase, c.name), a)
