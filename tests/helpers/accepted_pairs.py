@@ -105,9 +105,7 @@ def adam(*accept: str, decay: float = 0.1) -> xcheck.Pair:
     return replace(
         made,
         torch=replace(made.torch, optimizer=lambda p: torch.optim.AdamW(p, lr=0.01, eps=1e-3, weight_decay=0.1)),
-        keras=replace(
-            made.keras, optimizer=lambda: keras.optimizers.AdamW(0.01, epsilon=1e-3, weight_decay=decay)
-        ),
+        keras=replace(made.keras, optimizer=lambda: keras.optimizers.AdamW(0.01, epsilon=1e-3, weight_decay=decay)),
     )
 
 
