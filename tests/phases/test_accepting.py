@@ -43,13 +43,15 @@ def test_a_biased_variance_is_taken_out_in_each_step_and_the_free_run_goes_on():
     assert [c.error is not None and c.error < 1e-13 for c in judged] == [True, True]
     assert accepted.not_judged == ("state norm.running_var in float32",)
     assert any(c.phase == "trajectory" for c in result.checks)
-    assert not result.causes and result.first_divergence is None
+    assert not result.causes
+    assert result.first_divergence is None
 
 
 def test_a_momentum_beside_it_is_found():
     result = run(norm("biased_variance", momentum=0.8))
     assert (result.verdict, confirmed(result)) == ("DIFFERENT", ["momentum"]), result.report()
-    assert result.first_divergence is not None and result.first_divergence.phase == "state"
+    assert result.first_divergence is not None
+    assert result.first_divergence.phase == "state"
     left = {c.name for c in result.checks if c.verdict == "DIFFERENT"}
     assert left == {"norm.running_mean", "norm.running_var"}
 
@@ -107,7 +109,8 @@ def test_what_may_follow_from_a_cause_without_a_formula_is_left_open():
 def test_another_cause_of_its_kind_is_found():
     result = run(layers("epsilon@near", near=1e-2, far=2e-2))
     assert (result.verdict, confirmed(result)) == ("DIFFERENT", ["epsilon"])
-    assert result.first_divergence is not None and result.first_divergence.torch == "far"
+    assert result.first_divergence is not None
+    assert result.first_divergence.torch == "far"
 
 
 def test_a_learning_rate_behind_an_accepted_layer_is_found():
@@ -185,5 +188,7 @@ def test_the_command_line_accepts_too(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_reports_of_several_runs_show_it(tmp_path: Path):
     result = run(norm("biased_variance"))
     text = write_junit([result], tmp_path / "junit.xml").read_text()
-    assert 'name="accepted"' in text and "apart from what is accepted" in text and 'failures="0"' in text
+    assert 'name="accepted"' in text
+    assert "apart from what is accepted" in text
+    assert 'failures="0"' in text
     assert "taken out by its formula at norm" in as_html([result])
