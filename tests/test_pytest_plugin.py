@@ -64,6 +64,17 @@ def test_a_negative_control_passes_when_its_expectation_holds(pytester: pytest.P
     outcome.stdout.fnmatch_lines(["*expected DIFFERENT, got EQUIVALENT*"])
 
 
+def test_an_accepted_difference_passes_and_is_shown(pytester: pytest.Pytester) -> None:
+    make(
+        pytester,
+        "def test_a(xcheck_run):\n"
+        "    xcheck_run(pair(learning_rate=0.2, accept=['weight linear.weight', 'weight linear.bias']))",
+    )
+    outcome = pytester.runpytest_inprocess()
+    outcome.assert_outcomes(passed=1)
+    outcome.stdout.fnmatch_lines(["*accepted differences*", "*apart from what is accepted*linear.weight*"])
+
+
 def test_the_session_is_collected(pytester: pytest.Pytester) -> None:
     make(
         pytester,

@@ -7,12 +7,14 @@ from itertools import chain
 
 from .causes.explain import EXPLANATIONS, explain_float32, explain_step
 from .causes.setup.explain import explain_setup
+from .causes.update.own_gradients import explain_own_updates
 from .frameworks.protocol import Runner
 from .frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
 from .matching import MatchPlan
 from .pairs.batches import batches_of
 from .pairs.pair import Pair
 from .phases import PHASES
+from .phases.accepting import accept_causes, accept_step, known_names, leave_out, leave_update_open
 from .phases.averages import average_notes, overwriting
 from .phases.begin import begin, validate
 from .phases.checks.unused import excused
@@ -80,6 +82,7 @@ def check(
                 findings.checks += [] if phase.only_if_equal else [not_asked(phase.name)]
             else:
                 phase.run(run)
+                accept_causes(findings)
     return findings.result()
 
 
@@ -105,11 +108,13 @@ def semantic(findings: Findings, reference: Reference, follower: Runner, progres
     """
     progress("matching")
     plan = match_sides(findings, reference, follower)
+    known_names(findings)
     live = Live(findings, reference, follower, plan, progress)
     for phase in _chosen(findings):
         if phase.start is not None:
             phase.start(live)
             explain_setup(live, phase.name)
+            accept_causes(findings)
     findings.checks += unmatched(findings, plan)
     if plan.needed:
         findings.notes.append(NO_STEP)
@@ -132,6 +137,9 @@ def _steps(live: Live) -> None:
         untouched.after(step)
         findings.count_step(made)
         explain_step(live, step)
+        if accept_step(live, step, _chosen(findings)):
+            explain_own_updates(live, step)
+            leave_update_open(live, step, _chosen(findings))
         if ended := added_up(live, made):
             findings.checks += ended
             return
@@ -141,6 +149,7 @@ def _steps(live: Live) -> None:
     findings.notes += overflow + end_notes(findings, plan, findings.steps if overflow else made)
     apart.judge(made)
     untouched.judge()
+    leave_out(findings)
 
 
 def _numeric(run: Run) -> None:
@@ -167,6 +176,7 @@ def _compare(findings: Findings, plan: MatchPlan, step: StepPair, precision: str
             explain_float32(findings, step, checks)
             findings.checks += excused(checks, findings.unused)
     findings.checks[before:] = trusted(step, settled(findings.checks[before:], step, precision))
+    leave_out(findings, before)
     findings.checks += repeat_checks(step)
 
 

@@ -145,6 +145,18 @@ class PairItem(pytest.Item):
         return self.path, 0, f"pair {self.pair.name} ({self.name})"
 
 
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say which pairs passed apart from something that is accepted."""
+    results = config.stash.get(RESULTS, [])
+    if any(a.seen for result in results for a in result.accepted):
+        from .report.views import headline
+
+        terminalreporter.section("xcheck: accepted differences")
+        for result in results:
+            if any(a.seen for a in result.accepted):
+                terminalreporter.write_line(f"{result.verdict.value} {headline(result)}")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write what was asked for; a worker of pytest-xdist leaves that to the session that started it."""
     if hasattr(session.config, "workerinput"):

@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+from xcheck.records.cause_ids import CAUSES
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "causes.md"
 
@@ -28,6 +30,12 @@ def test_every_cause_of_the_page_is_in_the_code() -> None:
     assert len(found) > 90
     assert len(set(found)) == len(found)
     assert set(found) - words_of("causes", "onnx", "phases") == set()
+
+
+def test_every_cause_that_may_be_accepted_is_in_the_code_and_every_one_of_the_page_may() -> None:
+    assert set(ids_of(PAGE.read_text(encoding="utf-8"))) - set(CAUSES) == set()
+    assert set(CAUSES) - words_of("causes", "onnx", "phases") == set()
+    assert len(set(CAUSES)) == len(CAUSES)
 
 
 def test_a_cause_that_is_in_no_code_is_seen() -> None:

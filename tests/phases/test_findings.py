@@ -121,6 +121,18 @@ def test_an_expectation_holds_or_says_why_not(expect, checks, why):
     assert why in result.expectation["why"]
 
 
+@pytest.mark.parametrize(("confirmed", "held"), [(True, False), (False, True)])
+def test_an_expected_cause_holds_only_without_another_that_is_confirmed(confirmed, held):
+    made = findings(WRONG, expect=Expectation(Verdict.DIFFERENT, None, "adam_epsilon"))
+    made.causes += [
+        Cause(name, "update", "w", "k", "", confirmed=True) for name in ("adam_epsilon", "float32_constant")
+    ]
+    made.causes.append(Cause("weight_decay", "update", "w", "k", "", confirmed=confirmed))
+    expectation = made.result().expectation
+    assert expectation["held"] is held
+    assert ("besides adam_epsilon the run confirms weight_decay" in expectation["why"]) is not held
+
+
 def test_everything_that_did_not_hold_is_said():
     expect = Expectation(Verdict.DIFFERENT, "loss", "padding")
     why = findings(SAME, expect=expect).result().expectation["why"]

@@ -394,5 +394,6 @@ def merged(causes: Sequence[Cause]) -> list[Cause]:
             kept.append(cause)
         else:
             also = [*same.evidence.get("also", ()), f"{cause.torch} and {cause.keras}"]
-            kept[kept.index(same)] = replace(same, evidence={**same.evidence, "also": also})
+            every = (*same.exchanges, *cause.exchanges)
+            kept[kept.index(same)] = replace(same, evidence={**same.evidence, "also": also}, exchanges=every)
     return kept

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,6 +65,13 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE fo
 StrictOption = Annotated[bool, typer.Option("--strict", help="NUMERIC fails too.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print the first line alone.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="Print every failing check.")]
+AcceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A difference that is known and meant: CAUSE, CAUSE@PLACE, or a quantity such as 'buffer running_var'; "
+        "repeatable. The rest is judged, and EQUIVALENT is said apart from it."
+    ),
+]
 ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair's declared expectation held.")]
 
 
@@ -83,6 +91,7 @@ def run(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
     expect: ExpectOption = False,
+    accept: AcceptOption = None,
 ) -> None:
     """Check a pair: is the port the same computation?"""
 
@@ -101,6 +110,7 @@ def run(
 
     clear(out)  # also where the pair cannot be loaded
     loaded = load_pair(pair, _settings(settings))
+    loaded = replace(loaded, accept=(*loaded.accept, *(accept or ())))
     result = with_progress(loaded, work, keras_backend, out, quiet)
     finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect)
 

@@ -31,6 +31,7 @@ from ..pairs.loading import load_pair, named_pairs, specs_in
 from ..records.result import Verdict
 from ..records.room import shortage
 from ..report.result import Result
+from ..report.views import apart_from
 from ..report.words import ratio
 
 DIED = "Its process died: out of memory? Run it with smaller settings, by --set, or where there is more memory."
@@ -305,7 +306,14 @@ def complaints(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes:
         if outcome.error:
             found.append(f"{outcome.task.label}: {outcome.error}")
-        elif not outcome.held and outcome.result is not None and outcome.result.expectation is not None:
+        elif outcome.result is not None and (apart := apart_from(outcome.result)):
+            found.append(f"{outcome.task.label}: {outcome.verdict} {apart}")
+        if (
+            not outcome.held
+            and not outcome.error
+            and outcome.result is not None
+            and outcome.result.expectation is not None
+        ):
             found.append(f"{outcome.task.label}: {outcome.result.expectation['why']}")
     return list(map(shown, found))
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import BatchError, PairError
+from ..records.accepted import Acceptance
 from ..records.plain_arrays import owned
 from ..records.result import PHASES, Verdict
 from ..records.trace import Array
@@ -252,7 +253,7 @@ class Expectation:
     Args:
         verdict: the verdict of the run.
         phase: where the sides first part; None for any.
-        cause: the id of a cause that must be reported; None for any.
+        cause: the id of a cause that must be reported, and the only one that is confirmed; None for any.
     """
 
     verdict: Verdict
@@ -291,6 +292,9 @@ class Pair:
         reference: the side whose state the other is set from.
         expect: for a negative control, a verdict or an `Expectation`.
         also: phases that run only on request, and that each run of this pair has: "modes", "persistence", "export".
+        accept: differences that are known and meant: ids of causes, with "@place" at one place only; or quantities as
+            the report names them, such as "buffer running_var" or "weight decoder.bias". The run goes on as if they
+            were not there, and is EQUIVALENT apart from them.
 
     Raises:
         PairError: a part is missing or contradicts another.
@@ -305,6 +309,7 @@ class Pair:
     reference: Literal["torch", "keras"] = "torch"
     expect: Expectation | str | None = None
     also: Sequence[str] = ()
+    accept: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         where = f"Pair({self.name!r})"
@@ -341,6 +346,10 @@ class Pair:
                 where=where,
                 numbers=f"got {self.also!r}; phases: {', '.join(PHASES)}",
             )
+        if isinstance(self.accept, str):
+            raise PairError("Pair.accept is no list.", where=where, todo=f"write accept=[{self.accept!r}]")
+        for text in self.accept:
+            Acceptance.of(text)
         if isinstance(self.expect, str):
             if self.expect not in Verdict.__members__:
                 raise PairError(

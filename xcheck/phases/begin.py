@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..errors import PairError
 from ..pairs.pair import Pair
+from ..records.accepted import Acceptance, Accepted
 from . import AVAILABLE, ON_REQUEST
 from .findings import Findings
 
@@ -26,7 +27,8 @@ def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None) -> Fi
         raise PairError(f"There is no phase {unknown[0]!r}.", numbers=f"there are: {', '.join(AVAILABLE)}")
     usual = tuple(p for p in AVAILABLE if p not in ON_REQUEST or p in pair.also)
     chosen = usual if phases is None else tuple(p for p in AVAILABLE if p in phases)
-    return Findings(pair, seed, steps, chosen, complete=set(chosen) >= set(usual))
+    accepted = {a: Accepted(a.text, cause=a.cause) for a in map(Acceptance.of, pair.accept)}
+    return Findings(pair, seed, steps, chosen, complete=set(chosen) >= set(usual), accepted=accepted)
 
 
 def validate(steps: int, seed: int, precision: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..matching import MatchPlan
 from ..numerics.compare import METRICS
 from ..numerics.tolerance import WIDE
 from ..pairs.pair import Expectation, Pair
+from ..records.accepted import Acceptance, Accepted
 from ..records.inventory import Holdings, Inventory
 from ..records.isolated import noting_faults
 from ..records.reproduction import Reproduction
@@ -25,6 +26,9 @@ from ..records.sides import SideName
 from ..records.trace import Arrays
 from ..report.result import Result
 from .ties.stages import staged
+
+EXPLAINED_BY_FLOAT32 = ("float32_constant", "float32_operation")
+"""Causes that say what rounding explains, and are no mistake beside another."""
 
 
 @dataclass
@@ -43,6 +47,8 @@ class Findings:
         inventories, holdings: what each side has, and what its optimizer was given, once they are matched.
         unused: parameter -> why no gradient of it need be compared.
         draws: what draws random numbers on each side; empty where neither does.
+        accepted: what the user accepts -> what became of it.
+        taken: (phase, name) of quantities that are left out of the comparison, or judged by another formula -> why.
     """
 
     pair: Pair
@@ -66,6 +72,8 @@ class Findings:
     holdings: Mapping[SideName, Holdings | None] = field(default_factory=dict[SideName, Holdings | None])
     unused: Mapping[str, str] = field(default_factory=dict[str, str])
     draws: Mapping[SideName, Sequence[str]] = field(default_factory=dict[SideName, Sequence[str]])
+    accepted: dict[Acceptance, Accepted] = field(default_factory=dict[Acceptance, Accepted])
+    taken: dict[tuple[str, str], Acceptance] = field(default_factory=dict[tuple[str, str], Acceptance])
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:
@@ -156,13 +164,14 @@ class Findings:
             environment=self.environment,
             checks=tuple(self.checks),
             first_divergence=divergence,
-            causes=tuple(self.causes),
+            causes=tuple(replace(cause, exchanges=()) for cause in self.causes),
             coverage=self.coverage,
             ties=staged(self.ties, self.checks),
             timings=self.timings,
             notes=tuple(notes),
             failure=failure,
             exports=tuple(self.exports),
+            accepted=tuple(self.accepted.values()),
             reproduction=self.reproduction,
         )
 
@@ -222,6 +231,9 @@ def _expectation(
         why.append(f"expected the sides to part in {expect.phase}, they part in {found or 'no phase'}")
     if expect.cause is not None and expect.cause not in {c.id for c in causes}:
         why.append(f"expected the cause {expect.cause}, found {', '.join(c.id for c in causes) or 'none'}")
+    beside = dict.fromkeys(c.id for c in causes if c.confirmed and c.id not in (expect.cause, *EXPLAINED_BY_FLOAT32))
+    if expect.cause is not None and beside:
+        why.append(f"besides {expect.cause} the run confirms {', '.join(beside)}")
     return {
         "verdict": expect.verdict.value,
         "phase": expect.phase,

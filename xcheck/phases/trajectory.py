@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
+from dataclasses import replace
 
 from ..numerics.tolerance import TWINS
 from ..pairs.batches import batches_of
@@ -11,6 +13,7 @@ from ..records.sides import SideName
 from ..stepping.free_run import FreeRun, free_running, in_turns
 from .checks.step import trajectory_checks
 from .envelope import Envelope, diverged
+from .findings import Findings
 from .finite import within_range
 from .phase import Run
 from .steps import timed
@@ -23,6 +26,8 @@ FLOAT32_CONSTANT = "float32_constant"
 
 FLOAT32_OPERATION = "float32_operation"
 """The cause that an operation exists in float32 only."""
+
+ACCEPTED_GOVERNS = "no free run was made: an accepted difference moves every parameter and would govern it"
 
 OPERATION_GOVERNS = "no free run was made: an operation that exists only in float32 would govern it"
 
@@ -38,6 +43,11 @@ def free_run(run: Run) -> None:
     if any(cause.id == FLOAT32_OPERATION for cause in findings.causes):
         findings.notes.append(OPERATION_GOVERNS)
         return
+    left = _accepted_names(findings)
+    judged = replace(plan, matches=tuple(m for m in plan.matches if m.name(plan.reference) not in left))
+    if left and not any(m.trainable for m in judged.parameters):
+        findings.notes.append(ACCEPTED_GOVERNS)
+        return
     steps = FREE_STEPS if run.free_steps is None else run.free_steps
     sides.progress(f"running {steps} free steps")
     envelope = Envelope()
@@ -46,12 +56,21 @@ def free_run(run: Run) -> None:
         follower = stack.enter_context(sides.open(plan.follower))
         fewer = run.free_steps is None
         batches = batches_of(findings.pair, findings.seed, steps, option="--free-steps", fewer=fewer)
-        made = free_running(reference, twins, follower, plan, batches, precision="float64", seed=findings.seed)
+        synced = {path for m in plan.matches if m not in judged.matches for path in m.piece(plan.follower).paths}
+        made = free_running(
+            reference, twins, follower, plan, batches, precision="float64", seed=findings.seed, synced=synced
+        )
         for step in within_range(timed(findings, made), "float64", findings.notes):
-            if (checks := trajectory_checks(plan, step, "float64", envelope)) is None:
+            if (checks := trajectory_checks(judged, step, "float64", envelope)) is None:
                 findings.notes.append(diverged(step.number - 1, steps))
                 return
             findings.checks += checks
+
+
+def _accepted_names(findings: Findings) -> set[str]:
+    """The parameters and buffers, on the reference, that a step moves otherwise by an accepted difference."""
+    names = {name for phase, name in findings.taken if phase in ("gradient", "update", "state")}
+    return {re.sub(r" \[\w+\]$| via .*$", "", name) for name in names}
 
 
 def _several(run: Run, stack: ExitStack, side: SideName, count: int) -> list[FreeRun]:

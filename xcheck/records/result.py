@@ -13,6 +13,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from ..errors import FileError
+from .accepted import Accepted, Exchange
 from .reproduction import Reproduction
 from .writing import write_whole
 
@@ -128,7 +129,10 @@ class Divergence:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A named explanation of a difference; `confirmed` once a recomputation made the difference vanish."""
+    """A named explanation of a difference; `confirmed` once a recomputation made the difference vanish.
+
+    `exchanges` take it out of a step; only a run that is going on has them.
+    """
 
     id: str
     phase: str
@@ -138,6 +142,7 @@ class Cause:
     evidence: Mapping[str, Any] = field(default_factory=dict[str, Any])
     confirmed: bool = False
     fix: str = ""
+    exchanges: tuple[Exchange, ...] = field(default=(), repr=False, compare=False)
 
 
 Stages = Mapping[str, Mapping[str, Mapping[str, str]]]
@@ -189,6 +194,7 @@ class ResultData:
         notes: what a reader should know though it changes no verdict.
         failure: message of the error that ended the run early, None for a run that ended by itself.
         exports: what each ONNX file is made of, and which constants hold the storages of its side.
+        accepted: what became of each difference that the user knows and means.
         reproduction: of a difference that nothing explains; in files of its own, not in `result.json`.
     """
 
@@ -208,12 +214,15 @@ class ResultData:
     failure: str | None = None
     expectation: Mapping[str, Any] | None = None
     exports: tuple[Mapping[str, Any], ...] = ()
+    accepted: tuple[Accepted, ...] = ()
     reproduction: Reproduction | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data as in `result.json`: no NaN, no infinity, no tuple."""
         data = _plain(asdict(replace(self, reproduction=None)))
         del data["reproduction"]
+        for cause in data["causes"]:
+            del cause["exchanges"]
         return {"schema_version": SCHEMA_VERSION, **data}
 
     @classmethod
@@ -241,6 +250,7 @@ class ResultData:
                 "ties": tuple(_tie_from(_mapping(t)) for t in body["ties"]),
                 "notes": tuple(body.get("notes", ())),
                 "exports": tuple(_mapping(e) for e in body.get("exports", ())),
+                "accepted": tuple(_accepted_from(_mapping(a)) for a in body.get("accepted", ())),
             }
             return cls(**{**body, **typed})
         except (KeyError, TypeError, ValueError) as error:
@@ -283,6 +293,11 @@ def _check_from(data: Mapping[str, Any]) -> Check:
         "worst_index": None if index is None else tuple(index),
     }
     return Check(**{**data, **typed})
+
+
+def _accepted_from(data: Mapping[str, Any]) -> Accepted:
+    typed: dict[str, Any] = {"where": tuple(data["where"]), "not_judged": tuple(data["not_judged"])}
+    return Accepted(**{**data, **typed})
 
 
 def _tie_from(data: Mapping[str, Any]) -> Tie:

@@ -114,6 +114,7 @@ class ResultView:
     expectation: str | None
     divergence: DivergenceView | None
     causes: list[CauseView]
+    accepted: list[tuple[str, str]]
     phases: list[PhaseView]
     mark: float
     curves: list[Curve]
@@ -180,6 +181,7 @@ def result_view(result: ResultData, anchor: str) -> ResultView:
         expectation=views.expectation(result),
         divergence=_divergence(result),
         causes=[_cause(cause) for cause in result.causes],
+        accepted=views.accepted(result),
         phases=phases,
         mark=mark,
         curves=curves(result),

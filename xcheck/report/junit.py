@@ -52,11 +52,16 @@ def _suite(result: ResultData) -> ET.Element:
     if said is not None:
         table["expected"] = said
     properties = ET.SubElement(suite, "properties")
+    if result.accepted:
+        table["accepted"] = "; ".join(f"{what}: {became}" for what, became in views.accepted(result))
     for name, value in table.items():
         ET.SubElement(properties, "property", name=name, value=_legal(value))
     rows = views.phase_rows(result)
     for row in rows:
         _phase(suite, result, row)
+    if apart := views.apart_from(result):
+        case = _case(suite, result, "accepted")
+        ET.SubElement(case, "system-out").text = _legal(f"{apart}\n{table['accepted']}")
     verdicts = [row.verdict or Verdict.INCONCLUSIVE for row in rows]
     told = bool(rows) and Verdict.worst(verdicts) is Verdict.worst([*verdicts, result.verdict])
     if result.failure is not None or not told:

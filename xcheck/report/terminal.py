@@ -109,6 +109,8 @@ def _sections(result: ResultData, width: int, verbose: bool) -> Iterable[tuple[s
         yield "First divergence", _divergence(result, result.first_divergence)
     if result.causes:
         yield "Causes", _causes(result)
+    if result.accepted:
+        yield "Accepted", _fields([(what, _prose(became)) for what, became in views.accepted(result)])
     phases = views.phase_rows(result)
     if phases:
         yield "Phases", _phases(phases, wide=width >= WIDE)

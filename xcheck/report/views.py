@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..records.accepted import BY_FORMULA, NOT_CONFIRMED, NOT_JUDGED, Accepted
 from ..records.result import PHASES, Check, Divergence, ResultData, Verdict
 from .words import count, cut, listed, number, one_line, severity
 
 NOT_RUN = "not run"
+FEW = 5
+"""Names of one kind in a sentence."""
 MATCH_OF = "match of "
 """How the name begins of a check that says that it is not known which parameter is which."""
 
@@ -147,6 +150,33 @@ def headline(result: ResultData, path_width: int = 10_000) -> str:
     return f"{cut(one_line(result.pair), path_width)}: {said}"
 
 
+def apart_from(result: ResultData) -> str:
+    """`apart from what is accepted (biased_variance@norm)`; "" where nothing that is accepted was found."""
+    seen = [one_line(a.what) for a in result.accepted if a.seen]
+    return f"apart from what is accepted ({', '.join(seen)})" if seen else ""
+
+
+def accepted(result: ResultData) -> list[tuple[str, str]]:
+    """What the user accepts, each with what became of it in the run."""
+    return [(one_line(a.what), _became(a)) for a in result.accepted]
+
+
+def _became(a: Accepted) -> str:
+    at = f" at {listed(_few([one_line(place) for place in a.where]))}" if a.where else ""
+    lost = f"not judged: {', '.join(_few([one_line(name) for name in a.not_judged]))}" if a.not_judged else ""
+    if a.how == BY_FORMULA:
+        return f"taken out by its formula{at}, and the rest judged" + (f"; {lost}" if lost else "")
+    if a.how == NOT_JUDGED:
+        return lost or f"accepted{at}"
+    if a.how == NOT_CONFIRMED:
+        return f"found{at}, but not confirmed, and so not accepted: taking it out might hide something else"
+    return "accepted, but not seen in this run"
+
+
+def _few(names: list[str]) -> list[str]:
+    return names if len(names) <= FEW else [*names[: FEW - 1], f"{len(names) - FEW + 1} more (see result.json)"]
+
+
 def because(result: ResultData) -> str | None:
     """Why the sides part, in one sentence; None where nothing was found."""
     first = result.first_divergence
@@ -166,14 +196,16 @@ def because(result: ResultData) -> str | None:
 def _same(result: ResultData) -> str:
     ran = {c.phase for c in result.checks}
     steps = len({c.step for c in result.checks if c.step and c.phase in STEPPED})
+    apart = f" {said}" if (said := apart_from(result)) else ""
     where = f" in {listed(precisions(result))}" if precisions(result) else ""
     if ran.issuperset(STEPPED):
-        return f"the same computation, {count(steps, 're-synced step')}{where}"
-    return f"the same in all that was checked{where}: {', '.join(sorted(ran, key=phase_order)) or 'nothing'}"
+        return f"the same computation{apart}, {count(steps, 're-synced step')}{where}"
+    return f"the same in all that was checked{apart}{where}: {', '.join(sorted(ran, key=phase_order)) or 'nothing'}"
 
 
 def _numeric(result: ResultData, width: int) -> str:
-    said = "the same computation in float64, but one side loses more precision in float32"
+    apart = f" {of}" if (of := apart_from(result)) else ""
+    said = f"the same computation in float64{apart}, but one side loses more precision in float32"
     worst = first_check(result)
     if worst is None:
         return said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -90,6 +90,7 @@ def free_running(
     *,
     precision: str,
     seed: int,
+    synced: Collection[str] = (),
 ) -> Iterator[StepPair]:
     """Train all sides from one state and leave them alone, but for one rounding error per step in each twin.
 
@@ -102,12 +103,15 @@ def free_running(
         plan: of the pair.
         batches: one per step.
         precision, seed: of the perturbations.
+        synced: the follower's paths that are set from the reference before each step all the same.
     """
     initial = reference.read()
     follower.write(plan.for_follower(initial, slots=False))
     for twin in twins:
         twin.write(State(initial.parameters, initial.buffers))
     for number, batch in enumerate(batches, 1):
+        if synced:
+            follower.write(_only(synced, plan.for_follower(reference.read(), slots=False)))
         record = reference.step(number, batch, observe=False)
         drifting: list[StepRecord] = []
         for i, twin in enumerate(twins):
@@ -117,3 +121,11 @@ def free_running(
                 drifting.append(twin.step(number, batch, observe=False))
         step = ReferenceStep(batch, record, tuple(drifting))
         yield StepPair(step, follower.step(number, batch, observe=False))
+
+
+def _only(paths: Collection[str], state: State) -> State:
+    """A part of a state."""
+    parameters, buffers = (
+        {path: array for path, array in of.items() if path in paths} for of in (state.parameters, state.buffers)
+    )
+    return State(parameters, buffers)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...matching import Match, MatchPlan
 from ...numerics.align.families import family_of
+from ...records.accepted import Deltas, Exchange
 from ...records.calls import Call, Calls
 from ...records.isolated import isolated
 from ...records.result import Cause
@@ -27,6 +28,8 @@ from ..update.clipping import rounded
 
 MEAN = ("running_mean", "moving_mean")
 VARIANCE = ("running_var", "moving_variance")
+ORDER, SHARE, DDOF = "order", "share", "ddof"
+"""What may differ between two ways."""
 FEW = 3
 """Calls up to which every order of every selection is tried."""
 
@@ -146,7 +149,7 @@ def statistics_causes(
         theirs = _norm(plan.follower, mean, variance, other, other_calls)
         if mine is None or theirs is None:
             continue
-        found += _causes(plan, mean, mine, theirs)
+        found += _causes(plan, (mean, variance), mine, theirs)
     return found
 
 
@@ -213,7 +216,7 @@ def _orders(n: int) -> list[tuple[int, ...]]:
     return [every, *(o for k in range(n, -1, -1) for o in itertools.permutations(every, k) if o != every)]
 
 
-def _causes(plan: MatchPlan, mean: Match, mine: Norm, theirs: Norm) -> list[Cause]:
+def _causes(plan: MatchPlan, pair: tuple[Match, Match], mine: Norm, theirs: Norm) -> list[Cause]:
     known = [share for share in (mine.said, theirs.said) if share is not None]
     way, other = mine.way(known), theirs.way(known)
     same = _positions(mine, theirs)
@@ -227,13 +230,26 @@ def _causes(plan: MatchPlan, mean: Match, mine: Norm, theirs: Norm) -> list[Caus
         return []
     sides = {plan.reference: (mine, way), plan.follower: (theirs, Way(other.share, other.ddof, other.order))}
     (torch, of_torch), (keras, of_keras) = sides["torch"], sides["keras"]
-    told: list[tuple[str, str, str]] = []
+    told: list[tuple[str, tuple[str, str, str]]] = []
     if moved != other.order:
-        told.append(_order(torch, of_torch, keras, of_keras, sorted(moved) == sorted(other.order)))
+        same_calls = sorted(moved) == sorted(other.order)
+        told.append((ORDER, _order(torch, of_torch, keras, of_keras, same_calls)))
     if way.order and other.order and not math.isclose(way.share, other.share, rel_tol=REPRODUCED):
-        told.append(_share(of_torch.share, of_keras.share))
+        told.append((SHARE, _share(of_torch.share, of_keras.share)))
     if way.order and other.order and way.ddof != other.ddof:
-        told.append(_variance(of_torch.ddof))
+        told.append((DDOF, _variance(of_torch.ddof)))
+
+    def deltas(parts: Collection[str]) -> Deltas:
+        whole = ORDER in parts and not other.order  # statistics that stand still tell of no share
+        tried = replace(
+            other,
+            order=moved if ORDER in parts else other.order,
+            share=way.share if whole or SHARE in parts else other.share,
+            ddof=way.ddof if whole or DDOF in parts else other.ddof,
+        )
+        ways = [[w.after(theirs.before[k], theirs.batches, variance=bool(k)) for k in (0, 1)] for w in (tried, other)]
+        return {(m.path(plan.follower), ""): ways[0][k] - ways[1][k] for k, m in enumerate(pair)}
+
     return [
         Cause(
             id=name,
@@ -248,8 +264,9 @@ def _causes(plan: MatchPlan, mean: Match, mine: Norm, theirs: Norm) -> list[Caus
             },
             confirmed=after <= REPRODUCED,
             fix=fix,
+            exchanges=(Exchange(torch.shown, keras.shown, part, deltas),),
         )
-        for name, summary, fix in told
+        for part, (name, summary, fix) in told
     ]
 
 

@@ -7,13 +7,14 @@ where the follower's update, made again by the reference's recipe, is the refere
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ...matching import MatchPlan
+from ...records.accepted import Deltas, Exchange
 from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
@@ -95,7 +96,7 @@ def update_causes(
     both = Both(plan, keras_name, in_torch, in_keras, seen[0].record.before.updates + 1, names).settled()
     found = differences(both)
     mine, follower = seen if plan.reference == "torch" else seen[::-1]
-    follower = _given(plan, mine, follower)
+    gradients, follower = follower.gradients, _given(plan, mine, follower)
     own = both.of(plan.follower)
     made = own.results(follower)
     matter = [d for d in found if _moves(d.swapped(own).results(follower), made)] or found
@@ -108,7 +109,17 @@ def update_causes(
         "with_the_other_in_its_place": after,
         "both_updates_recomputed": True,
     }
-    return [_cause(d, facts, measured, after <= REPRODUCED < before) for d in matter]
+
+    def deltas(parts: Collection[str]) -> Deltas:
+        tried = own
+        for number, difference in enumerate(matter):
+            tried = difference.swapped(tried) if str(number) in parts else tried
+        seen = replace(follower, gradients=gradients)  # its own, which the step was made with
+        new, old = tried.results(seen), own.results(seen)
+        return {(path, role): new[path][role] - old[path][role] for path in old for role in old[path]}
+
+    causes = [_cause(d, facts, measured, after <= REPRODUCED < before) for d in matter]
+    return [replace(c, exchanges=(Exchange(c.torch, c.keras, str(n), deltas),)) for n, c in enumerate(causes)]
 
 
 def _another(plan: MatchPlan, record: StepRecord, other: StepRecord, facts: Mapping[str, Facts]) -> list[Cause]:
