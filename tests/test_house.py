@@ -45,7 +45,7 @@ ROOMS = 18
 """Entries of `xcheck/` at most: a reader sees the way of the data in one look."""
 
 OF_EVERY_SIDE = tuple(
-    f"frameworks.{name}" for name in ("protocol", "tree", "quiet", "compared", "drawing", "numpy_precision")
+    f"frameworks.{name}" for name in ("protocol", "tree", "quiet", "compared", "drawing", "numpy_precision", "canary")
 )
 
 NARROWER = {

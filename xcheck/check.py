@@ -8,12 +8,13 @@ from itertools import chain
 from .causes.explain import EXPLANATIONS, explain_float32, explain_step
 from .causes.setup.explain import explain_setup
 from .frameworks.protocol import Runner
-from .frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
+from .frameworks.sides import Device, Progress, Sides, canaries, choose_backend, choose_device, silent
 from .matching import MatchPlan
 from .pairs.batches import batches_of
 from .pairs.pair import Pair
 from .phases import PHASES
 from .phases.begin import begin, validate
+from .phases.canaries import sit_out
 from .phases.checks.unused import excused
 from .phases.findings import Findings
 from .phases.finite import settled, within_range
@@ -63,6 +64,8 @@ def check(
     with findings.reporting():
         validate(steps, seed, precision)
         choose_backend(pair, keras_backend)
+        if not sit_out(findings, canaries(pair)):
+            return findings.result()
         sides = Sides(findings, choose_device(pair, device), progress)
         plan = _semantic(findings, sides)
         float32 = "float32" in precision

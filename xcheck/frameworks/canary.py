@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import SetupError
 from ..pairs.pair import Batch
 from ..records.islands import Islands
 from .drawing import seeded
@@ -94,6 +95,25 @@ def _outcomes(
         yield Outcome(framework, canary.name, canary.phases, reason, perf_counter() - started)
 
 
+def refuse_broken(found: Sequence[Outcome]) -> None:
+    """Refuse a run that has no verdict to say it with.
+
+    Args:
+        found: what the canaries of its sides answer.
+
+    Raises:
+        SetupError: a canary failed.
+    """
+    for outcome in found:
+        if outcome.reason is not None:
+            raise SetupError(
+                f"xcheck cannot watch {outcome.framework}.",
+                where=f"canary: {outcome.name}",
+                cause=outcome.reason,
+                todo="xcheck doctor shows every canary, and the versions that xcheck was tested on",
+            )
+
+
 def expect(holds: Any, otherwise: str) -> None:
     """Go on if something holds.
 
@@ -110,7 +130,10 @@ def expect_equal(what: str, got: Any, wanted: Any) -> None:
     Raises:
         Amiss: it is not.
     """
-    same = np.allclose(got, wanted, rtol=1e-14, atol=0.0) if _numeric(got) and _numeric(wanted) else got == wanted
+    if _numeric(got) and _numeric(wanted):
+        same = np.shape(got) == np.shape(wanted) and np.allclose(got, wanted, rtol=1e-14, atol=0.0)
+    else:
+        same = got == wanted
     if not same:
         raise Amiss(f"{what}: {_short(got)} in place of {_short(wanted)}")
 

@@ -63,7 +63,8 @@ def _float64() -> None:
     with _in_float64(islands):
         third = keras.ops.convert_to_tensor(np.array([[1 / 3]]))
         made = keras.ops.cast(_dense(1)(third), "float32") * 0.1 + keras.ops.zeros((1, 1), dtype="float32")
-        dtype = keras.backend.standardize_dtype(made.dtype)
+        dtype, named = keras.backend.standardize_dtype(made.dtype), keras.backend.standardize_dtype("float32")
+    expect(named == "float64", f"a layer that asks for float32 gets {named}")
     expect(dtype == "float64", f"a cast to float32 gave {dtype}")
     expect_equal("a third times 0.25 times 0.1, cast to float32 in between", to_numpy(made), [[1 / 3 * 0.25 * 0.1]])
     expect(islands.found, "a cast to float32 was not seen")
