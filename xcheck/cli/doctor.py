@@ -15,7 +15,7 @@ from ..frameworks.canary import Outcome
 from ..frameworks.quiet import quiet
 from ..frameworks.sides import BACKENDS, canaries, choose_backend, choose_device
 from ..pairs.pair import Batch, KerasSide, Pair, TorchSide
-from ..records.tested import TESTED, within
+from ..records.tested import TESTED, span, within
 from ..records.version import __version__
 
 NEEDED = ("python", "numpy", "torch", "keras")
@@ -74,7 +74,6 @@ def _tried(keras_backend: str | None) -> list[Line]:
 
 
 def _version(name: str) -> Line:
-    lowest, highest = TESTED[name]
     try:
         found = platform.python_version() if name == "python" else importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -82,8 +81,8 @@ def _version(name: str) -> Line:
         return Line("version", name, "not installed", todo if name in NEEDED else None)
     if within(name, found):
         return Line("version", name, f"{found}, tested")
-    todo = f"install a version from {lowest} to {highest}, or trust what the canaries say"
-    return Line("version", name, f"{found}, not tested: {lowest} to {highest} were", todo)
+    todo = f"install {span(name)}, or trust what the canaries say"
+    return Line("version", name, f"{found}, not tested: {span(name)} was", todo)
 
 
 def _backend(name: str) -> Line:

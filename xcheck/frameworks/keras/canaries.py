@@ -62,7 +62,8 @@ def _float64() -> None:
     floatx = keras.config.floatx()
     with _in_float64(islands):
         third = keras.ops.convert_to_tensor(np.array([[1 / 3]]))
-        made = keras.ops.cast(_dense(1)(third), "float32") * 0.1 + keras.ops.zeros((1, 1), dtype="float32")
+        cast: Any = keras.ops.cast(_dense(1)(third), "float32")
+        made = cast * 0.1 + keras.ops.zeros((1, 1), dtype="float32")
         dtype, named = keras.backend.standardize_dtype(made.dtype), keras.backend.standardize_dtype("float32")
     expect(named == "float64", f"a layer that asks for float32 gets {named}")
     expect(dtype == "float64", f"a cast to float32 gave {dtype}")
@@ -243,21 +244,22 @@ def _tensorflow() -> None:
     import tensorflow as tf
 
     islands = Islands(lambda _: None)
+    variable: Any = tf.Variable
     with _in_float64(islands):
-        third, narrow = tf.constant(1 / 3), tf.constant(np.float32([0.1]))
+        third, narrow = tf.constant(1 / 3), tf.constant(np.array([0.1], np.float32))
         for what, made in (
             ("tf.cast(0.1, float64)", third * tf.cast(0.1, tf.float64)),
             ("tf.cast to float32", tf.cast(third, tf.float32) * tf.constant(0.1)),
             ("tf.constant of float32", third * tf.constant(0.1, tf.float32)),
             ("tf.convert_to_tensor", third * tf.convert_to_tensor(0.1, tf.float32)),
-            ("tf.Variable", third * tf.Variable(0.1, dtype=tf.float32)),
+            ("tf.Variable", third * variable(0.1, dtype=tf.float32)),
             ("tf.nn.leaky_relu", -tf.nn.leaky_relu(-third, alpha=0.1)),
         ):
             expect(made.dtype == tf.float64, f"{what} gave {made.dtype.name}")
             expect_equal(f"a third times 0.1 by {what}", made.numpy(), 1 / 3 * 0.1)
         mixed = tf.ones(1, tf.float32) * third + tf.function(lambda v: v * tf.ones(1))(third)
         expect_equal("a third of float64 by 1 of float32, twice", mixed.numpy(), [2 / 3])
-        third * narrow
+        _ = third * narrow
         boxes = tf.image.crop_and_resize(tf.fill((1, 2, 2, 1), third), tf.zeros((1, 4), tf.float64), [0], [2, 2])
         expect(boxes.dtype == tf.float64, f"an operation without float64 gave {boxes.dtype.name}")
     expect(islands.found, "casts to float32 were not seen")

@@ -37,10 +37,10 @@ def _untouched() -> Generator[None]:
 
 def _float64() -> None:
     islands = Islands(lambda _: None)
-    x, table = torch.tensor([1 / 3]), torch.from_numpy(np.float32([0.1]))
+    x, table = torch.tensor([1 / 3]), torch.from_numpy(np.array([0.1], np.float32))
     with precision.Float64Throughout(islands):
         made = x.float() * torch.tensor(0.1, dtype=torch.float32) + torch.zeros(1).to(torch.float32)
-        x * table
+        _ = x * table
     expect(made.dtype == torch.float64, f"a cast to float32 gave {made.dtype}")
     expect_equal("a third times 0.1, cast to float32 in between", made, [1 / 3 * 0.1])
     expect(len(islands.found) == 3, f"of 3 casts to float32 these were seen: {list(islands.found)}")
@@ -99,7 +99,8 @@ def _linear(*sizes: int) -> nn.Linear:
 
 
 def _calls_seen() -> None:
-    model, x = nn.Sequential(_linear(2, 2), nn.Tanh()), torch.tensor(X)
+    layer, x = _linear(2, 2), torch.tensor(X)
+    model = nn.Sequential(layer, nn.Tanh())
     watch = calls.Watch(model, inside=lambda _: True)
     with watch.recording():
         raw = model(x)
@@ -108,7 +109,7 @@ def _calls_seen() -> None:
     seen = [(call.path, call.kind) for call in watch.made]
     wanted = [("0", "linear"), ("0", "Linear"), ("1", "tanh"), ("1", "Tanh"), ("", "Sequential")]
     expect_equal("the calls of a Linear and a Tanh", seen[:5], wanted)
-    expect_equal("what Linear returned", watch.made[1].outputs["output"], x @ model[0].weight.T.detach())
+    expect_equal("what Linear returned", watch.made[1].outputs["output"], x @ layer.weight.T.detach())
     expect_equal("the calls of a loss", [kind for _, kind in seen[5:]], ["square", "sum", "loss"])
     gradients = watch.gradients(made["output"])[watch.made[4].index]["output"]
     expect_equal("the gradient of a sum of squares", gradients, 2 * raw.detach())
