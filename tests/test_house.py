@@ -44,7 +44,18 @@ FLOORS = (
 ROOMS = 18
 """Entries of `xcheck/` at most: a reader sees the way of the data in one look."""
 
-SHARED = ("asked", "compared", "drawing", "numpy_precision", "optimizers", "protocol", "quiet", "step_terms", "tree")
+SHARED = (
+    "asked",
+    "canary",
+    "compared",
+    "drawing",
+    "numpy_precision",
+    "optimizers",
+    "protocol",
+    "quiet",
+    "step_terms",
+    "tree",
+)
 KEPT = ("averages", "contents", "outside", "reachable")
 OF_EVERY_SIDE = tuple(f"frameworks.{name}" for name in sorted(SHARED + KEPT))
 
@@ -415,9 +426,10 @@ CATCHES_ALL = (
     ("xcheck/cli/commands.py", "main"),
     ("xcheck/cli/sweep.py", "attempt"),
     ("xcheck/records/isolated.py", "alone"),
+    ("xcheck/frameworks/canary.py", "_outcomes"),
 )
 """Where everything is caught: what the user's code raises becomes one message; a bug of ours gets an exit code of its
-own, and in a sweep it costs one check, not all."""
+own, and in a sweep it costs one check, not all; whatever an untested framework raises is why a canary fails."""
 
 
 def broad_excepts(sources: Mapping[str, str]) -> list[str]:

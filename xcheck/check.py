@@ -9,7 +9,7 @@ from .causes.explain import EXPLANATIONS, explain_float32, explain_step
 from .causes.setup.explain import explain_setup
 from .causes.update.own_gradients import explain_own_updates
 from .frameworks.protocol import Runner
-from .frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
+from .frameworks.sides import Device, Progress, Sides, canaries, choose_backend, choose_device, silent
 from .matching import MatchPlan
 from .pairs.batches import batches_of
 from .pairs.pair import Pair
@@ -17,6 +17,7 @@ from .phases import PHASES
 from .phases.accepting import accept_causes, accept_step, known_names, leave_out, leave_update_open
 from .phases.averages import average_notes, overwriting
 from .phases.begin import begin, validate
+from .phases.canaries import sit_out
 from .phases.checks.unused import excused
 from .phases.findings import Findings
 from .phases.finite import settled, within_range
@@ -68,6 +69,8 @@ def check(
     with findings.reporting():
         validate(steps, seed, precision)
         choose_backend(pair, keras_backend)
+        if not sit_out(findings, canaries(pair)):
+            return findings.result()
         sides = Sides(findings, choose_device(pair, device), progress)
         plan = _semantic(findings, sides)
         float32 = "float32" in precision

@@ -33,6 +33,20 @@ def result_of(error: BaseException) -> Any:
     return vars(error).get("result")
 
 
+EXTRAS = {
+    "torch": "torch",
+    "keras": "tensorflow",
+    "tensorflow": "tensorflow",
+    "jax": "jax",
+    **dict.fromkeys(("onnx", "onnxruntime", "onnxscript", "onnx_ir", "tf2onnx"), "onnx"),
+    "sklearn": "data",
+    "keras_hub": "ports",
+    "transformers": "ports",
+    "ray": "ray",
+}
+"""Module -> the extra of this distribution that installs it."""
+
+
 class XcheckError(Exception):
     """Base of everything xcheck raises on purpose."""
 
@@ -93,6 +107,22 @@ class MatchError(BadInput):
 
 class SetupError(BadInput):
     """Something the run needs is not on this machine."""
+
+
+def not_installed(error: BaseException, where: str | None = None) -> SetupError | None:
+    """What to install, where an import found no framework or nothing of an extra; None for any other error.
+
+    Args:
+        error: that was raised.
+        where: the place in the user's terms.
+    """
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if name not in EXTRAS:
+        return None
+    todo = f"pip install 'xcheck-ports[{EXTRAS[name]}]'"
+    if name == "tensorflow":
+        todo += ", or choose a backend of Keras that is installed: --keras-backend jax or torch"
+    return SetupError(f"{name} is not installed here.", where=where, cause=str(error), todo=todo)
 
 
 class OutOfMemory(SetupError):

@@ -35,6 +35,7 @@ from ..report.html import write_html
 from ..report.junit import write_junit
 from ..report.result import Result
 from ..report.terminal import print_result
+from .doctor import as_json, examine, show
 from .ending import NO_VERDICT, QUIET_WIDTH, Ending, clear, finish, safe_streams, with_progress
 from .golden import record, verify
 from .listing import show_pairs, show_phases
@@ -297,6 +298,22 @@ def report(
     for path, write in ((html, write_html), (junit, write_junit)):
         if path is not None:
             print(f"Wrote {write(loaded, path)}")
+
+
+@app.command()
+def doctor(
+    keras_backend: BackendOption = None,
+    json: Annotated[str | None, typer.Option("--json", help="- prints one JSON object instead.")] = None,
+) -> None:
+    """Say whether this installation can be trusted: versions, backends, devices, and whether each can be watched."""
+    if json not in (None, "-"):
+        raise PairError("What the doctor says goes to the screen alone.", numbers=f"--json {json}", todo="--json -")
+    lines = examine(keras_backend)
+    if json:
+        print(as_json(lines))
+    else:
+        show(lines)
+    raise typer.Exit(1 if any(line.todo for line in lines) else 0)
 
 
 app.command()(onnx)

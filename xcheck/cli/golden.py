@@ -8,11 +8,13 @@ from typing import Any
 
 from ..check import semantic
 from ..errors import BatchError, FileError, PairError
-from ..frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
+from ..frameworks.canary import refuse_broken
+from ..frameworks.sides import Device, Progress, Sides, canaries, choose_backend, choose_device, silent
 from ..pairs.batches import batches_of
 from ..pairs.pair import Pair
 from ..phases import AVAILABLE, ON_REQUEST
 from ..phases.begin import EVERY, begin, validate
+from ..phases.canaries import sit_out
 from ..phases.ties.storage import probed
 from ..records.inventory import Entry, Holdings, Inventory
 from ..records.sides import other_side
@@ -44,6 +46,7 @@ def record(
     """
     findings = begin(pair, seed, steps, AVAILABLE)
     validate(steps, seed, ("float64",))
+    refuse_broken(canaries(pair, pair.reference))
     with Sides(findings, choose_device(pair, device, pair.reference), progress).open(pair.reference) as runner:
         inventory = _numbered(probed(runner))
         made = list(reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed))
@@ -106,6 +109,8 @@ def verify(
             )
         choose_backend(pair, keras_backend)
         follows = other_side(pair.reference)
+        if not sit_out(findings, canaries(pair, follows)):
+            return findings.result()
         with Sides(findings, choose_device(pair, device, follows), progress).open(follows) as follower:
             entries = (replace(Entry(**entry), shape=tuple(entry["shape"])) for entry in header["inventory"])
             reference = Reference(

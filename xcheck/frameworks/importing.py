@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from ..errors import not_installed
 from ..pairs.pair import KerasSide, Pair
 
 
@@ -24,7 +25,7 @@ def import_module(name: str) -> None:
     try:
         __import__(name)
     except ModuleNotFoundError as error:
-        if error.name != name:
+        if not_installed(error) is None:
             raise
 
 

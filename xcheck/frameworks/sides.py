@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import sys
@@ -9,16 +10,19 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ..errors import PairError, SetupError
+from ..errors import PairError, SetupError, not_installed
 from ..pairs.batches import batches_of
 from ..pairs.pair import Batch, KerasSide, Pair, TorchSide
 from ..records.room import needs_disk
 from ..records.sides import SideName
 from ..records.store import Store
+from ..records.tested import untested
+from .canary import Outcome
 from .fake.runner import NumpyRunner, NumpySide
 from .protocol import Runner
 
@@ -86,6 +90,7 @@ class Sides:
                     **findings.environment,
                     side: dict(runner.environment()),
                 }
+                findings.notes += untested({**findings.environment, **findings.environment[side]})
                 yield runner
             finally:
                 findings.notes += runner.notes()
@@ -101,6 +106,7 @@ class Sides:
 
 def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int, store: Store | None = None) -> Runner:
     declared = getattr(pair, side)
+    _require(declared)
     if isinstance(declared, TorchSide):
         from .torch.runner import TorchRunner
 
@@ -168,7 +174,62 @@ def choose_device(pair: Pair, device: Device, *sides: SideName) -> str:
     return "cuda" if all(_sees_gpu(getattr(pair, side)) for side in sides or ("torch", "keras")) else "cpu"
 
 
+def canaries(pair: Pair, *sides: SideName) -> tuple[Outcome, ...]:
+    """What the canaries of a pair's frameworks answer; each is tried once in a process.
+
+    Args:
+        pair: whose sides are to run.
+        sides: those alone; all where none is named.
+
+    Raises:
+        SetupError: a framework is not installed.
+    """
+    with _ONE_THREAD:
+        return tuple(o for side in sides or ("torch", "keras") for o in _tried(type(getattr(pair, side))))
+
+
+@cache
+def _tried(kind: type) -> tuple[Outcome, ...]:
+    if issubclass(kind, TorchSide):
+        _import("torch")
+        from .torch.canaries import canaries as of_torch
+
+        return of_torch()
+    if issubclass(kind, KerasSide):
+        _import("keras")
+        from .keras.canaries import canaries as of_keras
+
+        return of_keras()
+    return ()
+
+
+def _require(declared: Any) -> None:
+    """Import the framework of a side.
+
+    Raises:
+        SetupError: it is not installed, or cannot be imported.
+    """
+    for kind, name in ((TorchSide, "torch"), (KerasSide, "keras")):
+        if isinstance(declared, kind):
+            _import(name)
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except (ImportError, OSError) as error:  # OSError: of a shared library that is not there
+        lacking = not_installed(error)
+        if lacking is None:
+            lacking = SetupError(
+                f"{name} is installed here and cannot be imported.",
+                cause=f"{type(error).__name__}: {error}",
+                todo=f"make this work first: {sys.executable} -c 'import {name}'",
+            )
+        raise lacking from error
+
+
 def _sees_gpu(declared: Any) -> bool:
+    _require(declared)
     if isinstance(declared, TorchSide):
         from .torch import flags as torch_flags
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import UserCodeError, XcheckError
+from ..errors import UserCodeError, XcheckError, not_installed
 from ..records.room import shortage
 
 
@@ -43,6 +43,7 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
 
     Raises:
         UserCodeError: the block raised anything but Ctrl-C, or asked the process to end.
+        SetupError: it needs a framework or an extra that is not installed.
         OutOfMemory: memory ran out in the block.
     """
     try:
@@ -60,6 +61,9 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if not is_library(f.filename)]
         at = own[-1] if own else None
+        lacking = not_installed(error, _place(at) if at else f"the pair's {what}")
+        if lacking is not None:
+            raise lacking from error
         did = f"raised {type(error).__name__}"
         if isinstance(error, SystemExit):
             did, todo = f"asked for the end of the process, with exit code {error.code or 0!r}", _EXIT

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..errors import PairError
+from ..frameworks.canary import refuse_broken
 from ..frameworks.protocol import Runner
-from ..frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
+from ..frameworks.sides import Device, Progress, Sides, canaries, choose_backend, choose_device, silent
 from ..matching import MatchPlan, plan_by_value, plan_from_map
 from ..pairs.batches import batches_of
 from ..pairs.pair import Pair
@@ -32,6 +33,7 @@ def match(
     """
     findings = Findings(pair, seed, 1, (), complete=False)
     choose_backend(pair, keras_backend)
+    refuse_broken(canaries(pair))
     sides = Sides(findings, choose_device(pair, device), progress)
     with sides.open(pair.reference) as reference, sides.open(other_side(pair.reference)) as follower:
         progress("matching")

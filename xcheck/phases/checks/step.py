@@ -199,9 +199,7 @@ def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Che
     unseen = [side for side, record in records.items() if all(g is None for g in record.gradients.values())]
     if len(unseen) != 1:
         return checks
-    told = (
-        f"no gradient of the {unseen[0]} side was seen: let its step hand them to an optimizer, or use a tape"
-    )
+    told = f"no gradient of the {unseen[0]} side was seen: let its step hand them to an optimizer, or use a tape"
     return [replace(c, verdict=Verdict.INCONCLUSIVE, detail=told) for c in checks]
 
 

@@ -36,6 +36,9 @@ _OPERATORS = {
     "pow": "power",
 }
 
+_IMMUTABLE = 1 << 8
+"""The flag of a class of C code whose attributes cannot be set: `Py_TPFLAGS_IMMUTABLETYPE`."""
+
 
 @contextmanager
 def functions_shown(record: Record) -> Generator[None]:
@@ -43,12 +46,15 @@ def functions_shown(record: Record) -> Generator[None]:
     replaced: list[tuple[Any, str, Any]] = []
     try:
         for holder, attribute, made in [*_functions(record), *_operators(record)]:
-            replaced.append((holder, attribute, getattr(holder, attribute)))
+            replaced.append((holder, attribute, vars(holder).get(attribute)))
             setattr(holder, attribute, made)
         yield
     finally:
         for holder, attribute, original in reversed(replaced):
-            setattr(holder, attribute, original)
+            if original is None:
+                delattr(holder, attribute)
+            else:
+                setattr(holder, attribute, original)
 
 
 def _functions(record: Record) -> list[tuple[Any, str, Any]]:
@@ -72,16 +78,21 @@ def _shown(record: Record, name: str, function: Callable[..., Any]) -> Callable[
 
 def _operators(record: Record) -> list[tuple[Any, str, Any]]:
     kind: Any = type(keras.ops.zeros((1,)))
-    # TensorFlow's operators belong to the base class of what it computes with.
-    holder = next(c for c in kind.__mro__ if "__add__" in vars(c))
     found: list[tuple[Any, str, Any]] = []
+
+    def add(method: str, name: str, *, swapped: bool = False) -> None:
+        # TensorFlow's operators belong to the base class of what it computes with; most of PyTorch's to one that
+        # cannot be changed, and are put over in the class itself.
+        owner = next(c for c in kind.__mro__ if method in vars(c))
+        holder = kind if owner.__flags__ & _IMMUTABLE else owner
+        found.append((holder, method, _operator(record, name, getattr(holder, method), swapped=swapped)))
+
     for word, name in _OPERATORS.items():
-        found.append((holder, f"__{word}__", _operator(record, name, getattr(holder, f"__{word}__"))))
-        reflected = getattr(holder, f"__r{word}__", None)
-        if reflected is not None:
-            found.append((holder, f"__r{word}__", _operator(record, name, reflected, swapped=True)))
+        add(f"__{word}__", name)
+        if hasattr(kind, f"__r{word}__"):
+            add(f"__r{word}__", name, swapped=True)
     for word in ("neg", "getitem"):
-        found.append((holder, f"__{word}__", _operator(record, word, getattr(holder, f"__{word}__"))))
+        add(f"__{word}__", word)
     return found
 
 

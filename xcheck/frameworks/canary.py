@@ -1,0 +1,161 @@
+"""Canaries: a tiny run for each interception of a framework that shows whether it does what it is for.
+
+An interception replaces private functions of a framework, and another version of it may not call them any more. Then
+nothing is raised, and a check compares something else than it says. So each interception is tried before a check, on
+a model of a few numbers, and the phases that need one which fails are not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import SetupError
+from ..pairs.pair import Batch
+from ..records.islands import Islands
+from .drawing import seeded
+from .numpy_precision import prepared_in_float64
+
+MODEL = ("forward", "loss", "gradient", "update", "state", "trajectory", "modes", "persistence")
+"""Phases that train."""
+
+EVERY = ("inventory", "initialization", "sync", *MODEL, "export")
+"""Phases that rest on the match of parameters, or run the model: all there are."""
+
+GRADIENT = ("gradient",)
+"""And so what needs the gradients."""
+
+
+class Amiss(Exception):
+    """An interception did not do what it is for; the message says what came instead."""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """One interception, tried.
+
+    Attributes:
+        name: of what it is for, such as "dropout off".
+        phases: that cannot be judged without it.
+        tried: makes the tiny run; raises where it fails.
+    """
+
+    name: str
+    phases: tuple[str, ...]
+    tried: Callable[[], None]
+
+
+class Outcome(NamedTuple):
+    """What a canary answered.
+
+    Attributes:
+        framework: with its version, such as "torch 2.13.0".
+        name, phases: of the canary.
+        reason: why it failed; None where it did not.
+        seconds: that it took.
+    """
+
+    framework: str
+    name: str
+    phases: tuple[str, ...]
+    reason: str | None
+    seconds: float
+
+
+def outcomes(
+    framework: str, canaries: Sequence[Canary], around: Callable[[], AbstractContextManager[Any]]
+) -> tuple[Outcome, ...]:
+    """Try each canary; whatever it raises is the reason.
+
+    Args:
+        framework: with its version.
+        canaries: of it.
+        around: what each is tried in: it puts back what the framework keeps globally.
+    """
+    return tuple(_outcomes(framework, canaries, around))
+
+
+def _outcomes(
+    framework: str, canaries: Sequence[Canary], around: Callable[[], AbstractContextManager[Any]]
+) -> Iterator[Outcome]:
+    for canary in canaries:
+        reason, started = None, perf_counter()
+        try:
+            with seeded(0), around():
+                canary.tried()
+        except Amiss as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - a framework of another version may raise anything
+            reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        yield Outcome(framework, canary.name, canary.phases, reason, perf_counter() - started)
+
+
+def refuse_broken(found: Sequence[Outcome]) -> None:
+    """Refuse a run that has no verdict to say it with.
+
+    Args:
+        found: what the canaries of its sides answer.
+
+    Raises:
+        SetupError: a canary failed.
+    """
+    for outcome in found:
+        if outcome.reason is not None:
+            raise SetupError(
+                f"xcheck cannot watch {outcome.framework}.",
+                where=f"canary: {outcome.name}",
+                cause=outcome.reason,
+                todo="xcheck doctor shows every canary, and the versions that xcheck was tested on",
+            )
+
+
+def expect(holds: Any, otherwise: str) -> None:
+    """Go on if something holds.
+
+    Raises:
+        Amiss: it does not.
+    """
+    if not holds:
+        raise Amiss(otherwise)
+
+
+def expect_equal(what: str, got: Any, wanted: Any) -> None:
+    """Go on if a value or an array of float64 is what it should be, to the last few digits.
+
+    Raises:
+        Amiss: it is not.
+    """
+    if _numeric(got) and _numeric(wanted):
+        same = np.shape(got) == np.shape(wanted) and np.allclose(got, wanted, rtol=1e-14, atol=0.0)
+    else:
+        same = got == wanted
+    if not same:
+        raise Amiss(f"{what}: {_short(got)} in place of {_short(wanted)}")
+
+
+def _numeric(value: Any) -> bool:
+    return np.asarray(value).dtype.kind in "fiu" if not isinstance(value, Mapping) else False
+
+
+def _short(value: Any) -> str:
+    return str(value.tolist() if hasattr(value, "tolist") else value)[:120]
+
+
+def numpy_in_float64() -> None:
+    """`prepare` computes in float64, also where it names float32."""
+    islands = Islands(lambda _: None)
+
+    def prepare(batch: Batch) -> Any:
+        return np.asarray(batch.inputs, dtype=np.float32) / np.float32(3), np.zeros(2, np.float32) + 0.1
+
+    inputs, targets = prepared_in_float64(prepare, Batch(np.ones(2, np.float32)), islands)
+    expect_equal("a third of 1 in prepare", inputs, np.full(2, 1 / 3))
+    expect_equal("0 + 0.1 in prepare", targets, np.full(2, 0.1))
+
+
+NUMPY = Canary("NumPy in float64", EVERY, numpy_in_float64)

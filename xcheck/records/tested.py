@@ -1,0 +1,56 @@
+"""The versions that the whole test suite was run on: so far those of `constraints.txt` alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+TESTED = {
+    "python": ("3.11", "3.11"),
+    "numpy": ("2.4.6", "2.4.6"),
+    "torch": ("2.13.0", "2.13.0"),
+    "keras": ("3.15.1", "3.15.1"),
+    "tensorflow": ("2.21.0", "2.21.0"),
+    "jax": ("0.10.2", "0.10.2"),
+    "onnx": ("1.23.2", "1.23.2"),
+    "onnxruntime": ("1.31.1", "1.31.1"),
+    "tf2onnx": ("1.17.0", "1.17.0"),
+}
+"""Distribution -> the lowest and the highest version."""
+
+
+def within(name: str, version: str) -> bool:
+    """Whether a version lies in the tested range.
+
+    Args:
+        name: one of `TESTED`.
+        version: as the distribution says it.
+    """
+    lowest, highest = map(_numbers, TESTED[name])
+    found = _numbers(version)
+    return lowest <= found and found[: len(highest)] <= highest
+
+
+def untested(versions: Mapping[str, Any]) -> list[str]:
+    """One line for each version outside of the tested range.
+
+    Args:
+        versions: name -> version; names that are not in `TESTED` are passed over.
+    """
+    return [
+        f"{name} {version} is outside of the versions that xcheck was tested on, {span(name)}: "
+        "xcheck doctor tries what could fail there"
+        for name, version in versions.items()
+        if name in TESTED and isinstance(version, str) and not within(name, version)
+    ]
+
+
+def span(name: str) -> str:
+    """The tested range in words: "2.13.0", or "2.9.1 to 2.13.0"."""
+    return " to ".join(dict.fromkeys(TESTED[name]))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """ "2.13.0+cpu" -> (2, 13, 0)."""
+    return tuple(int(n) for n in re.match(r"[\d.]*", version).group().strip(".").split(".") if n)  # pyright: ignore
