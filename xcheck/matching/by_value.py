@@ -2,18 +2,21 @@
 
 Both sides get unique random weights through the guess that the layers' order suggests. What the follower computes is
 looked for among the activations of the reference; the first call that is not found there is where the guess, or the
-port, is wrong, and other guesses are tried for what comes before it (`search.py`).
+port, is wrong, and other guesses are tried for what comes before it (`search.py`). The plan that comes of it is proven
+with weights and inputs drawn afresh, or stays open (`proof.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..pairs.pair import Batch, WeightTarget
 from .evidence import settled
 from .matchable import Matchable
 from .matcher import Matcher
 from .plan import MatchPlan
+from .proof import Prover
 from .search import Repairs
 
 
@@ -40,7 +43,9 @@ def plan_by_value(
     try:
         matcher = Matcher(reference, follower, batch, weight_map or {}, seed)
         repairs = Repairs(matcher)
-        return settled(matcher, repairs, repairs.run())
+        plan = settled(matcher, repairs, repairs.run())
+        proof = Prover(reference, follower, batch, seed).judge(plan)
+        return replace(plan, proven=proof.agrees is True, unproven=proof.detail)
     finally:
         reference.restore(kept[0])
         follower.restore(kept[1])

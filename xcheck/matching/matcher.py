@@ -17,6 +17,7 @@ from ..records.sides import SideName
 from ..records.trace import Array, Arrays, State
 from .activations import Look
 from .by_map import MapReader
+from .dataflow import Flow, in_place
 from .fingerprints import Known, in_shape_of, nearly
 from .guess import Guess
 from .initial_values import as_loaded
@@ -24,7 +25,7 @@ from .layers import STATISTICS, Unit, again, units_of
 from .matchable import Matchable
 from .partial_run import Following
 from .plan import MatchPlan
-from .sequences import aligned
+from .sequences import Group, aligned
 
 SPREAD = 0.1
 """Size of the random numbers added to each parameter, relative to its own: large enough to tell any two weights apart,
@@ -73,23 +74,38 @@ class Matcher:
         self.state = _unique(reference, seed)
         self.batch = _few(batch)
         try:
-            calls, others = reference.calls(self.batch, inside=everywhere), follower.calls(self.batch)
+            calls, others = (runner.calls(self.batch, inside=everywhere) for runner in (reference, follower))
         except UserCodeError:  # a model that needs the whole batch
             self.batch = batch
-            calls, others = reference.calls(batch, inside=everywhere), follower.calls(batch)
+            calls, others = (runner.calls(batch, inside=everywhere) for runner in (reference, follower))
         self.calls: Calls = tuple(call for call in calls if not call.function)
         self.known: Known = Known(calls)
         self.units: dict[SideName, tuple[Unit, ...]] = {}
-        for side, trace in zip((reference.side, follower.side), (self.calls, others), strict=True):
+        for side, every in zip((reference.side, follower.side), (calls, others), strict=True):
+            trace = tuple(call for call in every if not call.function)
             done = {path for m in fixed.matches for path in m.piece(side).paths} | set(fixed.waived)
             self.units[side] = units_of(inventories[side], trace, done)
-        self.guesses = [Guess(group) for group in aligned(self.units["torch"], self.units["keras"])]
+        traces = {reference.side: calls, follower.side: others}
+        self.guesses = [Guess(group) for group in self._placed(traces)]
         for guess in self.guesses:
             as_loaded(guess, before["torch"], before["keras"])
         # What is left may be copies of a layer that the other side calls again, or the other way round.
         mine, theirs = reference.side, follower.side
         self.guesses += self._again({mine: again(self.units[mine]), theirs: self.left(theirs)})
         self.shared = self._again({mine: self.left(mine), theirs: again(self.units[theirs])})
+
+    def _placed(self, traces: Mapping[SideName, Calls]) -> Sequence[Group]:
+        """The layers as they are aligned, those that are alike where they stand in the dataflow."""
+        groups = aligned(self.units["torch"], self.units["keras"])
+        if len({group.signature for group in groups}) == len(groups):
+            return groups
+        outputs = {runner.side: runner.infer(self.batch) for runner in (self.reference, self.follower)}
+        flows = [
+            Flow(self.units[side], inventory, traces[side], outputs[side])
+            for side, inventory in (("torch", self.torch), ("keras", self.keras))
+        ]
+        names = outputs["torch"].keys() & outputs["keras"].keys()
+        return in_place(groups, flows, [self.units["torch"], self.units["keras"]], names)
 
     @staticmethod
     def _again(units: Mapping[SideName, Sequence[Unit]]) -> list[Guess]:

@@ -175,6 +175,8 @@ class MatchPlan:
         idle: those of the unmatched parameters that reach no output, so that a step can be made without them.
         frozen: those that are not trained, so that each side makes its steps with what it was built with.
         doings: path of an unmatched parameter -> what becomes of it, in words.
+        proven: under it everything that is compared agrees with other weights and on other inputs, too.
+        unproven: why it is not, where that was tried.
     """
 
     reference: SideName
@@ -188,6 +190,8 @@ class MatchPlan:
     idle: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     doings: Mapping[str, str] = field(default_factory=dict[str, str])
+    proven: bool = False
+    unproven: str = ""
 
     @property
     def follower(self) -> SideName:
@@ -203,6 +207,11 @@ class MatchPlan:
     def buffers(self) -> tuple[Match, ...]:
         """The matches that are buffers."""
         return tuple(m for m in self.matches if m.buffer)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether it rests on the user's map alone."""
+        return not any(m.evidence for m in self.parameters)
 
     def unmatched(self, side: SideName) -> tuple[str, ...]:
         """Canonical paths of parameters of a side of which something has no counterpart."""

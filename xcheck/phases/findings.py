@@ -104,6 +104,10 @@ class Findings:
         if found:
             by_value = sum(e == "by value" for e in found)
             self.notes.append(f"matched without a map: {by_value} by value, {len(found) - by_value} by structure alone")
+        if plan.proven:
+            self.notes.append("the match is proven: all outputs agree with other weights and on other inputs")
+        elif plan.unproven:
+            self.notes.append(f"the match is not proven: with other weights and on other inputs {plan.unproven}")
         turned = [m for m in plan.parameters if m.evidence and "->" in m.layout.name and reorders(m.layout.name)]
         if turned:
             told = ", ".join(f"{m.name('torch')} as {m.layout.name}" for m in turned[:2])
