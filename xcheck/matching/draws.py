@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ..numerics.ordinary_weights import ordinary_weights
 from ..pairs.pair import Batch
 from ..records.trace import Array, State
+from .matchable import Matchable
 
 NEAR = 0.1
 """Size of what is added to a weight that is to stay near its own, relative to its size."""
 
 
-def drawn_weights(state: State, held: Collection[str], seed: Sequence[int], *, bold: bool) -> State:
+def drawn_weights(runner: Matchable, held: Collection[str], seed: int, *, bold: bool) -> State:
     """Other values for what a plan holds, none of them zero, one or tiny.
 
     Args:
-        state: of a side.
+        runner: of the side.
         held: paths of the parameters and buffers that are drawn.
         seed: of the draws.
         bold: draw them afresh; else they stay near what they are.
     """
-    rng = np.random.default_rng([*seed, 11])
-    draw = _ordinary if bold else _near
-
-    def drawn(arrays: Mapping[str, Array]) -> dict[str, Array]:
-        return {path: draw(array, rng) for path, array in arrays.items() if path in held and array.dtype.kind == "f"}
-
-    return State(drawn(state.parameters), drawn(state.buffers))
-
-
-def _ordinary(array: Array, rng: np.random.Generator) -> Array:
-    """Numbers between a half and one and a half times a usual size; of one sign where the array is of one sign."""
-    size = float(np.sqrt(np.mean(array.astype(np.float64) ** 2))) if array.size else 0.0
-    usual = 1.0 / np.sqrt(max(array.shape[:-1])) if array.ndim > 1 else 0.2
-    size = size if np.isfinite(size) and size > 0.05 * usual else usual
-    made = size * rng.uniform(0.5, 1.5, array.shape)
-    one_sign = array.size and bool((array >= 0).all() and (array > 0).any())
-    return np.asarray(made if one_sign else made * rng.choice([-1.0, 1.0], array.shape), array.dtype)
+    state = runner.read()
+    entries = [entry for entry in runner.inventory().canonical() if entry.path in held]
+    if bold:
+        made = ordinary_weights(entries, state.values(), runner.side, seed)
+        return State(
+            {path: array for path, array in made.items() if path in state.parameters},
+            {path: array for path, array in made.items() if path in state.buffers},
+        )
+    rng = np.random.default_rng([seed, 11])
+    floats = [e.path for e in entries if not e.buffer and state.value(e.path).dtype.kind == "f"]
+    return State({path: _near(state.value(path), rng) for path in floats})
 
 
 def _near(array: Array, rng: np.random.Generator) -> Array:
@@ -72,10 +68,10 @@ def drawn_batch(batch: Batch, seed: Sequence[int]) -> Batch:
         made = rng.normal(float(finite.mean()), float(finite.std()), array.shape)
         return np.asarray(np.clip(made, float(finite.min()), float(finite.max())), np.float32).astype(array.dtype)
 
-    return replace(batch, inputs=_each(batch.inputs, other))
+    return replace(batch, inputs=each_input(batch.inputs, other))
 
 
-def _each(inputs: Any, change: Any) -> Any:
+def each_input(inputs: Any, change: Callable[[Array], Array]) -> Any:
     if isinstance(inputs, Mapping):
         return {name: change(array) for name, array in inputs.items()}  # pyright: ignore
     if isinstance(inputs, tuple):

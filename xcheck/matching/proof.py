@@ -1,16 +1,16 @@
 """The proof of a plan: both models under it, with weights and inputs drawn for this alone.
 
-What a search finds on a few examples is a claim. Twins that are exchanged agree locally, too, and a square kernel may be
-taken the wrong way round where little depends on it. A plan under which everything that is compared agrees with other
-weights and on other inputs is right, however it was found, but for what the models themselves do not tell apart.
+What a search finds on a few examples is a claim. Twins that are exchanged agree locally, too, and a square kernel may
+be taken the wrong way round where little depends on it. A plan under which everything that is compared agrees with
+other weights and on other inputs is right, however it was found, but for what the models themselves do not tell apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ..numerics.tolerance import TWINS, epsilon
 from ..pairs.pair import Batch
 from ..records.result import Check, Verdict
 from ..records.trace import Array, Arrays, State
-from .draws import drawn_batch, drawn_weights
+from .draws import drawn_batch, drawn_weights, each_input
 from .matchable import Matchable
 from .plan import MatchPlan
 
@@ -103,8 +103,7 @@ class Prover:
             kept = self.reference.snapshot()
             with suppress(UserCodeError):
                 held = {path for m in plan.matches for path in m.piece(plan.reference).paths}
-                before = self.reference.read()
-                self.reference.write(drawn_weights(before, held, [self._seed, attempt], bold=attempt == 0))
+                self.reference.write(drawn_weights(self.reference, held, self._seed, bold=attempt == 0))
                 batch = drawn_batch(self._batch, [self._seed, attempt]) if attempt < _ATTEMPTS - 1 else self._batch
                 state, outputs = self.reference.read(), self.reference.infer(batch)
                 arrays = (*state.parameters.values(), *outputs.values())
@@ -160,7 +159,7 @@ class Prover:
                 rng = np.random.default_rng([self._seed, attempt, twin])
                 held = {path: _nudged(array, rng) for path, array in made.state.parameters.items()}
                 self.reference.write(State(held, made.state.buffers))
-                batch = replace(made.batch, inputs=_each(made.batch.inputs, rng))
+                batch = replace(made.batch, inputs=each_input(made.batch.inputs, lambda a, rng=rng: _nudged(a, rng)))
                 with self.reference.rounding(rng):
                     found.append(self.reference.infer(batch))
             self.reference.restore(kept)
@@ -210,11 +209,3 @@ def _nudged(array: Array, rng: np.random.Generator) -> Array:
     if array.dtype.kind != "f":
         return array
     return np.asarray(array * (1.0 + EPS * rng.choice(np.array([-1.0, 1.0]), size=array.shape)), array.dtype)
-
-
-def _each(inputs: Any, rng: np.random.Generator) -> Any:
-    if isinstance(inputs, Mapping):
-        return {name: _nudged(array, rng) for name, array in inputs.items()}  # pyright: ignore
-    if isinstance(inputs, tuple):
-        return tuple(_nudged(array, rng) for array in inputs)  # pyright: ignore
-    return _nudged(inputs, rng)

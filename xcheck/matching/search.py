@@ -29,6 +29,9 @@ MOST_LOOKS = 300
 MOST_MOVES = 100
 """Changes that are tried for one unknown value."""
 
+MOST_PAIRS = 100
+"""Pairs of changes that are tried where no change by itself explains an unknown value."""
+
 RECENT = 6
 """Layers before an unknown value that are suspected."""
 
@@ -91,7 +94,8 @@ class Repairs:
             return None
         closest: tuple[float, Move] | None = None
         orders: dict[int, list[tuple[float, Move]]] = {}
-        for move in itertools.islice(self._moves(look, at), MOST_MOVES):
+        moves = itertools.islice(self._moves(look, at), MOST_MOVES)
+        for move in itertools.chain(moves, itertools.islice(self._pairs(look, at), MOST_PAIRS)):
             if self.matcher.looks >= MOST_LOOKS:
                 break
             undo = move.do()
@@ -218,6 +222,20 @@ class Repairs:
         for guess in recent:
             if guess is not owner:
                 yield from self._variants(guess)
+
+    def _pairs(self, look: Look, at: int) -> Iterator[Move]:
+        """Other variants of two layers at once, both of which promise nothing: a constant and the kernel that takes it."""
+        owner = self.matcher.guess_of(look.seen[at].call.path)
+        recent = [*([owner] if owner is not None else []), *self._recent(look, at)]
+        free = [g for g in dict.fromkeys(recent) if not g.promised and len(g.group.covers) == 1]
+        for one, other in itertools.combinations(free, 2):
+            for first, second in itertools.product(one.variants(), other.variants()):
+                if first != one.variant and second != other.variant:
+                    yield Move(lambda a=one, b=other, v=first, w=second: self._take_both(a, b, v, w))
+
+    def _take_both(self, one: Guess, other: Guess, first: Variant, second: Variant) -> Callable[[], None]:
+        undo = [self._take(one, first), self._take(other, second)]
+        return lambda: _all(undo)
 
     def _recent(self, look: Look, at: int) -> list[Guess]:
         """Guesses about layers that ended shortly before a call, the nearest first; those within a known call not."""
