@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..pairs.pair import Batch, WeightTarget
+from .alternatives import Tried, decided, unclaimed
 from .evidence import settled
 from .matchable import Matchable
 from .matcher import Matcher
@@ -43,9 +44,17 @@ def plan_by_value(
     try:
         matcher = Matcher(reference, follower, batch, weight_map or {}, seed)
         repairs = Repairs(matcher)
-        plan = settled(matcher, repairs, repairs.run())
-        proof = Prover(reference, follower, batch, seed).judge(plan)
-        return replace(plan, proven=proof.agrees is True, unproven=proof.detail)
+        look = repairs.run()
+        prover = Prover(reference, follower, batch, seed)
+        tried = Tried(look, prover.judge(matcher.plan()))
+        if tried.proof.agrees is False:
+            tried = decided(matcher, repairs, look, tried.proof, prover)
+        plan = settled(matcher, repairs, tried.look)
+        proof = prover.judge(plan)
+        if proof.agrees is not True:
+            plan = unclaimed(plan, matcher, repairs, tried.look)
+        plan = replace(plan, proven=proof.agrees, unproven=proof.detail)
+        return replace(plan, tried=tried.many, exhausted=tried.all)
     finally:
         reference.restore(kept[0])
         follower.restore(kept[1])

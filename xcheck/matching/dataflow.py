@@ -170,7 +170,7 @@ def colours(flow: Flow, kinds: Sequence[Hashable], names: Collection[str]) -> li
 
 def in_place(
     groups: Sequence[Group], flows: Sequence[Flow], units: Sequence[Sequence[Unit]], names: Collection[str]
-) -> list[Group]:
+) -> tuple[list[Group], set[int]]:
     """Groups that are alike in the order in which they stand alike on both sides, and where several do, by name.
 
     Args:
@@ -178,6 +178,9 @@ def in_place(
         flows: of PyTorch and of Keras.
         units: their layers.
         names: outputs that both sides have.
+
+    Returns:
+        The groups, and which of them, by `id`, no other one stands like.
     """
     classes: dict[Hashable, list[Group]] = {}
     for group in groups:
@@ -196,13 +199,16 @@ def in_place(
         return tuple(rounds[side][min(depth, len(rounds[side]) - 1)][at[side][id(unit)]] for unit in of)
 
     renewed: dict[int, Group] = {}
+    alone: set[int] = set()
     for alike in classes.values():
         for depth in reversed(range(max(map(len, rounds))) if len(alike) > 1 else ()):
             here, there = ([colour(g, side, depth) for g in alike] for side in (0, 1))
             if Counter(here) == Counter(there):
                 renewed |= _within(alike, here, there)
+                often = Counter(here)
+                alone |= {id(renewed.get(id(g), g)) for g, c in zip(alike, here, strict=True) if often[c] == 1}
                 break
-    return [renewed.get(id(group), group) for group in groups]
+    return [renewed.get(id(group), group) for group in groups], alone
 
 
 def _within(alike: Sequence[Group], here: Sequence[Hashable], there: Sequence[Hashable]) -> dict[int, Group]:

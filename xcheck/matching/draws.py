@@ -72,6 +72,7 @@ def drawn_batch(batch: Batch, seed: Sequence[int]) -> Batch:
 
 
 def each_input(inputs: Any, change: Callable[[Array], Array]) -> Any:
+    """The inputs of a batch with each of their arrays changed."""
     if isinstance(inputs, Mapping):
         return {name: change(array) for name, array in inputs.items()}  # pyright: ignore
     if isinstance(inputs, tuple):

@@ -45,11 +45,16 @@ class Guess:
         group: the layers.
         variant: of the group.
         by_value: what it computes was found on the other side.
+        decided: what it takes from others that are alike was told apart, by what follows, by names of outputs, or by
+            its place in the dataflow.
+        by_name: its name tells it from others that nothing else tells it from.
     """
 
     group: Group
     variant: Variant = field(init=False)
     by_value: bool = False
+    decided: bool = False
+    by_name: bool = False
 
     @property
     def promised(self) -> bool:
@@ -76,7 +81,7 @@ class Guess:
         for joint, layout, offset in zip(joints, self.variant.layouts, self.variant.offsets, strict=True):
             entries, other = [mine[i] for i in joint.torch], theirs[joint.keras]
             pieces = (_piece(torch, entries, joint.torch_part), _piece(keras, [other], joint.keras_part))
-            evidence = "by value" if self.by_value else "by structure"
+            evidence = "by value" if self.by_value else "by name" if self.by_name else "by structure"
             yield Match(*pieces, layout, offset, evidence=evidence), entries, [other]
 
 

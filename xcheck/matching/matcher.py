@@ -50,6 +50,7 @@ class Matcher:
             those of the first.
         forced: names of calls of the follower in whose place outputs of the reference are put; None: its partner's.
         looks: how often the follower was run.
+        flows: what lies before and behind the layers of each side, where several of them are alike.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Matcher:
         self.guesses: list[Guess] = []
         self.shared: list[Guess] = []
         self.looks = 0
+        self.flows: dict[SideName, Flow] = {}
         fixed = self._reader().builder.plan(reference.side)
         before = {runner.side: runner.read() for runner in (reference, follower)}
         self.state = _unique(reference, seed)
@@ -85,8 +87,11 @@ class Matcher:
             trace = tuple(call for call in every if not call.function)
             done = {path for m in fixed.matches for path in m.piece(side).paths} | set(fixed.waived)
             self.units[side] = units_of(inventories[side], trace, done)
-        traces = {reference.side: calls, follower.side: others}
-        self.guesses = [Guess(group) for group in self._placed(traces)]
+        traces: dict[SideName, Calls] = {reference.side: calls, follower.side: others}
+        groups, alone = self._placed(traces)
+        self.guesses = [Guess(group) for group in groups]
+        for guess in self.guesses:
+            guess.decided = id(guess.group) in alone
         for guess in self.guesses:
             as_loaded(guess, before["torch"], before["keras"])
         # What is left may be copies of a layer that the other side calls again, or the other way round.
@@ -94,18 +99,17 @@ class Matcher:
         self.guesses += self._again({mine: again(self.units[mine]), theirs: self.left(theirs)})
         self.shared = self._again({mine: self.left(mine), theirs: again(self.units[theirs])})
 
-    def _placed(self, traces: Mapping[SideName, Calls]) -> Sequence[Group]:
-        """The layers as they are aligned, those that are alike where they stand in the dataflow."""
+    def _placed(self, traces: Mapping[SideName, Calls]) -> tuple[list[Group], set[int]]:
+        """The layers as they are aligned, those that are alike where they stand in the dataflow; which stand alone."""
         groups = aligned(self.units["torch"], self.units["keras"])
         if len({group.signature for group in groups}) == len(groups):
-            return groups
+            return groups, set()
         outputs = {runner.side: runner.infer(self.batch) for runner in (self.reference, self.follower)}
-        flows = [
-            Flow(self.units[side], inventory, traces[side], outputs[side])
-            for side, inventory in (("torch", self.torch), ("keras", self.keras))
-        ]
+        inventories: dict[SideName, Inventory] = {"torch": self.torch, "keras": self.keras}
+        for side, inventory in inventories.items():
+            self.flows[side] = Flow(self.units[side], inventory, traces[side], outputs[side])
         names = outputs["torch"].keys() & outputs["keras"].keys()
-        return in_place(groups, flows, [self.units["torch"], self.units["keras"]], names)
+        return in_place(groups, [*self.flows.values()], [self.units["torch"], self.units["keras"]], names)
 
     @staticmethod
     def _again(units: Mapping[SideName, Sequence[Unit]]) -> list[Guess]:
@@ -124,6 +128,20 @@ class Matcher:
                 reader.builder.add(match, entries, others)
         reader.builder.add_buffers(likely=True)
         return reader.builder.plan(self.reference.side)
+
+    def mark(self) -> Callable[[], None]:
+        """Remember the guesses as they are; returns what takes back all that is guessed after."""
+        guesses = [(guess, guess.group, guess.variant, guess.by_value) for guess in self.guesses]
+        forced = dict(self.forced)
+
+        def back() -> None:
+            self.guesses[:] = [guess for guess, *_ in guesses]
+            self.forced.clear()
+            self.forced.update(forced)
+            for guess, group, variant, by_value in guesses:
+                guess.group, guess.variant, guess.by_value = group, variant, by_value
+
+        return back
 
     def look(self) -> Look:
         """Run the follower with the reference's weights as they are guessed to belong."""

@@ -69,6 +69,7 @@ class Prover:
         self.runs = 0
         self._batch, self._seed = batch, seed
         self._made: dict[int, _Made | None] = {}
+        self._judged: dict[object, Proof] = {}
         self._twins: dict[int, tuple[Arrays, ...]] = {}
 
     def judge(self, plan: MatchPlan) -> Proof:
@@ -77,8 +78,14 @@ class Prover:
         Args:
             plan: its unmatched parameters stay on each side as they are.
         """
-        if plan.needed:
+        if plan.needed and (plan.unmatched_torch or plan.unmatched_keras):
             return Proof(None, "parameters are unmatched")
+        key = frozenset((m.name("torch"), m.layout.name, m.name("keras"), m.offset) for m in plan.matches)
+        if key not in self._judged:
+            self._judged[key] = self._judge(plan)
+        return self._judged[key]
+
+    def _judge(self, plan: MatchPlan) -> Proof:
         why = "the models cannot be run with weights drawn for it"
         for attempt in range(_ATTEMPTS):
             made = self._reference(plan, attempt)
