@@ -13,7 +13,7 @@ from ..records.sides import SideName
 from .covers import Cover
 from .layers import Unit
 from .plan import Match, Piece
-from .reshapes import turned
+from .reshapes import space_exchanged, turned
 from .sequences import Group
 
 MOST_VARIANTS = 60
@@ -122,12 +122,14 @@ def _changed(cover: Cover, first: Variant) -> Iterator[Variant]:
 
 
 def _rare(group: Group) -> Iterator[Variant]:
-    """Offsets, and layouts that run backwards or have other gates, of layers that promise nothing."""
+    """Kernels whose spatial axes are exchanged; of layers that promise nothing offsets, and layouts that run backwards
+    or have other gates."""
     cover = group.covers[0]
     own = [not joint.promised for joint in cover.joints]
+    first = Variant(0, tuple(j.layouts[0] for j in cover.joints), (0.0,) * len(cover.joints))
+    yield from _exchanged(group, cover, first)
     if not any(own):
         return
-    first = Variant(0, tuple(j.layouts[0] for j in cover.joints), (0.0,) * len(cover.joints))
     for offset in OFFSETS:
         yield replace(first, offsets=tuple(offset if of else 0.0 for of in own))
     torch = [e.shape for unit in group.torch for e in unit.entries]
@@ -143,3 +145,12 @@ def _rare(group: Group) -> Iterator[Variant]:
         yield replace(
             first, layouts=tuple(o[at] if at < len(o) else f for o, f in zip(options, first.layouts, strict=True))
         )
+
+
+def _exchanged(group: Group, cover: Cover, first: Variant) -> Iterator[Variant]:
+    torch = [e.shape for unit in group.torch for e in unit.entries]
+    keras = [e.shape for unit in group.keras for e in unit.entries]
+    for i, j in enumerate(cover.joints):
+        shapes = j.torch_part.shape(torch[j.torch[0]]), j.keras_part.shape(keras[j.keras])
+        for layout in space_exchanged(j.layouts[0], *shapes):
+            yield replace(first, layouts=(*first.layouts[:i], layout, *first.layouts[i + 1 :]))

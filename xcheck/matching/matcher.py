@@ -86,7 +86,7 @@ class Matcher:
         for side, every in zip((reference.side, follower.side), (calls, others), strict=True):
             trace = tuple(call for call in every if not call.function)
             done = {path for m in fixed.matches for path in m.piece(side).paths} | set(fixed.waived)
-            self.units[side] = units_of(inventories[side], trace, done)
+            self.units[side] = units_of(inventories[side], trace, done, every)
         traces: dict[SideName, Calls] = {reference.side: calls, follower.side: others}
         groups, alone = self._placed(traces)
         self.guesses = [Guess(group) for group in groups]

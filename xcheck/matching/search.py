@@ -224,6 +224,8 @@ class Repairs:
         for guess in recent:
             if guess is not owner:
                 yield from self._variants(guess)
+        if owner is not None and seen.given > EXACT:  # what it was given may only look otherwise, such as padded
+            yield from self._variants(owner)
 
     def _pairs(self, look: Look, at: int) -> Iterator[Move]:
         """Other variants of two layers at once that both promise nothing: a constant and the kernel that takes it."""
