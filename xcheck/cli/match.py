@@ -53,10 +53,8 @@ def _show(plan: MatchPlan, console: Console) -> None:
     for line in lines:
         console.print(Text(line))
     console.print(f"\n{len(plan.parameters)} matched, {sum(len(paths) for _, paths in by_side)} unmatched")
-    if plan.proven:
-        console.print("proven: all outputs agree with other weights and on other inputs")
-    elif plan.unproven:
-        console.print(Text(f"not proven: with other weights and on other inputs {plan.unproven}"))
+    if plan.proof:
+        console.print(Text(plan.proof))
 
 
 WriteOption = Annotated[Path | None, typer.Option("--write", help="Save the plan as a map file.")]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from ..pairs.pair import Batch, WeightTarget
 from .alternatives import Tried, decided, unclaimed
 from .evidence import settled
+from .lone import without_lone
 from .matchable import Matchable
 from .matcher import Matcher
 from .plan import MatchPlan
@@ -45,6 +46,7 @@ def plan_by_value(
         matcher = Matcher(reference, follower, batch, weight_map or {}, seed)
         repairs = Repairs(matcher)
         look = repairs.run()
+        look = without_lone(matcher, look) or look
         prover = Prover(reference, follower, batch, seed)
         tried = Tried(look, prover.judge(matcher.plan()))
         if tried.proof.agrees is False:

@@ -182,6 +182,20 @@ class Matcher:
         self.calls = tuple(call for call in calls if not call.function)
         return True
 
+    def renew(self, state: State) -> None:
+        """Give the reference other values, and see again what it makes of them.
+
+        Args:
+            state: of some of its parameters.
+
+        Raises:
+            UserCodeError: it cannot be called with them.
+        """
+        self.reference.write(state)
+        self.state = self.reference.read()
+        calls = self.reference.calls(self.batch, inside=everywhere)
+        self.calls, self.known = tuple(call for call in calls if not call.function), Known(calls)
+
     def without_noise(self) -> None:
         """Undo `add_noise`."""
         self.batch, self.calls, self.known = self._quiet

@@ -217,6 +217,15 @@ class MatchPlan:
         return tuple(m for m in self.matches if m.buffer)
 
     @property
+    def proof(self) -> str:
+        """What is known of the whole plan, in words; "" where it was not asked."""
+        lone = [path for path in self.unmatched(self.reference) if path not in self.idle]
+        if self.proven:
+            but = f", with {', '.join(lone)} at a number that changes nothing" if lone else ""
+            return f"proven: all outputs agree with other weights and on other inputs{but}"
+        return f"not proven: with other weights and on other inputs {self.unproven}" if self.unproven else ""
+
+    @property
     def mapped(self) -> bool:
         """Whether it rests on the user's map alone."""
         return not any(m.evidence for m in self.parameters)

@@ -106,10 +106,8 @@ class Findings:
             named = f", {by_name} by name" if by_name else ""
             rest = len(found) - by_value - by_name
             self.notes.append(f"matched without a map: {by_value} by value{named}, {rest} by structure alone")
-        if plan.proven:
-            self.notes.append("the match is proven: all outputs agree with other weights and on other inputs")
-        elif plan.unproven:
-            self.notes.append(f"the match is not proven: with other weights and on other inputs {plan.unproven}")
+        if plan.proof:
+            self.notes.append(f"the match is {plan.proof}")
         turned = [m for m in plan.parameters if m.evidence and "->" in m.layout.name and reorders(m.layout.name)]
         if turned:
             told = ", ".join(f"{m.name('torch')} as {m.layout.name}" for m in turned[:2])
