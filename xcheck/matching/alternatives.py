@@ -162,7 +162,7 @@ def _relative(matcher: Matcher, alike: Sequence[Guess]) -> list[Guess]:
         ]
         shared = {u for i, of in enumerate(after) for u in of if any(u in o for j, o in enumerate(after) if j != i)}
         kinds = [{by_unit[u].group.signature for u in of - shared if u in by_unit} for of in after]
-        edge = []
+        edge: list[set[int]] = []
         for i, of in enumerate(after):
             others = set[object]().union(*(k for j, k in enumerate(kinds) if j != i))
             kept = {u for u in of - shared if u in by_unit and by_unit[u].group.signature in others}

@@ -126,7 +126,7 @@ def _part_of(array: Array, arrays: Mapping[Hashable, Array], sources: Mapping[Ha
         return set()
     flat = array.reshape(-1).astype(np.float64)
     sample = flat[np.linspace(0, flat.size - 1, min(SAMPLED, flat.size)).astype(int)]
-    for key, other in reversed(arrays.items()):
+    for key, other in list(arrays.items())[::-1]:
         if other.dtype.kind != "f" or other.size < array.size:
             continue
         numbers = np.sort(other.reshape(-1).astype(np.float64))
@@ -151,12 +151,12 @@ def colours(flow: Flow, kinds: Sequence[Hashable], names: Collection[str]) -> li
         for place in places:
             if isinstance(place, int):
                 found.add(now[place])
-            elif isinstance(place, tuple) and place[0] == "output":  # pyright: ignore
-                found.add(place if place[1] in names else "output")
             else:
-                found.add(place)
+                found.add(place if place not in unnamed else "output")
         return frozenset(found)
 
+    reached = {place for places in flow.behind for place in places if not isinstance(place, int)}
+    unnamed = reached - {("output", name) for name in names}
     now = [hash(kind) for kind in kinds]
     rounds: list[list[int]] = []
     for _ in range(MOST_ROUNDS):

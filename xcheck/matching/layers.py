@@ -75,7 +75,7 @@ def _called_bare(inventory: Inventory, calls: Calls, free: Collection[str]) -> I
         weights, biases = ([e for e in entries if (len(e.shape) > 1) is of] for of in (True, False))
         if len(weights) == 1 and len(biases) == len(entries) - 1:
             left -= set(held)
-            named = zip((*weights, *biases), ("weight", "bias"), strict=False)
+            named = zip((*weights, *biases), ("weight", "bias")[: len(entries)], strict=True)
             yield ended, tuple(replace(e, kind=kind, role=role) for e, role in named)
 
 
