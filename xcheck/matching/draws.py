@@ -65,7 +65,7 @@ def drawn_batch(batch: Batch, seed: Sequence[int]) -> Batch:
         finite = array[np.isfinite(array)]
         if finite.size < array.size:
             return array
-        made: Array = rng.normal(float(finite.mean()), float(finite.std()), array.shape)
+        made = np.asarray(rng.normal(float(finite.mean()), float(finite.std()), array.shape), np.float64)
         return np.asarray(made.clip(float(finite.min()), float(finite.max())), np.float32).astype(array.dtype)
 
     return replace(batch, inputs=each_input(batch.inputs, other))
