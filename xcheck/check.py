@@ -27,6 +27,7 @@ from .phases.phase import Live, Phase, Run
 from .phases.repeats import repeat_checks, trusted
 from .phases.steps import Untouched, compare_step, end_notes, not_asked, timed
 from .phases.ties.storage import probed
+from .phases.unproven import settle
 from .records.sides import other_side
 from .report.result import Result
 from .stepping.lockstep import StepPair, in_float32, reference_steps, resynced
@@ -123,6 +124,7 @@ def semantic(findings: Findings, reference: Reference, follower: Runner, progres
         findings.notes.append(NO_STEP)
     else:
         _steps(live)
+        settle(findings, plan)
     return plan
 
 

@@ -132,7 +132,7 @@ def test_they_are_told_apart_behind_a_difference_too(different, monkeypatch):
     assert (result.verdict, result.first_divergence.phase) == ("DIFFERENT", "forward")
     found = {"q.weight": "m/l2/kernel", "k.weight": "m/l1/kernel", "v.weight": "m/l3/kernel", "o.weight": "m/l4/kernel"}
     assert found.items() <= weights(result).items()
-    assert replaced == ["m/p"] if whole else "m/p" not in replaced  # what it makes, whatever is inside of it
+    assert set(replaced) == {"m/p"} if whole else "m/p" not in replaced  # what it makes, whatever is inside of it
 
 
 @pytest.mark.parametrize("transposed", [False, True])

@@ -28,7 +28,8 @@ def show_plan(pair: Pair, plan: MatchPlan, write: Path | None) -> int:
     _show(plan, Console())
     if write is not None:
         print(f'\nwritten: {write_map(plan, write, pair.name)}\nuse it: weight_map=xcheck.read_map("{write}")')
-    return INCONCLUSIVE if plan.unmatched_torch or plan.unmatched_keras or plan.doubts else 0
+    open_ = plan.unmatched_torch or plan.unmatched_keras or plan.doubts or not (plan.proven or plan.mapped)
+    return INCONCLUSIVE if open_ else 0
 
 
 def _show(plan: MatchPlan, console: Console) -> None:
@@ -52,6 +53,8 @@ def _show(plan: MatchPlan, console: Console) -> None:
     for line in lines:
         console.print(Text(line))
     console.print(f"\n{len(plan.parameters)} matched, {sum(len(paths) for _, paths in by_side)} unmatched")
+    if plan.proof:
+        console.print(Text(plan.proof))
 
 
 WriteOption = Annotated[Path | None, typer.Option("--write", help="Save the plan as a map file.")]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -31,6 +32,18 @@ class _Axis:
 
 
 Groups = tuple[tuple[_Axis, ...], ...]
+
+
+class Undetermined(ValueError):
+    """A pattern fits two shapes, but they leave sizes of its axes open.
+
+    Attributes:
+        axes: their names.
+    """
+
+    def __init__(self, message: str, axes: Sequence[str]) -> None:
+        super().__init__(message)
+        self.axes = tuple(axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +139,7 @@ class Pattern:
         flat = [[a for group in side for a in group] for side in (torch, keras)]
         open_ = [a.name for a in flat[0] if a.name not in sizes]
         if open_:
-            raise ValueError(f"{self.text}: the shapes {torch_shape} and {keras_shape} leave {open_[0]} open")
+            raise Undetermined(f"{self.text}: the shapes {torch_shape} and {keras_shape} leave {open_[0]} open", open_)
         return sizes, flat[0], flat[1]
 
 

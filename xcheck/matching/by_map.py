@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from ..errors import MatchError
 from ..layouts import LAYOUTS, Layout, fitting, layout_named
 from ..layouts.kinds import GATED, Promise, promised, role_family
 from ..layouts.parts import WHOLE, parse_part, read_expression
+from ..layouts.patterns import Undetermined, parse_pattern
 from ..pairs.pair import Copies, Waiver, WeightTarget
 from ..records.inventory import Entry, Inventory
 from ..records.sides import SideName
@@ -122,6 +124,7 @@ class MapReader:
     def _checked(self, entries: Sequence[Entry], others: Sequence[Entry], match: Match) -> None:
         torch, keras, layout = match.torch_piece, match.keras_piece, match.layout
         if not layout.fits(torch.shape, keras.shape):
+            _ask_for_sizes(match)
             candidates = fitting(torch.shape, keras.shape)
             raise MatchError(
                 f"Layout {layout.name!r} does not turn one shape into the other.",
@@ -173,6 +176,26 @@ class MapReader:
                 todo="correct the path in the pair's weight_map",
             )
         return entry
+
+
+def _ask_for_sizes(match: Match) -> None:
+    """Say which sizes a pattern lacks, if that is all that is wrong with it."""
+    torch, keras, text = match.torch_piece, match.keras_piece, match.layout.pattern
+    try:
+        parse_pattern(text or "").order(torch.shape, keras.shape)
+    except Undetermined as error:
+        some = {axis: f"{axis}=SIZE" for axis in error.axes[1:]}
+        written = re.sub(r"\b[a-z]\w*\b", lambda found: some.pop(found[0], found[0]), match.layout.name)
+        named = ", ".join(error.axes)
+        raise MatchError(
+            f"The sizes of the axes {named} are not determined by the shapes.",
+            where=f"torch {torch.name} -> keras {keras.name}",
+            numbers=f"layout {match.layout.name!r}, {torch.shape} -> {keras.shape}",
+            cause="axes that lie in one axis on both sides can be of any sizes with the same product",
+            todo=f'write the sizes of all but one of them behind their names, such as "{written}"',
+        ) from error
+    except ValueError:
+        return
 
 
 def _no_target(key: str, target: Any) -> MatchError:

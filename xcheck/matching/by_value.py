@@ -2,18 +2,23 @@
 
 Both sides get unique random weights through the guess that the layers' order suggests. What the follower computes is
 looked for among the activations of the reference; the first call that is not found there is where the guess, or the
-port, is wrong, and other guesses are tried for what comes before it (`search.py`).
+port, is wrong, and other guesses are tried for what comes before it (`search.py`). The plan that comes of it is proven
+with weights and inputs drawn afresh, or stays open (`proof.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..pairs.pair import Batch, WeightTarget
+from .alternatives import Tried, decided, unclaimed
 from .evidence import settled
+from .lone import without_lone
 from .matchable import Matchable
 from .matcher import Matcher
 from .plan import MatchPlan
+from .proof import Prover
 from .search import Repairs
 
 
@@ -40,7 +45,18 @@ def plan_by_value(
     try:
         matcher = Matcher(reference, follower, batch, weight_map or {}, seed)
         repairs = Repairs(matcher)
-        return settled(matcher, repairs, repairs.run())
+        look = repairs.run()
+        look = without_lone(matcher, look) or look
+        prover = Prover(reference, follower, batch, seed)
+        tried = Tried(look, prover.judge(matcher.plan()))
+        if tried.proof.agrees is False:
+            tried = decided(matcher, repairs, look, tried.proof, prover)
+        plan = settled(matcher, repairs, tried.look)
+        proof = prover.judge(plan)
+        if proof.agrees is not True:
+            plan = unclaimed(plan, matcher, repairs, tried.look)
+        plan = replace(plan, proven=proof.agrees, unproven=proof.detail)
+        return replace(plan, tried=tried.many, exhausted=tried.all)
     finally:
         reference.restore(kept[0])
         follower.restore(kept[1])

@@ -13,7 +13,7 @@ from ..layouts.kinds import KINDS, Promise, kind_family, promised, role_family
 from ..layouts.parts import WHOLE, Cut, Part, covered, parse_part
 from ..layouts.patterns import Shape
 from .layers import Param, likeness, words_of
-from .reshapes import cuts, layouts_between
+from .reshapes import cuts, layouts_between, space_exchanged
 
 MOST_COVERS = 24
 """Covers that are listed for two groups of layers."""
@@ -238,7 +238,10 @@ class _Search:
             return None
         shapes = part.shape(t.shape), other_part.shape(k.shape)
         layouts = tuple(LAYOUTS[name] for name in promise.layouts if LAYOUTS[name].fits(*shapes))
-        return Joint(terms, part, at, other_part, layouts, True) if layouts else None
+        if not layouts:  # a kernel that is not square, with its spatial axes in another order
+            layouts = tuple(x for name in promise.layouts for x in space_exchanged(LAYOUTS[name], *shapes))
+            return Joint(terms, part, at, other_part, layouts, False) if layouts else None
+        return Joint(terms, part, at, other_part, layouts, True)
 
     def _split(self, i: int, todo: tuple[int, ...]) -> Iterator[tuple[Joint, ...]]:
         """The PyTorch parameter holds several Keras parameters."""

@@ -218,17 +218,21 @@ def _undecided(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Doubt
         chosen = sum(_alike(g, g) for g in alike)
         orders = itertools.islice(itertools.permutations(alike), 1, 200)
         others = (sum(_alike(g, h) for g, h in zip(alike, order, strict=True)) for order in orders)
-        if chosen > max(others, default=0.0) or told & {id(g) for g in alike}:
+        if told & {id(g) for g in alike}:
+            continue
+        if chosen > max(others, default=0.0):
+            for guess in alike:
+                guess.by_name = True
             continue
         told |= {id(g) for g in alike}
-        if _told_by_what_follows(matcher, look, alike) or _told_by_names(matcher, repairs, alike):
+        if told_by_what_follows(matcher, look, alike) or _told_by_names(matcher, repairs, alike):
             continue
         for guess in alike:
             candidates = ", ".join(_names(g, "keras") for g in alike)
             yield _doubt(guess, f"the values do not tell which of these it is: {candidates}; name it in weight_map")
 
 
-def _told_by_what_follows(matcher: Matcher, look: Look, alike: Sequence[Guess]) -> bool:
+def told_by_what_follows(matcher: Matcher, look: Look, alike: Sequence[Guess]) -> bool:
     """Whether layers that are alike, all but one, feed layers that are not, whose own outputs are known."""
     used = [_followers(matcher, look, guess) for guess in alike]
     known = [kinds for at, kinds in enumerate(used) if kinds and not any(kinds & o for o in used[:at] + used[at + 1 :])]
@@ -261,7 +265,7 @@ def _told_by_names(matcher: Matcher, repairs: Repairs, alike: Sequence[Guess]) -
         return False
     repairs.assign(alike, best[0])
     for guess in alike:
-        guess.by_value = True
+        guess.by_value = guess.decided = True
     return True
 
 

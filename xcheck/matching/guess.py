@@ -13,7 +13,7 @@ from ..records.sides import SideName
 from .covers import Cover
 from .layers import Unit
 from .plan import Match, Piece
-from .reshapes import turned
+from .reshapes import space_exchanged, turned
 from .sequences import Group
 
 MOST_VARIANTS = 60
@@ -45,11 +45,16 @@ class Guess:
         group: the layers.
         variant: of the group.
         by_value: what it computes was found on the other side.
+        decided: what it takes from others that are alike was told apart, by what follows, by names of outputs, or by
+            its place in the dataflow.
+        by_name: its name tells it from others that nothing else tells it from.
     """
 
     group: Group
     variant: Variant = field(init=False)
     by_value: bool = False
+    decided: bool = False
+    by_name: bool = False
 
     @property
     def promised(self) -> bool:
@@ -76,7 +81,7 @@ class Guess:
         for joint, layout, offset in zip(joints, self.variant.layouts, self.variant.offsets, strict=True):
             entries, other = [mine[i] for i in joint.torch], theirs[joint.keras]
             pieces = (_piece(torch, entries, joint.torch_part), _piece(keras, [other], joint.keras_part))
-            evidence = "by value" if self.by_value else "by structure"
+            evidence = "by value" if self.by_value else "by name" if self.by_name else "by structure"
             yield Match(*pieces, layout, offset, evidence=evidence), entries, [other]
 
 
@@ -117,12 +122,14 @@ def _changed(cover: Cover, first: Variant) -> Iterator[Variant]:
 
 
 def _rare(group: Group) -> Iterator[Variant]:
-    """Offsets, and layouts that run backwards or have other gates, of layers that promise nothing."""
+    """Kernels whose spatial axes are exchanged; of layers that promise nothing offsets, and layouts that run backwards
+    or have other gates."""
     cover = group.covers[0]
     own = [not joint.promised for joint in cover.joints]
+    first = Variant(0, tuple(j.layouts[0] for j in cover.joints), (0.0,) * len(cover.joints))
+    yield from _exchanged(group, cover, first)
     if not any(own):
         return
-    first = Variant(0, tuple(j.layouts[0] for j in cover.joints), (0.0,) * len(cover.joints))
     for offset in OFFSETS:
         yield replace(first, offsets=tuple(offset if of else 0.0 for of in own))
     torch = [e.shape for unit in group.torch for e in unit.entries]
@@ -138,3 +145,12 @@ def _rare(group: Group) -> Iterator[Variant]:
         yield replace(
             first, layouts=tuple(o[at] if at < len(o) else f for o, f in zip(options, first.layouts, strict=True))
         )
+
+
+def _exchanged(group: Group, cover: Cover, first: Variant) -> Iterator[Variant]:
+    torch = [e.shape for unit in group.torch for e in unit.entries]
+    keras = [e.shape for unit in group.keras for e in unit.entries]
+    for i, j in enumerate(cover.joints):
+        shapes = j.torch_part.shape(torch[j.torch[0]]), j.keras_part.shape(keras[j.keras])
+        for layout in space_exchanged(j.layouts[0], *shapes):
+            yield replace(first, layouts=(*first.layouts[:i], layout, *first.layouts[i + 1 :]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -52,7 +52,34 @@ class Unit:
         return tuple(Param(unit, e.kind, e.role, e.shape, inner) for e in self.entries)
 
 
-def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = ()) -> tuple[Unit, ...]:
+FUNCTIONS = {"linear": "Linear"} | {f"conv{n}d": f"Conv{n}d" for n in (1, 2, 3)}
+"""PyTorch functions of a weight and a bias -> the module that does the same."""
+
+
+def _called_bare(inventory: Inventory, calls: Calls, free: Collection[str]) -> Iterator[tuple[int, tuple[Entry, ...]]]:
+    """Parameters of no module that is called, by the function that takes them: how many calls ended before, and which.
+
+    Args:
+        inventory: of the side.
+        calls: of one forward pass, with its functions.
+        free: canonical paths of such parameters.
+    """
+    ended, left = 0, set(free)
+    for call in calls:
+        ended += not call.function
+        kind = FUNCTIONS.get(call.kind) if call.function else None
+        held = [p for p in call.parameters if p in free]
+        if kind is None or not held or len(held) > 2 or not left >= set(held) or len(held) < len(call.parameters):
+            continue
+        entries = [e for path in held if (e := inventory.find(path)) is not None]
+        weights, biases = ([e for e in entries if (len(e.shape) > 1) is of] for of in (True, False))
+        if len(weights) == 1 and len(biases) == len(entries) - 1:
+            left -= set(held)
+            named = zip((*weights, *biases), ("weight", "bias")[: len(entries)], strict=True)
+            yield ended, tuple(replace(e, kind=kind, role=role) for e, role in named)
+
+
+def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = (), every: Calls = ()) -> tuple[Unit, ...]:
     """The layers that hold parameters, in order of first use.
 
     A layer that is never called by itself, though the layer around it may use what it holds, comes right after that.
@@ -61,6 +88,7 @@ def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = ()) 
         inventory: of the side.
         calls: of one forward pass.
         without: canonical paths that are matched already.
+        every: the calls with those of functions.
     """
     canonical = {e.path: e for e in (*inventory.parameters(), *_alone(inventory)) if e.path not in without}
     by_owner: dict[str, list[Entry]] = {}
@@ -79,6 +107,10 @@ def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = ()) 
         if new:
             taken |= {inventory.canonical_path(e.path) for e in new}
             found.append(((at, 0), Unit(call.path, new[0].kind, tuple(new), tuple(ended[call.path]))))
+    bare = {p for p, e in canonical.items() if p not in taken and e.owner not in ended}
+    for i, (at, entries) in enumerate(_called_bare(inventory, every, bare)):
+        taken |= {inventory.canonical_path(e.path) for e in entries}
+        found.append(((at - 0.5, i), Unit(entries[0].path, entries[0].kind, entries)))
     rest: dict[str, list[Entry]] = {}
     for path, entry in canonical.items():
         if path not in taken:

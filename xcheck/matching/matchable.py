@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
+
+import numpy as np
 
 from ..pairs.pair import Batch
 from ..records.calls import Again, Calls, Inside, Swap, nowhere
 from ..records.inventory import Inventory
+from ..records.islands import Islands
 from ..records.sides import SideName
 from ..records.trace import Arrays, State
 
@@ -15,6 +19,7 @@ class Matchable(Protocol):
     """What matching asks of a running side; see `sides.base.Runner`."""
 
     side: SideName
+    islands: Islands
 
     def inventory(self) -> Inventory:
         """The parameters and buffers."""
@@ -44,4 +49,8 @@ class Matchable(Protocol):
 
     def infer(self, batch: Batch) -> Arrays:
         """The outputs that are compared."""
+        ...
+
+    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
+        """While the block runs, each result that is rounded is off by one more rounding error."""
         ...

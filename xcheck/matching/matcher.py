@@ -17,6 +17,7 @@ from ..records.sides import SideName
 from ..records.trace import Array, Arrays, State
 from .activations import Look
 from .by_map import MapReader
+from .dataflow import Flow, in_place
 from .fingerprints import Known, in_shape_of, nearly
 from .guess import Guess
 from .initial_values import as_loaded
@@ -24,7 +25,7 @@ from .layers import STATISTICS, Unit, again, units_of
 from .matchable import Matchable
 from .partial_run import Following
 from .plan import MatchPlan
-from .sequences import aligned
+from .sequences import Group, aligned
 
 SPREAD = 0.1
 """Size of the random numbers added to each parameter, relative to its own: large enough to tell any two weights apart,
@@ -49,6 +50,7 @@ class Matcher:
             those of the first.
         forced: names of calls of the follower in whose place outputs of the reference are put; None: its partner's.
         looks: how often the follower was run.
+        flows: what lies before and behind the layers of each side, where several of them are alike.
     """
 
     def __init__(
@@ -68,28 +70,46 @@ class Matcher:
         self.guesses: list[Guess] = []
         self.shared: list[Guess] = []
         self.looks = 0
+        self.flows: dict[SideName, Flow] = {}
         fixed = self._reader().builder.plan(reference.side)
         before = {runner.side: runner.read() for runner in (reference, follower)}
         self.state = _unique(reference, seed)
         self.batch = _few(batch)
         try:
-            calls, others = reference.calls(self.batch, inside=everywhere), follower.calls(self.batch)
+            calls, others = (runner.calls(self.batch, inside=everywhere) for runner in (reference, follower))
         except UserCodeError:  # a model that needs the whole batch
             self.batch = batch
-            calls, others = reference.calls(batch, inside=everywhere), follower.calls(batch)
+            calls, others = (runner.calls(batch, inside=everywhere) for runner in (reference, follower))
         self.calls: Calls = tuple(call for call in calls if not call.function)
         self.known: Known = Known(calls)
         self.units: dict[SideName, tuple[Unit, ...]] = {}
-        for side, trace in zip((reference.side, follower.side), (self.calls, others), strict=True):
+        for side, every in zip((reference.side, follower.side), (calls, others), strict=True):
+            trace = tuple(call for call in every if not call.function)
             done = {path for m in fixed.matches for path in m.piece(side).paths} | set(fixed.waived)
-            self.units[side] = units_of(inventories[side], trace, done)
-        self.guesses = [Guess(group) for group in aligned(self.units["torch"], self.units["keras"])]
+            self.units[side] = units_of(inventories[side], trace, done, every)
+        traces: dict[SideName, Calls] = {reference.side: calls, follower.side: others}
+        groups, alone = self._placed(traces)
+        self.guesses = [Guess(group) for group in groups]
+        for guess in self.guesses:
+            guess.decided = id(guess.group) in alone
         for guess in self.guesses:
             as_loaded(guess, before["torch"], before["keras"])
         # What is left may be copies of a layer that the other side calls again, or the other way round.
         mine, theirs = reference.side, follower.side
         self.guesses += self._again({mine: again(self.units[mine]), theirs: self.left(theirs)})
         self.shared = self._again({mine: self.left(mine), theirs: again(self.units[theirs])})
+
+    def _placed(self, traces: Mapping[SideName, Calls]) -> tuple[list[Group], set[int]]:
+        """The layers as they are aligned, those that are alike where they stand in the dataflow; which stand alone."""
+        groups = aligned(self.units["torch"], self.units["keras"])
+        if len({group.signature for group in groups}) == len(groups):
+            return groups, set()
+        outputs = {runner.side: runner.infer(self.batch) for runner in (self.reference, self.follower)}
+        inventories: dict[SideName, Inventory] = {"torch": self.torch, "keras": self.keras}
+        for side, inventory in inventories.items():
+            self.flows[side] = Flow(self.units[side], inventory, traces[side], outputs[side])
+        names = outputs["torch"].keys() & outputs["keras"].keys()
+        return in_place(groups, [*self.flows.values()], [self.units["torch"], self.units["keras"]], names)
 
     @staticmethod
     def _again(units: Mapping[SideName, Sequence[Unit]]) -> list[Guess]:
@@ -108,6 +128,20 @@ class Matcher:
                 reader.builder.add(match, entries, others)
         reader.builder.add_buffers(likely=True)
         return reader.builder.plan(self.reference.side)
+
+    def mark(self) -> Callable[[], None]:
+        """Remember the guesses as they are; returns what takes back all that is guessed after."""
+        guesses = [(guess, guess.group, guess.variant, guess.by_value) for guess in self.guesses]
+        forced = dict(self.forced)
+
+        def back() -> None:
+            self.guesses[:] = [guess for guess, *_ in guesses]
+            self.forced.clear()
+            self.forced.update(forced)
+            for guess, group, variant, by_value in guesses:
+                guess.group, guess.variant, guess.by_value = group, variant, by_value
+
+        return back
 
     def look(self) -> Look:
         """Run the follower with the reference's weights as they are guessed to belong."""
@@ -147,6 +181,20 @@ class Matcher:
         self.batch, self.known = noisy, Known(calls)
         self.calls = tuple(call for call in calls if not call.function)
         return True
+
+    def renew(self, state: State) -> None:
+        """Give the reference other values, and see again what it makes of them.
+
+        Args:
+            state: of some of its parameters.
+
+        Raises:
+            UserCodeError: it cannot be called with them.
+        """
+        self.reference.write(state)
+        self.state = self.reference.read()
+        calls = self.reference.calls(self.batch, inside=everywhere)
+        self.calls, self.known = tuple(call for call in calls if not call.function), Known(calls)
 
     def without_noise(self) -> None:
         """Undo `add_noise`."""

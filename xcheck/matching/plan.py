@@ -71,7 +71,8 @@ class Match:
         offset: what Keras holds more: keras = layout(torch) + offset.
         buffer: on neither side a parameter.
         evidence: what a match that is in no map rests on: "by value" where what it computes was found on the other
-            side, "by structure" where layer kinds, shapes and the order of use alone speak for it.
+            side, "by name" where only its name tells it from others like it, "by structure" where layer kinds, shapes
+            and the order of use alone speak for it.
     """
 
     torch_piece: Piece
@@ -175,6 +176,12 @@ class MatchPlan:
         idle: those of the unmatched parameters that reach no output, so that a step can be made without them.
         frozen: those that are not trained, so that each side makes its steps with what it was built with.
         doings: path of an unmatched parameter -> what becomes of it, in words.
+        proven: under it everything that is compared agrees with other weights and on other inputs, too; None where
+            that was not tried, or could not be said.
+        unproven: why it is not, where that was tried.
+        open: names on the PyTorch side of what could be matched otherwise, for all that is known.
+        tried: how many other matches were tried in place of one that is not proven.
+        exhausted: these were all that are possible.
     """
 
     reference: SideName
@@ -188,6 +195,11 @@ class MatchPlan:
     idle: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     doings: Mapping[str, str] = field(default_factory=dict[str, str])
+    proven: bool | None = None
+    unproven: str = ""
+    open: frozenset[str] = frozenset()
+    tried: int = 0
+    exhausted: bool = True
 
     @property
     def follower(self) -> SideName:
@@ -203,6 +215,20 @@ class MatchPlan:
     def buffers(self) -> tuple[Match, ...]:
         """The matches that are buffers."""
         return tuple(m for m in self.matches if m.buffer)
+
+    @property
+    def proof(self) -> str:
+        """What is known of the whole plan, in words; "" where it was not asked."""
+        lone = [path for path in self.unmatched(self.reference) if path not in self.idle]
+        if self.proven:
+            but = f", with {', '.join(lone)} at a number that changes nothing" if lone else ""
+            return f"proven: all outputs agree with other weights and on other inputs{but}"
+        return f"not proven: with other weights and on other inputs {self.unproven}" if self.unproven else ""
+
+    @property
+    def mapped(self) -> bool:
+        """Whether it rests on the user's map alone."""
+        return not any(m.evidence for m in self.parameters)
 
     def unmatched(self, side: SideName) -> tuple[str, ...]:
         """Canonical paths of parameters of a side of which something has no counterpart."""

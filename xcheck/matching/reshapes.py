@@ -123,6 +123,27 @@ def turned(layout: Layout, torch_shape: Shape, keras_shape: Shape) -> Iterator[L
                     yield _variant(f"{new} -> {' '.join([*axes[:-1], f'(g@{digits} {last})'])}")
 
 
+KERNELS = {"conv": ("o i {}", "{} i o"), "conv_transpose": ("i o {}", "{} o i"), "depthwise": ("(c m) 1 {}", "{} c m")}
+"""Layouts of kernels, with room for their spatial axes."""
+
+
+def space_exchanged(layout: Layout, torch_shape: Shape, keras_shape: Shape) -> Iterator[Layout]:
+    """A layout of a kernel with its spatial axes in another order: the port holds pictures as (time, frequency).
+
+    Args:
+        layout: that the layer kinds promise.
+        torch_shape, keras_shape: of the arrays.
+    """
+    if layout.name not in KERNELS or len(torch_shape) < 4:
+        return
+    left, right = KERNELS[layout.name]
+    axes = "xyz"[: len(torch_shape) - 2]
+    for order in itertools.islice(itertools.permutations(axes), 1, None):
+        found = _variant(f"{left.format(' '.join(axes))} -> {right.format(' '.join(order))}")
+        if found.fits(torch_shape, keras_shape):
+            yield found
+
+
 def _variant(text: str) -> Layout:
     return pattern_layout(text, text, text)
 

@@ -29,6 +29,9 @@ MOST_LOOKS = 300
 MOST_MOVES = 100
 """Changes that are tried for one unknown value."""
 
+MOST_PAIRS = 100
+"""Pairs of changes that are tried where no change by itself explains an unknown value."""
+
 RECENT = 6
 """Layers before an unknown value that are suspected."""
 
@@ -60,6 +63,7 @@ class Repairs:
     Attributes:
         passed: names of calls that nothing makes known.
         undecided: guesses that are alike, were given the same, and of which no order makes what comes next known.
+        most: looks of the matcher at which the search ends.
     """
 
     def __init__(self, matcher: Matcher) -> None:
@@ -68,11 +72,12 @@ class Repairs:
         self.loosely = False
         self.hopeless: set[Any] = set()
         self.undecided: list[list[Guess]] = []
+        self.most = MOST_LOOKS
 
     def run(self) -> Look:
         """Until nothing is unknown, or nothing helps; the last look."""
         look = self.matcher.look()
-        while not look.solved and self.matcher.looks < MOST_LOOKS:
+        while not look.solved and self.matcher.looks < self.most:
             at = look.first_unknown(self.passed, self.loosely)
             if at is None:
                 break
@@ -91,8 +96,9 @@ class Repairs:
             return None
         closest: tuple[float, Move] | None = None
         orders: dict[int, list[tuple[float, Move]]] = {}
-        for move in itertools.islice(self._moves(look, at), MOST_MOVES):
-            if self.matcher.looks >= MOST_LOOKS:
+        moves = itertools.islice(self._moves(look, at), MOST_MOVES)
+        for move in itertools.chain(moves, itertools.islice(self._pairs(look, at), MOST_PAIRS)):
+            if self.matcher.looks >= self.most:
                 break
             undo = move.do()
             found = self.matcher.glimpse(look, at)
@@ -153,7 +159,7 @@ class Repairs:
             found = {id(guess) for guess in move.of}
             self.undecided = [u for u in self.undecided if not {id(g) for g in u} & found]
             for guess in move.of:
-                guess.by_value = True
+                guess.by_value = guess.decided = True
 
     def _kind(self, look: Look, at: int) -> Any:
         """Equal for calls that are alike, after like layers: where nothing helps one of them, nothing helps others."""
@@ -218,6 +224,22 @@ class Repairs:
         for guess in recent:
             if guess is not owner:
                 yield from self._variants(guess)
+        if owner is not None and seen.given > EXACT:  # what it was given may only look otherwise, such as padded
+            yield from self._variants(owner)
+
+    def _pairs(self, look: Look, at: int) -> Iterator[Move]:
+        """Other variants of two layers at once that both promise nothing: a constant and the kernel that takes it."""
+        owner = self.matcher.guess_of(look.seen[at].call.path)
+        recent = [*([owner] if owner is not None else []), *self._recent(look, at)]
+        free = [g for g in dict.fromkeys(recent) if not g.promised and len(g.group.covers) == 1]
+        for one, other in itertools.combinations(free, 2):
+            for first, second in itertools.product(one.variants(), other.variants()):
+                if first != one.variant and second != other.variant:
+                    yield Move(lambda a=one, b=other, v=first, w=second: self._take_both(a, b, v, w))
+
+    def _take_both(self, one: Guess, other: Guess, first: Variant, second: Variant) -> Callable[[], None]:
+        undo = [self._take(one, first), self._take(other, second)]
+        return lambda: _all(undo)
 
     def _recent(self, look: Look, at: int) -> list[Guess]:
         """Guesses about layers that ended shortly before a call, the nearest first; those within a known call not."""
@@ -235,13 +257,14 @@ class Repairs:
     def _variants(self, guess: Guess) -> Iterator[Move]:
         for variant in guess.variants():
             if variant != guess.variant:
-                yield Move(lambda v=variant: self._take(guess, v), lambda v=variant: self._take_alike(guess, v))
+                yield Move(lambda v=variant: self._take(guess, v), lambda v=variant: self.take_alike(guess, v))
 
     def _take(self, guess: Guess, variant: Variant) -> Callable[[], None]:
         before, guess.variant = guess.variant, variant
         return lambda: setattr(guess, "variant", before)
 
-    def _take_alike(self, guess: Guess, variant: Variant) -> Callable[[], None]:
+    def take_alike(self, guess: Guess, variant: Variant) -> Callable[[], None]:
+        """Take a variant for all guesses that are alike; returns what takes it back."""
         alike = [g for g in self.matcher.guesses if g.group.signature == guess.group.signature]
         undo = [self._take(g, variant) for g in alike]
         return lambda: _all(undo)
@@ -291,7 +314,7 @@ class Repairs:
 
     def _orders(self, look: Look, recent: Sequence[Guess]) -> Iterator[Move]:
         """Other orders of layers that are alike and were given the same: query, key and value."""
-        for alike in self._classes(look, recent):
+        for alike in self.alike(look, recent):
             if not all(guess.by_value for guess in alike):  # as `_decide` leaves them
                 self.undecided.append(alike)
             for order in itertools.islice(itertools.permutations(range(len(alike))), 1, MOST_ORDERS):
@@ -301,7 +324,7 @@ class Repairs:
                     alike,
                 )
 
-    def _classes(self, look: Look, guesses: Sequence[Guess]) -> list[list[Guess]]:
+    def alike(self, look: Look, guesses: Sequence[Guess]) -> list[list[Guess]]:
         """Guesses that are alike and whose layers were given the same values, in order of use."""
         firsts: dict[str, Seen] = {}
         for seen in look.seen:
@@ -323,7 +346,7 @@ class Repairs:
 
     def _assign_everywhere(self, look: Look, alike: Sequence[Guess], order: Sequence[int]) -> Callable[[], None]:
         undo: list[Callable[[], None]] = []
-        for other in self._classes(look, self.matcher.guesses):
+        for other in self.alike(look, self.matcher.guesses):
             same = [g.group.signature for g in other] == [g.group.signature for g in alike]
             if same and not any(a is b for a in other for b in alike):
                 undo.append(self.assign(other, order))

@@ -112,8 +112,12 @@ class Findings:
         self.notes += [f"waived: {path} ({reason})" for path, reason in plan.waived.items()]
         found = [m.evidence for m in plan.parameters if m.evidence]
         if found:
-            by_value = sum(e == "by value" for e in found)
-            self.notes.append(f"matched without a map: {by_value} by value, {len(found) - by_value} by structure alone")
+            by_value, by_name = (sum(e == kind for e in found) for kind in ("by value", "by name"))
+            named = f", {by_name} by name" if by_name else ""
+            rest = len(found) - by_value - by_name
+            self.notes.append(f"matched without a map: {by_value} by value{named}, {rest} by structure alone")
+        if plan.proof:
+            self.notes.append(f"the match is {plan.proof}")
         turned = [m for m in plan.parameters if m.evidence and "->" in m.layout.name and reorders(m.layout.name)]
         if turned:
             told = ", ".join(f"{m.name('torch')} as {m.layout.name}" for m in turned[:2])

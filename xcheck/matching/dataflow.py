@@ -1,0 +1,245 @@
+"""Where the layers of a side stand in its dataflow, and which of them stand alike.
+
+A layer is told from others of its kind by what lies before it and behind it, by the inputs that reach it and by the
+outputs, under the names that the user gave them, that it reaches. Each round of refinement looks one layer further
+(Weisfeiler and Leman 1968). What two frameworks do in between, such as a reshape, does not count.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ..records.calls import Call, Calls
+from ..records.inventory import Inventory
+from ..records.trace import Array, Arrays
+from .layers import Unit, likeness
+from .sequences import Group, group_of
+
+MOST_ROUNDS = 64
+"""Layers that are looked ahead and back at most."""
+
+SAMPLED = 16
+"""Numbers of an output that are looked for in the tensors that it may be a part of."""
+
+SAME = 1e-6
+"""Relative distance of two numbers of which one may have been rounded to float32."""
+
+Place = Hashable
+"""A layer by its position, an input by its numbers, an output by its name."""
+
+
+class Flow:
+    """What lies before and behind each layer of a side.
+
+    Args:
+        units: its layers.
+        inventory: of the side.
+        calls: of one forward pass, with its functions.
+        outputs: what is compared, by name.
+
+    Attributes:
+        before, behind: per layer, the places next to it.
+    """
+
+    def __init__(self, units: Sequence[Unit], inventory: Inventory, calls: Calls, outputs: Arrays) -> None:
+        self.before: list[set[Place]] = [set() for _ in units]
+        self.behind: list[set[Place]] = [set() for _ in units]
+        held = {inventory.canonical_path(e.path): at for at, unit in enumerate(units) for e in unit.entries}
+        keys = _Keys()
+        sources: dict[Hashable, set[Place]] = {}
+        arrays: dict[Hashable, Array] = {}
+        whole = next((call for call in calls if call.parent is None), None)
+        for array in whole.inputs.values() if whole is not None else ():
+            sources[keys.of(array)] = {("input", *_rounded(array))}
+        parents = {call.index: call.parent for call in calls}
+        within: dict[int, set[Place]] = {}
+        for call in calls:
+            of = {held[path] for path in call.parameters if path in held}
+            given = _given(call, keys, sources)
+            around = call.parent
+            while of and around is not None:
+                within.setdefault(around, set()).update(of)
+                around = parents.get(around)
+            for at in of:
+                self.before[at] |= given - {at}
+            for array in call.outputs.values():
+                key = keys.of(array)
+                if key is not None and key not in sources:
+                    sources[key] = set(of) or self._last(within.get(call.index, set())) or given
+                    arrays[key] = array
+        for name, array in outputs.items():
+            key = keys.of(array)
+            made = sources.get(key) if key in sources else _part_of(array, arrays, sources)
+            for place in made or ():
+                if isinstance(place, int):
+                    self.behind[place].add(("output", name))
+        for at, places in enumerate(self.before):
+            for place in places:
+                if isinstance(place, int):
+                    self.behind[place].add(at)
+
+    def _last(self, places: set[Place]) -> set[Place]:
+        """Those of some layers, such as the cells of a recurrent one, that no other of them takes something of."""
+        taken = {p for at in places if isinstance(at, int) for p in self.before[at]}
+        return places - taken or places
+
+
+def _given(call: Call, keys: _Keys, sources: Mapping[Hashable, set[Place]]) -> set[Place]:
+    found: set[Place] = set()
+    for array in call.inputs.values():
+        found |= sources.get(keys.of(array), set())
+    return found
+
+
+class _Keys:
+    """Names of values: equal for one tensor however its axes lie, and for what keeps its least and largest number."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Array, Hashable]] = {}
+
+    def of(self, array: Array) -> Hashable:
+        if id(array) not in self._known:
+            self._known[id(array)] = array, _key(array)
+        return self._known[id(array)][1]
+
+
+def _key(array: Array) -> Hashable:
+    if array.size < 2 or array.dtype.kind not in "fiu":
+        return None
+    low, high = array.min(), array.max()
+    if low == high or not np.isfinite(low + high):
+        return None
+    return array.size, float(low) + 0.0, float(high) + 0.0
+
+
+def _rounded(array: Array) -> tuple[str, ...]:
+    """The range of an input as it is on both sides, of which one may hold it in float32."""
+    return tuple(f"{float(x):.4e}" for x in (array.min(), array.max())) if array.size else ()
+
+
+def _part_of(array: Array, arrays: Mapping[Hashable, Array], sources: Mapping[Hashable, set[Place]]) -> set[Place]:
+    """The places behind the last tensor that holds an output's numbers: a slice or a cast of it."""
+    if array.dtype.kind != "f" or not array.size or not np.isfinite(array).all():
+        return set()
+    flat = array.reshape(-1).astype(np.float64)
+    sample = flat[np.linspace(0, flat.size - 1, min(SAMPLED, flat.size)).astype(int)]
+    for key, other in list(arrays.items())[::-1]:
+        if other.dtype.kind != "f" or other.size < array.size:
+            continue
+        numbers = np.sort(other.reshape(-1).astype(np.float64))
+        at = np.clip(np.searchsorted(numbers, sample), 1, numbers.size - 1) if numbers.size > 1 else np.zeros(1, int)
+        gap = np.minimum(np.abs(numbers[at] - sample), np.abs(numbers[at - 1] - sample))
+        if (gap <= SAME * np.abs(sample)).all():
+            return sources[key]
+    return set()
+
+
+def colours(flow: Flow, kinds: Sequence[Hashable], names: Collection[str]) -> list[list[int]]:
+    """Per round, a number for each layer: equal for those that nothing within that many layers tells apart.
+
+    Args:
+        flow: of a side.
+        kinds: of the layers, equal on both sides for layers that are alike.
+        names: outputs that both sides have.
+    """
+
+    def seen(places: Iterable[Place], now: Sequence[int]) -> frozenset[Hashable]:
+        found: set[Hashable] = set()
+        for place in places:
+            if isinstance(place, int):
+                found.add(now[place])
+            else:
+                found.add(place if place not in unnamed else "output")
+        return frozenset(found)
+
+    reached = {place for places in flow.behind for place in places if not isinstance(place, int)}
+    unnamed = reached - {("output", name) for name in names}
+    now = [hash(kind) for kind in kinds]
+    rounds: list[list[int]] = []
+    for _ in range(MOST_ROUNDS):
+        after = [hash((c, seen(a, now), seen(b, now))) for c, a, b in zip(now, flow.before, flow.behind, strict=True)]
+        rounds.append(after)
+        if len(set(after)) == len(set(now)) and len(rounds) > 1:
+            break
+        now = after
+    return rounds
+
+
+def in_place(
+    groups: Sequence[Group], flows: Sequence[Flow], units: Sequence[Sequence[Unit]], names: Collection[str]
+) -> tuple[list[Group], set[int]]:
+    """Groups that are alike in the order in which they stand alike on both sides, and where several do, by name.
+
+    Args:
+        groups: as they were aligned.
+        flows: of PyTorch and of Keras.
+        units: their layers.
+        names: outputs that both sides have.
+
+    Returns:
+        The groups, and which of them, by `id`, no other one stands like.
+    """
+    classes: dict[Hashable, list[Group]] = {}
+    for group in groups:
+        classes.setdefault(group.signature, []).append(group)
+    at = [{id(unit): i for i, unit in enumerate(of)} for of in units]
+    kinds: list[list[Hashable]] = [[None] * len(of) for of in units]
+    for number, alike in enumerate(classes.values()):
+        for group in alike:
+            for side, of in enumerate((group.torch, group.keras)):
+                for unit in of:
+                    kinds[side][at[side][id(unit)]] = number
+    rounds = [colours(flow, kind, names) for flow, kind in zip(flows, kinds, strict=True)]
+
+    def colour(group: Group, side: int, depth: int) -> tuple[int, ...]:
+        of = group.torch if side == 0 else group.keras
+        return tuple(rounds[side][min(depth, len(rounds[side]) - 1)][at[side][id(unit)]] for unit in of)
+
+    renewed: dict[int, Group] = {}
+    alone: set[int] = set()
+    for alike in classes.values():
+        for depth in reversed(range(max(map(len, rounds))) if len(alike) > 1 else ()):
+            here, there = ([colour(g, side, depth) for g in alike] for side in (0, 1))
+            if Counter(here) == Counter(there):
+                renewed |= _within(alike, here, there)
+                often = Counter(here)
+                alone |= {id(renewed.get(id(g), g)) for g, c in zip(alike, here, strict=True) if often[c] == 1}
+                break
+    return [renewed.get(id(group), group) for group in groups], alone
+
+
+def _within(alike: Sequence[Group], here: Sequence[Hashable], there: Sequence[Hashable]) -> dict[int, Group]:
+    """Groups of which both halves have one colour; of several, those whose names are most alike."""
+    found: dict[int, Group] = {}
+    for colour in dict.fromkeys(here):
+        left = [g for g, c in zip(alike, here, strict=True) if c == colour]
+        right = [g for g, c in zip(alike, there, strict=True) if c == colour]
+        kept = [g for g in left if any(g is h for h in right)]
+        if len(kept) == len(left):
+            continue
+        for group, other in _named(left, right):
+            made = group_of(group.torch, other.keras)
+            if made is not None:
+                found[id(group)] = made
+    return found
+
+
+def _named(left: Sequence[Group], right: Sequence[Group]) -> Iterable[tuple[Group, Group]]:
+    """Halves that belong together by name, the surest first; what names leave open, in order."""
+    scores = sorted(
+        (
+            (likeness(a.torch[0].words, b.keras[0].words), -i, -j)
+            for i, a in enumerate(left)
+            for j, b in enumerate(right)
+        ),
+        reverse=True,
+    )
+    done: tuple[set[int], set[int]] = set(), set()
+    for _, i, j in scores:
+        if i not in done[0] and j not in done[1]:
+            done[0].add(i)
+            done[1].add(j)
+            yield left[-i], right[-j]

@@ -1,0 +1,218 @@
+"""The proof of a plan: both models under it, with weights and inputs drawn for this alone.
+
+What a search finds on a few examples is a claim. Twins that are exchanged agree locally, too, and a square kernel may
+be taken the wrong way round where little depends on it. A plan under which everything that is compared agrees with
+other weights and on other inputs is right, however it was found, but for what the models themselves do not tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import UserCodeError
+from ..numerics.compare import masked, measurable, rms
+from ..numerics.judge import Frame, Item, compare_items
+from ..numerics.tolerance import TWINS, epsilon
+from ..pairs.pair import Batch
+from ..records.result import Check, Verdict
+from ..records.trace import Array, Arrays, State
+from .draws import drawn_batch, drawn_weights, each_input
+from .matchable import Matchable
+from .plan import MatchPlan
+
+EPS = epsilon("float64")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What came of it.
+
+    Attributes:
+        agrees: everything that is compared agrees; None where nothing could be compared.
+        detail: why it is no proof, with the numbers; "" for one.
+        differing: names of the outputs that differ.
+    """
+
+    agrees: bool | None
+    detail: str = ""
+    differing: tuple[str, ...] = ()
+
+
+class _Made(NamedTuple):
+    """What the reference made of drawn weights and inputs."""
+
+    state: State
+    batch: Batch
+    outputs: Arrays
+    terms: int
+
+
+class Prover:
+    """Judges plans by runs of both sides, which are left as they were.
+
+    Args:
+        reference, follower: the sides, in float64.
+        batch: that the inputs are drawn in the manner of.
+        seed: of the draws.
+
+    Attributes:
+        runs: how often the follower was run.
+    """
+
+    def __init__(self, reference: Matchable, follower: Matchable, batch: Batch, seed: int) -> None:
+        self.reference, self.follower = reference, follower
+        self.runs = 0
+        self._batch, self._seed = batch, seed
+        self._made: dict[int, _Made | None] = {}
+        self._judged: dict[object, Proof] = {}
+        self._twins: dict[int, tuple[Arrays, ...]] = {}
+
+    def judge(self, plan: MatchPlan) -> Proof:
+        """Whether both sides compute the same under a plan.
+
+        Args:
+            plan: its unmatched parameters stay on each side as they are.
+        """
+        if plan.needed and (plan.unmatched_torch or plan.unmatched_keras):
+            return Proof(None, "parameters are unmatched")
+        key = frozenset((m.name("torch"), m.layout.name, m.name("keras"), m.offset) for m in plan.matches)
+        if key not in self._judged:
+            self._judged[key] = self._judge(plan)
+        return self._judged[key]
+
+    def _judge(self, plan: MatchPlan) -> Proof:
+        why = "the models cannot be run with weights drawn for it"
+        for attempt in range(_ATTEMPTS):
+            made = self._reference(plan, attempt)
+            own = None if made is None else self._follower(plan, made)
+            if made is None or own is None:
+                continue
+            checks = self._checks(plan, made, own, attempt, alone=True)
+            if any(c.verdict is Verdict.DIFFERENT for c in checks):
+                checks = self._checks(plan, made, own, attempt, alone=False)
+            different = [c for c in checks if c.verdict is Verdict.DIFFERENT]
+            if different:
+                return Proof(False, _told(different[0]), tuple(c.name for c in different))
+            if checks and all(c.verdict is Verdict.EQUIVALENT for c in checks):
+                return Proof(True)
+            why = next((f"{c.name}: {c.detail}" for c in checks if c.detail), "no output of either side was seen")
+        return Proof(None, why)
+
+    def _reference(self, plan: MatchPlan, attempt: int) -> _Made | None:
+        """The reference with drawn weights, made once for all plans."""
+        if attempt not in self._made:
+            self._made[attempt] = None
+            kept = self.reference.snapshot()
+            with suppress(UserCodeError):
+                held = {path for m in plan.matches for path in m.piece(plan.reference).paths}
+                self.reference.write(drawn_weights(self.reference, held, self._seed, bold=attempt == 0))
+                batch = drawn_batch(self._batch, [self._seed, attempt]) if attempt < _ATTEMPTS - 1 else self._batch
+                state, outputs = self.reference.read(), self.reference.infer(batch)
+                arrays = (*state.parameters.values(), *outputs.values())
+                terms = max([batch.terms(), *(array.size for array in arrays)])
+                self._made[attempt] = _Made(state, batch, outputs, terms)
+            self.reference.restore(kept)
+        return self._made[attempt]
+
+    def _follower(self, plan: MatchPlan, made: _Made, moving: list[int] | None = None) -> Arrays | None:
+        kept = self.follower.snapshot()
+        try:
+            self.follower.write(plan.for_follower(made.state, slots=False))
+            if moving is None:
+                self.runs += 1
+                return self.follower.infer(made.batch)
+            with self.follower.islands.moving(moving):
+                return self.follower.infer(made.batch)
+        except UserCodeError:
+            return None
+        finally:
+            self.follower.restore(kept)
+
+    def _checks(self, plan: MatchPlan, made: _Made, own: Arrays, attempt: int, *, alone: bool) -> list[Check]:
+        """One check per output.
+
+        Args:
+            plan: under which the follower was run.
+            made: by the reference.
+            own: outputs of the follower.
+            attempt: which draw it is.
+            alone: by the formula of the allowance alone; what rounding does to the reference is measured otherwise.
+        """
+        twins = () if alone else self._perturbed(made, attempt)
+        moved = () if alone else tuple(self._moved(plan, made, own))
+        masks = made.batch.compare or {}
+        items: list[Item] = []
+        for mine, theirs in _pairs(made.outputs, own):
+            mask = masks.get(mine, masks.get(theirs))
+            both = _masked(made.outputs.get(mine), mask), _masked(own.get(theirs), mask)
+            nudged = tuple(_masked(twin.get(mine), mask) for twin in twins)
+            others = tuple((_masked(a.get(mine), mask), _masked(b.get(theirs), mask)) for a, b in moved)
+            items.append(Item(mine, mine, theirs, *both, nudged, moved=others))
+        sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
+        frame = Frame("forward", "float64", None, plan.reference, made.terms, made.batch.terms())
+        return compare_items(frame, items, floor=EPS * max(sizes, default=0.0))
+
+    def _perturbed(self, made: _Made, attempt: int) -> tuple[Arrays, ...]:
+        """The outputs of the reference with every number off by one rounding error, as often as a step has twins."""
+        if attempt not in self._twins:
+            found: list[Arrays] = []
+            kept = self.reference.snapshot()
+            for twin in range(TWINS):
+                rng = np.random.default_rng([self._seed, attempt, twin])
+                held = {path: _nudged(array, rng) for path, array in made.state.parameters.items()}
+                self.reference.write(State(held, made.state.buffers))
+                batch = replace(made.batch, inputs=each_input(made.batch.inputs, lambda a, rng=rng: _nudged(a, rng)))
+                with self.reference.rounding(rng):
+                    found.append(self.reference.infer(batch))
+            self.reference.restore(kept)
+            self._twins[attempt] = tuple(found)
+        return self._twins[attempt]
+
+    def _moved(self, plan: MatchPlan, made: _Made, own: Arrays) -> Iterator[tuple[Arrays, Arrays]]:
+        """Both sides with the numbers of float32 moved that they compute with."""
+        if not (self.reference.islands.places() or self.follower.islands.places()):
+            return
+        for twin in range(TWINS):
+            seed = [self._seed, twin]
+            kept = self.reference.snapshot()
+            self.reference.write(State(made.state.parameters, made.state.buffers))
+            with self.reference.islands.moving(seed):
+                mine = self.reference.infer(made.batch)
+            self.reference.restore(kept)
+            yield mine, self._follower(plan, made, seed) or own
+
+
+_ATTEMPTS = 3
+"""Draws that are tried, until a model takes one and its outputs can be compared: weights of ordinary size and other
+inputs, weights that are near those it was built with and other inputs, and these on the inputs that were given."""
+
+
+def _told(check: Check) -> str:
+    if check.error is None or check.allowed is None:
+        return f"{check.name}: {check.detail}"
+    return f"{check.name} is {check.error:.1e} apart, of which rounding explains {check.allowed:.1e}"
+
+
+def _pairs(reference: Arrays, other: Arrays) -> list[tuple[str, str]]:
+    """Names of outputs that belong together; of one output each no name is needed."""
+    if len(reference) == len(other) == 1:
+        return [(next(iter(reference)), next(iter(other)))]
+    return [(name, name) for name in dict.fromkeys([*reference, *other])]
+
+
+def _masked(array: Array | None, mask: Array | None) -> Array | None:
+    with suppress(ValueError):  # a mask that does not fit is said when the steps are compared
+        return array if array is None else masked(array, mask)
+    return array
+
+
+def _nudged(array: Array, rng: np.random.Generator) -> Array:
+    """Each float moved by one relative rounding error."""
+    if array.dtype.kind != "f":
+        return array
+    return np.asarray(array * (1.0 + EPS * rng.choice(np.array([-1.0, 1.0]), size=array.shape)), array.dtype)

@@ -1,0 +1,55 @@
+"""What a match that is not proven leaves of a verdict: a guess of the matching is no difference of the port."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..matching import MatchPlan
+from ..records.result import Check, Verdict
+from .findings import Findings
+
+COMPUTED = ("forward", "loss", "gradient", "update", "state")
+"""Phases in which a wrong match looks like a difference."""
+
+MOST_NAMED = 3
+"""Lines of a map that are named as those that would settle it."""
+
+
+def settle(findings: Findings, plan: MatchPlan) -> None:
+    """Weigh the checks and causes of a run by what its plan rests on.
+
+    Args:
+        findings: of all steps in float64.
+        plan: of the run.
+    """
+    if plan.mapped or plan.proven:
+        return
+    if plan.open:
+        findings.causes = [
+            replace(c, confirmed=False) if c.confirmed and c.phase in ("forward", "gradient") else c
+            for c in findings.causes
+        ]
+    different = [c for c in findings.checks if c.phase in COMPUTED and c.verdict is Verdict.DIFFERENT]
+    if different and plan.open and not plan.exhausted:
+        detail = (
+            f"this may be the matching: of the other matches that are possible only {plan.tried} were tried; "
+            f"{_asked(plan)}"
+        )
+        findings.checks = [
+            replace(c, verdict=Verdict.INCONCLUSIVE, detail=detail) if any(c is d for d in different) else c
+            for c in findings.checks
+        ]
+    elif different and plan.tried:
+        findings.notes.append(f"under none of {plan.tried} other matches that are possible do the sides agree")
+    elif plan.proven is False and findings.passes():
+        detail = (
+            f"not proven: with other weights and on other inputs {plan.unproven}; either a match is wrong, or the "
+            "models differ where these weights and batches do not reach"
+        )
+        findings.checks.append(Check("inventory", None, None, "match", None, None, Verdict.INCONCLUSIVE, detail=detail))
+
+
+def _asked(plan: MatchPlan) -> str:
+    lines = [m for m in plan.parameters if m.name("torch") in plan.open][:MOST_NAMED]
+    named = ", ".join(f'"{m.name("torch")}": ("{m.name("keras")}", "{m.layout.name}")' for m in lines)
+    return f"weight_map={{{named}}}, each with what is right, settles it"
