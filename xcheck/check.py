@@ -18,6 +18,7 @@ from .phases.checks.unused import excused
 from .phases.findings import Findings
 from .phases.finite import settled, within_range
 from .phases.inventory import NO_STEP, match_sides, unmatched
+from .phases.ordinary import Ordinary
 from .phases.phase import Live, Phase, Run
 from .phases.steps import Untouched, compare_step, end_notes, not_asked, timed, unmapped_slots, unrepeatable
 from .phases.ties.storage import probed
@@ -133,6 +134,21 @@ def _steps(live: Live) -> None:
         del step
     findings.notes += overflow + end_notes(findings, plan, findings.steps if overflow else made)
     untouched.judge()
+    if untouched.batch is not None and not overflow:
+        _at_ordinary_weights(Ordinary(live, made + 1, untouched.batch))
+
+
+def _at_ordinary_weights(ordinary: Ordinary) -> None:
+    findings, plan = ordinary.live.findings, ordinary.live.plan
+    causes = list(findings.causes)
+    for step in timed(findings, ordinary.steps()):
+        _compare(findings, plan, step, "float64")
+        taken = ordinary.taken(step, findings.checks[len(ordinary.before) :])
+        findings.checks = [*ordinary.before, *(taken or ())]
+        if taken is not None:
+            explain_step(ordinary.live, step)
+            return
+        findings.causes = list(causes)
 
 
 def _numeric(run: Run) -> None:
