@@ -20,6 +20,7 @@ from .phases.finite import settled, within_range
 from .phases.inventory import NO_STEP, match_sides, unmatched
 from .phases.ordinary import Ordinary
 from .phases.phase import Live, Phase, Run
+from .phases.schedules import schedule_checks
 from .phases.steps import Untouched, compare_step, end_notes, not_asked, timed, unmapped_slots, unrepeatable
 from .phases.ties.storage import probed
 from .records.sides import other_side
@@ -134,6 +135,7 @@ def _steps(live: Live) -> None:
         del step
     findings.notes += overflow + end_notes(findings, plan, findings.steps if overflow else made)
     untouched.judge()
+    findings.checks += schedule_checks(live) if "update" in findings.phases else []
     if untouched.batch is not None and not overflow:
         _at_ordinary_weights(Ordinary(live, made + 1, untouched.batch))
 

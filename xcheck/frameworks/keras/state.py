@@ -13,6 +13,7 @@ import numpy as np
 from ...records.inventory import Holdings
 from ...records.store import Store
 from ...records.trace import Array, State
+from .optimizer import rates
 from .variables import canonical, counters, inventory, slots, states_of, to_numpy, unwrapped, written_lr
 
 
@@ -74,7 +75,7 @@ def holdings(model: keras.Model) -> Holdings | None:
     paths = {key: place.path for key, place in canonical(model).items()}
     given = optimizer._trainable_variables
     orphans = tuple(tuple(v.shape) for v in given if id(v) not in paths)
-    return Holdings(dict(Counter(paths[id(v)] for v in given if id(v) in paths)), orphans)
+    return Holdings(dict(Counter(paths[id(v)] for v in given if id(v) in paths)), orphans, rates=rates(model))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from ...records.inventory import Holdings
 from ...records.slots import TORCH, Slot, find
 from ...records.store import Store
 from ...records.trace import Array, State
+from .optimizer import rates
 from .variables import inventory, seen, to_numpy
 
 
@@ -161,7 +162,8 @@ class Memory:
         paths = {id(p): path for path, p in self.parameters().items()}
         given = [p for group in self.optimizer.param_groups for p in group["params"]]
         orphans = tuple(tuple(p.shape) for p in given if id(p) not in paths)
-        return Holdings(dict(Counter(paths[id(p)] for p in given if id(p) in paths)), orphans)
+        alone = rates(self.optimizer) if len(self.stateful()) == 1 else ()  # no scheduler
+        return Holdings(dict(Counter(paths[id(p)] for p in given if id(p) in paths)), orphans, rates=alone)
 
 
 @dataclass(frozen=True, slots=True)
