@@ -34,6 +34,7 @@ def test_two_sides_that_are_the_same_are_equivalent_and_everything_was_compared(
         ("inventory", None, None),
         ("sync", "float64", None),
         *product(("forward", "loss", "gradient", "update"), ("float64", "float32"), range(1, 6)),
+        *product(("forward", "loss", "gradient", "update"), ("float64",), (6,)),  # at weights of ordinary size
         *product(("trajectory",), ("float64",), range(1, 21)),
     }
     assert result.coverage == {

@@ -23,8 +23,10 @@ from .phases.findings import Findings
 from .phases.finite import settled, within_range
 from .phases.inventory import NO_STEP, match_sides, unmatched
 from .phases.kept_apart import KeptApart, added_up
+from .phases.ordinary import Ordinary
 from .phases.phase import Live, Phase, Run
 from .phases.repeats import repeat_checks, trusted
+from .phases.schedules import schedule_checks
 from .phases.steps import Untouched, compare_step, end_notes, not_asked, timed
 from .phases.ties.storage import probed
 from .phases.unproven import settle
@@ -154,7 +156,23 @@ def _steps(live: Live) -> None:
     findings.notes += overflow + end_notes(findings, plan, findings.steps if overflow else made)
     apart.judge(made)
     untouched.judge()
+    findings.checks += schedule_checks(live) if "update" in findings.phases else []
     leave_out(findings)
+    if untouched.batch is not None and not overflow:
+        _at_ordinary_weights(Ordinary(live, made + 1, untouched.batch))
+
+
+def _at_ordinary_weights(ordinary: Ordinary) -> None:
+    findings, plan = ordinary.live.findings, ordinary.live.plan
+    causes = list(findings.causes)
+    for step in timed(findings, ordinary.steps()):
+        _compare(findings, plan, step, "float64")
+        taken = ordinary.taken(step, findings.checks[len(ordinary.before) :])
+        findings.checks = [*ordinary.before, *(taken or ())]
+        if taken is not None:
+            explain_step(ordinary.live, step)
+            return
+        findings.causes = list(causes)
 
 
 def _numeric(run: Run) -> None:

@@ -4,7 +4,7 @@ Models start from values that hide things: a gamma of 0 hides its whole branch, 
 epsilon beside it, a layer scale of 1e-6 hides an activation. That two models are one function of their weights can be
 asked at any weights. These are drawn so that everything is of use and activations stay in range: a matrix by the number
 of its inputs, a gamma around 1, a bias away from 0. What may stand for a structure rather than for a number stays as
-it is: integers, buffers that are not running statistics, zeros among other numbers, frozen tables of whole numbers.
+it is: integers, buffers that are not of a normalization, zeros among other numbers, frozen tables of whole numbers.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ AWAY = (0.05, 0.3)
 MEANS = ("running_mean", "moving_mean")
 VARIANCES = ("running_var", "moving_variance")
 GAMMAS = ("gamma", "scale")
+AFFINE = ("weight", "bias", "gamma", "beta")
+"""What a normalization that is not trained may keep as buffers."""
 
 
 def ordinary_weights(
@@ -78,7 +80,7 @@ def _free(entry: Entry, value: Array) -> bool:
     if value.dtype.kind != "f" or not value.size or not np.isfinite(value).all():
         return False
     if entry.buffer:
-        return entry.role in MEANS + VARIANCES
+        return entry.role in MEANS + VARIANCES + AFFINE
     table = not entry.trainable and value.size > 1 and value.min() != value.max()
     return not (table and np.array_equal(value, np.round(value)))
 

@@ -122,6 +122,17 @@ class Inventory:
         return len(storages) <= 1
 
 
+LONGEST = 100_000
+"""Updates that learning rates are compared for."""
+
+_ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.5, 8.0, 9.0)  # times a power of ten, where schedules change
+
+TAKEN = sorted(
+    {*range(50), *(int(n * 10**k) + d for n in _ROUND for k in range(1, 6) for d in (-1, 0, 1) if n * 10**k <= LONGEST)}
+)
+"""Numbers of updates: all small ones, and round ones with those beside them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """What an optimizer was given to train.
@@ -131,8 +142,10 @@ class Holdings:
         orphans: shapes of the listed parameters that the model does not hold.
         hidden: how it is reached -> shape of what the loss has a gradient for, and neither the model nor the optimizer
             knows of.
+        rates: the learning rate after each number of updates of `TAKEN`, where it follows from the optimizer alone.
     """
 
     listed: Mapping[str, int]
     orphans: tuple[tuple[int, ...], ...] = ()
     hidden: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    rates: tuple[float, ...] = ()

@@ -36,6 +36,9 @@ PHASES = (
 """Every phase, in the order in which data flows through them."""
 
 
+AT_ORDINARY = "at weights of ordinary size"
+"""How the detail of each check of the step starts that is made from such weights, after all others."""
+
 TIED, APART = "tied", "apart"
 """What a side is built with: one storage for all paths of a group, or several."""
 
@@ -97,6 +100,11 @@ class Check:
         if self.error is not None and self.allowed:
             return self.error / self.allowed
         return 0.0 if self.verdict is Verdict.EQUIVALENT else math.inf
+
+    @property
+    def at_ordinary(self) -> bool:
+        """Whether the step was made from weights of ordinary size, and not from those of the training."""
+        return self.detail.startswith(AT_ORDINARY)
 
     @property
     def of_use(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..records.accepted import BY_FORMULA, NOT_CONFIRMED, NOT_JUDGED, Accepted
-from ..records.result import PHASES, Check, Divergence, ResultData, Verdict
+from ..records.result import AT_ORDINARY, PHASES, Check, Divergence, ResultData, Verdict
 from .words import count, cut, listed, number, one_line, severity
 
 NOT_RUN = "not run"
@@ -117,7 +117,11 @@ def failing_title(result: ResultData) -> str:
 def place(of: Check | Divergence, result: ResultData) -> str:
     """`update at step 1 in float32`; the precision only where the result has more than one or no float64."""
     precision = of.precision if of.precision and precisions(result) != ["float64"] else None
-    parts = [of.phase, f"at step {of.step}" if of.step else "", f"in {precision}" if precision else ""]
+    ordinary = (of.phase, of.precision, of.step) in {
+        (c.phase, c.precision, c.step) for c in result.checks if c.at_ordinary
+    }
+    when = AT_ORDINARY if ordinary else f"at step {of.step}" if of.step else ""
+    parts = [of.phase, when, f"in {precision}" if precision else ""]
     return " ".join(part for part in parts if part)
 
 
@@ -195,11 +199,12 @@ def because(result: ResultData) -> str | None:
 
 def _same(result: ResultData) -> str:
     ran = {c.phase for c in result.checks}
-    steps = len({c.step for c in result.checks if c.step and c.phase in STEPPED})
+    steps = len({c.step for c in result.checks if c.step and c.phase in STEPPED and not c.at_ordinary})
     apart = f" {said}" if (said := apart_from(result)) else ""
     where = f" in {listed(precisions(result))}" if precisions(result) else ""
     if ran.issuperset(STEPPED):
-        return f"the same computation{apart}, {count(steps, 're-synced step')}{where}"
+        further = f" and one {AT_ORDINARY}" if any(c.at_ordinary for c in result.checks) else ""
+        return f"the same computation{apart}, {count(steps, 're-synced step')}{where}{further}"
     return f"the same in all that was checked{apart}{where}: {', '.join(sorted(ran, key=phase_order)) or 'nothing'}"
 
 

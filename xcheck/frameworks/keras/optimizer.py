@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from ...records.inventory import TAKEN
 from ..protocol import SCHEDULED, known_kind
 from .variables import to_numpy, unwrapped
 
@@ -42,3 +43,19 @@ def _schedule(optimizer: Any) -> list[float]:
     if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return []
     return [float(to_numpy(rate(taken))) for taken in range(SCHEDULED)]
+
+
+def rates(model: Any) -> tuple[float, ...]:
+    """The learning rate after each number of updates of `TAKEN`; nothing where other code may set it.
+
+    Args:
+        model: compiled.
+    """
+    optimizer = unwrapped(model.optimizer)
+    if not type(optimizer).__module__.startswith(("keras.", "xcheck.optim.")):
+        return ()
+    rate = getattr(optimizer, "_learning_rate", None)
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return tuple(float(to_numpy(rate(n))) for n in TAKEN)
+    own = any("train_step" in vars(c) for c in type(model).__mro__ if not c.__module__.startswith("keras."))
+    return () if own else (float(to_numpy(optimizer.learning_rate)),) * len(TAKEN)

@@ -17,6 +17,7 @@ from ...records.trace import Array, State
 from ..averages import Averages
 from ..optimizers import is_known
 from ..reachable import Saved
+from .optimizer import rates
 from .optimizers import doubled, optimizers_of, slots_of
 from .reachable import KerasTensors
 from .variables import canonical, counters, inventory, states_of, to_numpy, unwrapped
@@ -85,12 +86,10 @@ def holdings(model: keras.Model) -> Holdings | None:
     if not every:
         return None
     paths = {key: place.path for key, place in canonical(model).items()}
-    listed, orphans = Counter[str](), dict[int, tuple[int, ...]]()
-    for optimizer in every:  # one parameter may be trained by several optimizers
-        given = optimizer._trainable_variables
         listed |= Counter(paths[id(v)] for v in given if id(v) in paths)
         orphans |= {id(v): tuple(v.shape) for v in given if id(v) not in paths}
-    return Holdings(dict(listed), tuple(orphans.values()))
+    alone = rates(model) if len(every) == 1 else ()
+    return Holdings(dict(listed), tuple(orphans.values()), rates=alone)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ...records.inventory import TAKEN
 from ..protocol import SCHEDULED, known_kind
 
 
@@ -38,3 +39,27 @@ def _schedule(optimizer: torch.optim.Optimizer | None) -> list[float]:
     """Learning rates of the first steps, where it has a function for them."""
     schedule = vars(optimizer).get("_schedule") if optimizer is not None else None
     return [float(schedule(taken)) for taken in range(SCHEDULED)] if schedule is not None else []
+
+
+def rates(optimizer: torch.optim.Optimizer | None) -> tuple[float, ...]:
+    """The learning rate after each number of updates of `TAKEN`; nothing where other code may set it.
+
+    Args:
+        optimizer: of the side, without a scheduler.
+    """
+    schedule = vars(optimizer).get("_schedule") if optimizer is not None else None
+    if schedule is not None:
+        return tuple(float(schedule(n)) for n in TAKEN)
+    known = optimizer is not None and type(optimizer).__module__.startswith(("torch.optim.", "xcheck.optim."))
+    if optimizer is None or not known or _hooked(optimizer):
+        return ()
+    groups = optimizer.param_groups
+    found = {float(group["lr"]) for group in groups}
+    decays = any(group.get("lr_decay") or "lambd" in group for group in groups)  # Adagrad and ASGD have their own
+    return () if decays or len(found) != 1 else (*found,) * len(TAKEN)
+
+
+def _hooked(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether code of the user runs before or after each step; what watches the step is our own."""
+    hooks = (*optimizer._optimizer_step_pre_hooks.values(), *optimizer._optimizer_step_post_hooks.values())
+    return any(not hook.__module__.startswith("xcheck.") for hook in hooks)

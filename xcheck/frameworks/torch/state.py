@@ -17,6 +17,7 @@ from ...records.trace import Array, State
 from ..averages import Averages
 from ..optimizers import is_known
 from ..reachable import Saved
+from .optimizer import rates
 from .optimizers import optimizers_in
 from .reachable import TorchTensors
 from .variables import inventory, seen, to_numpy
@@ -181,7 +182,8 @@ class Memory:
             given = [p for group in optimizer.param_groups for p in group["params"]]
             listed |= Counter(paths[id(p)] for p in given if id(p) in paths)
             orphans |= {id(p): tuple(p.shape) for p in given if id(p) not in paths}
-        return Holdings(dict(listed), tuple(orphans.values()))
+        alone = rates(self.optimizer) if len(self.stateful()) == 1 else ()  # no scheduler
+        return Holdings(dict(listed), tuple(orphans.values()), rates=alone)
 
 
 def _slot(optimizer: torch.optim.Optimizer, key: str) -> Slot | None:

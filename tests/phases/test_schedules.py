@@ -1,0 +1,133 @@
+"""Schedules are compared for steps that no run comes to."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xcheck
+
+
+def torch_net() -> Any:
+    from torch import nn
+
+    return nn.Linear(3, 2)
+
+
+def keras_net() -> Any:
+    import keras
+
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, keras.layers.Dense(2, name="dense")(inputs))
+
+
+def loss(y: Any, p: Any) -> Any:
+    import keras
+
+    return keras.ops.mean((y - p) ** 2)
+
+
+def batches(seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    while True:
+        yield xcheck.Batch(rng.standard_normal((5, 3)), rng.standard_normal((5, 2)))
+
+
+def check(torch_optimizer: Any, rate: Any, keras_class: str = "SGD", **torch: Any) -> xcheck.Result:
+    def keras_optimizer() -> Any:
+        import keras
+
+        return getattr(keras.optimizers, keras_class)(learning_rate=rate(keras.optimizers.schedules))
+
+    pair = xcheck.Pair(
+        "schedules",
+        xcheck.TorchSide(torch_net, lambda o, t: ((o - t) ** 2).mean(), torch_optimizer, **torch),
+        xcheck.KerasSide(keras_net, loss, keras_optimizer),
+        batches,
+        weight_map={"weight": "dense/kernel", "bias": "dense/bias"},
+    )
+    return xcheck.check(pair, steps=1, precision=("float64",), free_steps=0)
+
+
+def sgd(parameters: Any) -> Any:
+    import torch
+
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+def scheduled(rate: Any) -> Any:
+    def make(parameters: Any) -> Any:
+        from xcheck.optim.torch import KerasSGD
+
+        return KerasSGD(parameters, learning_rate=rate)
+
+    return make
+
+
+def piecewise(at: int) -> Any:
+    return lambda s: s.PiecewiseConstantDecay([at], [0.1, 0.01])
+
+
+def rates(result: xcheck.Result) -> list[tuple[str, str]]:
+    return [(c.name, c.verdict.value) for c in result.checks if c.name.startswith("learning rate")]
+
+
+@pytest.mark.parametrize(
+    ("torch", "keras", "step"),
+    [
+        (sgd, piecewise(1000), 1002),
+        (scheduled(lambda taken: 0.1 if taken <= 1000 else 0.01), piecewise(2000), 1002),
+        (scheduled(lambda taken: 0.1 if taken < 1000 else 0.01), piecewise(1000), 1001),  # off by one
+        (sgd, lambda s: s.CosineDecay(0.1, 10_000_000), 501),
+    ],
+)
+def test_the_first_rate_that_differs_is_named(torch, keras, step):
+    result = check(torch, keras)
+    assert result.verdict == "DIFFERENT"
+    ((name, verdict),) = rates(result)
+    assert verdict == "DIFFERENT"
+    assert name.startswith("learning rate at step ")
+    assert int(name.rpartition(" ")[2]) >= step if step == 501 else int(name.rpartition(" ")[2]) == step
+    assert [c.name for c in result.checks if c.verdict != "EQUIVALENT"] == [name]
+
+
+@pytest.mark.parametrize(
+    ("torch", "keras"),
+    [
+        (scheduled(lambda taken: 0.1 if taken <= 1000 else 0.01), piecewise(1000)),
+        (scheduled(lambda taken: 0.1 * 0.96 ** (taken / 700)), lambda s: s.ExponentialDecay(0.1, 700, 0.96)),
+        (
+            scheduled(lambda taken: 0.05 * (1 + np.cos(np.pi * min(taken, 5000) / 5000))),
+            lambda s: s.CosineDecay(0.1, 5000),
+        ),
+    ],
+)
+def test_equal_schedules_pass_however_they_are_computed(torch, keras):
+    result = check(torch, keras)
+    assert result.verdict == "EQUIVALENT"
+    assert rates(result) == [("learning rate, steps 1 to 100000", "EQUIVALENT")]
+
+
+def test_nothing_is_said_where_a_rate_may_be_set_elsewhere():
+    def with_scheduler(parameters: Any) -> Any:
+        import torch
+
+        optimizer = torch.optim.SGD(parameters, lr=0.1)
+        optimizer.scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1001])
+        return optimizer
+
+    def hooked(parameters: Any) -> Any:
+        optimizer = sgd(parameters)
+        optimizer.register_step_post_hook(lambda *_: None)
+        return optimizer
+
+    def adagrad(parameters: Any) -> Any:
+        import torch
+
+        return torch.optim.Adagrad(parameters, lr=0.1, lr_decay=0.1, initial_accumulator_value=0.1, eps=1e-7)
+
+    assert rates(check(with_scheduler, piecewise(1000))) == []
+    assert rates(check(sgd, piecewise(1000), after_step=lambda model: None)) == []
+    assert rates(check(hooked, piecewise(1000))) == []
+    assert rates(check(adagrad, lambda s: s.InverseTimeDecay(0.1, 1, 0.1), "Adagrad")) == []
+    assert rates(check(sgd, lambda s: 0.1)) == []
