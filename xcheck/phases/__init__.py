@@ -7,6 +7,7 @@ from ..records.result import Check
 from ..stepping.lockstep import StepPair
 from .checks import step
 from .checks.loss import loss_checks
+from .checks.update import update_checks
 from .checks.uses import use_checks
 from .export import compare_exports
 from .initialization import compare_initial_weights
@@ -66,7 +67,7 @@ PHASES: tuple[Phase, ...] = (
         "Does the optimizer change every weight and slot in the same way?",
         "the steps",
         needs=("inventory", "sync", "forward", "loss", "gradient"),
-        compare=_each(step.update_checks, tie_checks),
+        compare=_each(update_checks, tie_checks),
     ),
     Phase(
         "state",

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from ..records.result import Check, Verdict
 from ..stepping.lockstep import StepPair
-from .checks.step import judged_by_effect
+from .checks.update import judged_by_effect
 from .phase import Live
 
 KEPT_APART = "not compared as such, but by the updates of the next steps, for which each side kept its own: "

@@ -181,7 +181,7 @@ def _rounded() -> None:
 def _step_seen() -> None:
     model, x = _linear(2, 1), torch.tensor(X)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    observer = training_step.Observer(model, optimizer, lambda raw: {"output": raw}, Store())
+    observer = training_step.Observer(model, [optimizer], lambda raw: {"output": raw}, Store())
     try:
         out = model(x)
         (out.sum() * 4).backward()

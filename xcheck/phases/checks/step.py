@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ...errors import BatchError
-from ...matching import Match, MatchPlan, Piece
-from ...numerics.compare import METRICS, Measure, masked, measurable, measure, rms
-from ...numerics.judge import Frame, Item, compare_items, floor_among
-from ...numerics.tolerance import KAPPA, epsilon
+from ...matching import MatchPlan
+from ...numerics.compare import masked, measurable, rms
+from ...numerics.judge import Frame, Item, compare_items
+from ...numerics.tolerance import epsilon
 from ...records.result import Check, Verdict
 from ...records.sides import other_side
-from ...records.slots import ADDED_UP, AVERAGE
 from ...records.trace import Array, Arrays, StepRecord
 from ...stepping.lockstep import StepPair
 from ..envelope import Envelope
-
-Get = Callable[[StepRecord, str], Array | None]
-"""(record, path) -> what is compared of it."""
+from .matched import floor_of_matches, gradient_of, parameter_items
 
 
 def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
@@ -137,208 +133,17 @@ def _masked(array: Array | None, mask: Array | None, name: str) -> Array | None:
         ) from error
 
 
-def _parameter_items(
-    plan: MatchPlan,
-    matches: Sequence[Match],
-    step: StepPair,
-    get: Get,
-    suffix: str = "",
-    values: bool = False,
-) -> Iterator[Item]:
-    """One item per match: what `get` finds under each side's paths, the other side's in the reference's layout.
-
-    Args:
-        plan, step: of the run.
-        matches: whose pieces.
-        get: (record, path) -> array.
-        suffix: of the names.
-        values: the arrays are values, not differences of values.
-    """
-    for match in matches:
-        if not _idle_copy(plan, match, step, get):
-            yield _parameter_item(plan, match, step, get, suffix, values)
-
-
-def _parameter_item(plan: MatchPlan, match: Match, step: StepPair, get: Get, suffix: str, values: bool) -> Item:
-    mine, theirs = match.piece(plan.reference), match.piece(plan.follower)
-    found, *twins = (mine.total(partial(get, r)) for r in (step.reference.record, *step.reference.twins))
-    to = match.value_to if values else match.to
-    other, *others = (theirs.total(partial(get, r)) for r in (step.follower, *(r for _, r in step.moved)))
-    problem = None
-    lone = found is None or not found.ndim  # a number of the optimizer, or a parameter of no axes
-    if other is not None and (other.ndim or not lone):
-        if other.shape == theirs.shape:
-            other, *others = (a if a is None else to(plan.reference, a) for a in (other, *others))
-        else:
-            problem = f"shape {other.shape} against {theirs.shape}"
-    ours = (mine.total(partial(get, r)) for r, _ in step.moved)
-    names = (match.name("torch"), match.name("keras"))
-    moved = tuple(zip(ours, others, strict=True))
-    return Item(mine.name + suffix, *names, found, other, tuple(twins), problem=problem, moved=moved)
-
-
-def _floor(plan: MatchPlan, matches: Sequence[Match], step: StepPair, get: Get) -> float:
-    """`floor_of` the items of these matches, of which not all are held at once."""
-    compared = (m.piece(plan.reference) for m in matches if not _idle_copy(plan, m, step, get))
-    return floor_among(piece.total(partial(get, step.reference.record)) for piece in compared)
-
-
-def _idle_copy(plan: MatchPlan, match: Match, step: StepPair, get: Get) -> bool:
-    """Whether a declared copy has nothing to compare because another one is trained for it."""
-    record = step.reference.record if plan.reference == "keras" else step.follower
-    having = [m.keras for m in plan.copies_of(match) if get(record, m.keras) is not None]
-    return bool(having) and match.keras not in having
-
-
 def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The gradient of the total loss with respect to each trainable parameter, before clipping."""
     frame = Frame("gradient", precision, step.number, plan.reference, *step.reference.sums)
-    floor = _floor(plan, plan.trained, step, _gradient)
-    checks = compare_items(frame, _parameter_items(plan, plan.trained, step, _gradient), floor)
+    floor = floor_of_matches(plan, plan.trained, step, gradient_of)
+    checks = compare_items(frame, parameter_items(plan, plan.trained, step, gradient_of), floor)
     records = {plan.reference: step.reference.record, plan.follower: step.follower}
     unseen = [side for side, record in records.items() if all(g is None for g in record.gradients.values())]
     if len(unseen) != 1:
         return checks
     told = f"no gradient of the {unseen[0]} side was seen: let its step hand them to an optimizer, or use a tape"
     return [replace(c, verdict=Verdict.INCONCLUSIVE, detail=told) for c in checks]
-
-
-def _gradient(record: StepRecord, path: str) -> Array | None:
-    return record.gradients.get(path)
-
-
-def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
-    """What the step added to each parameter, and what the optimizer now remembers of it."""
-    frame = Frame("update", precision, step.number, plan.reference, *step.reference.sums)
-    before = step.reference.record.before
-    # An update is read off as a difference of two weights, each known to eps of its own size.
-    items = (
-        replace(item, source=max(rms(before.value(path)) for path in match.piece(plan.reference).paths))
-        for match, item in zip(
-            plan.parameters, _parameter_items(plan, plan.parameters, step, StepRecord.update), strict=True
-        )
-    )
-    gradients = _Gradients.of(plan, step)
-    floor = _floor(plan, plan.parameters, step, StepRecord.update)
-    checks = compare_items(frame, gradients.carried_to(items, floor, precision), floor)
-    return checks + _slot_checks(plan, step, frame, gradients)
-
-
-@dataclass(frozen=True)
-class _Gradients:
-    """Gradients by the names of their parameters on the reference, and the least scale among them."""
-
-    step: StepPair
-    by_name: Mapping[str, Piece]
-    floor: float
-
-    @classmethod
-    def of(cls, plan: MatchPlan, step: StepPair) -> _Gradients:
-        pieces = [m.piece(plan.reference) for m in plan.trained if not _idle_copy(plan, m, step, _gradient)]
-        return cls(step, {piece.name: piece for piece in pieces}, _floor(plan, plan.trained, step, _gradient))
-
-    def carried_to(self, items: Iterable[Item], floor: float, precision: str, suffix: str = "") -> Iterator[Item]:
-        """Items that an optimizer made of gradients, each with how far it amplifies the noise of its own."""
-        for item in items:
-            piece = self.by_name.get(item.name.removesuffix(suffix))
-            if piece is not None:
-                item = replace(
-                    item, amplification=self._of(item, piece, floor, precision), unruled=self._of_rounding(piece)
-                )
-            yield item
-            del item  # before the next one is made
-
-    def _of_rounding(self, piece: Piece) -> Array | None:
-        """Elements of what an optimizer made that the movement of the twins says nothing about.
-
-        Their gradients are what a sum that cancels leaves, in whole units of the last digit of its terms: no twin
-        moves their size, or they lie below the rounding of the gradients themselves. The other side may leave other
-        units, and the optimizer makes something of each, its square or its sign.
-        """
-        records = (self.step.reference.record, *self.step.reference.twins)
-        gradient, *found = (piece.total(partial(_gradient, record)) for record in records)
-        if gradient is None:
-            return None
-        twins = [twin for twin in found if twin is not None and twin.shape == gradient.shape]
-        size = np.abs(gradient)
-        unmoved = np.logical_and.reduce([gradient != 0, *(size == np.abs(twin) for twin in twins)])
-        return unmoved | (size <= KAPPA * epsilon("float64") * self.floor)
-
-    def _of(self, item: Item, piece: Piece, floor: float, precision: str) -> dict[str, float]:
-        records = (self.step.reference.record, *self.step.reference.twins)
-        gradient, *twins = (piece.total(partial(_gradient, record)) for record in records)
-        made = _runs(item.reference, item.twins, precision)
-        given = _runs(gradient, twins, precision)
-        if len(made) < 2 or len(made) != len(given) or made[0].shape != given[0].shape or item.reference is None:
-            return {}
-        assert gradient is not None
-        scale, eps, unit = max(rms(gradient), self.floor), epsilon(precision), max(rms(item.reference), floor)
-        if not scale:
-            return {}
-        measures: list[Measure] = []
-        for moved, by in zip(made[1:], given[1:], strict=True):
-            slope = _apart(made[0], moved)
-            slope -= KAPPA * eps * np.maximum(np.abs(made[0]), item.source)  # rounded by the optimizer, too
-            slope = np.maximum(slope, 0.0, out=slope)
-            size = _apart(given[0], by)
-            size /= scale
-            slope /= np.maximum(size, eps, out=size)
-            del size
-            if np.isfinite(slope).all():
-                measures.append(measure(np.zeros_like(slope), slope, unit))
-        return {metric: max(m.get(metric) for m in measures) for metric in METRICS} if measures and unit else {}
-
-
-def _runs(reference: Array | None, twins: Sequence[Array | None], precision: str) -> list[Array]:
-    """The run whose elements the twins moved, and the twins; in float32 the run is the reference's own in float32."""
-    runs = [reference, *twins] if precision == "float64" else list(twins)
-    found = [run for run in runs if run is not None]
-    return found if len(found) == len(runs) and len({run.shape for run in found}) == 1 else []
-
-
-def _apart(base: Array, moved: Array) -> Array:
-    gap = np.asarray(np.asarray(moved, np.float64) - base)
-    return np.abs(gap, out=gap)
-
-
-def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Gradients) -> list[Check]:
-    by_role = _slots_by_role(plan, step, frame, gradients)
-    return [c for role, checks in by_role.items() if role not in _refuted(step, by_role) for c in checks]
-
-
-def judged_by_effect(plan: MatchPlan, step: StepPair) -> set[str]:
-    """Roles of slots that the sides keep in different forms: what they do shows in the updates of the next steps."""
-    if not (step.reference.record.after.guessed or step.follower.after.guessed):
-        return set()
-    frame = Frame("update", "float64", step.number, plan.reference, *step.reference.sums)
-    return _refuted(step, _slots_by_role(plan, step, frame, _Gradients.of(plan, step)))
-
-
-def _refuted(step: StepPair, by_role: Mapping[str, Sequence[Check]]) -> set[str]:
-    """Roles that were guessed from a name in an optimizer of the user's own, where the values refute the guess."""
-    guessed = step.reference.record.after.guessed or step.follower.after.guessed
-    roles = {r: checks for r, checks in by_role.items() if guessed and not r.startswith(AVERAGE)}  # which is measured
-    return {r for r, checks in roles.items() if any(c.verdict is Verdict.DIFFERENT for c in checks)}
-
-
-def _slots_by_role(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Gradients) -> dict[str, list[Check]]:
-    checks: dict[str, list[Check]] = {}
-    states = (step.reference.record.after.slots, step.follower.after.slots)
-    roles = sorted({role for slots in states for by_role in slots.values() for role in by_role})
-    for role in (role for role in roles if role not in step.by_effect):
-
-        def slot(record: StepRecord, path: str, role: str = role) -> Array | None:
-            return record.after.slots.get(path, {}).get(role)
-
-        summed = [m.trained_part() for m in plan.parameters if m.trainable]
-        matches = summed if role in ADDED_UP else plan.trained
-        suffix = f" [{role}]"
-        items = _parameter_items(plan, matches, step, slot, suffix=suffix)
-        needed = all if role.startswith(AVERAGE) else any  # of what one side alone averages: `averages.py`
-        items = (i for i in items if needed(a is not None for a in (i.reference, i.other)))
-        floor = _floor(plan, matches, step, slot)
-        checks[role] = compare_items(frame, gradients.carried_to(items, floor, frame.precision, suffix), floor)
-    return checks
 
 
 def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str, envelope: Envelope) -> list[Check] | None:
@@ -361,8 +166,8 @@ def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str, envelope:
         other.losses.get("total"),
         tuple(twin.losses.get("total") for twin in twins),
     )
-    items = _parameter_items(plan, plan.parameters, step, _after, values=True)
-    drifted = compare_items(frame, items, _floor(plan, plan.parameters, step, _after))
+    items = parameter_items(plan, plan.parameters, step, _after, values=True)
+    drifted = compare_items(frame, items, floor_of_matches(plan, plan.parameters, step, _after))
     first, *drifted = envelope.widened([*compare_items(frame, [total]), *drifted])
     finite = all(np.isfinite(run.losses.get("total", 0.0)).all() for run in (record, *twins))
     if not finite or any(c.allowed is not None and c.allowed >= 1.0 for c in (first, *drifted)):
@@ -381,7 +186,7 @@ def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]
     """The buffers after the step, and those without a counterpart that the step changed."""
     frame = Frame("state", precision, step.number, plan.reference, *step.reference.sums)
 
-    checks = compare_items(frame, list(_parameter_items(plan, plan.buffers, step, _after, values=True)))
+    checks = compare_items(frame, list(parameter_items(plan, plan.buffers, step, _after, values=True)))
     for side, path in plan.unmatched_buffers:
         record = step.reference.record if side == plan.reference else step.follower
         if _is_counter(record, path):
