@@ -39,8 +39,10 @@ from .locate.call_count import number_of_calls
 from .locate.constant_tables import table_cause
 from .locate.forward import local_of, partings
 from .locate.input_mismatch import other_inputs
+from .locate.loss_examples import by_example
 from .locate.loss_part_weights import weighed_parts
 from .locate.loss_position_weights import counted_positions
+from .locate.loss_probe import Look, LossProbe
 from .locate.replay import Scene, calls_from_start
 from .locate.stopped_gradients import stopped_gradients
 from .loss.formula import LOSS_FACTOR, loss_causes
@@ -162,16 +164,29 @@ def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner
     if _first_in(findings, step, "loss") is None:
         return
     record, other = step.reference.record, step.follower
-    found = loss_causes(plan, step.reference.batch, record, other) + penalty_causes(plan, record, other)
+    probe = LossProbe(plan, step, reference, follower) if reference is not None else None
+    here, elsewhere = _looks(findings, probe)
+    found = loss_causes(plan, step.reference.batch, record, other, elsewhere) + penalty_causes(plan, record, other)
     environments = findings.environment["torch"], findings.environment["keras"]
     found = found or penalised_causes(plan, record, other, *environments)
     known = [cause for cause in found if cause.confirmed and cause.id != LOSS_FACTOR]
-    if not known and reference is not None:
+    if not known and probe is not None and here is not None:
         with findings.timed("explain"), ended_by_user_code(findings.notes):
             # A factor may be that of this batch alone, where some positions are left out or weigh more.
-            found = counted_positions(plan, step, reference, follower) or found
-            found = found or weighed_parts(plan, step, reference, follower)
+            found = counted_positions(probe, here, elsewhere) or found
+            found = found or weighed_parts(plan, step, probe.reference, follower)
+            found = found or by_example(probe, here, elsewhere)
     findings.causes += found
+
+
+def _looks(findings: Findings, probe: LossProbe | None) -> tuple[Look | None, Look | None]:
+    """What both sides make of the batch, at the weights of the step and at others."""
+    here = elsewhere = None
+    if probe is not None:
+        with findings.timed("explain"), ended_by_user_code(findings.notes):
+            here = probe.look()
+            elsewhere = probe.look(1) if here is not None else None
+    return here, elsewhere
 
 
 @isolated(nothing)
