@@ -185,6 +185,7 @@ def _looks(findings: Findings, probe: LossProbe | None) -> tuple[Look | None, Lo
     if probe is not None:
         with findings.timed("explain"), ended_by_user_code(findings.notes):
             here = probe.look()
+            here = here if here is not None and probe.is_of_step(here) else None  # a step of one's own has another loss
             elsewhere = probe.look(1) if here is not None else None
     return here, elsewhere
 
@@ -249,8 +250,9 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         return
     torch, keras = findings.environment["torch"], findings.environment["keras"]
     records = step.reference.record, step.follower
-    findings.causes += (whole := whole_step_causes(plan, *records, torch, keras))
-    if whole:
+    whole = whole_step_causes(plan, *records, torch, keras)
+    if any(cause.confirmed for cause in whole):
+        findings.causes += whole
         return
     found = update_causes(plan, *records, torch, keras) + added_up_parameters(plan, *records)
     if keras.get("backend") == "tensorflow" and not any(cause.confirmed for cause in found):
@@ -261,7 +263,7 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
             found = (update_causes(plan, *records, torch, keras, squares) if squares else []) or found
     if not any(cause.confirmed for cause in found):
         found = rates_of_some(plan, *records) or found
-    findings.causes += found
+    findings.causes += found + whole
 
 
 @isolated(nothing)

@@ -18,6 +18,7 @@ from ...records.sides import SIDES, SideName
 from ...records.trace import Array, Arrays, State
 from ...records.uses import CLOSE
 from ...stepping.lockstep import StepPair
+from ..recomputed import REPRODUCED
 
 SPREAD = 0.5
 """How far other weights are from those of the step, relative to each: far enough for other signs and other winners."""
@@ -106,6 +107,19 @@ class LossProbe:
         slopes = {side: _joined([call.gradients for call in made]) for side, made in calls.items()}
         values = {side: float(value) for side, value in losses.items() if value is not None}
         return Look(outputs, values, *_in_keras_layout(outputs, slopes))
+
+    def is_of_step(self, look: Look) -> bool:
+        """Whether the losses of a look are those of the step.
+
+        Args:
+            look: at the weights of the step.
+        """
+        records = {self.plan.reference: self.step.reference.record, self.plan.follower: self.step.follower}
+        totals = {side: record.losses.get("total") for side, record in records.items()}
+        return all(
+            total is not None and abs(float(total) - look.values[side]) <= REPRODUCED * abs(float(total))
+            for side, total in totals.items()
+        )
 
     def each(self, look: Look) -> Mapping[SideName, Array] | None:
         """The loss of each example by itself, of what both models gave; None where that cannot be asked.

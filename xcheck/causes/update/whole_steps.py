@@ -12,6 +12,7 @@ from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Array, StepRecord
+from ..prove import Trial, prove, read_off
 from ..recomputed import REPRODUCED, gap, reproduces
 from ..text import listed
 
@@ -38,6 +39,19 @@ def whole_step_causes(
         *_collected(plan, records, keras),
         *_averages(plan, records, {"torch": torch, "keras": keras}),
     ]
+
+
+def _moved_alike(plan: MatchPlan, records: Mapping[SideName, StepRecord]) -> bool:
+    """Whether the weights themselves make the same step, so that what differs is the means that are kept of them."""
+    for match in plan.trained:
+        mine, theirs = (match.piece(side).total(records[side].update) for side in SIDES)
+        if mine is None or theirs is None or theirs.shape != match.keras_piece.shape:
+            return False
+        weight = match.torch_piece.total(records["torch"].before.value)
+        size = 0.0 if weight is None else float(np.abs(weight).max(initial=0))
+        if not reproduces(match.to("keras", mine), theirs, size):
+            return False
+    return True
 
 
 @isolated(list[Cause])
@@ -79,18 +93,19 @@ def rates_of_some(plan: MatchPlan, record: StepRecord, other: StepRecord) -> lis
 def _of_some(plan: MatchPlan, names: list[str], factor: float, same: int, gaps: tuple[float, float]) -> Cause:
     ours = {m.name(plan.reference): m for m in plan.trained}
     shown = {side: listed([ours[name].name(side) for name in names]) for side in SIDES}
-    return Cause(
+    cause = Cause(
         id="rate_of_some",
         phase="update",
         torch=shown["torch"],
         keras=shown["keras"],
         summary=f"the keras side moves {shown[plan.reference]} by {factor:.6g} times what the torch side does, and "
         f"the other {same} parameters alike: they have a learning rate of their own",
-        evidence={"before": gaps[0], "after": gaps[1], "allowed": REPRODUCED, "factor": factor, "alike": same},
-        confirmed=True,
+        evidence={"factor": factor, "alike": same},
         fix=f"torch: give {shown['torch']} the learning rate of the others in the parameter groups times "
         f"{factor:.6g}, or keras: scale what moves {shown['keras']} by {1 / factor:.6g} in a subclass's update_step",
     )
+    numbers = sum(int(np.prod(ours[name].torch_piece.shape)) for name in names)
+    return prove(cause, [Trial(*gaps, REPRODUCED, numbers - 1)])
 
 
 def _collected(plan: MatchPlan, records: Mapping[SideName, StepRecord], keras: Mapping[str, Any]) -> Iterator[Cause]:
@@ -103,17 +118,18 @@ def _collected(plan: MatchPlan, records: Mapping[SideName, StepRecord], keras: M
     }
     if moved["keras"] or not moved["torch"]:
         return
-    yield Cause(
-        id="accumulated_gradients",
-        phase="update",
-        torch="the optimizer",
-        keras=f"{ACCUMULATED}={steps}",
-        summary=f"the keras side collects the gradients of {steps} batches before it moves a weight, and takes their "
-        f"mean; the torch side moves {moved['torch']} parameters after each",
-        evidence={"torch": moved["torch"], "keras": 0, ACCUMULATED: steps},
-        confirmed=True,
-        fix=f"keras: no {ACCUMULATED}, or torch: optimizer.step() after each {steps} batches, of losses divided by "
-        f"{steps}",
+    yield read_off(
+        Cause(
+            id="accumulated_gradients",
+            phase="update",
+            torch="the optimizer",
+            keras=f"{ACCUMULATED}={steps}",
+            summary=f"the keras side collects the gradients of {steps} batches before it moves a weight, and takes their "
+            f"mean; the torch side moves {moved['torch']} parameters after each",
+            evidence={"torch": moved["torch"], "keras": 0, ACCUMULATED: steps},
+            fix=f"keras: no {ACCUMULATED}, or torch: optimizer.step() after each {steps} batches, of losses divided by "
+            f"{steps}",
+        )
     )
 
 
@@ -128,6 +144,8 @@ def _averages(
     """Decaying means of the weights that one side alone keeps, or with another share, or writes over the weights."""
     kept: dict[SideName, Averages] = {side: _kept(plan, records[side], side) for side in SIDES}
     having: list[SideName] = [side for side in SIDES if kept[side]]
+    # Of weights that move otherwise the means that are kept of them are no cause.
+    alike = bool(having) and _moved_alike(plan, records)
     if len(having) == 1:
         side = having[0]
         every = facts[side].get("optimizer_settings", {}).get("ema_overwrite_frequency")
@@ -140,6 +158,7 @@ def _averages(
             "keras: use_ema=False"
             if side == "keras"
             else "keras: use_ema=True, or torch: without averages of the weights",
+            alike,
         )
     if len(having) < 2:
         return
@@ -164,6 +183,7 @@ def _averages(
             f"the decaying means of the weights keep {torch:.12g} of what they were in torch and {keras:.12g} in keras",
             {"torch": torch, "keras": keras, "made_again_to": REPRODUCED},
             f"keras: ema_momentum={torch:.12g}, or torch: {keras:.12g}",
+            alike,
         )
 
 
@@ -196,6 +216,9 @@ def _share(kept: Averages) -> float | None:
     return share if made else None
 
 
-def _average(name: str, kept: Mapping[SideName, Averages], summary: str, evidence: Any, fix: str) -> Cause:
+def _average(
+    name: str, kept: Mapping[SideName, Averages], summary: str, evidence: Any, fix: str, alike: bool = True
+) -> Cause:
     where = {side: f"averages of {len(kept[side])} weights" if kept[side] else "no averages" for side in SIDES}
-    return Cause(name, "update", where["torch"], where["keras"], summary, evidence, confirmed=True, fix=fix)
+    cause = Cause(name, "update", where["torch"], where["keras"], summary, evidence, fix=fix)
+    return read_off(cause) if alike else cause
