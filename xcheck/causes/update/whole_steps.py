@@ -124,8 +124,8 @@ def _collected(plan: MatchPlan, records: Mapping[SideName, StepRecord], keras: M
             phase="update",
             torch="the optimizer",
             keras=f"{ACCUMULATED}={steps}",
-            summary=f"the keras side collects the gradients of {steps} batches before it moves a weight, and takes their "
-            f"mean; the torch side moves {moved['torch']} parameters after each",
+            summary=f"the keras side collects the gradients of {steps} batches before it moves a weight, and takes "
+            f"their mean; the torch side moves {moved['torch']} parameters after each",
             evidence={"torch": moved["torch"], "keras": 0, ACCUMULATED: steps},
             fix=f"keras: no {ACCUMULATED}, or torch: optimizer.step() after each {steps} batches, of losses divided by "
             f"{steps}",
