@@ -13,7 +13,7 @@ from setups import run
 from torch.nn import functional as F
 
 import xcheck
-from xcheck.causes.locate.loss_probe import Look
+from xcheck.causes.locate.loss.probe import Look
 from xcheck.causes.loss.positions import counted_causes
 from xcheck.causes.prove import state
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from xcheck.causes.locate.loss_probe import Look
+from xcheck.causes.locate.loss.probe import Look
 from xcheck.causes.loss.formula import loss_causes
 from xcheck.matching import MatchPlan
 from xcheck.pairs.pair import Batch

@@ -16,7 +16,7 @@ from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES
 from ...records.trace import Array, StepRecord
-from ..locate.loss_probe import Look
+from ..locate.loss.probe import Look
 from ..prove import Trial, prove
 from ..recomputed import REPRODUCED, reproduces
 from ..update.clipping import rounded

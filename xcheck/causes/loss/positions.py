@@ -16,7 +16,7 @@ from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Array
-from ..locate.loss_probe import Look
+from ..locate.loss.probe import Look
 from ..prove import Trial, prove
 from ..recomputed import REPRODUCED
 from .readings import LARGEST, SMOOTHING

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ...frameworks.protocol import Runner
-from ...matching import MatchPlan
-from ...numerics.align.orders import closest
-from ...numerics.compare import measure
-from ...pairs.pair import Batch
-from ...records.calls import LOSS, Call, Calls
-from ...records.sides import SIDES, SideName
-from ...records.trace import Array, Arrays, State
-from ...records.uses import CLOSE
-from ...stepping.lockstep import StepPair
-from ..recomputed import REPRODUCED
+from ....frameworks.protocol import Runner
+from ....matching import MatchPlan
+from ....numerics.align.orders import closest
+from ....numerics.compare import measure
+from ....pairs.pair import Batch
+from ....records.calls import LOSS, Call, Calls
+from ....records.sides import SIDES, SideName
+from ....records.trace import Array, Arrays, State, StepRecord
+from ....records.uses import CLOSE
+from ....stepping.lockstep import StepPair
+from ...recomputed import REPRODUCED
 
 SPREAD = 0.5
 """How far other weights are from those of the step, relative to each: far enough for other signs and other winners."""
@@ -32,8 +32,8 @@ def other_weights(start: State, seed: int = 0) -> State:
         seed: of what is drawn.
     """
     rng = np.random.default_rng([7, seed])
-    moved = {
-        path: array * (1 + SPREAD * rng.standard_normal(array.shape)) if array.dtype.kind == "f" else array
+    moved: Arrays = {
+        path: np.asarray(array * (1 + SPREAD * rng.standard_normal(array.shape))) if array.dtype.kind == "f" else array
         for path, array in start.parameters.items()
     }
     return State(moved, start.buffers)
@@ -98,14 +98,18 @@ class LossProbe:
         before = self.step.reference.record.before
         start = State(before.parameters, before.buffers)
         start = start if seed is None else other_weights(start, seed)
-        models = {side: _models(self._calls(side, start)) for side in SIDES}
-        losses = {side: made[1] for side, made in models.items()}
-        calls = {side: made[0] for side, made in models.items()}
+        models: dict[SideName, tuple[list[Call], float | None]] = {s: _models(self._calls(s, start)) for s in SIDES}
+        losses: dict[SideName, float | None] = {side: made[1] for side, made in models.items()}
+        calls: dict[SideName, list[Call]] = {side: made[0] for side, made in models.items()}
         if any(value is None or not np.isfinite(value) for value in losses.values()) or not all(calls.values()):
             return None
-        outputs = {side: _joined([call.outputs for call in made]) for side, made in calls.items()}
-        slopes = {side: _joined([call.gradients for call in made]) for side, made in calls.items()}
-        values = {side: float(value) for side, value in losses.items() if value is not None}
+        outputs: dict[SideName, Arrays] = {
+            side: _joined([call.outputs for call in made]) for side, made in calls.items()
+        }
+        slopes: dict[SideName, Arrays] = {
+            side: _joined([call.gradients for call in made]) for side, made in calls.items()
+        }
+        values: dict[SideName, float] = {side: float(value) for side, value in losses.items() if value is not None}
         return Look(outputs, values, *_in_keras_layout(outputs, slopes))
 
     def is_of_step(self, look: Look) -> bool:
@@ -114,8 +118,11 @@ class LossProbe:
         Args:
             look: at the weights of the step.
         """
-        records = {self.plan.reference: self.step.reference.record, self.plan.follower: self.step.follower}
-        totals = {side: record.losses.get("total") for side, record in records.items()}
+        records: dict[SideName, StepRecord] = {
+            self.plan.reference: self.step.reference.record,
+            self.plan.follower: self.step.follower,
+        }
+        totals: dict[SideName, Array | None] = {side: record.losses.get("total") for side, record in records.items()}
         return all(
             total is not None and abs(float(total) - look.values[side]) <= REPRODUCED * abs(float(total))
             for side, total in totals.items()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ...records.isolated import isolated
-from ...records.result import Cause
-from ..loss.examples import Examples, example_causes
-from .loss_probe import Look, LossProbe, penalties
+from ....records.isolated import isolated
+from ....records.result import Cause
+from ...loss.examples import Examples, example_causes
+from .probe import Look, LossProbe, penalties
 
 MOST = 32
 """Examples beyond which they are not asked for one by one: each is a run of the model on both sides."""

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...frameworks.protocol import Runner
-from ...matching import MatchPlan
-from ...numerics.align.orders import Order, closest
-from ...numerics.compare import measure
-from ...records.calls import LOSS, Call
-from ...records.isolated import isolated
-from ...records.result import Cause
-from ...records.sides import SideName
-from ...records.trace import Array, Arrays, State
-from ...records.uses import CLOSE
-from ...stepping.lockstep import StepPair
-from ..prove import Trial, prove
-from ..recomputed import REPRODUCED
+from ....frameworks.protocol import Runner
+from ....matching import MatchPlan
+from ....numerics.align.orders import Order, closest
+from ....numerics.compare import measure
+from ....records.calls import LOSS, Call
+from ....records.isolated import isolated
+from ....records.result import Cause
+from ....records.sides import SideName
+from ....records.trace import Array, Arrays, State
+from ....records.uses import CLOSE
+from ....stepping.lockstep import StepPair
+from ...prove import Trial, prove
+from ...recomputed import REPRODUCED
 
 MOST_PARTS = 8
 """Parts beyond which an axis is not looked at: each is a run of the model on both sides."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...records.isolated import isolated
-from ...records.result import Cause
-from ..loss.positions import counted_causes
-from .loss_probe import Look, LossProbe
+from ....records.isolated import isolated
+from ....records.result import Cause
+from ...loss.positions import counted_causes
+from .probe import Look, LossProbe
 
 
 @isolated(list[Cause])
