@@ -32,10 +32,10 @@ def other_weights(start: State, seed: int = 0) -> State:
         seed: of what is drawn.
     """
     rng = np.random.default_rng([7, seed])
-    moved: Arrays = {
-        path: np.asarray(array * (1 + SPREAD * rng.standard_normal(array.shape))) if array.dtype.kind == "f" else array
-        for path, array in start.parameters.items()
-    }
+    moved: dict[str, Array] = dict(start.parameters)
+    for path, array in start.parameters.items():
+        spread: Array = 1 + SPREAD * rng.standard_normal(array.shape)
+        moved[path] = array * spread if array.dtype.kind == "f" else array
     return State(moved, start.buffers)
 
 
