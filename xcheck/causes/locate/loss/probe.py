@@ -34,8 +34,8 @@ def other_weights(start: State, seed: int = 0) -> State:
     rng = np.random.default_rng([7, seed])
     moved: dict[str, Array] = dict(start.parameters)
     for path, array in start.parameters.items():
-        spread: Array = 1 + SPREAD * rng.standard_normal(array.shape)
-        moved[path] = array * spread if array.dtype.kind == "f" else array
+        drawn = np.asarray(rng.standard_normal(array.shape), np.float64)
+        moved[path] = array * (1 + SPREAD * drawn) if array.dtype.kind == "f" else array
     return State(moved, start.buffers)
 
 
