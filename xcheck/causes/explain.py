@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ..errors import UserCodeError
 from ..frameworks.protocol import Runner
 from ..matching import MatchPlan
 from ..phases import NEEDS
@@ -39,13 +37,9 @@ from .locate.call_count import number_of_calls
 from .locate.constant_tables import table_cause
 from .locate.forward import local_of, partings
 from .locate.input_mismatch import other_inputs
-from .locate.loss_part_weights import weighed_parts
-from .locate.loss_position_weights import counted_positions
+from .locate.loss.search import loss_search
 from .locate.replay import Scene, calls_from_start
 from .locate.stopped_gradients import stopped_gradients
-from .loss.formula import LOSS_FACTOR, loss_causes
-from .loss.penalties import penalised_causes
-from .loss.penalty import penalty_causes
 from .persistence.resumed_step import resumed_faults
 from .persistence.route import persistence_causes
 from .random_layers import drawing_check, random_layer, undecided
@@ -57,6 +51,7 @@ from .update.optimizer import update_causes
 from .update.sparse_squares import squares_of_lookups
 from .update.summed_parameters import added_up_parameters
 from .update.whole_steps import rates_of_some, whole_step_causes
+from .watched import ended_by_user_code
 
 INSIDE = ("forward",)
 """Phases whose differences can be followed into the models."""
@@ -135,15 +130,6 @@ def _random(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
     return bool(draws) and not any(c.name.endswith("(inference)") for c in different)  # where nothing is drawn
 
 
-@contextmanager
-def ended_by_user_code(notes: list[str]) -> Generator[None]:
-    """Go on where a model refuses to be watched; the difference stands all the same."""
-    try:
-        yield
-    except UserCodeError as error:
-        notes.append(f"the models could not be looked into: {str(error).splitlines()[0]}")
-
-
 def _first_in(findings: Findings, step: StepPair, phase: str) -> Check | None:
     """The first difference of a phase, if it is in this step and follows from no difference in what the phase needs.
 
@@ -161,17 +147,9 @@ def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner
     """Look for the cause of the first loss that differs though the outputs agree."""
     if _first_in(findings, step, "loss") is None:
         return
-    record, other = step.reference.record, step.follower
-    found = loss_causes(plan, step.reference.batch, record, other) + penalty_causes(plan, record, other)
-    environments = findings.environment["torch"], findings.environment["keras"]
-    found = found or penalised_causes(plan, record, other, *environments)
-    known = [cause for cause in found if cause.confirmed and cause.id != LOSS_FACTOR]
-    if not known and reference is not None:
-        with findings.timed("explain"), ended_by_user_code(findings.notes):
-            # A factor may be that of this batch alone, where some positions are left out or weigh more.
-            found = counted_positions(plan, step, reference, follower) or found
-            found = found or weighed_parts(plan, step, reference, follower)
-    findings.causes += found
+    with findings.timed("explain"):
+        environments = findings.environment["torch"], findings.environment["keras"]
+        findings.causes += loss_search(plan, step, reference, follower, environments, findings.notes)
 
 
 @isolated(nothing)
@@ -234,8 +212,9 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         return
     torch, keras = findings.environment["torch"], findings.environment["keras"]
     records = step.reference.record, step.follower
-    findings.causes += (whole := whole_step_causes(plan, *records, torch, keras))
-    if whole:
+    whole = whole_step_causes(plan, *records, torch, keras)
+    if any(cause.confirmed for cause in whole):
+        findings.causes += whole
         return
     found = update_causes(plan, *records, torch, keras) + added_up_parameters(plan, *records)
     if keras.get("backend") == "tensorflow" and not any(cause.confirmed for cause in found):
@@ -246,7 +225,7 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
             found = (update_causes(plan, *records, torch, keras, squares) if squares else []) or found
     if not any(cause.confirmed for cause in found):
         found = rates_of_some(plan, *records) or found
-    findings.causes += found
+    findings.causes += found + whole
 
 
 @isolated(nothing)

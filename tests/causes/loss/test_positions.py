@@ -13,27 +13,39 @@ from setups import run
 from torch.nn import functional as F
 
 import xcheck
+from xcheck.causes.locate.loss.probe import Look
 from xcheck.causes.loss.positions import counted_causes
+from xcheck.causes.prove import state
 
 RNG = np.random.default_rng(0)
 Z = RNG.standard_normal((6, 4, CLASSES))
 LABELS = RNG.integers(0, CLASSES, (6, 4))
 LABELS[0, :3] = 0, 1, 2
-LOGS = Z - np.log(np.exp(Z).sum(-1, keepdims=True))
-EACH = -np.take_along_axis(LOGS, LABELS[..., None], -1)[..., 0]
-SLOPES = np.exp(LOGS) - np.eye(CLASSES)[LABELS]
+OUTPUTS = Z, RNG.standard_normal((6, 4, CLASSES))  # at the weights of the step, and at others
 ALL = np.full((6, 4), 1 / 24)
 WEIGHTS = np.array([1.0, 3.0, 0.5])[LABELS]
 LATER = np.arange(4) < 3 + 0 * LABELS  # all but the last position
 
 
-def causes(torch: Any, keras: Any, labels: Any = LABELS, bent: float = 0.0) -> list[tuple[str, bool]]:
-    """What is told of two losses that count each position by these factors."""
-    gradients: Any = {"torch": torch[..., None] * SLOPES, "keras": keras[..., None] * SLOPES}
+def look(z: Any, factors: dict[str, Any], bent: float = 0.0) -> Look:
+    """Both sides' cross-entropies of one output, each position by its factor."""
+    logs = z - np.log(np.exp(z).sum(-1, keepdims=True))
+    each = -np.take_along_axis(logs, LABELS[..., None], -1)[..., 0]
+    slopes = np.exp(logs) - np.eye(CLASSES)[LABELS]
+    gradients: Any = {side: factor[..., None] * slopes for side, factor in factors.items()}
     gradients["keras"][0, 0] += bent
-    values: Any = {"torch": float((torch * EACH).sum()), "keras": float((keras * EACH).sum())}
-    found = counted_causes("data", Z, labels, gradients, values)
-    assert all(c.evidence["after"] < 1e-9 < c.evidence["before"] for c in found)
+    values: Any = {side: float((factor * each).sum()) for side, factor in factors.items()}
+    return Look({}, values, z, gradients)
+
+
+def causes(
+    torch: Any, keras: Any, labels: Any = LABELS, bent: float = 0.0, later: Any = None
+) -> list[tuple[str, bool]]:
+    """What is told of two losses that count each position by these factors; `later` are Keras's at other weights."""
+    here = look(Z, {"torch": torch, "keras": keras}, bent)
+    there = look(OUTPUTS[1], {"torch": torch, "keras": keras if later is None else later}, bent)
+    found = counted_causes("data", labels, [here, there])
+    assert all(c.evidence["after"] < 1e-9 < c.evidence["before"] and c.evidence["inputs"] == 2 for c in found)
     return [(c.id, c.confirmed) for c in found]
 
 
@@ -60,6 +72,19 @@ def test_nothing_is_named_where_the_gradient_is_bent_besides(name: str) -> None:
 
 def test_a_plain_factor_is_left_to_others() -> None:
     assert causes(ALL, ALL / 3) == []
+
+
+def test_positions_that_the_outputs_leave_out_are_no_mask() -> None:
+    """A hinge has no slope where the margin is kept, which other weights move to other positions."""
+    there = np.where(LATER[:, ::-1], 1 / 18, 0.0)
+    assert causes(ALL, np.where(LATER, 1 / 18, 0.0), later=there) == []
+
+
+def test_one_input_confirms_nothing() -> None:
+    here = look(Z, {"torch": ALL, "keras": np.where(LATER, 1 / 18, 0.0)})
+    (cause,) = counted_causes("data", LABELS, [here])
+    assert not cause.confirmed
+    assert state(cause) == "likely"
 
 
 def test_a_label_that_does_not_exist_is_left_out() -> None:

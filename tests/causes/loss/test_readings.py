@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from xcheck.causes.locate.loss.probe import Look
 from xcheck.causes.loss.formula import loss_causes
 from xcheck.matching import MatchPlan
 from xcheck.pairs.pair import Batch
@@ -150,7 +151,10 @@ def causes(z: Any, y: Any, torch_loss: Any, keras_loss: Any, also: float = 0.0) 
         StepRecord(1, nothing, nothing, outputs={"output": z}, losses={"data": np.asarray(value)})
         for value in (made, with_keras + also)
     ]
-    found = loss_causes(MatchPlan("torch", ()), Batch(z, y), records[0], records[1])
+    moved = z[::-1].copy()
+    there: Any = {"torch": float(torch_loss(torch.from_numpy(moved), torch.from_numpy(y)))}
+    there["keras"] = float(keras_loss(y, moved)) + also
+    found = loss_causes(MatchPlan("torch", ()), Batch(z, y), records[0], records[1], Look({}, there, moved, {}))
     return [(cause.id, cause.confirmed, cause.summary) for cause in found]
 
 

@@ -12,6 +12,7 @@ from ...numerics.align.orders import Order, closest
 from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.trace import Array
+from ..prove import Trial, prove
 from .local import Local, Seen
 
 Axes = tuple[int, ...]
@@ -151,7 +152,7 @@ def _cause(local: Local, torch: Along, keras: Along) -> Cause:
         name, said = "biased_variance", f"{torch.function} in torch, {keras.function} in keras"
     else:
         name, said = "reduction", f"{torch.function} in torch, {keras.function} in keras"
-    return Cause(
+    cause = Cause(
         id=name,
         phase="forward",
         torch=local.torch.call.name,
@@ -160,13 +161,10 @@ def _cause(local: Local, torch: Along, keras: Along) -> Cause:
         evidence={
             "torch": [torch.function, list(torch.axes)],
             "keras": [keras.function, list(keras.axes)],
-            "before": local.error,
-            "after": max(torch.gap, keras.gap),
-            "allowed": local.allowed,
         },
-        confirmed=True,
         fix=f"keras: {torch.function} over what is torch's axis {_shown(torch.axes)}, or the other way round",
     )
+    return prove(cause, [Trial(local.error, max(torch.gap, keras.gap), local.allowed, local.torch.value.size)])
 
 
 def _shown(axes: Axes) -> str:
@@ -187,18 +185,22 @@ def slice_causes(local: Local) -> list[Cause]:
     torch, keras = (_slice(local, a, v) for a, v in ((x, local.torch.value), (order.apply(y), local.keras.value)))
     if torch is None or keras is None or torch[:-1] == keras[:-1]:
         return []
+    if torch[0] != keras[0]:  # parts along other axes: the numbers lie in another order, and no slice mends that
+        return []
     told = [f"{first}:{last + 1} of {x.shape[axis]} along axis {axis}" for axis, first, last, _ in (torch, keras)]
-    measured = {"before": local.error, "after": max(torch[-1], keras[-1]), "allowed": local.allowed}
+    trial = Trial(local.error, max(torch[-1], keras[-1]), local.allowed, local.torch.value.size)
     return [
-        Cause(
-            id="slice",
-            phase="forward",
-            torch=local.torch.call.name,
-            keras=local.keras.call.name,
-            summary=f"another slice is taken: {told[0]} in torch, {told[1]} in keras",
-            evidence={"torch": list(torch[:-1]), "keras": list(keras[:-1]), **measured},
-            confirmed=True,
-            fix=f"keras: take {told[0]}, or torch: take {told[1]}",
+        prove(
+            Cause(
+                id="slice",
+                phase="forward",
+                torch=local.torch.call.name,
+                keras=local.keras.call.name,
+                summary=f"another slice is taken: {told[0]} in torch, {told[1]} in keras",
+                evidence={"torch": list(torch[:-1]), "keras": list(keras[:-1])},
+                fix=f"keras: take {told[0]}, or torch: take {told[1]}",
+            ),
+            [trial],
         )
     ]
 

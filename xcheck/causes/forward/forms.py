@@ -8,6 +8,7 @@ setting in the other's place gives the other's value.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,7 @@ from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, Arrays
+from ..prove import Trial, prove
 from .layout import permuted, reordered
 from .local import Local, Seen
 from .weights import Used, weight_causes
@@ -256,32 +258,31 @@ def _causes(form: Form, local: Local, settings: Sequence[Setting], torch: Proble
         told = [setting.shown(value) for value in values]
         if told[0] == told[1]:
             told = [repr(value) for value in values]
+        measured = _after(form, local, torch, keras)
+        trials = [Trial(local.error, measured, local.allowed, local.torch.value.size)]
         causes.append(
-            Cause(
-                id=setting.cause,
-                phase="forward",
-                torch=local.torch.call.name,
-                keras=local.keras.call.name,
-                summary=f"{form.name}: {setting.words} is {told[0]} in torch and {told[1]} in keras",
-                evidence={
-                    "torch": told[0],
-                    "keras": told[1],
-                    "before": local.error,
-                    **_after(form, local, torch, keras),
-                },
-                confirmed=True,
-                fix=_fix(setting, local, *told),
+            prove(
+                Cause(
+                    id=setting.cause,
+                    phase="forward",
+                    torch=local.torch.call.name,
+                    keras=local.keras.call.name,
+                    summary=f"{form.name}: {setting.words} is {told[0]} in torch and {told[1]} in keras",
+                    evidence={"torch": told[0], "keras": told[1]},
+                    fix=_fix(setting, local, *told),
+                ),
+                trials,
             )
         )
     return causes
 
 
-def _after(form: Form, local: Local, torch: Problem, keras: Problem) -> dict[str, float]:
+def _after(form: Form, local: Local, torch: Problem, keras: Problem) -> float:
     """How far one side's value is from the other's once it is computed with the other's settings."""
     known, other = (torch, keras) if keras.side == "torch" else (keras, torch)
     computed = _computed(form, known.having(other.settings))
     target = known.neutral(local.target(known.side))
-    return {} if computed is None else {"after": local.gap(target, computed), "allowed": local.allowed}
+    return math.nan if computed is None else local.gap(target, computed)
 
 
 def _fix(setting: Setting, local: Local, torch: str, keras: str) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...records.result import Cause
 from ...records.trace import Array
+from ..prove import Trial, prove
 from .local import Local, Seen
 
 
@@ -28,16 +29,15 @@ def permuted(local: Local, what: str, torch: Array, keras: Array, after: float) 
     order = _columns(torch, keras)
     told = _told(local.torch), _told(local.keras)
     said = f": {told[0]} in torch, {told[1]} in keras" if all(told) else ""
-    return Cause(
+    cause = Cause(
         id="permuted_axes",
         phase="forward",
         torch=local.torch.call.name,
         keras=local.keras.call.name,
         summary=f"{what}: what goes in holds the same numbers in another order{said}{_runs(order)}",
-        evidence={"before": local.error, "after": after, "allowed": local.allowed},
-        confirmed=True,
         fix=_fix(local),
     )
+    return prove(cause, [Trial(local.error, after, local.allowed, local.torch.value.size)])
 
 
 def _told(seen: Seen) -> str:

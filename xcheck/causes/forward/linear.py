@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -13,6 +13,7 @@ from ...numerics.align.orders import closest
 from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.trace import Array
+from ..prove import Trial, prove
 from .activation import fewest_digits
 from .local import Local, Seen
 
@@ -66,7 +67,8 @@ def linear_causes(local: Local) -> list[Cause]:
         causes += [_factor(local, name, coefficient, 0.0) for name, (_, coefficient) in left]
         causes += [_factor(local, name, 0.0, coefficient) for name, (_, coefficient) in right]
     after = max(torch.gap, keras.gap)
-    return [replace(cause, evidence={**cause.evidence, "after": after}) for cause in causes]
+    numbers = local.torch.value.size - 1 - max(len(torch.terms), len(keras.terms))
+    return [prove(cause, [Trial(local.error, after, local.allowed, numbers)]) for cause in causes]
 
 
 def _solve(local: Local, seen: Seen) -> Sum | None:
@@ -191,7 +193,6 @@ def _cause(local: Local, name: str, summary: str, evidence: Mapping[str, object]
         torch=local.torch.call.name,
         keras=local.keras.call.name,
         summary=summary,
-        evidence={**evidence, "before": local.error, "allowed": local.allowed},
-        confirmed=True,
+        evidence=evidence,
         fix=fix,
     )

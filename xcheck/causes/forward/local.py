@@ -39,6 +39,7 @@ class Seen:
         every: all parameters that the modules and layers hold which took part, by path, whatever their role.
         around: the modules that it happened in, the innermost first.
         views: (call, shape) in which the first of what went in was seen before, in order.
+        holders: the modules that the calls were made in, whose settings hold where the call says nothing.
         idle: this side has no such operation: `value` is what went in.
     """
 
@@ -55,6 +56,7 @@ class Seen:
     every: Arrays = field(default_factory=dict[str, Array])
     around: Calls = ()
     views: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    holders: Calls = ()
     idle: bool = False
 
     @property
@@ -84,7 +86,7 @@ class Seen:
 
     def setting(self, *names: str) -> Any:
         """The first setting of one of some names, of the call and then of what took part; None if there is none."""
-        for call in (self.call, self.inner, self.owner, *self.calls):
+        for call in (self.call, self.inner, self.owner, *self.calls, *self.holders):
             for name in names:
                 if call.settings.get(name) is not None:
                     return call.settings[name]

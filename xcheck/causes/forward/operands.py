@@ -10,6 +10,7 @@ import numpy as np
 from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.trace import Array
+from ..prove import Trial, prove
 from .activation import PLAIN
 from .local import Local, Seen
 
@@ -67,9 +68,9 @@ def _another(local: Local, torch: str, keras: str, after: float) -> Cause:
 
 
 def _cause(local: Local, name: str, summary: str, evidence: Mapping[str, Any], after: float, fix: str) -> Cause:
-    measured = {"before": local.error, "after": after, "allowed": local.allowed}
     torch, keras = local.torch.call.name, local.keras.call.name
-    return Cause(name, "forward", torch, keras, summary, {**evidence, **measured}, confirmed=True, fix=fix)
+    cause = Cause(name, "forward", torch, keras, summary, evidence, fix=fix)
+    return prove(cause, [Trial(local.error, after, local.allowed, local.torch.value.size)])
 
 
 def _functions(local: Local, seen: Seen) -> dict[str, float]:

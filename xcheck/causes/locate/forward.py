@@ -41,8 +41,8 @@ NEAR = 0.05
 MUCH_FURTHER = 10.0
 """Times as far from the reference's outputs as without a change: what it undoes was made good elsewhere."""
 
-MOST_FOUND = 3
-"""Independent places that are reported."""
+MOST_FOUND, FEW_CALLS, MANY_FOUND = 3, 2000, 24
+"""Independent places that are reported, and how many more of a model with few calls, which is soon run again."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def partings(scene: Scene, explains: Callable[[Local], bool] = lambda _: False) 
     found: list[Parting] = []
     swaps: dict[Name, Arrays] = {}
     alignment = scene.aligned(swaps)
-    while len(found) < MOST_FOUND:
+    most = min(max(MOST_FOUND, FEW_CALLS // max(len(scene.graph.calls), 1)), MANY_FOUND)
+    while len(found) < most:
         best = _best(scene, alignment, swaps)
         best = _explained(scene, alignment, swaps, best, explains) or best
         if best is None:
@@ -358,6 +359,7 @@ def _seen(
     taken += tuple(p for c in graph.inside(call) for p in c.parameters)
     for path in taken:
         roles.setdefault(role_of(path), path)
+    holders = [next((c for c in graph.ancestors(made) if c.parent is not None), None) for made in within.calls]
     first = next((key for key in graph.inputs[place.call.index].values() if key in place.base), None)
     return Seen(
         side=side,
@@ -372,5 +374,6 @@ def _seen(
         parameters={path: values[path] for path in roles.values() if path in values},
         every={path: values[path] for path in taken if path in values},
         around=tuple(above),
+        holders=tuple({c.index: c for c in holders if c is not None and c not in above}.values()),
         views=tuple(graph.views(first)) if first is not None else (),
     )

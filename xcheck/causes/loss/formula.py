@@ -6,7 +6,7 @@ the settings in which the two differ are the cause.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from ...matching import MatchPlan
 from ...pairs.pair import Batch
 from ...records.isolated import isolated
 from ...records.result import Cause
+from ...records.sides import SIDES
 from ...records.trace import Array, StepRecord
+from ..locate.loss.probe import Look
+from ..prove import Trial, prove
 from ..recomputed import REPRODUCED, reproduces
 from ..update.clipping import rounded
 from .readings import Reading, readings
@@ -62,13 +65,16 @@ FIXES: Mapping[str, str] = {
 
 
 @isolated(list[Cause])
-def loss_causes(plan: MatchPlan, batch: Batch, record: StepRecord, other: StepRecord) -> list[Cause]:
+def loss_causes(
+    plan: MatchPlan, batch: Batch, record: StepRecord, other: StepRecord, elsewhere: Look | None = None
+) -> list[Cause]:
     """Why the loss differs, where the outputs do not.
 
     Args:
         plan: of the run.
         batch: of the step.
         record, other: the step of both sides.
+        elsewhere: both sides' outputs and losses at other weights; without it a formula is no more than likely.
     """
     torch, keras = (record, other) if plan.reference == "torch" else (other, record)
     causes: list[Cause] = []
@@ -76,8 +82,8 @@ def loss_causes(plan: MatchPlan, batch: Batch, record: StepRecord, other: StepRe
         values = torch.losses[name], keras.losses[name]
         if reproduces(*values):
             continue
-        told, plain = _formulas(name, output, target, float(values[0]), float(values[1]))
-        factor = [] if told and plain else _factor(plan, name, batch, torch, keras)
+        told, plain = _formulas(name, output, target, float(values[0]), float(values[1]), elsewhere)
+        factor = [] if told and plain else _factor(plan, name, batch, torch, keras, elsewhere)
         causes += factor or told
     return causes
 
@@ -95,7 +101,9 @@ def _terms(batch: Batch, torch: StepRecord, keras: StepRecord) -> Iterator[tuple
                 yield f"data/{name}", output, targets[name]
 
 
-def _formulas(name: str, output: Array, target: Array, torch: float, keras: float) -> tuple[list[Cause], bool]:
+def _formulas(
+    name: str, output: Array, target: Array, torch: float, keras: float, elsewhere: Look | None
+) -> tuple[list[Cause], bool]:
     """What differs between two usual losses; and whether no plain factor would be said in fewer words."""
     if not torch or not keras:
         return [], False
@@ -104,7 +112,18 @@ def _formulas(name: str, output: Array, target: Array, torch: float, keras: floa
     pairs = [(a, b, _differing(a, b)) for a in sides[0] for b in sides[1]]
     if not pairs:
         return [], False
-    one, two, differing = min(pairs, key=lambda pair: len(pair[2]))
+    pairs.sort(key=lambda pair: len(pair[2]))
+    trials = [Trial(abs(torch - keras) / abs(torch), abs(pairs[0][0].value - torch) / abs(torch), REPRODUCED)]
+    chosen = pairs[0]
+    moved = None if elsewhere is None else _elsewhere(name, output, elsewhere)
+    if elsewhere is not None and moved is not None:
+        known = list(readings(moved, target))
+        fitting = ((p, _at_other(p, known, elsewhere)) for p in pairs if len(p[2]) <= MOST)
+        chosen, trial = next(((p, t) for p, t in fitting if t is not None and t.gone), (pairs[0], None))
+        if trial is None:  # it was a coincidence
+            return [], False
+        trials.append(trial)
+    one, two, differing = chosen
     if not 0 < len(differing) <= MOST:
         return [], False
     causes: list[Cause] = []
@@ -117,25 +136,44 @@ def _formulas(name: str, output: Array, target: Array, torch: float, keras: floa
         key = "clipping" if clipped else setting
         cause, words = WORDS[key]
         causes.append(
-            Cause(
-                id=cause,
-                phase="loss",
-                torch=name,
-                keras=name,
-                summary=f"{one.settings['loss']}: {words} is {shown['torch']} in torch and {shown['keras']} in keras",
-                evidence={
-                    "torch": torch,
-                    "torch_made_again": one.value,
-                    "keras": keras,
-                    "keras_made_again": two.value,
-                    "largest_relative_difference": abs(torch - keras) / abs(torch),
-                    "with_the_other_in_its_place": abs(one.value - torch) / abs(torch),
-                },
-                confirmed=True,
-                fix=FIXES[key].format(**shown),
+            prove(
+                Cause(
+                    id=cause,
+                    phase="loss",
+                    torch=name,
+                    keras=name,
+                    summary=f"{one.settings['loss']}: {words} is {shown['torch']} in torch and {shown['keras']} in "
+                    "keras",
+                    evidence={
+                        "torch": torch,
+                        "torch_made_again": one.value,
+                        "keras": keras,
+                        "keras_made_again": two.value,
+                    },
+                    fix=FIXES[key].format(**shown),
+                ),
+                trials,
             )
         )
     return causes, plain
+
+
+def _elsewhere(name: str, output: Array, elsewhere: Look) -> Array | None:
+    """The output of a term at other weights; None where it is not known which it is."""
+    if elsewhere.output is not None:
+        moved = elsewhere.output
+    else:
+        moved = elsewhere.outputs["keras"].get(name.removeprefix("data/"))
+    return moved if moved is not None and moved.shape == output.shape else None
+
+
+def _at_other(pair: tuple[Reading, Reading, list[str]], known: Sequence[Reading], elsewhere: Look) -> Trial | None:
+    """What two readings leave of the difference at other weights."""
+    found = [next((r.value for r in known if r.settings == one.settings), None) for one in pair[:2]]
+    torch, keras = elsewhere.values["torch"], elsewhere.values["keras"]
+    if found[0] is None or found[1] is None or not torch:
+        return None
+    return Trial(abs(torch - keras) / abs(torch), abs((keras - torch) - (found[1] - found[0])) / abs(torch), REPRODUCED)
 
 
 def _is(value: float, observed: float) -> bool:
@@ -149,7 +187,9 @@ def _differing(one: Reading, two: Reading) -> list[str]:
     return [name for name in names if one.settings.get(name) != two.settings.get(name)]
 
 
-def _factor(plan: MatchPlan, name: str, batch: Batch, torch: StepRecord, keras: StepRecord) -> list[Cause]:
+def _factor(
+    plan: MatchPlan, name: str, batch: Batch, torch: StepRecord, keras: StepRecord, elsewhere: Look | None
+) -> list[Cause]:
     """A loss that is the other's times a number, in every gradient too."""
     value, other = float(torch.losses[name]), float(keras.losses[name])
     if (
@@ -169,16 +209,23 @@ def _factor(plan: MatchPlan, name: str, batch: Batch, torch: StepRecord, keras: 
     shown = _number(factor, batch, torch)
     if shown is None:
         return []
+    values = (
+        [(value, other)] if elsewhere is None else [(value, other), tuple(elsewhere.values[side] for side in SIDES)]
+    )
+    numbers = sum(match.keras_piece.total(keras.gradients.get) is not None for match in plan.trained)
+    trials = [Trial(abs(a - b) / abs(a), abs(factor * a - b) / abs(b), REPRODUCED, numbers) for a, b in values]
     return [
-        Cause(
-            id=LOSS_FACTOR,
-            phase="loss",
-            torch=name,
-            keras=name,
-            summary=f"the loss of the keras side is that of the torch side times {shown}, and so is each gradient",
-            evidence={"torch": value, "keras": other, "factor": factor, "gradients": len(plan.trained)},
-            confirmed=True,
-            fix=f"divide the loss of the keras side by {shown}, or multiply that of the torch side",
+        prove(
+            Cause(
+                id=LOSS_FACTOR,
+                phase="loss",
+                torch=name,
+                keras=name,
+                summary=f"the loss of the keras side is that of the torch side times {shown}, and so is each gradient",
+                evidence={"torch": value, "keras": other, "factor": factor, "gradients": len(plan.trained)},
+                fix=f"keras: loss / {shown.split(',')[0]}, or torch: loss * {shown.split(',')[0]}",
+            ),
+            trials,
         )
     ]
 

@@ -144,7 +144,8 @@ def _cause(
             summary += f"; its gradient is {2 * factor!r} times the weight, weight_decay={rate!r} of the {side} side's "
             summary += f"optimizer takes {rate!r} times the weight, and is in no loss"
     (torch_form, torch_factor), (keras_form, keras_factor) = pair
-    keras_fix = f"keras.regularizers.{torch_form}({torch_factor!r})" if torch_form else "no regularizer"
+    keras_fix = f"kernel_regularizer=keras.regularizers.{torch_form}({torch_factor!r})"
+    keras_fix = keras_fix if torch_form else "kernel_regularizer=None"
     torch_fix = "no penalty of it"
     if keras_form:
         torch_fix = f"penalty={keras_factor!r} * " + ("w.square().sum()" if keras_form == "L2" else "w.abs().sum()")
@@ -161,7 +162,22 @@ def _cause(
             "both_penalties_recomputed": explained,
         },
         confirmed=explained,
-        fix=f"keras: {keras_fix}, or torch: {torch_fix}",
+        fix=_decayed_instead(shown, pair, rates) or f"keras: {keras_fix}, or torch: {torch_fix}",
+    )
+
+
+def _decayed_instead(
+    shown: Mapping[SideName, str], pair: tuple[Penalty, Penalty], rates: Mapping[SideName, Any]
+) -> str:
+    """What mends a weight decay of PyTorch's optimizer against L2 penalties in Keras; "" where it is something else."""
+    (torch_form, _), (keras_form, factor) = pair
+    rate = rates["torch"]
+    if torch_form or keras_form != "L2" or not isinstance(rate, int | float) or not rate:
+        return ""
+    return (
+        f"keras: keras.regularizers.L2({rate / 2!r}) on every weight that torch decays, whose gradient is {rate!r} "
+        "times the weight (the reported loss still has it), or torch: two parameter groups, "
+        f"dict(params=[{shown['torch']}], weight_decay={2 * factor!r}) and dict(params=the others, weight_decay=0.0)"
     )
 
 

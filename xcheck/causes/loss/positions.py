@@ -7,7 +7,7 @@ a side does where they give its loss again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Array
+from ..locate.loss.probe import Look
+from ..prove import Trial, prove
 from ..recomputed import REPRODUCED
 from .readings import LARGEST, SMOOTHING
 
@@ -59,37 +61,46 @@ class Counted:
 
 
 @isolated(list[Cause])
-def counted_causes(
-    name: str, output: Array, target: Array, gradients: Mapping[SideName, Array], values: Mapping[SideName, float]
-) -> list[Cause]:
+def counted_causes(name: str, target: Array, looks: Sequence[Look]) -> list[Cause]:
     """Why a loss differs where outputs do not: by which positions count, and how much.
 
     Args:
         name: of the loss.
-        output: of the model, which both sides have; the classes along its last axis.
         target: classes, one-hot rows, truth values or numbers.
-        gradients: of the loss with respect to the output, in its layout.
-        values: of the loss.
+        looks: what both sides made of it, at the weights of the step and at others. By which positions count, and how
+            much, is a matter of the targets: it is the same at all weights.
     """
-    found = _counted(output, target, gradients, values)
+    every = [
+        (look, _counted(look.output, target, look.gradients, look.values)) for look in looks if look.output is not None
+    ]
+    found = next((counted for _, counted in every), None)
     if found is None:
         return []
     told = _left_out(found) or _weighed(found) or _divided(found)
     if told is None:
         return []
+    if any(other is None or not _same(found, other) for _, other in every[1:]):
+        return []  # the gradients are zero, or larger, where the outputs make them so
     cause, summary, fix = told
-    torch, keras = (values[side] for side in SIDES)
-    again = float((found.keras * found.each).sum())
+    trials: list[Trial] = []
+    for look, counted in every:
+        assert counted is not None
+        torch, keras = (look.values[side] for side in SIDES)
+        again = float((counted.keras * counted.each).sum())
+        trials.append(Trial(abs(torch - keras) / abs(torch), abs(again - keras) / abs(keras), REPRODUCED))
     evidence = {
-        "torch": torch,
-        "keras": keras,
-        "before": abs(torch - keras) / abs(torch),
-        "after": abs(again - keras) / abs(keras),
-        "allowed": REPRODUCED,
+        "torch": found.values["torch"],
+        "keras": found.values["keras"],
         "counted_in_torch": int((found.torch != 0).sum()),
         "counted_in_keras": int((found.keras != 0).sum()),
     }
-    return [Cause(cause, "loss", name, name, summary, evidence, confirmed=True, fix=fix)]
+    return [prove(Cause(cause, "loss", name, name, summary, evidence, fix=fix), trials)]
+
+
+def _same(one: Counted, other: Counted) -> bool:
+    """Whether the same positions count on two inputs, with the same weights."""
+    pairs = (one.torch, other.torch), (one.keras, other.keras)
+    return all(np.abs(a - b).max() <= REPRODUCED * np.abs(a).max() for a, b in pairs)
 
 
 def _counted(

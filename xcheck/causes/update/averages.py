@@ -12,6 +12,7 @@ from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.slots import AVERAGE
 from ...records.trace import Array, StepRecord
+from ..prove import read_off
 from ..recomputed import REPRODUCED, reproduces
 
 OVERWRITE = "ema_overwrite_frequency"
@@ -190,4 +191,4 @@ def _share(steps: Sequence[tuple[Array, Array, Array]]) -> float | None:
 
 def _cause(name: str, kept: Both, summary: str, evidence: Any, fix: str) -> Cause:
     where = {side: f"averages of {len(kept[side])} weights" if kept[side] else "no averages" for side in SIDES}
-    return Cause(name, "update", where["torch"], where["keras"], summary, evidence, confirmed=True, fix=fix)
+    return read_off(Cause(name, "update", where["torch"], where["keras"], summary, evidence, fix=fix))

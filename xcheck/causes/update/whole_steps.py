@@ -12,6 +12,7 @@ from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName
 from ...records.trace import StepRecord
+from ..prove import Trial, prove
 from ..recomputed import REPRODUCED, gap, reproduces
 from ..text import listed
 from .averages import average_causes
@@ -77,18 +78,19 @@ def rates_of_some(plan: MatchPlan, record: StepRecord, other: StepRecord) -> lis
 def _of_some(plan: MatchPlan, names: list[str], factor: float, same: int, gaps: tuple[float, float]) -> Cause:
     ours = {m.name(plan.reference): m for m in plan.trained}
     shown = {side: listed([ours[name].name(side) for name in names]) for side in SIDES}
-    return Cause(
+    cause = Cause(
         id="rate_of_some",
         phase="update",
         torch=shown["torch"],
         keras=shown["keras"],
         summary=f"the keras side moves {shown[plan.reference]} by {factor:.6g} times what the torch side does, and "
         f"the other {same} parameters alike: they have a learning rate of their own",
-        evidence={"before": gaps[0], "after": gaps[1], "allowed": REPRODUCED, "factor": factor, "alike": same},
-        confirmed=True,
+        evidence={"factor": factor, "alike": same},
         fix=f"torch: give {shown['torch']} the learning rate of the others in the parameter groups times "
         f"{factor:.6g}, or keras: scale what moves {shown['keras']} by {1 / factor:.6g} in a subclass's update_step",
     )
+    numbers = sum(int(np.prod(ours[name].torch_piece.shape)) for name in names)
+    return prove(cause, [Trial(*gaps, REPRODUCED, numbers - 1)])
 
 
 def _collected(plan: MatchPlan, records: Mapping[SideName, StepRecord], keras: Mapping[str, Any]) -> Iterator[Cause]:
@@ -101,17 +103,18 @@ def _collected(plan: MatchPlan, records: Mapping[SideName, StepRecord], keras: M
     }
     if moved["keras"] or not moved["torch"]:
         return
-    yield Cause(
-        id="accumulated_gradients",
-        phase="update",
-        torch="the optimizer",
-        keras=f"{ACCUMULATED}={steps}",
-        summary=f"the keras side collects the gradients of {steps} batches before it moves a weight, and takes their "
-        f"mean; the torch side moves {moved['torch']} parameters after each",
-        evidence={"torch": moved["torch"], "keras": 0, ACCUMULATED: steps},
-        confirmed=True,
-        fix=f"keras: no {ACCUMULATED}, or torch: optimizer.step() after each {steps} batches, of losses divided by "
-        f"{steps}",
+    yield read_off(
+        Cause(
+            id="accumulated_gradients",
+            phase="update",
+            torch="the optimizer",
+            keras=f"{ACCUMULATED}={steps}",
+            summary=f"the keras side collects the gradients of {steps} batches before it moves a weight, and takes "
+            f"their mean; the torch side moves {moved['torch']} parameters after each",
+            evidence={"torch": moved["torch"], "keras": 0, ACCUMULATED: steps},
+            fix=f"keras: no {ACCUMULATED}, or torch: optimizer.step() after each {steps} batches, of losses divided by "
+            f"{steps}",
+        )
     )
 
 

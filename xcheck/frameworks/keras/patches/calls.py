@@ -256,6 +256,8 @@ def differentiated(total: Callable[[], Any], watch: Watch) -> dict[int, Mapping[
 
         loss = total()
         wanted = [w for w in _floating(watch) if w[2].requires_grad]
+        if not wanted or not loss.requires_grad:  # what the loss is made of was replaced
+            return {}
         found = torch.autograd.grad(loss, [t for _, _, t in wanted], allow_unused=True)
     by_call: dict[int, dict[str, Any]] = {}
     for (index, name, _), gradient in zip(wanted, found, strict=True):

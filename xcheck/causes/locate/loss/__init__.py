@@ -1,0 +1,1 @@
+"""What the losses of both sides tell where they are asked again."""
