@@ -17,6 +17,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from xcheck.matching import plan_by_value
 from xcheck.pairs.pair import Batch
 from xcheck.records.calls import Again, Call, Calls, Inside, Swap, nowhere
 from xcheck.records.inventory import Entry, Inventory
+from xcheck.records.islands import Islands
 from xcheck.records.sides import SideName
 from xcheck.records.trace import Array, Arrays, State
 
@@ -46,6 +48,7 @@ class Chain:
     def __init__(self, side: SideName, layers: int, different: int | None = None) -> None:
         self.side: SideName = side
         self.different = different
+        self.islands = Islands(lambda _: None)
         numbers = np.random.default_rng(side == "keras").permutation(layers)
         self.names = [f"layer_{n}" if side == "torch" else f"m{n}" for n in numbers]
         rng = np.random.default_rng(1 + (side == "keras"))
@@ -98,6 +101,10 @@ class Chain:
             others: Mapping[str, Array] | None = swap(call) if swap else None
             x = np.tanh(out if others is None else others["output"])
         return (*made, Call(0, None, "", "Model", 1, {"0": given}, {"output": x}))
+
+    def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
+        """Nothing is moved: both chains compute alike."""
+        return nullcontext()
 
     def infer(self, batch: Batch) -> Arrays:
         """What the last layer makes."""

@@ -143,10 +143,7 @@ def _steps(live: Live) -> None:
         findings.checks += overwriting(plan, step, findings.environment) if "update" in findings.phases else []
         untouched.after(step)
         findings.count_step(made)
-        explain_step(live, step)
-        if accept_step(live, step, _chosen(findings)):
-            explain_own_updates(live, step)
-            leave_update_open(live, step, _chosen(findings))
+        _explain(live, step)
         if ended := added_up(live, made):
             findings.checks += ended
             return
@@ -162,6 +159,13 @@ def _steps(live: Live) -> None:
         _at_ordinary_weights(Ordinary(live, made + 1, untouched.batch))
 
 
+def _explain(live: Live, step: StepPair) -> None:
+    explain_step(live, step)
+    if accept_step(live, step, _chosen(live.findings)):
+        explain_own_updates(live, step)
+        leave_update_open(live, step, _chosen(live.findings))
+
+
 def _at_ordinary_weights(ordinary: Ordinary) -> None:
     findings, plan = ordinary.live.findings, ordinary.live.plan
     causes = list(findings.causes)
@@ -170,7 +174,7 @@ def _at_ordinary_weights(ordinary: Ordinary) -> None:
         taken = ordinary.taken(step, findings.checks[len(ordinary.before) :])
         findings.checks = [*ordinary.before, *(taken or ())]
         if taken is not None:
-            explain_step(ordinary.live, step)
+            _explain(ordinary.live, step)
             return
         findings.causes = list(causes)
 

@@ -62,7 +62,7 @@ def same_random_stream(
     found: list[Cause] = []
     for group in (group for group in groups if len(group) > 1):
         equal = all(np.array_equal(parameters[group[0]], parameters[path]) for path in group)
-        found.append(_cause(side, group, promises or {}, confirmed=not equal))
+        found.append(_cause(side, group, promises or {}, one_stream=not equal))
     return found
 
 
@@ -106,7 +106,7 @@ def _correlation(a: Array, b: Array) -> float:
     return float(left @ right) / size if size else 0.0
 
 
-def _cause(side: SideName, group: list[str], promises: Mapping[str, Distribution], *, confirmed: bool) -> Cause:
+def _cause(side: SideName, group: list[str], promises: Mapping[str, Distribution], *, one_stream: bool) -> Cause:
     paths = " = ".join(group)
     names = " or ".join(dict.fromkeys(promises[path].name for path in group if path in promises)) or "HeNormal"
     return Cause(
@@ -117,11 +117,11 @@ def _cause(side: SideName, group: list[str], promises: Mapping[str, Distribution
         summary=(
             f"{len(group)} parameters start from one stream of random numbers, each scaled to its own layer: "
             "they are correlated, and they are not shared"
-            if confirmed
+            if one_stream
             else f"{len(group)} parameters start equal and are not shared: they were copied, or drawn from one seed"
         ),
         evidence={"correlation_at_least": SAME_STREAM, "elements": PREFIX},
-        confirmed=confirmed,
+        confirmed=one_stream,
         fix=(
             f"make an initializer per layer: keras.initializers.{names}(seed=i), a different i for each"
             if side == "keras"

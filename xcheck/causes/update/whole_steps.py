@@ -12,7 +12,7 @@ from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName
 from ...records.trace import StepRecord
-from ..prove import Trial, prove
+from ..prove import Trial, prove, read_off
 from ..recomputed import REPRODUCED, gap, reproduces
 from ..text import listed
 from .averages import average_causes

@@ -86,6 +86,9 @@ def holdings(model: keras.Model) -> Holdings | None:
     if not every:
         return None
     paths = {key: place.path for key, place in canonical(model).items()}
+    listed, orphans = Counter[str](), dict[int, tuple[int, ...]]()
+    for optimizer in every:  # one parameter may be trained by several optimizers
+        given = optimizer._trainable_variables
         listed |= Counter(paths[id(v)] for v in given if id(v) in paths)
         orphans |= {id(v): tuple(v.shape) for v in given if id(v) not in paths}
     alone = rates(model) if len(every) == 1 else ()
