@@ -382,7 +382,7 @@ def failing_at(step: int):
     seen = []
 
     def prepare(batch):
-        if not any(batch is other for other in seen):
+        if not any(np.array_equal(batch.inputs, other.inputs) for other in seen):
             seen.append(batch)
         if len(seen) == step:
             raise FileNotFoundError("shard-3.npz")

@@ -84,6 +84,13 @@ def test_every_canary_answers_ok_here(framework: str) -> None:
     assert [(o.name, o.reason) for o in OF[framework].canaries() if o.reason] == []
 
 
+def test_canaries_leave_no_variable_behind_for_the_next_model() -> None:
+    keras.Sequential([keras.layers.Dense(1)])(np.ones((1, 2)))  # from now on Keras keeps a list of what is to be made
+    for _ in range(2):
+        assert [o.reason for o in of_keras.canaries() if o.reason] == []
+    keras.Sequential([keras.layers.Dense(1)])(np.ones((1, 2)))
+
+
 @pytest.mark.parametrize(("framework", "name", "place", "instead"), BREAKS)
 def test_a_broken_interception_is_noticed(
     framework: str, name: str, place: str, instead: Any, monkeypatch: pytest.MonkeyPatch

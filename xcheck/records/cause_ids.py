@@ -28,8 +28,8 @@ transferred_copy
 UPDATES = """
 optimizer_formula optimizer_setting another_optimizer schedule carried_momentum rate_of_some clipping clipping_formula
 clipping_counts_a_tie_twice decay_in_the_gradient weight_decay decay_exclusion decay_counts_a_tie_twice decay_not_scaled
-decay_after_the_step accumulated_gradients averaged_weights average_momentum averages_over_weights constraint
-constraint_missing constraint_axis constraint_epsilon squares_of_lookups
+decay_after_the_step accumulated_gradients average_momentum average_start averages_over_weights
+constraint constraint_missing constraint_axis constraint_epsilon squares_of_lookups
 """
 
 TIES_AND_FILES = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -51,9 +52,15 @@ def tie_causes(plan: MatchPlan, ties: Sequence[Tie]) -> list[Cause]:
             _UNTIED[follower],
         ),
     }
+    # A bias that starts at zero tells nothing by its values, but its layers are those whose kernels start alike.
+    untied = {_layers(tie): tie.status for tie in ties if tie.status == "equal_but_untied"}
     causes: list[Cause] = []
     for status, (name, summary, fix) in told.items():
-        groups = [tie for tie in ties if tie.status == status]
+        groups = [
+            tie
+            for tie in ties
+            if (untied.get(_layers(tie), tie.status) if tie.status == "missing" else tie.status) == status
+        ]
         if groups:
             first = groups[0]
             shown = " = ".join(first.torch if reference == "torch" else first.keras)
@@ -71,6 +78,10 @@ def tie_causes(plan: MatchPlan, ties: Sequence[Tie]) -> list[Cause]:
                 )
             )
     return causes
+
+
+def _layers(tie: Tie) -> tuple[str, ...]:
+    return tuple(re.sub(r"[./][^./]*$", "", path) for path in tie.torch)
 
 
 @isolated(list[Cause])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import keras
@@ -33,7 +34,8 @@ def canaries() -> tuple[Outcome, ...]:
 @contextmanager
 def _untouched() -> Generator[None]:
     held = vars(global_state.GLOBAL_STATE_TRACKER)
-    before = dict(held)
+    # Copied, since what a canary adds to a list of variables that are yet to be made would be made twice.
+    before = {key: copy(value) if isinstance(value, list | dict) else value for key, value in held.items()}
     try:
         with keras.device(named_device("cpu")), layer_names.naming(defaultdict(int)):
             yield
