@@ -65,7 +65,9 @@ def pair(
 
     expect = None
     if torch_adagrad:
-        expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "update", "optimizer_setting")
+        expect = xcheck.Expectation(
+            xcheck.Verdict.DIFFERENT, "update", "optimizer_setting", besides=("optimizer_formula",)
+        )
     elif not keras_dense_gradient:
         expect = xcheck.Expectation(xcheck.Verdict.DIFFERENT, "update", "squares_of_lookups")
     weight_map = {"items.weight": "items/embeddings"}

@@ -173,10 +173,9 @@ def test_a_note_says_where_no_step_can_be_made_and_nothing_else_changes():
         ]
 
 
-def test_what_is_known_already_is_not_said_again():
+def test_where_something_differs_already_no_such_step_is_made():
     result = xcheck.check(linear_pair(keras={"learning_rate": 0.2}), steps=1, precision=("float64",), free_steps=0)
-    assert {c.step for c in result.checks if c.verdict == "DIFFERENT"} == {1}
-    assert {c.phase for c in result.checks if c.at_ordinary} >= {"forward", "loss", "gradient"}
+    assert {c.step for c in result.checks} == {None, 1}
 
 
 def test_a_scale_that_is_too_large_is_made_smaller(monkeypatch):

@@ -59,7 +59,7 @@ def broken(*_: Any) -> Any:
     raise ZeroDivisionError("planted")
 
 
-@pytest.mark.parametrize("fails", [(), ("xcheck.causes.explain.partings",), ("xcheck.causes.explain.loss_causes",)])
+@pytest.mark.parametrize("fails", [(), ("xcheck.causes.explain.partings",), ("xcheck.causes.explain.loss_search",)])
 def test_a_difference_in_the_model_stands_where_the_search_for_it_fails(monkeypatch: Any, fails: tuple[str]) -> None:
     for name in fails:
         monkeypatch.setattr(name, broken)
@@ -69,7 +69,7 @@ def test_a_difference_in_the_model_stands_where_the_search_for_it_fails(monkeypa
     assert first is not None
     assert first.phase == "forward"
     faults = [note for note in result.notes if "fault of xcheck" in note]
-    searched = fails != ("xcheck.causes.explain.loss_causes",) and fails
+    searched = fails != ("xcheck.causes.explain.loss_search",) and fails
     assert len(faults) == (1 if searched else 0)
     assert all("ZeroDivisionError: planted" in fault for fault in faults)
     assert bool(result.causes) is not bool(searched)

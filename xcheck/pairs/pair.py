@@ -254,11 +254,13 @@ class Expectation:
         verdict: the verdict of the run.
         phase: where the sides first part; None for any.
         cause: the id of a cause that must be reported, and the only one that is confirmed; None for any.
+        besides: ids of causes that may be confirmed beside it, since the control has them too.
     """
 
     verdict: Verdict
     phase: str | None = None
     cause: str | None = None
+    besides: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.verdict not in Verdict.__members__:

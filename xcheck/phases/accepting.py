@@ -26,7 +26,7 @@ from ..records.accepted import (
 )
 from ..records.calls import everywhere
 from ..records.cause_ids import CAUSES
-from ..records.result import Cause, Check, Verdict
+from ..records.result import AT_ORDINARY, Cause, Check, Verdict
 from ..records.sides import SIDES
 from ..records.trace import Array, StepRecord
 from ..stepping.lockstep import Moved, StepPair
@@ -201,7 +201,8 @@ def _exchange(
         if c.verdict is Verdict.DIFFERENT and c.error != new.error:
             findings.taken.setdefault((c.phase, c.name), parts[0][0])
         if Verdict.DIFFERENT in (c.verdict, new.verdict) and c.error != new.error:
-            findings.checks[i] = replace(new, detail="; ".join(filter(None, (told, new.detail))))
+            where = AT_ORDINARY if c.at_ordinary else ""
+            findings.checks[i] = replace(new, detail="; ".join(filter(None, (where, told, new.detail))))
     for a, exchange in parts:
         _mark(findings, a, BY_FORMULA, (exchange.torch, exchange.keras))
 

@@ -235,7 +235,8 @@ def _expectation(
         why.append(f"expected the sides to part in {expect.phase}, they part in {found or 'no phase'}")
     if expect.cause is not None and expect.cause not in {c.id for c in causes}:
         why.append(f"expected the cause {expect.cause}, found {', '.join(c.id for c in causes) or 'none'}")
-    beside = dict.fromkeys(c.id for c in causes if c.confirmed and c.id not in (expect.cause, *EXPLAINED_BY_FLOAT32))
+    may = (expect.cause, *expect.besides, *EXPLAINED_BY_FLOAT32)
+    beside = dict.fromkeys(c.id for c in causes if c.confirmed and c.id not in may)
     if expect.cause is not None and beside:
         why.append(f"besides {expect.cause} the run confirms {', '.join(beside)}")
     return {

@@ -16,6 +16,7 @@ from ..records.result import AT_ORDINARY, Check, Verdict
 from ..records.trace import State
 from ..stepping.lockstep import StepPair, reference_steps, resynced
 from .phase import Live
+from .repeats import REPEATABILITY
 
 SCALES = (1.0, 0.5, 0.25)
 """Of the weights, one after the other, until a step stays finite and rounding is not multiplied."""
@@ -48,9 +49,11 @@ class Ordinary:
         """The step, again and again at smaller weights; nothing, with a note, where it cannot be made."""
         live = self.live
         runner, plan = live.reference.runner, live.plan
-        if any(c.verdict is Verdict.DIFFERENT and c.phase in _BEFORE_THE_UPDATE for c in self.before):
+        if any(c.verdict is Verdict.DIFFERENT for c in self.before):
             return  # which these weights would only show again
-        if runner is None:
+        if any(c.name.startswith(REPEATABILITY) for c in self.before):
+            self.leave_out("a step does not repeat")
+        elif runner is None:
             self.leave_out("the reference is a recording")
         elif plan.doubts:
             self.leave_out("which parameter is which is open")
@@ -67,7 +70,7 @@ class Ordinary:
             runner.write(self._drawn(runner, now, scale))
             seed, batches = live.findings.seed, [self.batch]
             made = reference_steps(runner, batches, precision="float64", seed=seed, first=self.number)
-            yield from resynced(made, live.follower, live.plan, seed=seed)
+            yield from resynced(made, live.follower, live.plan, seed=seed, by_effect=live.findings.by_effect)
 
     def _drawn(self, runner: Runner, now: State, scale: float) -> State:
         """The initial state, with what both sides have drawn anew."""
@@ -79,13 +82,14 @@ class Ordinary:
         parameters, buffers = (
             {**of, **{p: drawn[p] for p in of if p in drawn}} for of in (initial.parameters, initial.buffers)
         )
-        return State(parameters, buffers, ordinary_slots(now.slots, parameters, seed), now.updates)
+        # What each side keeps in a form of its own goes on from where the last step has left it.
+        slots = now.slots if live.findings.by_effect else ordinary_slots(now.slots, parameters, seed)
+        return State(parameters, buffers, slots, now.updates)
 
     def taken(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
         """What a step at these weights says; None where smaller weights are to be tried.
 
-        What it leaves undecided says nothing against the port: training does not start from these weights. What differs
-        in a phase that has differed before is not said again.
+        What it leaves undecided says nothing against the port: training does not start from these weights.
 
         Args:
             step: of both sides.
@@ -94,9 +98,7 @@ class Ordinary:
         wide = (c for c in checks if c.phase in _BEFORE_THE_UPDATE and not c.of_use and (c.allowed or 0.0) > WIDE)
         if not _finite(step) or any(wide):
             return None
-        known = {c.phase for c in self.before if c.verdict is Verdict.DIFFERENT}
-        said = (Verdict.EQUIVALENT, Verdict.DIFFERENT)
-        kept = [c for c in checks if c.verdict in said and not (c.verdict is Verdict.DIFFERENT and c.phase in known)]
+        kept = [c for c in checks if c.verdict in (Verdict.EQUIVALENT, Verdict.DIFFERENT)]
         return [replace(c, detail="; ".join(filter(None, (AT_ORDINARY, c.detail)))) for c in kept]
 
     def leave_out(self, why: str) -> None:

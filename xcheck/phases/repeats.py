@@ -9,6 +9,9 @@ from ..records.repeats import Unrepeated
 from ..records.result import Check, Verdict
 from ..stepping.lockstep import StepPair
 
+REPEATABILITY = "repeatability of"
+"""Start of the name of a check that says that a step does not repeat."""
+
 NAMED = 3
 """Places that a message names at most."""
 
@@ -53,6 +56,6 @@ def _check(found: Unrepeated) -> Check:
     todo = (
         "draw with the framework's own seeded generators, and keep what the step counts in attributes, dicts or lists"
     )
-    name = f"repeatability of the {found.side} step"
+    name = f"{REPEATABILITY} the {found.side} step"
     phase = found.phase or "update"
     return Check(phase, "float64", found.step, name, None, None, Verdict.INCONCLUSIVE, detail=f"{detail}; {todo}")

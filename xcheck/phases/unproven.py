@@ -26,7 +26,7 @@ def settle(findings: Findings, plan: MatchPlan) -> None:
         return
     if plan.open:
         findings.causes = [
-            replace(c, confirmed=False) if c.confirmed and c.phase in ("forward", "gradient") else c
+            replace(c, confirmed=False) if c.phase in ("forward", "gradient") and _rests_on(plan, c.torch) else c
             for c in findings.causes
         ]
     different = [c for c in findings.checks if c.phase in COMPUTED and c.verdict is Verdict.DIFFERENT]
@@ -47,6 +47,13 @@ def settle(findings: Findings, plan: MatchPlan) -> None:
             "models differ where these weights and batches do not reach"
         )
         findings.checks.append(Check("inventory", None, None, "match", None, None, Verdict.INCONCLUSIVE, detail=detail))
+
+
+def _rests_on(plan: MatchPlan, place: str | None) -> bool:
+    """Whether a place of the PyTorch side has parameters of which it is open what they match, or may have."""
+    module = (place or "").partition(":")[0]
+    known = [m.name("torch") for m in plan.parameters if m.name("torch").startswith(f"{module}.")]
+    return not known or any(name in plan.open for name in known)
 
 
 def _asked(plan: MatchPlan) -> str:

@@ -77,7 +77,7 @@ def copied_alike(plan: MatchPlan, built: Mapping[SideName, Mapping[str, Array]])
     found: set[str] = set()
     for match in plan.parameters:
         pieces = match.piece("torch"), match.piece("keras")
-        if all(piece.plain for piece in pieces):
+        if all(p.plain and p.paths[0] in built[side] for side, p in zip(SIDES, pieces, strict=True)):
             torch, keras = (built[side][piece.paths[0]] for side, piece in zip(SIDES, pieces, strict=True))
             key = (torch.shape, torch.tobytes()), (keras.shape, keras.tobytes())
             found.update(path for piece in pieces for path in piece.paths if key in seen)

@@ -42,7 +42,7 @@ def _staged(tie: Tie, checks: Sequence[Check]) -> Tie:
 def _moments(tie: Tie, side: str, checks: Sequence[Check]) -> Iterator[tuple[str, str, str]]:
     """(stage, when, word) of the sync and of every step: what no check tells of is as it was."""
     for phase, stage in _STEPS.items():
-        of_phase = [c for c in checks if c.phase == phase and c.precision == "float64"]
+        of_phase = [c for c in checks if c.phase == phase and c.precision == "float64" and not c.at_ordinary]
         for step in dict.fromkeys(c.step for c in of_phase):
             broken = [
                 c for c in of_phase if c.step == step and c.name.startswith("tie of ") and _concerns(c, tie, side)
