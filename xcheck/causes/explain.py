@@ -145,11 +145,17 @@ def _first_in(findings: Findings, step: StepPair, phase: str) -> Check | None:
 @isolated(nothing)
 def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first loss that differs though the outputs agree."""
-    if _first_in(findings, step, "loss") is None:
+    first = _first_in(findings, step, "loss")
+    if first is None:
         return
     with findings.timed("explain"):
         environments = findings.environment["torch"], findings.environment["keras"]
-        findings.causes += loss_search(plan, step, reference, follower, environments, findings.notes)
+        causes, place = loss_search(plan, step, reference, follower, environments, findings.notes)
+    findings.causes += merged(causes)
+    if place is not None:
+        # The cause may be more exact than the place: an operation that one side alone has comes before it.
+        at = next(((c.torch, c.keras) for c in causes if c.confirmed), (place.torch.name, place.keras.name))
+        findings.located = replace(_divergence(first), torch=at[0], keras=at[1])
 
 
 @isolated(nothing)
