@@ -38,6 +38,7 @@ from .locate.constant_tables import table_cause
 from .locate.forward import local_of, partings
 from .locate.input_mismatch import other_inputs
 from .locate.loss.search import loss_search
+from .locate.reordered import reordered_outputs
 from .locate.replay import Scene, calls_from_start
 from .locate.stopped_gradients import stopped_gradients
 from .persistence.resumed_step import resumed_faults
@@ -286,7 +287,7 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
         else partings(scene, lambda local: any(cause.confirmed for cause in forward_causes(local)))
     )
     if not found:
-        causes = [extra] if extra is not None else flattened_outputs(scene)
+        causes = [extra] if extra is not None else flattened_outputs(scene) or reordered_outputs(scene)
         findings.causes += causes
         if causes:
             findings.located = replace(_divergence(first), torch=causes[0].torch, keras=causes[0].keras)
