@@ -132,6 +132,9 @@ def test_the_rule_is_named(name: str) -> None:
     assert (first.phase, first.torch) == ("loss", place), result.report()
     assert {(c.id, c.confirmed) for c in result.causes} == {(cause, True)}, result.report()
     assert any(words in c.summary for c in result.causes), result.report()
+    lines = [str(v) for c in result.causes for k, v in c.evidence.items() if k.endswith("_line")]
+    assert lines
+    assert all("test_followed.py:" in line for line in lines), result.report()
 
 
 def test_a_healthy_partner_passes() -> None:

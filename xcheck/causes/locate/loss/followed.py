@@ -103,7 +103,11 @@ def followed_loss(name: str, plan: MatchPlan, step: StepPair, reference: Runner,
         made = [] if stack is None else value_causes(stack)
         known = known and any(cause.confirmed for cause in made)
         # What explains a place explains the loss only where nothing is left of its difference.
-        found += [replace(c, phase="loss") if settled else replace(c, phase="loss", confirmed=False) for c in made]
+        lines = {"torch_line": place.torch.line, "keras_line": place.keras.line}
+        made = [
+            replace(c, phase="loss", evidence={**c.evidence, **{k: v for k, v in lines.items() if v}}) for c in made
+        ]
+        found += made if settled else [replace(c, confirmed=False) for c in made]
     return Followed(places, found if known else _left_out(name, scene, places[0].alignment) or found)
 
 
