@@ -38,6 +38,7 @@ from .locate.constant_tables import table_cause
 from .locate.forward import local_of, partings
 from .locate.input_mismatch import other_inputs
 from .locate.loss.search import loss_search
+from .locate.reordered import reordered_outputs
 from .locate.replay import Scene, calls_from_start
 from .locate.stopped_gradients import stopped_gradients
 from .persistence.resumed_step import resumed_faults
@@ -145,11 +146,17 @@ def _first_in(findings: Findings, step: StepPair, phase: str) -> Check | None:
 @isolated(nothing)
 def _loss(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first loss that differs though the outputs agree."""
-    if _first_in(findings, step, "loss") is None:
+    first = _first_in(findings, step, "loss")
+    if first is None:
         return
     with findings.timed("explain"):
         environments = findings.environment["torch"], findings.environment["keras"]
-        findings.causes += loss_search(plan, step, reference, follower, environments, findings.notes)
+        causes, place = loss_search(plan, step, reference, follower, environments, findings.notes)
+    findings.causes += merged(causes)
+    if place is not None:
+        # The cause may be more exact than the place: an operation that one side alone has comes before it.
+        at = next(((c.torch, c.keras) for c in causes if c.confirmed), (place.torch.name, place.keras.name))
+        findings.located = replace(_divergence(first), torch=at[0], keras=at[1])
 
 
 @isolated(nothing)
@@ -280,7 +287,7 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
         else partings(scene, lambda local: any(cause.confirmed for cause in forward_causes(local)))
     )
     if not found:
-        causes = [extra] if extra is not None else flattened_outputs(scene)
+        causes = [extra] if extra is not None else flattened_outputs(scene) or reordered_outputs(scene)
         findings.causes += causes
         if causes:
             findings.located = replace(_divergence(first), torch=causes[0].torch, keras=causes[0].keras)

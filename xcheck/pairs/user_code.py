@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -136,10 +137,21 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HERE = Path(__file__).parent.parent
 
 
+@functools.cache
 def is_library(filename: str) -> bool:
     """Whether a file is none of the user's: of Python, of an installed package, or of xcheck."""
     library = "site-packages" in filename or "/lib/python" in filename or not Path(filename).is_absolute()
     return library or Path(filename).is_relative_to(_HERE)
+
+
+def line_running() -> str:
+    """ "losses.py:41" of the innermost line of the user's own files that is running; "" where there is none."""
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        if not is_library(frame.f_code.co_filename):
+            return f"{_short(frame.f_code.co_filename)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
 
 
 def _place(frame: traceback.FrameSummary) -> str:

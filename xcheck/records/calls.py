@@ -37,6 +37,7 @@ class Call:
         settings: numbers, strings and truth values that the module holds under a public name, or that a function was
             given.
         function: it is one, not a module.
+        line: of the user's files that called a function, such as "losses.py:41"; "" where there is none.
     """
 
     index: int
@@ -50,6 +51,7 @@ class Call:
     gradients: Arrays = field(default_factory=_none)
     settings: Mapping[str, Any] = field(default_factory=_none)
     function: bool = False
+    line: str = ""
 
     @property
     def name(self) -> str:

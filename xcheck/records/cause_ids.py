@@ -11,13 +11,13 @@ two_biases mask_polarity mask_fill attention_mask causal_mask attention_scale co
 axis shifted_positions transposed_kernel turned_weight flipped_kernel other_parameter scaled_weight other_part
 other_operand other_function missing_term number_of_calls random_layer dropout_rate dropout_missing
 dropout_at_inference bias dilation stride pool_size epsilon_place slice other_table constant_offset other_constant
-statistics_not_updated
+statistics_not_updated clamped_value
 """
 
 LOSSES = """
 from_logits loss_formula label_smoothing huber_width focal_gamma focal_alpha swapped_arguments clipped_probabilities
 reduction ignored_label loss_mask class_weights example_weights weighted_reduction loss_factor broadcast_targets
-loss_weights penalty_factor penalty_norm penalty_missing extra_loss_term
+loss_weights penalty_factor penalty_norm penalty_missing extra_loss_term one_sided_operation
 """
 
 GRADIENTS = """
@@ -28,8 +28,8 @@ transferred_copy
 UPDATES = """
 optimizer_formula optimizer_setting another_optimizer schedule carried_momentum rate_of_some clipping clipping_formula
 clipping_counts_a_tie_twice decay_in_the_gradient weight_decay decay_exclusion decay_counts_a_tie_twice decay_not_scaled
-decay_after_the_step accumulated_gradients average_momentum average_start averages_over_weights
-constraint constraint_missing constraint_axis constraint_epsilon squares_of_lookups
+decay_after_the_step accumulated_gradients average_start average_momentum averages_over_weights constraint
+constraint_missing constraint_axis constraint_epsilon squares_of_lookups
 """
 
 TIES_AND_FILES = """

@@ -56,9 +56,9 @@ PLAIN: dict[str, Function] = {
     "mish": lambda x: x * np.tanh(_softplus(x)),
     "tanh_shrink": lambda x: x - np.tanh(x),
     "exponential": np.exp,
-    "squared relu": lambda x: np.maximum(x, 0.0) ** 2,
     "squareplus": lambda x: (x + np.sqrt(x**2 + 4.0)) / 2.0,
     "square": np.square,
+    "squared relu": lambda x: np.maximum(x, 0.0) ** 2,
     "absolute": np.abs,
     "negative": np.negative,
     "square root": np.sqrt,
@@ -68,7 +68,7 @@ PLAIN: dict[str, Function] = {
     "sine": np.sin,
     "cosine": np.cos,
 }
-"""Without a number to choose."""
+"""Without a number to choose; of two that are the same above zero the plainer one first."""
 
 
 def _two_sided(x: Array, y: Array, below: Function) -> float | None:

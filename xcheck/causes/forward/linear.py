@@ -90,10 +90,13 @@ def _solve(local: Local, seen: Seen) -> Sum | None:
     found = solved / sizes
     largest = max(float(np.abs(value).max()), 1e-300)
     coefficients = [_tidy(float(c), largest / float(s)) for c, s in zip(found, sizes, strict=True)]
-    again = sum(
+    made = sum(
         (c * np.broadcast_to(a, value.shape) for c, a in zip(coefficients[:-1], terms.values(), strict=True)),
-        start=np.full(value.shape, coefficients[-1]),
+        start=np.zeros(value.shape),
     )
+    if coefficients[-1]:  # what is left beside tidy factors has more digits of it
+        coefficients[-1] = _tidy(float((value - made).mean()), largest)
+    again = made + coefficients[-1]
     if not local.agree(value, again):
         return None
     pairs = zip(terms.items(), coefficients[:-1], strict=True)

@@ -13,6 +13,7 @@ from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array
 from ..forward.activation import fewest_digits
+from ..prove import Trial, prove
 
 Change = tuple[str, str, Callable[[Array], Array], Mapping[str, Any], str]
 """Id, words, what was done to the gradient, evidence, and what to do about it."""
@@ -37,18 +38,16 @@ def passed_back_causes(
         for name, words, change, evidence, fix in _changes(true, seen):
             after = measure(seen, change(true), floor=float(np.abs(true).max())).element
             if after <= allowed:
-                return [
-                    Cause(
-                        id=name,
-                        phase="gradient",
-                        torch=torch,
-                        keras=keras,
-                        summary=f"both give the same there, and {side} passes back {words} {other_side(side)} does",
-                        evidence={**evidence, "before": error, "after": after, "allowed": allowed},
-                        confirmed=True,
-                        fix=f"{side}: {fix}",
-                    )
-                ]
+                cause = Cause(
+                    id=name,
+                    phase="gradient",
+                    torch=torch,
+                    keras=keras,
+                    summary=f"both give the same there, and {side} passes back {words} {other_side(side)} does",
+                    evidence=evidence,
+                    fix=f"{side}: {fix}",
+                )
+                return [prove(cause, [Trial(error, after, allowed, true.size - 1)])]  # one number was solved for
     return []
 
 

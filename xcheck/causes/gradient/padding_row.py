@@ -11,6 +11,7 @@ from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, StepRecord
+from ..prove import Trial, prove
 
 PADDING_ROW = "padding_row"
 """Id of the cause."""
@@ -57,19 +58,15 @@ def _one_row(plan: MatchPlan, match: Match, mine: Array, theirs: Array) -> Cause
         "torch": f"keras: where(ids == {row}, stop_gradient(rows), rows), or torch: padding_idx=None",
         "keras": f"torch: padding_idx={row}, or keras: let the gradient of row {row} through",
     }
-    return Cause(
+    cause = Cause(
         id=PADDING_ROW,
         phase="gradient",
         torch=match.name("torch"),
         keras=match.name("keras"),
         summary=f"row {row} of the table gets no gradient in {side} (padding_idx={row}), and gets one in "
         f"{other_side(side)}; all other rows agree",
-        evidence={
-            "row": row,
-            "before": float(apart[row]) / scale,
-            "after": float(np.delete(apart, row).max(initial=0.0)) / scale,
-            "allowed": REPRODUCED,
-        },
-        confirmed=True,
+        evidence={"row": row},
         fix=fix[side],
     )
+    left = float(np.delete(apart, row).max(initial=0.0)) / scale
+    return prove(cause, [Trial(float(apart[row]) / scale, left, REPRODUCED, mine[row].size)])

@@ -17,6 +17,8 @@ def order_of(alignment: Alignment, suspect: Suspect) -> Order | None:
     """From the reference's axes to the follower's: as they are before the place, or else as the values come closest."""
     value = suspect.reference.call.outputs[suspect.reference.output]
     other = suspect.follower.call.outputs[suspect.follower.output]
+    if value.size == other.size == 1:
+        return Order(value.shape, other.shape, tuple(range(value.ndim)))
     best = closest(value, other)
     if best is None:
         return None

@@ -19,6 +19,7 @@ from ...records.calls import Call
 from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.trace import Array, Arrays
+from ..prove import Trial, prove
 from .forward import Parting, parting_at
 from .replay import Scene, named
 
@@ -211,19 +212,16 @@ def _cause(scene: Scene, alignment: Alignment, found: list[tuple[_Taken, _Taken]
     first = found[0]
     torch, keras = first if scene.plan.reference == "torch" else first[::-1]
     places = sorted({theirs.call.name for _, theirs in found})
-    return Cause(
+    cause = Cause(
         id="permuted_axes",
         phase="forward",
         torch=torch.call.name,
         keras=keras.call.name,
         summary=f"the outputs hold the same numbers in another order: {torch.told} in torch, {keras.told} in keras",
-        evidence={
-            "places": places,
-            "before": max(measure(mine.array, theirs.array).element for mine, theirs in found),
-            "after": after,
-            "allowed": max(alignment.allowed(key) for key in alignment.there),
-        },
-        confirmed=True,
+        evidence={"places": places},
         fix=f"keras: give {keras.source.name} the order of axes that torch has before the numbers are flattened, "
         f"so that {torch.wide.shape} becomes {torch.array.shape}, or the other way round in torch",
     )
+    wrong = max(measure(mine.array, theirs.array).element for mine, theirs in found)
+    allowed = max(alignment.allowed(key) for key in alignment.there)
+    return prove(cause, [Trial(wrong, after, allowed, first[0].array.size)])

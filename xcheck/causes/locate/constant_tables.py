@@ -6,6 +6,7 @@ are replaced by the reference's at once; where the place agrees then that did no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, Arrays
 from ..forward.activation import fewest_digits
+from ..prove import Trial, prove
 from .forward import Parting
 from .replay import Name, Scene, named
 
@@ -85,7 +87,7 @@ def table_cause(scene: Scene, parting: Parting) -> Cause | None:
     told = f"the table of {names['torch']} in torch is not that of {names['keras']} in keras"
     if base["torch"] is not None and base["keras"] is not None:
         told = f"the base of the rotary angles is {base['torch']:.12g} in torch and {base['keras']:.12g} in keras"
-    return Cause(
+    cause = Cause(
         id="other_table",
         phase="forward",
         torch=names["torch"],
@@ -94,17 +96,16 @@ def table_cause(scene: Scene, parting: Parting) -> Cause | None:
         evidence={
             "torch": base["torch"] or list(of["torch"].value.shape),
             "keras": base["keras"] or list(of["keras"].value.shape),
-            "before": distance(*numbers),
-            "after": min(gap for gap in gaps if gap is not None),
-            "allowed": alignment.allowed(mine.key),
             "agrees_then": parting.suspect.reference.call.name,
             "tables": len(pairs),
         },
-        confirmed=True,
         fix="make the table from the same numbers on both sides: rope_theta in torch, rope_max_wavelength in keras"
         if all(base.values())
         else "make the table from the same numbers on both sides",
     )
+    apart, left = distance(*numbers), min(gap for gap in gaps if gap is not None)
+    made = math.inf if apart is None else apart
+    return prove(cause, [Trial(made, left, alignment.allowed(mine.key), numbers[0].numbers.size)])
 
 
 def _pairs(alignment: Alignment) -> Iterator[tuple[Table, Table]]:

@@ -80,16 +80,16 @@ def partings(scene: Scene, explains: Callable[[Local], bool] = lambda _: False) 
     alignment = scene.aligned(swaps)
     most = min(max(MOST_FOUND, FEW_CALLS // max(len(scene.graph.calls), 1)), MANY_FOUND)
     while len(found) < most:
-        best = _best(scene, alignment, swaps)
+        best = best_of(scene, alignment, swaps)
         best = _explained(scene, alignment, swaps, best, explains) or best
         if best is None:
             break
-        settled = not any(_ends(best.after))
+        settled = not any(ends_of(best.after))
         proven = best.gain > 0 or settled or best.near or best.explained
         # What is left behind the others may be what float32 numbers do, or an operation that is done elsewhere.
         if found and (not proven or _left(best.after) > MUCH_FURTHER * _left(alignment)):
             break
-        found.append(_parting(scene, alignment, best.suspect, best.order, proven))
+        found.append(parting_of(scene, alignment, best.suspect, best.order, proven))
         if settled or not proven:
             break
         alignment, swaps = best.after, best.swaps
@@ -97,7 +97,7 @@ def partings(scene: Scene, explains: Callable[[Local], bool] = lambda _: False) 
 
 
 @dataclass(frozen=True, slots=True)
-class _Tried:
+class Tried:
     """A suspect with the reference's value in its place.
 
     Attributes:
@@ -130,15 +130,15 @@ class _Tried:
         ]
         likely = self.suspect.score if self.near else 0.0  # a norm of what is normalised is nearly the same, too
         alike = bool(kinds[0] & kinds[1]) and not self.suspect.lacking
-        return self.gain, not any(_ends(self.after)), self.near, likely, alike
+        return self.gain, not any(ends_of(self.after)), self.near, likely, alike
 
 
-def _best(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays]) -> _Tried | None:
+def best_of(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], tries: int = TRIES) -> Tried | None:
     """The first suspect behind which what is made next agrees; if there is none, the one behind which most does."""
-    ranked = _once_each(alignment, suspects(alignment, *_ends(alignment), scene.partners(scene.plan.reference)))
-    best: _Tried | None = None
-    for suspect in (*ranked[:TRIES], *_alike(alignment, ranked[TRIES:])):
-        tried = _try(scene, alignment, swaps, suspect)
+    ranked = once_each(alignment, suspects_of(scene, alignment))
+    best: Tried | None = None
+    for suspect in (*ranked[:tries], *_alike(alignment, ranked[tries:])):
+        tried = tried_at(scene, alignment, swaps, suspect)
         if tried is not None and (best is None or tried.rank > best.rank):
             best = tried
         if tried is not None and tried.proven:
@@ -157,43 +157,44 @@ def _explained(
     scene: Scene,
     alignment: Alignment,
     swaps: dict[Name, Arrays],
-    best: _Tried | None,
+    best: Tried | None,
     explains: Callable[[Local], bool],
-) -> _Tried | None:
+) -> Tried | None:
     """Two layers of one kind on the way to what no cause explains, for which one is confirmed; None where none are."""
     if best is not None and best.suspect.lacking:
         return best
-    if best is not None and explains(local_of(scene, _parting(scene, alignment, best.suspect, best.order, True))):
+    if best is not None and explains(local_of(scene, parting_of(scene, alignment, best.suspect, best.order, True))):
         return replace(best, explained=True)
-    ranked = _once_each(alignment, suspects(alignment, *_ends(alignment), scene.partners(scene.plan.reference)))
+    ranked = once_each(alignment, suspects_of(scene, alignment))
     if best is not None:
         mine, theirs = best.suspect.reference.behind, best.suspect.follower.behind
         ranked = [s for s in ranked if s.reference.key in mine and s.follower.key in theirs] if best.proven else ranked
     for suspect in [s for s in ranked if not s.lacking][:TRIES]:
         order = order_of(alignment, suspect)
-        parting = None if order is None else _parting(scene, alignment, suspect, order, False)
+        parting = None if order is None else parting_of(scene, alignment, suspect, order, False)
         if parting is None or parting.torch.function or parting.keras.function:
             continue
         if family_of(parting.torch.kind) == family_of(parting.keras.kind) and explains(local_of(scene, parting)):
-            tried = _try(scene, alignment, swaps, suspect)
+            tried = tried_at(scene, alignment, swaps, suspect)
             return None if tried is None else replace(tried, explained=True)
     return None
 
 
 def _within(
-    scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], found: _Tried, ranked: Sequence[Suspect]
-) -> _Tried:
+    scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], found: Tried, ranked: Sequence[Suspect]
+) -> Tried:
     """The same, or an earlier one among the calls that it was made from."""
     mine, theirs = found.suspect.reference.behind, found.suspect.follower.behind
     inside = [s for s in ranked if s.reference.key in mine and s.follower.key in theirs]
     for suspect in inside[:TRIES]:
-        tried = _try(scene, alignment, swaps, suspect)
+        tried = tried_at(scene, alignment, swaps, suspect)
         if tried is not None and tried.proven:
             return _within(scene, alignment, swaps, tried, inside)
     return found
 
 
-def _try(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], suspect: Suspect) -> _Tried | None:
+def tried_at(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], suspect: Suspect) -> Tried | None:
+    """A suspect with the reference's value in its place; None where there is no order between its values."""
     order = order_of(alignment, suspect)
     if order is None:
         return None
@@ -204,7 +205,7 @@ def _try(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], suspect:
     gain = len(won) - (suspect.lacking != "reference")
     proven = gain > 0 and _next_agrees(alignment.reference, suspect.reference, won)
     near = not suspect.lacking and _next_is_near(suspect.reference, alignment, after)
-    return _Tried(suspect, order, tried, alignment, after, gain, proven, near)
+    return Tried(suspect, order, tried, alignment, after, gain, proven, near)
 
 
 def _next_agrees(graph: Graph, place: Place, won: set[Key]) -> bool:
@@ -226,7 +227,7 @@ def _nearest(value: Value, alignment: Alignment) -> float:
     return math.inf if value.still else min((gap for gap in gaps if gap is not None), default=math.inf)
 
 
-def _ends(alignment: Alignment) -> tuple[list[Key], list[Key]]:
+def ends_of(alignment: Alignment) -> tuple[list[Key], list[Key]]:
     """The outputs of the model that the other side does not have, on each side."""
     ends: list[list[Key]] = []
     for graph, shared in ((alignment.reference, alignment.there), (alignment.follower, alignment.back)):
@@ -238,7 +239,7 @@ def _ends(alignment: Alignment) -> tuple[list[Key], list[Key]]:
 
 def _left(alignment: Alignment) -> float:
     """How far the outputs of the reference that the follower does not have are from any of its own."""
-    mine, theirs = _ends(alignment)
+    mine, theirs = ends_of(alignment)
     numbers = alignment.reference.values, alignment.follower.values
     gaps = [
         min(
@@ -254,7 +255,12 @@ def _same_size(value: Value, other: Value) -> float | None:
     return distance(value, other) if value.numbers.size == other.numbers.size else None
 
 
-def _once_each(alignment: Alignment, ranked: Sequence[Suspect]) -> list[Suspect]:
+def suspects_of(scene: Scene, alignment: Alignment) -> list[Suspect]:
+    """Pairs of values that may be the same computation come out differently, those made of the fewest calls first."""
+    return suspects(alignment, *ends_of(alignment), scene.partners(scene.plan.reference))
+
+
+def once_each(alignment: Alignment, ranked: Sequence[Suspect]) -> list[Suspect]:
     """The best of each pair of values, at the innermost calls: which call it is swapped at makes no difference."""
     first: dict[tuple[Key, Key], Suspect] = {}
     for suspect in ranked:
@@ -274,7 +280,8 @@ def _innermost(graph: Graph, place: Place) -> Place:
     return replace(place, call=call, output=next(n for n, k in graph.outputs[call.index].items() if k == place.key))
 
 
-def _parting(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order, proven: bool) -> Parting:
+def parting_of(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order, proven: bool) -> Parting:
+    """A suspect as a place where the sides part."""
     mine, theirs = suspect.reference, suspect.follower
     value, other = mine.call.outputs[mine.output], theirs.call.outputs[theirs.output]
     twins = tuple(_same_output(twin, mine) for twin in scene.twins)
@@ -299,7 +306,7 @@ def parting_at(scene: Scene, alignment: Alignment, reference: Place, follower: P
     """The difference of two places, told without trying them; None where there is no order between them."""
     suspect = Suspect(reference, follower, 0.0)
     order = order_of(alignment, suspect)
-    return None if order is None else _parting(scene, alignment, suspect, order, False)
+    return None if order is None else parting_of(scene, alignment, suspect, order, False)
 
 
 def _same_output(twin: Calls, place: Place) -> Array | None:

@@ -62,7 +62,7 @@ class Scene:
         self.weights = {self.plan.reference: start.values(), self.plan.follower: self.follower.read().values()}
         kept = self.reference.snapshot()
         self.reference.write(State(start.parameters, start.buffers))
-        self.graph = Graph(self._calls(self.reference, batch), self.mask)
+        self.graph = self.graph_of(self._calls(self.reference, batch))
         self.twins = []
         for twin in range(TWINS):
             rng = np.random.default_rng([self.seed, self.step.number, twin])
@@ -73,6 +73,14 @@ class Scene:
         self.reference.restore(kept)
         self.conditions = conditions_of(self.graph, self.twins)
         self.sums = self.step.reference.sums
+
+    def graph_of(self, calls: Calls) -> Graph:
+        """The values of one side.
+
+        Args:
+            calls: of it.
+        """
+        return Graph(calls, self.mask)
 
     def _calls(self, runner: Runner, batch: Batch, swap: Swap | None = None) -> Calls:
         return runner.calls(batch, training=self.training, gradients=self.gradients, inside=self.inside, swap=swap)
@@ -92,7 +100,7 @@ class Scene:
             return swaps.get(named(call))
 
         calls = self._calls(self.follower, self.step.reference.batch, swap if swaps else None)
-        return align(self.graph, Graph(calls, self.mask), self.conditions, self.sums)
+        return align(self.graph, self.graph_of(calls), self.conditions, self.sums)
 
 
 def named(call: Call) -> Name:

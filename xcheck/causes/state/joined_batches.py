@@ -14,6 +14,7 @@ from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, Arrays, StepRecord
 from ..forward.local import role_of
+from ..prove import Trial, prove
 from ..recomputed import REPRODUCED, gap, reproduces
 from .statistics import channels_last, moments, norm_calls, running_means
 
@@ -95,11 +96,11 @@ def _joined(
         summary=f"the {side} side calls the batch normalization {len(parts)} times in a step, once for each batch; the "
         f"{whole_side} side joins the batches and calls it once, so that it normalises by the statistics of all of "
         "them, and moves its running statistics once",
-        evidence={"calls": len(parts), "before": apart, "after": after},
-        confirmed=True,
+        evidence={"calls": len(parts)},
         fix=f"{whole_side}: call the model once for each batch, or {other_side(whole_side)}: join the batches",
     )
-    return Joined(cause, first["torch"], first["keras"], apart)
+    made = prove(cause, [Trial(apart, after, REPRODUCED, out.size)])
+    return Joined(made, first["torch"], first["keras"], apart)
 
 
 def _first(arrays: Arrays) -> Array:

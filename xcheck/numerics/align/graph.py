@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -81,6 +81,7 @@ class Graph:
     Args:
         calls: of one forward pass.
         mask: the positions that mean something, or None.
+        lone: a number that stands alone tells something too, as in a loss; otherwise it is taken for chance.
 
     Attributes:
         values: by key.
@@ -92,6 +93,7 @@ class Graph:
 
     calls: Calls
     mask: Array | None = None
+    lone: bool = False
     values: dict[Key, Value] = field(default_factory=dict[Key, Value])
     inputs: dict[int, dict[str, Key]] = field(default_factory=dict[int, dict[str, Key]])
     outputs: dict[int, dict[str, Key]] = field(default_factory=dict[int, dict[str, Key]])
@@ -118,6 +120,8 @@ class Graph:
         known = self._known.get(id(array))
         if known is None:
             value = value_of(array, self.mask)
+            if self.lone and array.size == 1 and array.dtype.kind == "f" and bool(np.isfinite(array).all()):
+                value = replace(value, still=False)
             self.values.setdefault(value.key, value)
             known = self._known[id(array)] = array, value.key
         return known[1]
@@ -153,8 +157,9 @@ class Graph:
         return tuple(call for call in self.calls if call.parent is None)
 
     def model(self) -> Call | None:
-        """The call of the model itself; None if it was not seen."""
-        return next((call for call in self.wholes() if call.path != LOSS), None)
+        """The call of the model itself, or of the loss where that is all there is; None if it was not seen."""
+        wholes = self.wholes()
+        return next((call for call in wholes if call.path != LOSS), wholes[0] if self.lone and wholes else None)
 
     def ancestors(self, call: Call) -> Iterator[Call]:
         """The calls that a call was made in, the nearest first."""

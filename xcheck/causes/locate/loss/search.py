@@ -13,7 +13,9 @@ from ...loss.formula import LOSS_FACTOR, loss_causes
 from ...loss.penalties import penalised_causes
 from ...loss.penalty import penalty_causes
 from ...watched import ended_by_user_code
+from ..forward import Parting
 from .examples import by_example
+from .followed import followed_loss
 from .part_weights import weighed_parts
 from .position_weights import counted_positions
 from .probe import Look, LossProbe
@@ -26,8 +28,8 @@ def loss_search(
     follower: Runner,
     environments: tuple[Mapping[str, Any], Mapping[str, Any]],
     notes: list[str],
-) -> list[Cause]:
-    """The causes of the first loss that differs.
+) -> tuple[list[Cause], Parting | None]:
+    """The causes of the first loss that differs; and the first place in it, where it had to be followed.
 
     Args:
         plan: of the run.
@@ -49,11 +51,16 @@ def loss_search(
     found = found or penalised_causes(plan, record, other, *environments)
     known = [cause for cause in found if cause.confirmed and cause.id != LOSS_FACTOR]
     if known or probe is None:
-        return found
+        return found, None
     with ended_by_user_code(notes):
         # A factor may be that of this batch alone, where some positions are left out or weigh more.
         found = (counted_positions(probe, here, elsewhere) if here is not None else []) or found
         found = found or weighed_parts(plan, step, probe.reference, follower)
         if not found and here is not None:
             found = by_example(probe, here, elsewhere)
-    return found
+        if here is not None and not any(cause.confirmed for cause in found if cause.id != LOSS_FACTOR):
+            name = "data" if "data" in record.losses else "total"
+            followed = followed_loss(name, plan, step, probe.reference, follower)
+            if followed is not None:
+                return list(followed.causes) or found, followed.places[0]
+    return found, None

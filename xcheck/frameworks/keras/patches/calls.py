@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ....pairs.user_code import calling, leaving_out
+from ....pairs.user_code import calling, leaving_out, line_running
 from ....records.calls import LOSS, Again, Call, Calls, Inside, Swap, nowhere, plain
 from ....records.trace import Array
 from ...protocol import Passing
@@ -205,6 +205,7 @@ class Watch:
             parameters=held,
             settings=plain(settings),
             function=function,
+            line=line_running() if function else "",
         )
         self.made.append(call)
         others = self._swap(call) if self._swap else None

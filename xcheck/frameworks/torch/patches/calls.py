@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from ....pairs.user_code import line_running
 from ....records.calls import LOSS, Call, Inside, Swap, nowhere, plain
 from ....records.trace import Array
 from ...tree import replaced, tensors_in
@@ -148,6 +149,7 @@ class Watch:
             parameters=held,
             settings=plain(settings or {}),
             function=function,
+            line=line_running() if function else "",
         )
         self.made.append(call)
         others = self._swap(call) if self._swap else None
