@@ -9,12 +9,14 @@ import importlib
 from typing import Any
 
 from .check import check as check
+from .check import compare as compare
 from .cli.golden import record as record
 from .cli.golden import verify as verify
 from .errors import BadInput as BadInput
 from .errors import InequivalenceError as InequivalenceError
 from .errors import XcheckError as XcheckError
 from .matching.map_file import read_map as read_map
+from .pairs.live_models import batches_from as batches_from
 from .pairs.pair import Batch as Batch
 from .pairs.pair import Expectation as Expectation
 from .pairs.pair import KerasSide as KerasSide

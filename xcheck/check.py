@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 from .causes.explain import EXPLANATIONS, explain_float32, explain_step
 from .causes.setup.explain import explain_setup
@@ -12,6 +13,7 @@ from .frameworks.protocol import Runner
 from .frameworks.sides import Device, Progress, Sides, canaries, choose_backend, choose_device, silent
 from .matching import MatchPlan
 from .pairs.batches import batches_of
+from .pairs.live_models import pair_of
 from .pairs.pair import Pair
 from .phases import PHASES
 from .phases.accepting import accept_causes, accept_step, known_names, leave_out, leave_update_open
@@ -90,6 +92,25 @@ def check(
                 phase.run(run)
                 accept_causes(findings)
     return findings.result()
+
+
+def compare(torch_model: Any, keras_model: Any, inputs: Any, **settings: Any) -> Result:
+    """Say whether two live models compute the same outputs and gradients from one batch.
+
+    The gradients are those of one fixed projection of the outputs. Parameters are matched by value. Both models are
+    left as they are.
+
+    Args:
+        torch_model: a `torch.nn.Module`.
+        keras_model: a `keras.Model` that is built.
+        inputs: one batch, of NumPy or of either framework; a tuple or dict for several inputs, or an `xcheck.Batch`.
+        settings: fields of `Pair`, such as `weight_map`, and `torch` or `keras` with fields of a side as a dict.
+
+    Raises:
+        BadInput: something cannot be used.
+    """
+    pair = pair_of(torch_model, keras_model, inputs, name="compare", **settings)
+    return check(pair, steps=1, free_steps=0, precision=("float64",))
 
 
 def _semantic(findings: Findings, sides: Sides) -> MatchPlan:

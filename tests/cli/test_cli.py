@@ -59,6 +59,40 @@ def test_a_subset_of_phases_is_said(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert phases == {"inventory", "forward"}
 
 
+def test_with_json_on_stdout_there_is_one_object_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--steps", "1", "--phases", "inventory,forward", "--out", str(tmp_path), "--json", "-")
+    assert run("run", "shared_dilated_conv", *few) == 0
+    data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, SCHEMA)
+    assert data == json.loads((tmp_path / "result.json").read_text())
+    assert data["verdict"] == "EQUIVALENT"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_of_this_name", "nothing_of_this_name"),
+        ("PAIR = 1", "PAIR"),
+        ("import xcheck\nPAIR = xcheck.Pair('p', 1, 2, lambda seed: [])", "side"),
+    ],
+)
+def test_a_mistake_is_an_object_on_stdout_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    (tmp_path / "pair.py").write_text(text)
+    assert run("run", str(tmp_path / "pair.py"), "--json", "-", "--out", str(tmp_path)) == 2
+    data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, SCHEMA)
+    assert (data["verdict"], said in data["failure"]) == ("INCONCLUSIVE", True)
+
+
+def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    main_returns_or_exits("schema")
+    assert json.loads(capsys.readouterr().out) == SCHEMA
+
+
 def test_list_names_the_pairs(capsys: pytest.CaptureFixture[str]) -> None:
     main_returns_or_exits("list")
     out = capsys.readouterr().out

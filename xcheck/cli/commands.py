@@ -27,7 +27,7 @@ from ..pairs.pair import Pair
 from ..pairs.scaffold import write_scaffold
 from ..phases.match import match
 from ..phases.trajectory import FREE_STEPS
-from ..records.result import Verdict
+from ..records.result import Verdict, schema_text
 from ..records.room import shortage
 from ..records.trace import Trace
 from ..records.version import __version__
@@ -36,7 +36,17 @@ from ..report.junit import write_junit
 from ..report.result import Result
 from ..report.terminal import print_result
 from .doctor import as_json, examine, show
-from .ending import NO_VERDICT, QUIET_WIDTH, Ending, clear, finish, safe_streams, with_progress
+from .ending import (
+    NO_VERDICT,
+    QUIET_WIDTH,
+    STDOUT,
+    Ending,
+    clear,
+    finish,
+    json_of_an_error,
+    safe_streams,
+    with_progress,
+)
 from .golden import record, verify
 from .listing import show_pairs, show_phases
 from .match import WriteOption, show_plan
@@ -73,6 +83,10 @@ AcceptOption = Annotated[
         "repeatable. The rest is judged, and EQUIVALENT is said apart from it."
     ),
 ]
+JsonOption = Annotated[
+    str | None,
+    typer.Option("--json", help="Write the result to this file too; - prints it to stdout, and nothing else."),
+]
 ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair's declared expectation held.")]
 
 
@@ -93,6 +107,7 @@ def run(
     verbose: VerboseOption = False,
     expect: ExpectOption = False,
     accept: AcceptOption = None,
+    json: JsonOption = None,
 ) -> None:
     """Check a pair: is the port the same computation?"""
 
@@ -110,10 +125,11 @@ def run(
         )
 
     clear(out)  # also where the pair cannot be loaded
-    loaded = load_pair(pair, _settings(settings))
-    loaded = replace(loaded, accept=(*loaded.accept, *(accept or ())))
-    result = with_progress(loaded, work, keras_backend, out, quiet)
-    finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect)
+    with json_of_an_error(json, pair, seed, steps):
+        loaded = load_pair(pair, _settings(settings))
+        loaded = replace(loaded, accept=(*loaded.accept, *(accept or ())))
+        result = with_progress(loaded, work, keras_backend, out, quiet or json == STDOUT, silent=json == STDOUT)
+    finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect, json=json)
 
 
 def _print_version(wanted: bool) -> None:
@@ -158,6 +174,12 @@ def list_pairs(
         show_phases()
     else:
         show_pairs()
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of result.json."""
+    print(schema_text(), end="")
 
 
 @app.command()

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from ..errors import FileError, Terminated, result_of, shown
+from ..errors import BadInput, FileError, Terminated, result_of, shown
 from ..frameworks.importing import import_quietly
 from ..frameworks.sides import choose_backend
 from ..pairs.pair import Pair
@@ -30,6 +30,8 @@ from .onnx import EXIT_CODES
 
 NO_VERDICT = 3
 QUIET_WIDTH = 400
+STDOUT = "-"
+"""In the place of a file: standard output."""
 WRITTEN = ("result.json", "report.html", SCRIPT, SAVED)
 """What a run may leave in its folder."""
 
@@ -116,8 +118,10 @@ def safe_streams() -> Generator[None]:
             sys.stdout, sys.stderr = before
 
 
-def with_progress(pair: Pair, work: Any, keras_backend: str | None, out: Path | None, quiet: bool) -> Any:
-    """Run the check under a status line; what it has found is written and printed even if it ends early."""
+def with_progress(
+    pair: Pair, work: Any, keras_backend: str | None, out: Path | None, quiet: bool, silent: bool = False
+) -> Any:
+    """Run the check under a status line; if it ends early, what was found is written, and printed unless `silent`."""
     clear(folder_of(pair.name, out))
     console = Console(stderr=True)
     started = time.perf_counter()
@@ -138,9 +142,41 @@ def with_progress(pair: Pair, work: Any, keras_backend: str | None, out: Path | 
         if found is not None:
             with suppress(FileError):  # what ended the run is what is to be told
                 write(found, out)
-            if found.checks:
+            if found.checks and not silent:
                 tell(found, quiet=quiet)
         raise
+
+
+@contextmanager
+def json_of_an_error(json: str | None, pair: str, seed: int, steps: int) -> Generator[None]:
+    """While the block runs, a user's mistake is written as a result too: INCONCLUSIVE, with its message as `failure`.
+
+    Args:
+        json: where to; None for nowhere.
+        pair, seed, steps: as they were asked for.
+    """
+    try:
+        yield
+    except BadInput as error:
+        if json is not None:
+            without = Result(pair, Verdict.INCONCLUSIVE, seed, steps, failure=str(error))
+            write_json(result_of(error) or without, json)
+        raise
+
+
+def write_json(result: Result, json: str) -> None:
+    """Write a result to a file, or to standard output.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    if json == STDOUT:
+        print(result.json_text())
+        return
+    try:
+        result.to_json(Path(json))
+    except OSError as error:
+        raise FileError("The result cannot be written.", where=json, cause=str(error)) from error
 
 
 def folder_of(name: str, out: Path | None) -> Path:
@@ -188,11 +224,23 @@ def tell(result: Result, *, quiet: bool = False, verbose: bool = False) -> None:
         print_result(result, Console(), verbose=verbose)
 
 
-def finish(result: Result, out: Path | None, *, strict: bool, quiet: bool, verbose: bool, expect: bool) -> None:
+def finish(
+    result: Result,
+    out: Path | None,
+    *,
+    strict: bool,
+    quiet: bool,
+    verbose: bool,
+    expect: bool,
+    json: str | None = None,
+) -> None:
     """Print the verdict, write the files and exit."""
-    tell(result, quiet=quiet, verbose=verbose)
+    if json != STDOUT:
+        tell(result, quiet=quiet, verbose=verbose)
     folder = write(result, out)
-    if not quiet:
+    if json is not None:
+        write_json(result, json)
+    if not quiet and json != STDOUT:
         print(shown(f"\nwritten: {folder / 'result.json'}, {folder / 'report.html'}"))
     raise typer.Exit(exit_code(result, strict=strict, expect=expect))
 

@@ -19,6 +19,12 @@ from .writing import write_whole
 
 SCHEMA_VERSION = 1
 
+
+def schema_text() -> str:
+    """The JSON schema of `result.json`."""
+    return Path(__file__).with_name("result.schema.json").read_text()
+
+
 PHASES = (
     "inventory",
     "initialization",
@@ -264,9 +270,13 @@ class ResultData:
         except (KeyError, TypeError, ValueError) as error:
             raise FileError("This result is damaged.", cause=f"{type(error).__name__}: {error}") from error
 
+    def json_text(self) -> str:
+        """What `result.json` holds."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
     def to_json(self, path: str | Path) -> Path:
         """Write `result.json` to `path`, making its folder; returns the path."""
-        return write_whole(Path(path), json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        return write_whole(Path(path), self.json_text() + "\n")
 
     @classmethod
     def from_json(cls, path: str | Path) -> Self:

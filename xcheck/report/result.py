@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from ..errors import InequivalenceError
@@ -24,6 +25,11 @@ class Result(ResultData):
         from .terminal import as_text
 
         return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """The report, as a notebook shows it: the first lines, and the rest on demand."""
+        first, _, rest = self.report().partition("\n\n")
+        return f"<pre><b>{escape(first)}</b></pre><details><summary>report</summary><pre>{escape(rest)}</pre></details>"
 
     def assert_equivalent(self, *, strict: bool = False) -> None:
         """Do nothing for EQUIVALENT, and for NUMERIC unless `strict`.

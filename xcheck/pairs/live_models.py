@@ -1,0 +1,76 @@
+"""Two models that exist already, as a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from ..errors import BatchError
+from ..records.trace import Array
+from .pair import Batch, KerasSide, Pair, TorchSide
+
+
+def pair_of(torch_model: Any, keras_model: Any, inputs: Any, *, name: str, **settings: Any) -> Pair:
+    """A pair of two live models without a loss: outputs, and gradients of one fixed projection of them.
+
+    Args:
+        torch_model: a `torch.nn.Module`; copied.
+        keras_model: a `keras.Model`, built.
+        inputs: one batch: an array, tensor, or a tuple or dict of them, or a `Batch`.
+        name: of the pair.
+        settings: more fields of `Pair`, such as `weight_map`; `torch` and `keras` take fields of the sides.
+    """
+    batch = inputs if isinstance(inputs, Batch) else Batch(as_arrays(inputs))
+    sides = {side: settings.pop(side, {}) for side in ("torch", "keras")}
+    return Pair(
+        name=name,
+        torch=TorchSide(build=lambda: deepcopy(torch_model), **sides["torch"]),
+        keras=KerasSide(build=lambda: keras_model, **sides["keras"]),
+        batches=lambda seed: [batch] * 2,
+        **settings,
+    )
+
+
+def batches_from(loader: Iterable[Any], split: Callable[[Any], tuple[Any, Any]] | None = None) -> Iterator[Batch]:
+    """Batches of a DataLoader, a tf.data.Dataset, or whatever yields arrays or tensors.
+
+    Args:
+        loader: yields (inputs, targets), inputs alone, or what `split` takes apart.
+        split: what the loader yields -> (inputs, targets).
+
+    Raises:
+        BatchError: something is no array, tensor, number, or container of these.
+    """
+    for item in loader:
+        if split is not None:
+            inputs, targets = split(item)
+        elif isinstance(item, tuple | list) and len(item) == 2:
+            inputs, targets = item
+        else:
+            inputs, targets = item, None
+        yield Batch(as_arrays(inputs), None if targets is None else as_arrays(targets))
+
+
+def as_arrays(value: Any) -> Any:
+    """Tensors of any framework in containers, as arrays of NumPy.
+
+    Raises:
+        BatchError: something is neither.
+    """
+    if isinstance(value, Mapping):
+        return {key: as_arrays(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, tuple | list) and not all(isinstance(item, int | float) for item in value):  # pyright: ignore
+        return tuple(map(as_arrays, value))  # pyright: ignore[reportUnknownArgumentType]
+    if hasattr(value, "detach"):  # of PyTorch
+        value = value.detach().cpu()
+    array: Array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise BatchError(
+            "A batch holds something that is no array of numbers.",
+            numbers=f"got {type(value).__name__}",
+            todo="give xcheck.batches_from a `split` that picks the numbers out",
+        )
+    return array
