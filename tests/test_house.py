@@ -365,8 +365,8 @@ def test_a_loaded_framework_is_seen(tmp_path):
 
 
 CONTRACT = {
-    "Batch", "Expectation", "KerasSide", "Pair", "TorchSide", "copies", "read_map", "waive",
-    "check", "record", "verify",
+    "Batch", "batches_from", "Expectation", "KerasSide", "Pair", "TorchSide", "copies", "read_map", "waive",
+    "check", "compare", "record", "verify",
     "Cause", "Check", "Result", "Tie", "Trace", "Verdict",
     "BadInput", "InequivalenceError", "XcheckError",
 }  # fmt: skip

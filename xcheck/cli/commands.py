@@ -41,6 +41,7 @@ from .ending import (
     QUIET_WIDTH,
     STDOUT,
     Ending,
+    JsonOption,
     clear,
     finish,
     json_of_an_error,
@@ -82,10 +83,6 @@ AcceptOption = Annotated[
         help="A difference that is known and meant: CAUSE, CAUSE@PLACE, or a quantity such as 'buffer running_var'; "
         "repeatable. The rest is judged, and EQUIVALENT is said apart from it."
     ),
-]
-JsonOption = Annotated[
-    str | None,
-    typer.Option("--json", help="Write the result to this file too; - prints it to stdout, and nothing else."),
 ]
 ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair's declared expectation held.")]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -32,6 +32,10 @@ NO_VERDICT = 3
 QUIET_WIDTH = 400
 STDOUT = "-"
 """In the place of a file: standard output."""
+JsonOption = Annotated[
+    str | None,
+    typer.Option("--json", help="Write the result to this file too; - prints it to stdout, and nothing else."),
+]
 WRITTEN = ("result.json", "report.html", SCRIPT, SAVED)
 """What a run may leave in its folder."""
 
