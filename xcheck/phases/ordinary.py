@@ -20,7 +20,8 @@ from .phase import Live
 SCALES = (1.0, 0.5, 0.25)
 """Of the weights, one after the other, until a step stays finite and rounding is not multiplied."""
 
-_BEFORE_THE_UPDATE = ("forward", "loss", "gradient")
+BEFORE_THE_UPDATE = ("forward", "loss", "gradient")
+"""Phases of a step up to its gradients."""
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Ordinary:
     live: Live
     number: int
     batch: Batch
+    once: bool = True
     before: Sequence[Check] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +50,7 @@ class Ordinary:
         """The step, again and again at smaller weights; nothing, with a note, where it cannot be made."""
         live = self.live
         runner, plan = live.reference.runner, live.plan
-        if any(c.verdict is Verdict.DIFFERENT and c.phase in _BEFORE_THE_UPDATE for c in self.before):
+        if any(c.verdict is Verdict.DIFFERENT and c.phase in BEFORE_THE_UPDATE for c in self.before):
             return  # which these weights would only show again
         if runner is None:
             self.leave_out("the reference is a recording")
@@ -91,8 +93,8 @@ class Ordinary:
             step: of both sides.
             checks: of it.
         """
-        wide = (c for c in checks if c.phase in _BEFORE_THE_UPDATE and not c.of_use and (c.allowed or 0.0) > WIDE)
-        if not _finite(step) or any(wide):
+        wide = (c for c in checks if c.phase in BEFORE_THE_UPDATE and not c.of_use and (c.allowed or 0.0) > WIDE)
+        if not finite(step) or any(wide):
             return None
         known = {c.phase for c in self.before if c.verdict is Verdict.DIFFERENT}
         said = (Verdict.EQUIVALENT, Verdict.DIFFERENT)
@@ -104,7 +106,8 @@ class Ordinary:
         self.live.findings.notes.append(f"not covered: weights of ordinary size ({why})")
 
 
-def _finite(step: StepPair) -> bool:
+def finite(step: StepPair) -> bool:
+    """Whether all that the reference's step computed is finite."""
     record = step.reference.record
     arrays = (*record.inference.values(), *record.outputs.values(), *record.losses.values(), *record.gradients.values())
     arrays += (*record.after.parameters.values(), *record.after.buffers.values())
