@@ -1,29 +1,35 @@
-"""Further re-synced steps on batches made from the given ones: what these do not reach."""
+"""Further re-synced steps on batches made from the given ones: what these do not reach.
+
+A step is made without twins first: what agrees to within the roundings of its sums needs none. Where something may
+differ it is made again with them, and counts as any other step does, if all stays finite and rounding decides nothing.
+"""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import UserCodeError
-from ..frameworks.protocol import Runner, prepared
-from ..frameworks.tree import tensors_in
-from ..numerics.made_batches import Flat, Made, made_batches
+from ..frameworks.protocol import Runner
+from ..numerics.made_batches import Given, Made, made_batches
+from ..numerics.padded_rows import padded_batches
 from ..numerics.tolerance import TWINS, WIDE
-from ..pairs.batches import batches_of, in_float32
+from ..pairs.batches import batches_of
+from ..pairs.flat import flat_of, like
 from ..pairs.pair import Batch
 from ..records.result import ON_MADE, Check, Verdict
-from ..records.sides import SideName
-from ..records.trace import Array
-from ..stepping.lockstep import StepPair, reference_steps, resynced
+from ..records.trace import State
+from ..stepping.lockstep import StepPair, perturbed, reference_steps, resynced
 from .checks.step import forward_checks
 from .ordinary import BEFORE_THE_UPDATE, finite
 from .phase import Live
+from .validity import fixed_size, ignored_label, refusal
 
 Reach = Literal["none", "default", "full"]
 
@@ -33,11 +39,12 @@ SHARE = 0.5
 LOOKED_AT = 5
 """Given batches that say what is valid."""
 
-NAMED, CUT = 3, 70
-"""Made batches that a note names at most, and characters of a reason."""
+ALIKE = 1e-3
+"""How far a difference at ties may change, relative to itself, when all weights are moved by a rounding error."""
 
-BY_ROUNDING = "numbers that overflow or that rounding errors decide"
-LATE = "not made within half of the run's time; --reach full makes them"
+BY_ROUNDING = "there numbers overflow, or rounding errors decide"
+PADDING = "there outputs differ where a row is padded, which may mean nothing"
+LATE = "not within half of the run's time; --reach full"
 
 
 @dataclass
@@ -55,9 +62,9 @@ class MadeBatches:
     batch: Batch
     once: bool = False
     _start: tuple[Any, Any] | None = field(init=False, default=None)
-    _made: Made | None = field(init=False, default=None)
+    _made: Made = field(init=False)
     _became: str | None = field(init=False, default=None)
-    _left: dict[str, list[str]] = field(init=False, default_factory=dict[str, list[str]])
+    _before: dict[str, float] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         runner = self.live.reference.runner
@@ -65,33 +72,35 @@ class MadeBatches:
             self._start = runner.snapshot(), self.live.follower.snapshot()
 
     def steps(self) -> Iterator[StepPair]:
-        """A step per made batch until one differs: without twins, and once more with them where it may differ."""
+        """The steps, until one differs."""
         live, findings = self.live, self.live.findings
         runner, why = live.reference.runner, self._why_not()
-        if findings.reach == "none" or why is not None or runner is None or self._start is None:
+        if findings.reach == "none" or why is not None or runner is None:
             findings.notes += [f"not covered: batches made from the given ones ({why})"] if why else []
             return
+        left: dict[str, list[str]] = {}
         same, allowed, begun = 0, SHARE * sum(findings.timings.values()), time.perf_counter()
-        for tried, (made, batch) in enumerate(self._batches()):
+        for made, batch in self._batches():
             spent = time.perf_counter() - begun
-            late = spent + spent / max(tried, 1) > allowed
+            late = spent + spent / max(same, 1) > allowed
             if findings.reach == "default" and (late or not made.usual):
-                self._left.setdefault(LATE, []).append(made.name)
+                left.setdefault(LATE, []).append(made.name)
                 continue
             self._made, self._became = made, None
             yield from self._tried(runner, batch)
-            if any(c.verdict is Verdict.DIFFERENT and c.step == self.number for c in findings.checks):
+            if self._became is None and self._differs():
                 break
-            same += self._became == ""
+            same += not self._became
             if self._became:
-                self._left.setdefault(self._became, []).append(made.name)
+                left.setdefault(self._became, []).append(made.name)
             self.number += 1
         else:
-            findings.coverage["made batches"] = {"compared": same, "left out": sum(map(len, self._left.values()))}
+            findings.coverage["made batches"] = {"compared": same, "left out": sum(map(len, left.values()))}
         self._restore(runner)
-        findings.notes += [f"not covered: {_listed(names)} ({why})" for why, names in self._left.items()]
+        findings.notes += [f"not covered: the given batch {', '.join(names)} ({why})" for why, names in left.items()]
 
     def _why_not(self) -> str | None:
+        """Why there are no such steps; "" where that need not be said."""
         live, findings = self.live, self.live.findings
         checks = findings.checks
         if any(c.verdict is Verdict.DIFFERENT and c.phase in BEFORE_THE_UPDATE for c in checks):
@@ -105,33 +114,40 @@ class MadeBatches:
         unsteady = any(c.verdict is Verdict.INCONCLUSIVE and c.name.startswith("repeatability of") for c in checks)
         return "steps do not repeat" if unsteady or any(findings.draws.values()) else None
 
+    def _differs(self) -> bool:
+        return any(c.verdict is Verdict.DIFFERENT and c.step == self.number for c in self.live.findings.checks)
+
     def _batches(self) -> Iterator[tuple[Made, Batch]]:
         findings = self.live.findings
-        given = [*batches_of(findings.pair, findings.seed, min(findings.steps, LOOKED_AT), fewer=True), self.batch]
-        on_cpu = findings.environment.get("device") == "cpu"
-        for made in made_batches([_flat(b) for b in given], ignored=_ignored(findings.pair), beyond=on_cpu):
-            batch = _batch(made.batch, self.batch)
-            yield made, replace(batch, inputs=in_float32(batch.inputs), targets=in_float32(batch.targets))
+        given = batches_of(findings.pair, findings.seed, min(findings.steps, LOOKED_AT), fewer=True)
+        seen = Given.of([flat_of(batch) for batch in chain(given, [self.batch])])
+        on_cpu = findings.environment.get("device") == "cpu"  # elsewhere an index out of range ends the process
+        made = made_batches(seen, ignored=ignored_label(findings.pair), beyond=on_cpu)
+        for each in sorted([*padded_batches(seen), *made], key=lambda m: not m.usual):
+            yield each, like(self.batch, each.batch)
 
     def _tried(self, runner: Runner, batch: Batch) -> Iterator[StepPair]:
+        live, made = self.live, self._made
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                if fixed := self._fixed(batch):
-                    self._became = fixed
-                    return
-                batch = self._comparing(runner, batch)
-                for twins in (0, TWINS):
-                    self._restore(runner)
-                    yield from self._step(runner, batch, twins)
-                    if self._became is not None:
-                        return
+                self._became = fixed_size(live.findings.pair, self.batch, batch)
+                if made.mask is not None and self._became is None:
+                    batch = self._comparing(runner, batch)
+                # At ties, twice: rounding errors that break them would not do so alike from weights that are moved.
+                for twins, moved in (
+                    ((0, False), (TWINS, True), (TWINS, False)) if made.ties else ((0, False), (TWINS, False))
+                ):
+                    if self._became is None:
+                        self._restore(runner)
+                        self._reweigh(runner, moved)
+                        yield from self._step(runner, batch, twins)
         except UserCodeError as error:
-            self._became = self._refusal(runner, batch, error)
+            self._became = refusal(runner, live.follower, self._restore, self.number, batch, error)
 
     def _step(self, runner: Runner, batch: Batch, twins: int) -> Iterator[StepPair]:
-        findings = self.live.findings
-        settings: dict[str, Any] = {"precision": "float64", "seed": findings.seed, "first": self.number}
+        findings, ties = self.live.findings, self._made.ties
+        settings: dict[str, Any] = {"precision": "float64", "seed": findings.seed, "first": self.number, "ties": ties}
         made = reference_steps(runner, [batch], twins=twins, **settings)
         yield from resynced(made, self.live.follower, self.live.plan, seed=findings.seed, by_effect=findings.by_effect)
 
@@ -140,43 +156,21 @@ class MadeBatches:
         runner.restore(self._start[0])
         self.live.follower.restore(self._start[1])
 
-    def _refusal(self, runner: Runner, batch: Batch, error: UserCodeError) -> str:
-        """Which sides do not take a batch, and why not."""
-        refusing: list[SideName] = []
-        for each in (runner, self.live.follower):
-            self._restore(runner)
-            try:
-                each.step(self.number, batch)
-            except UserCodeError:
-                refusing.append(each.side)
-        if len(refusing) == 1:
-            reason = (error.parts["cause"] or str(error)).strip().splitlines()[0]
-            return f"the {refusing[0]} side alone does not take it: {reason[:CUT]}"
-        return "neither side takes it" if refusing else str(error).splitlines()[0][:CUT]
-
-    def _fixed(self, batch: Batch) -> str | None:
-        """Whether what a side prepares has as many examples as the given batches, whatever it is given."""
-        if batch.size == self.batch.size:
-            return None
-        pair = self.live.findings.pair
-        for name, side in (("torch", pair.torch), ("keras", pair.keras)):
-            before, after = (
-                [a.shape for part in prepared(getattr(side, "prepare", None), b, name) for a in _arrays(part)]
-                for b in (self.batch, batch)
-            )
-            for old, new in zip(before, after, strict=False):
-                if old and new and old[0] == new[0] == self.batch.size:
-                    return f"what the {name} side prepares has always {self.batch.size} examples"
-        return None
+    def _reweigh(self, runner: Runner, moved: bool) -> None:
+        """Set the weights that the made batch goes with, each moved by a rounding error if asked for."""
+        change = self._made.weights
+        if change is None:
+            return
+        values = {p: change(a, runner.side) if a.dtype.kind == "f" else a for p, a in runner.read().parameters.items()}
+        rng = np.random.default_rng([self.live.findings.seed, self.number])
+        runner.write(State(perturbed(values, rng, "float64") if moved else values))
 
     def _comparing(self, runner: Runner, batch: Batch) -> Batch:
-        """The batch, with what is padding left out of the comparison of outputs that have it."""
-        mask = self._made.mask if self._made is not None else None
-        if mask is None:
-            return batch
+        """The batch, with its padding left out of the comparison of outputs that have it."""
+        mask = self._made.mask
+        assert mask is not None
         self._restore(runner)
-        outputs = runner.infer(batch)
-        masks = {name: mask for name, a in outputs.items() if a.shape[: mask.ndim] == mask.shape}
+        masks = {name: mask for name, a in runner.infer(batch).items() if a.shape[: mask.ndim] == mask.shape}
         return replace(batch, compare={**masks, **(batch.compare or {})} or None)
 
     def taken(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
@@ -186,67 +180,37 @@ class MadeBatches:
             step: of both sides.
             checks: of it.
         """
-        assert self._made is not None
+        before = self.live.findings.checks[: -len(checks) or None]
+        known = {c.phase for c in before if c.verdict is Verdict.DIFFERENT}
+        found = [c for c in checks if c.verdict is Verdict.DIFFERENT and c.phase not in known]
         if not finite(step):
             self._became = BY_ROUNDING
-            return None
-        known = {c.phase for c in self.live.findings.checks if c.verdict is Verdict.DIFFERENT and c.step != step.number}
-        found = [c for c in checks if c.verdict is Verdict.DIFFERENT and c.phase not in known]
-        if found and not step.reference.twins:
-            return None
-        wide = [c for c in checks if c.phase in BEFORE_THE_UPDATE and not c.of_use and (c.allowed or 0.0) > WIDE]
-        if found and (wide or all((c.allowed or 0.0) > WIDE for c in found)):
-            self._became = BY_ROUNDING
-        elif found and found[0].phase != "forward" and self._padding_differs(step):
-            self._became = "outputs that differ where a row is padded"
         elif not found:
             self._became = ""
+        elif step.reference.twins:
+            return self._counting(step, checks, found)
+        return None
+
+    def _counting(self, step: StepPair, checks: Sequence[Check], found: Sequence[Check]) -> list[Check] | None:
+        wide = [c for c in checks if c.phase in BEFORE_THE_UPDATE and not c.of_use and (c.allowed or 0.0) > WIDE]
+        if self._made.ties:
+            earlier, self._before = self._before, {c.name: c.error or 0.0 for c in found}
+            if earlier is None and not wide:
+                return None
+            self._before = None
+            found = [c for c in found if (c.error or 0.0) > WIDE and _close(c.error, (earlier or {}).get(c.name))]
+        if wide or all((c.allowed or 0.0) > WIDE for c in found):
+            self._became = BY_ROUNDING
+        elif self._made.mask is not None and found[0].phase != "forward" and self._padding_differs(step):
+            self._became = PADDING
         else:
             return [replace(c, detail="; ".join(filter(None, (ON_MADE + self._made.name, c.detail)))) for c in found]
         return None
 
     def _padding_differs(self, step: StepPair) -> bool:
-        if self._made is None or self._made.mask is None:
-            return False
         whole = replace(step, reference=replace(step.reference, batch=replace(step.reference.batch, compare=None)))
-        found = forward_checks(self.live.plan, whole, "float64")
-        return any(c.verdict is Verdict.DIFFERENT for c in found)
+        return any(c.verdict is Verdict.DIFFERENT for c in forward_checks(self.live.plan, whole, "float64"))
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
-
-
-def _flat(batch: Batch) -> Flat:
-    return Flat(_by_name(batch.inputs), _by_name(batch.targets), dict(batch.compare or {}))
-
-
-def _by_name(value: Any) -> dict[str, Array]:
-    if isinstance(value, Mapping):
-        return {str(key): array for key, array in value.items()}  # pyright: ignore
-    if isinstance(value, tuple):
-        return {str(at): array for at, array in enumerate(value)}  # pyright: ignore
-    return {} if value is None else {"": value}
-
-
-def _batch(flat: Flat, like: Batch) -> Batch:
-    def of(arrays: Mapping[str, Array], value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: arrays[str(key)] for key in value}  # pyright: ignore
-        if isinstance(value, tuple):
-            return tuple(arrays[str(at)] for at in range(len(value)))  # pyright: ignore
-        return None if value is None else arrays[""]
-
-    return Batch(of(flat.inputs, like.inputs), of(flat.targets, like.targets), dict(flat.compare) or None)
-
-
-def _arrays(part: Any) -> list[Any]:
-    return list(tensors_in(part, lambda a: hasattr(a, "shape")).values()) if part is not None else []
-
-
-def _ignored(pair: Any) -> int | None:
-    """The label that a loss is set to leave out, where it says so and does not do so by itself."""
-    settings = getattr(pair.torch, "loss", None), getattr(pair.keras, "loss", None)
-    found = [getattr(loss, name, None) for loss, name in zip(settings, ("ignore_index", "ignore_class"), strict=True)]
-    return next((int(label) for label in found if isinstance(label, int | np.integer) and label != -100), None)
+def _close(error: float | None, other: float | None) -> bool:
+    return error is not None and other is not None and abs(error - other) <= ALIKE * error

@@ -39,7 +39,7 @@ PHASES = (
 AT_ORDINARY = "at weights of ordinary size"
 """How the detail of each check of the step starts that is made from such weights, after all others."""
 
-ON_MADE = "on a made batch: "
+ON_MADE = "on the given batch "
 """How the detail of each check of a step starts that is made on a batch which the pair does not give."""
 
 TIED, APART = "tied", "apart"
