@@ -148,7 +148,8 @@ def made_batches(given: Given, *, ignored: int | None = None, beyond: bool = Fal
     Returns:
         The batches, those first that show the most; none that equals the given one.
     """
-    made = [*_values(given), *_examples(given.last), *_sizes(given), *_labels(given, ignored), *_edges(given, beyond)]
+    made = [*_sized(given), *_labels(given, ignored), *_examples(given.last), *_sizes(given), *_whole(given, beyond)]
+    made += _alike(given)
     return [m for m in made if m.weights is not None or not _same(m.batch, given.last)]
 
 
@@ -161,30 +162,45 @@ def _times(factor: float) -> Change:
     return lambda a: a * factor
 
 
-def _values(given: Given) -> Iterator[Made]:
-    """Numbers of other sizes, and equal numbers."""
+def _sized(given: Given) -> Iterator[Made]:
+    """Numbers of other sizes."""
     free = ("real", "positive")
     yield Made("times 20", given.inputs(dict.fromkeys(free, _times(LARGE))))
     yield Made("with its targets times 1000", given.targets(dict.fromkeys(free, _times(HUGE))))
     yield Made("with weights times 4", given.last, weights=lambda a, _: a * HEAVY)
     yield Made("times 0.01", given.inputs(dict.fromkeys((*free, "shares"), _times(SMALL))))
-    uneven = {"weights": lambda a: np.resize([0.5, 1.5, 0.0, 2.0], len(a)).reshape(-1, *[1] * (a.ndim - 1)) * a}
-    for batch in (given.inputs(uneven), given.targets(uneven)):
+    for batch in (given.inputs({"weights": _uneven}), given.targets({"weights": _uneven})):
         yield Made("with sample weights of 0.5, 1.5, 0 and 2", batch)
-    yield Made("plus three times its spread", given.inputs(dict.fromkeys(free, lambda a: a + 3 * np.std(a))))
+    yield Made("plus three times its spread", given.inputs(dict.fromkeys(free, _shifted)))
     yield Made("times 1000", given.inputs(dict.fromkeys(free, _times(HUGE))), usual=False)
-    numbers = (*free, "shares", "whole")
-    alike = given.inputs(dict.fromkeys(numbers, lambda a: np.full(a.shape, a.flat[0])))
-    yield Made("with one value everywhere", alike, usual=False)
+
+
+def _uneven(weights: Array) -> Array:
+    factors = np.resize([0.5, 1.5, 0.0, 2.0], len(weights))
+    return weights * factors.reshape(-1, *[1] * (weights.ndim - 1))
+
+
+def _shifted(a: Array) -> Array:
+    return a + 3 * float(np.std(a))
+
+
+def _alike(given: Given) -> Iterator[Made]:
+    """Equal numbers."""
+    numbers = ("real", "positive", "shares", "whole")
+    yield Made("with one value everywhere", given.inputs(dict.fromkeys(numbers, _constant)), usual=False)
     yield Made("with zeros everywhere", given.inputs(dict.fromkeys(("real", "shares"), np.zeros_like)), usual=False)
     yield Made("with each second value that of the one before", given.inputs(dict.fromkeys(numbers, _in_twos)), False)
     yield Made("with weights of 0 that make ties", given.last, usual=False, weights=_without_one, ties=True)
 
 
+def _constant(a: Array) -> Array:
+    return np.full(a.shape, a.flat[0])
+
+
 def _in_twos(a: Array) -> Array:
     """Equal numbers beside each other, along every axis but that of the examples and that of features or channels."""
     for axis in range(1, max(a.ndim - 1, 2)) if a.ndim > 1 else ():
-        a = np.take(a, np.arange(a.shape[axis]) // 2 * 2, axis)
+        a = np.take(a, [at // 2 * 2 for at in range(a.shape[axis])], axis)
     return a
 
 
@@ -228,7 +244,7 @@ def _resized(last: Flat, sizes: frozenset[int], by: int) -> Flat:
     def change(a: Array) -> Array:
         for axis, n in enumerate(a.shape):
             if axis and n in sizes:
-                a = np.take(a, np.arange(n + by) % n, axis)  # one longer: the first once more
+                a = np.take(a, [at % n for at in range(n + by)], axis)  # one longer: the first once more
         return a
 
     return last.each(change)
@@ -241,19 +257,20 @@ def _labels(given: Given, ignored: int | None) -> Iterator[Made]:
         seen = [b.targets[name] for b in given.batches]
         if given.of_targets[name] in ("whole", "mask") and a.dtype.kind in "iu":
             most, labels = max(int(s.max()) for s in seen), np.unique(np.concatenate([s.ravel() for s in seen]))
-            if most < MOST and not np.isin(np.arange(most + 1), labels).all():
-                every[name] = np.where(a < 0, a, np.arange(a.size).reshape(a.shape) % (most + 1)).astype(a.dtype)
+            counted = np.array(range(a.size)).reshape(a.shape)
+            if most < MOST and not {*range(most + 1)} <= {*labels.tolist()}:
+                every[name] = np.where(a < 0, a, counted % (most + 1)).astype(a.dtype)
             if ignored is not None and ignored not in labels and a.size > 1 and a.dtype.kind == "i":
-                left_out[name] = np.where(np.arange(a.size).reshape(a.shape) % 3 == 1, ignored, a).astype(a.dtype)
+                left_out[name] = np.where(counted % 3 == 1, ignored, a).astype(a.dtype)
         elif given.of_targets[name] == "rows" and np.isin(a, (0, 1)).all():
             classes = a.shape[-1]
-            if not all(np.concatenate([s.reshape(-1, classes) for s in seen]).any(0)):
-                every[name] = np.eye(classes, dtype=a.dtype)[np.arange(a.size // classes) % classes].reshape(a.shape)
+            if not np.concatenate([s.reshape(-1, classes) for s in seen]).any(0).all():
+                every[name] = np.resize(np.eye(classes, dtype=a.dtype), a.shape)
     yield Made("with labels of every class", replace(given.last, targets=every))
     yield Made(f"with the label {ignored}, which a loss leaves out", replace(given.last, targets=left_out))
 
 
-def _edges(given: Given, beyond: bool) -> Iterator[Made]:
+def _whole(given: Given, beyond: bool) -> Iterator[Made]:
     """Whole numbers beyond those seen, at their end, and in order."""
 
     def larger(a: Array) -> Array:

@@ -32,7 +32,7 @@ def padded_batches(given: Given) -> Iterator[Made]:
         name = "with padded rows" if masks else "with 0 at the end of its rows"
         yield _padded(given, masks, ids, _kept(shape, first=_padded_first(seen)), name)
         if any((np.count_nonzero(np.diff(m, axis=1), axis=1) > 1).any() for m in seen):
-            gaps = np.broadcast_to(np.arange(shape[1]) % 2 == 0, shape)
+            gaps = np.resize(np.array([at % 2 == 0 for at in range(shape[1])]), shape)
             yield _padded(given, masks, ids, gaps, "with gaps in its masks")
 
 
@@ -47,15 +47,17 @@ def _kept(shape: tuple[int, ...], first: bool) -> Array:
 
 def _padded_first(seen: Sequence[Array]) -> bool:
     first, last = (sum(np.count_nonzero(~mask[:, at]) for mask in seen) for at in (0, -1))
-    return first > last
+    return bool(first > last)
 
 
 def _padded(given: Given, masks: Sequence[str], ids: Sequence[str], kept: Array, name: str) -> Made:
     last = given.last
     inputs = {**last.inputs, **{n: kept.astype(last.inputs[n].dtype) for n in masks}}
     for n in ids:
-        pad = _padding_id(given, n, masks)
-        inputs[n] = last.inputs[n] if pad is None else np.where(kept, last.inputs[n], pad).astype(last.inputs[n].dtype)
+        pad, given_ids = _padding_id(given, n, masks), last.inputs[n]
+        if pad is not None:
+            others = np.where(given_ids == pad, max(b.inputs[n].max() for b in given.batches), given_ids)
+            inputs[n] = np.where(kept, others, pad).astype(given_ids.dtype)
     for n, a in last.inputs.items():
         counted = masks and a.ndim == 1 and all((b.inputs[n] == b.inputs[masks[0]].sum(1)).all() for b in given.batches)
         inputs[n] = kept.sum(1).astype(a.dtype) if counted else inputs[n]

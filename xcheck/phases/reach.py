@@ -19,7 +19,7 @@ from ..errors import UserCodeError
 from ..frameworks.protocol import Runner
 from ..numerics.made_batches import Given, Made, made_batches
 from ..numerics.padded_rows import padded_batches
-from ..numerics.tolerance import TWINS, WIDE
+from ..numerics.tolerance import KAPPA, TWINS, WIDE, epsilon
 from ..pairs.batches import batches_of
 from ..pairs.flat import flat_of, like
 from ..pairs.pair import Batch
@@ -29,6 +29,7 @@ from ..stepping.lockstep import StepPair, perturbed, reference_steps, resynced
 from .checks.step import forward_checks
 from .ordinary import BEFORE_THE_UPDATE, finite
 from .phase import Live
+from .uncovered import uncovered
 from .validity import fixed_size, ignored_label, refusal
 
 Reach = Literal["none", "default", "full"]
@@ -39,8 +40,15 @@ SHARE = 0.5
 LOOKED_AT = 5
 """Given batches that say what is valid."""
 
+NAMED = 3
+"""Made batches that a note names at most."""
+
 ALIKE = 1e-3
 """How far a difference at ties may change, relative to itself, when all weights are moved by a rounding error."""
+
+SEEN = KAPPA * epsilon("float32")
+"""Differences below are none of another way to compute, but of an approximation that float32 cannot tell from it: a
+softplus is linear far from zero in one library, and next to linear in another."""
 
 BY_ROUNDING = "there numbers overflow, or rounding errors decide"
 PADDING = "there outputs differ where a row is padded, which may mean nothing"
@@ -78,9 +86,12 @@ class MadeBatches:
         if findings.reach == "none" or why is not None or runner is None:
             findings.notes += [f"not covered: batches made from the given ones ({why})"] if why else []
             return
+        made_of = self._given()
+        weighed = "weights" in {*made_of.kinds.values(), *made_of.of_targets.values()}
+        findings.notes += uncovered(findings, self.batch, weighed)
         left: dict[str, list[str]] = {}
         same, allowed, begun = 0, SHARE * sum(findings.timings.values()), time.perf_counter()
-        for made, batch in self._batches():
+        for made, batch in self._batches(made_of):
             spent = time.perf_counter() - begun
             late = spent + spent / max(same, 1) > allowed
             if findings.reach == "default" and (late or not made.usual):
@@ -90,14 +101,16 @@ class MadeBatches:
             yield from self._tried(runner, batch)
             if self._became is None and self._differs():
                 break
-            same += not self._became
             if self._became:
                 left.setdefault(self._became, []).append(made.name)
+            elif not same:
+                findings.notes += self._counts(runner)
+            same += not self._became
             self.number += 1
         else:
             findings.coverage["made batches"] = {"compared": same, "left out": sum(map(len, left.values()))}
         self._restore(runner)
-        findings.notes += [f"not covered: the given batch {', '.join(names)} ({why})" for why, names in left.items()]
+        findings.notes += [f"not covered: the given batch {_listed(names)} ({why})" for why, names in left.items()]
 
     def _why_not(self) -> str | None:
         """Why there are no such steps; "" where that need not be said."""
@@ -114,13 +127,24 @@ class MadeBatches:
         unsteady = any(c.verdict is Verdict.INCONCLUSIVE and c.name.startswith("repeatability of") for c in checks)
         return "steps do not repeat" if unsteady or any(findings.draws.values()) else None
 
+    def _counts(self, runner: Runner) -> list[str]:
+        """What a step counts in Python: far more steps may do something else."""
+        assert self._start is not None
+        follower = self.live.follower
+        sides = (runner, self._start[0]), (follower, self._start[1])
+        found = [f"{side.side} {way}" for side, start in sides for way in side.counted(start, side.snapshot())]
+        return [f"not covered: far later steps, though a step counts: {', '.join(found)}"] if found else []
+
     def _differs(self) -> bool:
         return any(c.verdict is Verdict.DIFFERENT and c.step == self.number for c in self.live.findings.checks)
 
-    def _batches(self) -> Iterator[tuple[Made, Batch]]:
+    def _given(self) -> Given:
         findings = self.live.findings
-        given = batches_of(findings.pair, findings.seed, min(findings.steps, LOOKED_AT), fewer=True)
-        seen = Given.of([flat_of(batch) for batch in chain(given, [self.batch])])
+        batches = batches_of(findings.pair, findings.seed, min(findings.steps, LOOKED_AT), fewer=True)
+        return Given.of([flat_of(batch) for batch in chain(batches, [self.batch])])
+
+    def _batches(self, seen: Given) -> Iterator[tuple[Made, Batch]]:
+        findings = self.live.findings
         on_cpu = findings.environment.get("device") == "cpu"  # elsewhere an index out of range ends the process
         made = made_batches(seen, ignored=ignored_label(findings.pair), beyond=on_cpu)
         for each in sorted([*padded_batches(seen), *made], key=lambda m: not m.usual):
@@ -183,6 +207,7 @@ class MadeBatches:
         before = self.live.findings.checks[: -len(checks) or None]
         known = {c.phase for c in before if c.verdict is Verdict.DIFFERENT}
         found = [c for c in checks if c.verdict is Verdict.DIFFERENT and c.phase not in known]
+        found = [c for c in found if c.error is None or c.error > SEEN]
         if not finite(step):
             self._became = BY_ROUNDING
         elif not found:
@@ -210,6 +235,11 @@ class MadeBatches:
     def _padding_differs(self, step: StepPair) -> bool:
         whole = replace(step, reference=replace(step.reference, batch=replace(step.reference.batch, compare=None)))
         return any(c.verdict is Verdict.DIFFERENT for c in forward_checks(self.live.plan, whole, "float64"))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _close(error: float | None, other: float | None) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ..errors import UserCodeError
 from ..frameworks.protocol import Runner, prepared
 from ..frameworks.tree import tensors_in
@@ -62,20 +60,19 @@ def fixed_size(pair: Pair, given: Batch, made: Batch) -> str | None:
         return None
     for side in SIDES:
         prepare: Any = getattr(getattr(pair, side), "prepare", None)
-        for shape, other in zip(
-            _shapes(prepared(prepare, given, side)), _shapes(prepared(prepare, made, side)), strict=False
-        ):
-            if shape and other and shape[0] == other[0] == given.size:
+        before, after = (_shapes(prepared(prepare, batch, side)) for batch in (given, made))
+        for name, shape in before.items():
+            if shape[:1] == after.get(name, ())[:1] == (given.size,):
                 return f"what the {side} side prepares always has {given.size} examples"
     return None
 
 
-def _shapes(value: Any) -> list[tuple[int, ...]]:
-    return [tuple(a.shape) for a in tensors_in(tuple(value), lambda a: hasattr(a, "shape")).values()]
+def _shapes(value: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(a.shape) for name, a in tensors_in(tuple(value), lambda a: hasattr(a, "shape")).items()}
 
 
 def ignored_label(pair: Pair) -> int | None:
     """The label that a loss is set to leave out; None where none is, or it is that of PyTorch by default."""
     settings = getattr(pair.torch, "loss", None), getattr(pair.keras, "loss", None)
     found = [getattr(loss, name, None) for loss, name in zip(settings, ("ignore_index", "ignore_class"), strict=True)]
-    return next((int(label) for label in found if isinstance(label, int | np.integer) and label != -100), None)
+    return next((label for label in found if isinstance(label, int) and label != -100), None)
