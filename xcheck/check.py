@@ -24,7 +24,7 @@ from .phases.inventory import NO_STEP, match_sides, unmatched
 from .phases.kept_apart import KeptApart, added_up
 from .phases.ordinary import Ordinary
 from .phases.phase import Live, Run
-from .phases.reach import MadeBatches, Reach
+from .phases.reach import AFTER, MadeBatches, Reach
 from .phases.schedules import schedule_checks
 from .phases.steps import Untouched, end_notes, not_asked, timed
 from .phases.ties.storage import probed
@@ -158,7 +158,7 @@ def _steps(live: Live) -> None:
     findings.checks += schedule_checks(live) if "update" in findings.phases else []
     leave_out(findings)
     if untouched.batch is not None and not overflow:
-        made_batches = MadeBatches(live, made + 2, untouched.batch)
+        made_batches = MadeBatches(live, made + AFTER, untouched.batch)
         judge_further(Ordinary(live, made + 1, untouched.batch))
         judge_further(made_batches)
 

@@ -40,6 +40,9 @@ SHARE = 0.5
 LOOKED_AT = 5
 """Given batches that say what is valid."""
 
+AFTER = 2
+"""Steps from the last one on a given batch to the first one here: one at weights of ordinary size lies between."""
+
 NAMED = 3
 """Made batches that a note names at most."""
 
@@ -99,8 +102,10 @@ class MadeBatches:
                 continue
             self._made, self._became = made, None
             yield from self._tried(runner, batch)
-            if self._became is None and self._differs():
-                break
+            if self._became is None:
+                if self._differs():
+                    break
+                findings.checks = [c for c in findings.checks if c.step != self.number]  # all of it is accepted
             if self._became:
                 left.setdefault(self._became, []).append(made.name)
             elif not same:
@@ -116,7 +121,8 @@ class MadeBatches:
         """Why there are no such steps; "" where that need not be said."""
         live, findings = self.live, self.live.findings
         checks = findings.checks
-        if any(c.verdict is Verdict.DIFFERENT and c.phase in BEFORE_THE_UPDATE for c in checks):
+        ended = self.number - AFTER < findings.steps
+        if ended or any(c.verdict is Verdict.DIFFERENT and c.phase in BEFORE_THE_UPDATE for c in checks):
             return ""
         if not {*BEFORE_THE_UPDATE} <= {*findings.phases}:
             return ""
