@@ -97,10 +97,12 @@ def test_clipping_that_no_gradient_of_a_given_batch_reaches():
     def clipped() -> Any:
         import keras
 
-        return keras.optimizers.SGD(0.01, global_clipnorm=150.0)
+        return keras.optimizers.SGD(0.01, global_clipnorm=50.0)
 
     result = check(keras={"optimizer": clipped, "loss": "mean_squared_error"}, torch={"loss": squared})
-    assert first(result) == ("update", "on the given batch with its targets times 1000")
+    phase, where = first(result)
+    assert phase == "update"
+    assert where.startswith("on the given batch")
     assert [(c.id, c.confirmed) for c in result.causes] == [("clipping", True)]
 
 
