@@ -148,7 +148,7 @@ def made_batches(given: Given, *, ignored: int | None = None, beyond: bool = Fal
     Returns:
         The batches, those first that show the most; none that equals the given one.
     """
-    made = [*_sized(given), *_labels(given, ignored), *_examples(given.last), *_sizes(given), *_whole(given, beyond)]
+    made = [*_labels(given, ignored), *_sized(given), *_sizes(given), *_whole(given, beyond), *_examples(given.last)]
     made += _alike(given)
     return [m for m in made if m.weights is not None or not _same(m.batch, given.last)]
 

@@ -35,7 +35,7 @@ from .validity import fixed_size, ignored_label, refusal
 Reach = Literal["none", "default", "full"]
 
 SHARE = 0.5
-"""Of the time that the run has taken until then: what a default reach may take."""
+"""Of the time that the run has taken until then: when a default reach begins no further batch."""
 
 LOOKED_AT = 5
 """Given batches that say what is valid."""
@@ -95,8 +95,7 @@ class MadeBatches:
         left: dict[str, list[str]] = {}
         same, allowed, begun = 0, SHARE * sum(findings.timings.values()), time.perf_counter()
         for made, batch in self._batches(made_of):
-            spent = time.perf_counter() - begun
-            late = spent + spent / max(same, 1) > allowed
+            late = time.perf_counter() - begun > allowed
             if findings.reach == "default" and (late or not made.usual):
                 left.setdefault(LATE, []).append(made.name)
                 continue
