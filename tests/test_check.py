@@ -26,7 +26,7 @@ def faulty(torch, keras) -> xcheck.Pair:
 @pytest.mark.parametrize("reference", ["torch", "keras"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_two_sides_that_are_the_same_are_equivalent_and_everything_was_compared(reference, seed):
-    result = xcheck.check(linear_pair(reference=reference), steps=5, seed=seed)
+    result = xcheck.check(linear_pair(reference=reference), steps=5, seed=seed, reach="none")
     result.assert_equivalent(strict=True)
     assert result.first_divergence is None
     assert bad(result) == []
@@ -185,7 +185,7 @@ def test_a_parameter_that_one_side_alone_has_and_nothing_depends_on_is_unused_or
     assert result.verdict == "EQUIVALENT"
     assert result.coverage["parameters"] == {"matched": 2, "waived": 0, "unmatched": 0, "unused": 1}
     waived = replace(pair, weight_map={**WEIGHT_MAP, path: xcheck.waive("never used")})
-    result = xcheck.check(waived, steps=1)
+    result = xcheck.check(waived, steps=1, reach="none")
     assert result.verdict == "EQUIVALENT"
     assert result.coverage["parameters"] == {"matched": 2, "waived": 1, "unmatched": 0}
     assert result.notes == (f"waived: {path} (never used)",)

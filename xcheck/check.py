@@ -6,35 +6,34 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from .causes.explain import EXPLANATIONS, explain_float32, explain_step
+from .causes.explain import EXPLANATIONS
+from .causes.judged_step import compare, explain, judge_further
 from .causes.setup.explain import explain_setup
-from .causes.update.own_gradients import explain_own_updates
 from .frameworks.protocol import Runner
 from .frameworks.sides import Device, Progress, Sides, canaries, choose_backend, choose_device, silent
 from .matching import MatchPlan
 from .pairs.batches import batches_of
 from .pairs.live_models import pair_of
 from .pairs.pair import Pair
-from .phases import PHASES
-from .phases.accepting import accept_causes, accept_step, known_names, leave_out, leave_update_open
+from .phases import chosen
+from .phases.accepting import accept_causes, known_names, leave_out
 from .phases.averages import average_notes, overwriting
 from .phases.begin import begin, validate
 from .phases.canaries import sit_out
-from .phases.checks.unused import excused
 from .phases.findings import Findings
-from .phases.finite import settled, within_range
+from .phases.finite import within_range
 from .phases.inventory import NO_STEP, match_sides, unmatched
 from .phases.kept_apart import KeptApart, added_up
 from .phases.ordinary import Ordinary
-from .phases.phase import Live, Phase, Run
-from .phases.repeats import repeat_checks, trusted
+from .phases.phase import Live, Run
+from .phases.reach import AFTER, MadeBatches, Reach
 from .phases.schedules import schedule_checks
-from .phases.steps import Untouched, compare_step, end_notes, not_asked, timed
+from .phases.steps import Untouched, end_notes, not_asked, timed
 from .phases.ties.storage import probed
 from .phases.unproven import settle
 from .records.sides import other_side
 from .report.result import Result
-from .stepping.lockstep import StepPair, in_float32, reference_steps, resynced
+from .stepping.lockstep import in_float32, reference_steps, resynced
 from .stepping.reference import Reference
 
 
@@ -48,6 +47,7 @@ def check(
     device: Device = "auto",
     keras_backend: str | None = None,
     phases: Sequence[str] | None = None,
+    reach: Reach = "default",
     progress: Progress = silent,
 ) -> Result:
     """Run both sides of a pair and say whether they are the same computation.
@@ -62,6 +62,8 @@ def check(
         device: "auto" takes a GPU that both frameworks see, else the CPU.
         keras_backend: "tensorflow", "jax" or "torch"; None takes KERAS_BACKEND, or what is already imported.
         phases: which phases to run; None runs all but those on request, and ["all"] every one.
+        reach: whether batches made from the given ones are tried too: "none", "default" (within half of the time that
+            the run takes without them) or "full".
         progress: called with a word on what is being done.
 
     Returns:
@@ -70,7 +72,7 @@ def check(
     Raises:
         BadInput: something the user gave cannot be used; `error.result` holds what was computed before.
     """
-    findings = begin(pair, seed, steps, phases)
+    findings = begin(pair, seed, steps, phases, reach)
     with findings.reporting():
         validate(steps, seed, precision)
         choose_backend(pair, keras_backend)
@@ -83,7 +85,7 @@ def check(
         if float32 and findings.passes():
             _numeric(run)
         equal = findings.passes()
-        for phase in _chosen(findings):
+        for phase in chosen(findings):
             if phase.run is None or (phase.only_if_equal and not equal):
                 continue
             if plan.needed:
@@ -137,7 +139,7 @@ def semantic(findings: Findings, reference: Reference, follower: Runner, progres
     plan = match_sides(findings, reference, follower)
     known_names(findings)
     live = Live(findings, reference, follower, plan, progress)
-    for phase in _chosen(findings):
+    for phase in chosen(findings):
         if phase.start is not None:
             phase.start(live)
             explain_setup(live, phase.name)
@@ -159,12 +161,12 @@ def _steps(live: Live) -> None:
     steps = timed(findings, resynced(live.reference.steps, live.follower, plan, seed=seed, by_effect=by_effect))
     for step in within_range(chain(steps, timed(findings, untouched.further())), "float64", overflow):
         made = step.number
-        _compare(findings, plan, step, "float64")
+        compare(findings, plan, step, "float64")
         findings.notes += [note for note in average_notes(plan, step) if note not in findings.notes]
         findings.checks += overwriting(plan, step, findings.environment) if "update" in findings.phases else []
         untouched.after(step)
         findings.count_step(made)
-        _explain(live, step)
+        explain(live, step)
         if ended := added_up(live, made):
             findings.checks += ended
             return
@@ -177,27 +179,9 @@ def _steps(live: Live) -> None:
     findings.checks += schedule_checks(live) if "update" in findings.phases else []
     leave_out(findings)
     if untouched.batch is not None and not overflow:
-        _at_ordinary_weights(Ordinary(live, made + 1, untouched.batch))
-
-
-def _explain(live: Live, step: StepPair) -> None:
-    explain_step(live, step)
-    if accept_step(live, step, _chosen(live.findings)):
-        explain_own_updates(live, step)
-        leave_update_open(live, step, _chosen(live.findings))
-
-
-def _at_ordinary_weights(ordinary: Ordinary) -> None:
-    findings, plan = ordinary.live.findings, ordinary.live.plan
-    causes = list(findings.causes)
-    for step in timed(findings, ordinary.steps()):
-        _compare(findings, plan, step, "float64")
-        taken = ordinary.taken(step, findings.checks[len(ordinary.before) :])
-        findings.checks = [*ordinary.before, *(taken or ())]
-        if taken is not None:
-            _explain(ordinary.live, step)
-            return
-        findings.causes = list(causes)
+        made_batches = MadeBatches(live, made + AFTER, untouched.batch)
+        judge_further(Ordinary(live, made + 1, untouched.batch))
+        judge_further(made_batches)
 
 
 def _numeric(run: Run) -> None:
@@ -213,23 +197,7 @@ def _numeric(run: Run) -> None:
         seed, by_effect = findings.seed, findings.by_effect
         steps = timed(findings, in_float32(truth, own, other, plan, batches, seed=seed, by_effect=by_effect))
         for step in within_range(steps, "float32", findings.notes):
-            _compare(findings, plan, step, "float32")
-
-
-def _compare(findings: Findings, plan: MatchPlan, step: StepPair, precision: str) -> None:
-    before = len(findings.checks)
-    for phase in _chosen(findings):
-        if phase.compare is not None:
-            step, checks = compare_step(findings, phase, plan, step, precision)
-            explain_float32(findings, step, checks)
-            findings.checks += excused(checks, findings.unused)
-    findings.checks[before:] = trusted(step, settled(findings.checks[before:], step, precision))
-    leave_out(findings, before)
-    findings.checks += repeat_checks(step)
-
-
-def _chosen(findings: Findings) -> list[Phase]:
-    return [phase for phase in PHASES if phase.name in findings.phases]
+            compare(findings, plan, step, "float32")
 
 
 def _live(findings: Findings, runner: Runner) -> Reference:

@@ -26,6 +26,7 @@ from ..pairs.loading import load_pair
 from ..pairs.pair import Pair
 from ..pairs.scaffold import write_scaffold
 from ..phases.match import match
+from ..phases.reach import Reach
 from ..phases.trajectory import FREE_STEPS
 from ..records.result import Verdict, schema_text
 from ..records.room import shortage
@@ -84,6 +85,9 @@ AcceptOption = Annotated[
         "repeatable. The rest is judged, and EQUIVALENT is said apart from it."
     ),
 ]
+ReachOption = Annotated[
+    str, typer.Option(help="Batches made from the given ones: none, default (half of the run's time more), or full.")
+]
 ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair's declared expectation held.")]
 
 
@@ -104,6 +108,7 @@ def run(
     verbose: VerboseOption = False,
     expect: ExpectOption = False,
     accept: AcceptOption = None,
+    reach: ReachOption = "default",
     json: JsonOption = None,
 ) -> None:
     """Check a pair: is the port the same computation?"""
@@ -118,6 +123,7 @@ def run(
             device=_device(device),
             keras_backend=keras_backend,
             phases=None if phases is None else [p for p in phases.split(",") if p],
+            reach=_reach(reach),
             progress=progress,
         )
 
@@ -343,6 +349,12 @@ def _device(device: str) -> Device:
     if device not in ("auto", "cpu", "cuda"):
         raise PairError("There is no such device.", numbers=f"--device {device}; devices: auto, cpu, cuda")
     return device
+
+
+def _reach(reach: str) -> Reach:
+    if reach not in ("none", "default", "full"):
+        raise PairError("There is no such reach.", numbers=f"--reach {reach}; there are: none, default, full")
+    return reach
 
 
 def _expect_side(pair: Pair, given: str, wanted: str) -> None:

@@ -67,6 +67,10 @@ class Runner(Protocol):
         """
         ...
 
+    def counted(self, one: Any, other: Any) -> Sequence[str]:
+        """Where Python's whole numbers differ in snapshots before and after a step, but for those of an optimizer."""
+        ...
+
     def modes(self) -> Sequence[str]:
         """The ways to run a step besides the eager one."""
         ...

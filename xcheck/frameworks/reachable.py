@@ -191,6 +191,16 @@ class Saved:
         outside = [way for way in ways if not way.startswith("model")]
         return [*stuck, *outside, *(way for way in ways if way.startswith("model"))]
 
+    def counted(self, later: Saved) -> list[str]:
+        """Where a step has left other whole numbers of Python, but for those of an optimizer.
+
+        Args:
+            later: saved after the step.
+        """
+        mine, theirs = self._facts(), later._facts()
+        whole = [way for way, n in mine.items() if type(n) is int and type(theirs.get(way)) is int and n != theirs[way]]
+        return [way for way in whole if not way.startswith(("optimizer", "model.optimizer"))]
+
     def _facts(self) -> dict[str, Any]:
         """Where -> the numbers, words and values that lie there."""
         found: dict[str, Any] = {}

@@ -44,6 +44,9 @@ def batches_from(loader: Iterable[Any], split: Callable[[Any], tuple[Any, Any]] 
     Raises:
         BatchError: something is no array, tensor, number, or container of these.
     """
+    item: Any
+    inputs: Any
+    targets: Any
     for item in loader:
         if split is not None:
             inputs, targets = split(item)
@@ -61,16 +64,15 @@ def as_arrays(value: Any) -> Any:
         BatchError: something is neither.
     """
     if isinstance(value, Mapping):
-        return {key: as_arrays(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        return {key: as_arrays(item) for key, item in value.items()}  # pyright: ignore
     if isinstance(value, tuple | list) and not all(isinstance(item, int | float) for item in value):  # pyright: ignore
-        return tuple(map(as_arrays, value))  # pyright: ignore[reportUnknownArgumentType]
-    if hasattr(value, "detach"):  # of PyTorch
-        value = value.detach().cpu()
-    array: Array = np.asarray(value)
+        return tuple(map(as_arrays, value))  # pyright: ignore
+    tensor: Any = value
+    array: Array = np.asarray(tensor.detach().cpu() if hasattr(tensor, "detach") else tensor)
     if array.dtype.kind not in "fiub":
         raise BatchError(
             "A batch holds something that is no array of numbers.",
-            numbers=f"got {type(value).__name__}",
+            numbers=f"got {type(tensor).__name__}",
             todo="give xcheck.batches_from a `split` that picks the numbers out",
         )
     return array

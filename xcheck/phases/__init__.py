@@ -10,6 +10,7 @@ from .checks.loss import loss_checks
 from .checks.update import update_checks
 from .checks.uses import use_checks
 from .export import compare_exports
+from .findings import Findings
 from .initialization import compare_initial_weights
 from .inventory import compare_inventories
 from .modes import compare_modes
@@ -112,3 +113,8 @@ AVAILABLE = tuple(phase.name for phase in PHASES)
 ON_REQUEST = tuple(phase.name for phase in PHASES if phase.on_request)
 NEEDS = {phase.name: phase.needs for phase in PHASES}
 STEP_PHASES = {phase.name: phase.compare for phase in PHASES if phase.compare is not None}
+
+
+def chosen(findings: Findings) -> list[Phase]:
+    """The phases that a run was asked for, in order."""
+    return [phase for phase in PHASES if phase.name in findings.phases]

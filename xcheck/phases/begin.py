@@ -10,16 +10,20 @@ from ..records.accepted import Acceptance, Accepted
 from . import AVAILABLE, ON_REQUEST
 from .findings import Findings
 
+REACHES = ("none", "default", "full")
+
 EVERY = "all"
 """Asks for every phase there is."""
 
 
-def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None) -> Findings:
+def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None, reach: str = "default") -> Findings:
     """Empty findings for the phases that are asked for.
 
     Raises:
-        PairError: a phase does not exist.
+        PairError: a phase does not exist, or a reach.
     """
+    if reach not in REACHES:
+        raise PairError(f"There is no reach {reach!r}.", numbers=f"there are: {', '.join(REACHES)}")
     if phases is not None and EVERY in phases:
         phases = AVAILABLE
     unknown = [p for p in phases or () if p not in AVAILABLE]
@@ -28,7 +32,7 @@ def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None) -> Fi
     usual = tuple(p for p in AVAILABLE if p not in ON_REQUEST or p in pair.also)
     chosen = usual if phases is None else tuple(p for p in AVAILABLE if p in phases)
     accepted = {a: Accepted(a.text, cause=a.cause) for a in map(Acceptance.of, pair.accept)}
-    return Findings(pair, seed, steps, chosen, complete=set(chosen) >= set(usual), accepted=accepted)
+    return Findings(pair, seed, steps, chosen, complete=set(chosen) >= set(usual), accepted=accepted, reach=reach)
 
 
 def validate(steps: int, seed: int, precision: Sequence[str]) -> None:

@@ -48,6 +48,7 @@ class Findings:
         unused: parameter -> why no gradient of it need be compared.
         draws: what draws random numbers on each side; empty where neither does.
         accepted: what the user accepts -> what became of it.
+        reach: which batches are made from the given ones: "none", "default" or "full".
         taken: (phase, name) of quantities that are left out of the comparison, or judged by another formula -> why.
     """
 
@@ -73,6 +74,7 @@ class Findings:
     unused: Mapping[str, str] = field(default_factory=dict[str, str])
     draws: Mapping[SideName, Sequence[str]] = field(default_factory=dict[SideName, Sequence[str]])
     accepted: dict[Acceptance, Accepted] = field(default_factory=dict[Acceptance, Accepted])
+    reach: str = "default"
     taken: dict[tuple[str, str], Acceptance] = field(default_factory=dict[tuple[str, str], Acceptance])
 
     @contextmanager

@@ -21,7 +21,8 @@ from .repeats import REPEATABILITY
 SCALES = (1.0, 0.5, 0.25)
 """Of the weights, one after the other, until a step stays finite and rounding is not multiplied."""
 
-_BEFORE_THE_UPDATE = ("forward", "loss", "gradient")
+BEFORE_THE_UPDATE = ("forward", "loss", "gradient")
+"""Phases of a step up to its gradients."""
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Ordinary:
     live: Live
     number: int
     batch: Batch
+    once: bool = True
     before: Sequence[Check] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,8 +97,8 @@ class Ordinary:
             step: of both sides.
             checks: of it.
         """
-        wide = (c for c in checks if c.phase in _BEFORE_THE_UPDATE and not c.of_use and (c.allowed or 0.0) > WIDE)
-        if not _finite(step) or any(wide):
+        wide = (c for c in checks if c.phase in BEFORE_THE_UPDATE and not c.of_use and (c.allowed or 0.0) > WIDE)
+        if not finite(step) or any(wide):
             return None
         kept = [c for c in checks if c.verdict in (Verdict.EQUIVALENT, Verdict.DIFFERENT)]
         return [replace(c, detail="; ".join(filter(None, (AT_ORDINARY, c.detail)))) for c in kept]
@@ -106,7 +108,8 @@ class Ordinary:
         self.live.findings.notes.append(f"not covered: weights of ordinary size ({why})")
 
 
-def _finite(step: StepPair) -> bool:
+def finite(step: StepPair) -> bool:
+    """Whether all that the reference's step computed is finite."""
     record = step.reference.record
     arrays = (*record.inference.values(), *record.outputs.values(), *record.losses.values(), *record.gradients.values())
     arrays += (*record.after.parameters.values(), *record.after.buffers.values())

@@ -45,6 +45,9 @@ PHASES = (
 AT_ORDINARY = "at weights of ordinary size"
 """How the detail of each check of the step starts that is made from such weights, after all others."""
 
+ON_MADE = "on the given batch "
+"""How the detail of each check of a step starts that is made on a batch which the pair does not give."""
+
 TIED, APART = "tied", "apart"
 """What a side is built with: one storage for all paths of a group, or several."""
 
@@ -111,6 +114,11 @@ class Check:
     def at_ordinary(self) -> bool:
         """Whether the step was made from weights of ordinary size, and not from those of the training."""
         return self.detail.startswith(AT_ORDINARY)
+
+    @property
+    def further(self) -> str:
+        """Where a step was made that is none of the training, as in "first parts in forward WHERE"; "" elsewhere."""
+        return self.detail.partition("; ")[0] if self.detail.startswith((AT_ORDINARY, ON_MADE)) else ""
 
     @property
     def of_use(self) -> bool:

@@ -117,10 +117,8 @@ def failing_title(result: ResultData) -> str:
 def place(of: Check | Divergence, result: ResultData) -> str:
     """`update at step 1 in float32`; the precision only where the result has more than one or no float64."""
     precision = of.precision if of.precision and precisions(result) != ["float64"] else None
-    ordinary = (of.phase, of.precision, of.step) in {
-        (c.phase, c.precision, c.step) for c in result.checks if c.at_ordinary
-    }
-    when = AT_ORDINARY if ordinary else f"at step {of.step}" if of.step else ""
+    further = {(c.phase, c.precision, c.step): c.further for c in result.checks if c.further}
+    when = further.get((of.phase, of.precision, of.step)) or (f"at step {of.step}" if of.step else "")
     parts = [of.phase, when, f"in {precision}" if precision else ""]
     return " ".join(part for part in parts if part)
 

@@ -118,7 +118,14 @@ class StepPair:
 
 
 def reference_steps(
-    runner: Runner, batches: Iterable[Batch], *, precision: str, seed: int, twins: int = TWINS, first: int = 1
+    runner: Runner,
+    batches: Iterable[Batch],
+    *,
+    precision: str,
+    seed: int,
+    twins: int = TWINS,
+    first: int = 1,
+    ties: bool = False,
 ) -> Iterator[ReferenceStep]:
     """Train the reference freely, and each step again from perturbed starts.
 
@@ -129,6 +136,7 @@ def reference_steps(
         seed: of the perturbations.
         twins: perturbed runs per step.
         first: number of the first step.
+        ties: twins start from perturbed weights alone, so that numbers that are equal in a step stay so.
     """
     for number, batch in enumerate(batches, first):
         start = runner.snapshot()
@@ -141,7 +149,7 @@ def reference_steps(
         repeatable = moved is None
         split = number == 1 and repeatable
         made = tuple(
-            _perturbed_step(runner, start, record, batch, precision, [seed, number, twin], uses=split)
+            _perturbed_step(runner, start, record, batch, precision, [seed, number, twin], uses=split, ties=ties)
             for twin in range(twins)
         )
         if split:
@@ -163,11 +171,20 @@ def _unrepeated(runner: Runner, start: Any, record: StepRecord, batch: Batch, en
 
 
 def _perturbed_step(
-    runner: Runner, start: Any, record: StepRecord, batch: Batch, precision: str, seed: list[int], uses: bool = False
+    runner: Runner,
+    start: Any,
+    record: StepRecord,
+    batch: Batch,
+    precision: str,
+    seed: list[int],
+    uses: bool = False,
+    ties: bool = False,
 ) -> StepRecord:
     rng = np.random.default_rng(seed)
     runner.restore(start)
     runner.write(State(perturbed(record.before.parameters, rng, precision)))
+    if ties:
+        return runner.step(record.step, batch)
     nudged = perturbed_batch(batch, rng, precision)
     with runner.rounding(rng):
         found = runner.uses(record.step, nudged) if uses else None

@@ -135,6 +135,9 @@ class NumpyRunner:
     def differing(self, one: Any, other: Any) -> Sequence[str]:
         return ()
 
+    def counted(self, one: Any, other: Any) -> Sequence[str]:
+        return ()
+
     def modes(self) -> Sequence[str]:
         return ()
 

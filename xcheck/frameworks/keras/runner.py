@@ -194,6 +194,9 @@ class KerasRunner:
     def differing(self, one: Any, other: Any) -> Sequence[str]:
         return one.moved(other)
 
+    def counted(self, one: Any, other: Any) -> Sequence[str]:
+        return one.counted(other)
+
     def holdings(self) -> Holdings | None:
         return holdings(self.model)
 

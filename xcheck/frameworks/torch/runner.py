@@ -198,6 +198,9 @@ class TorchRunner:
     def differing(self, one: Any, other: Any) -> Sequence[str]:
         return one[0].moved(other[0])
 
+    def counted(self, one: Any, other: Any) -> Sequence[str]:
+        return one[0].counted(other[0])
+
     def holdings(self) -> Holdings | None:
         held = self.memory.holdings()
         return held and replace(held, hidden=self.hidden)
