@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+from .causes import judged_step
 from .causes.explain import EXPLANATIONS
-from .causes.judged_step import compare, explain, judge_further
 from .causes.setup.explain import explain_setup
 from .frameworks.protocol import Runner
 from .frameworks.sides import Device, Progress, Sides, canaries, choose_backend, choose_device, silent
@@ -161,12 +161,12 @@ def _steps(live: Live) -> None:
     steps = timed(findings, resynced(live.reference.steps, live.follower, plan, seed=seed, by_effect=by_effect))
     for step in within_range(chain(steps, timed(findings, untouched.further())), "float64", overflow):
         made = step.number
-        compare(findings, plan, step, "float64")
+        judged_step.compare(findings, plan, step, "float64")
         findings.notes += [note for note in average_notes(plan, step) if note not in findings.notes]
         findings.checks += overwriting(plan, step, findings.environment) if "update" in findings.phases else []
         untouched.after(step)
         findings.count_step(made)
-        explain(live, step)
+        judged_step.explain(live, step)
         if ended := added_up(live, made):
             findings.checks += ended
             return
@@ -180,8 +180,8 @@ def _steps(live: Live) -> None:
     leave_out(findings)
     if untouched.batch is not None and not overflow:
         made_batches = MadeBatches(live, made + AFTER, untouched.batch)
-        judge_further(Ordinary(live, made + 1, untouched.batch))
-        judge_further(made_batches)
+        judged_step.judge_further(Ordinary(live, made + 1, untouched.batch))
+        judged_step.judge_further(made_batches)
 
 
 def _numeric(run: Run) -> None:
@@ -197,7 +197,7 @@ def _numeric(run: Run) -> None:
         seed, by_effect = findings.seed, findings.by_effect
         steps = timed(findings, in_float32(truth, own, other, plan, batches, seed=seed, by_effect=by_effect))
         for step in within_range(steps, "float32", findings.notes):
-            compare(findings, plan, step, "float32")
+            judged_step.compare(findings, plan, step, "float32")
 
 
 def _live(findings: Findings, runner: Runner) -> Reference:

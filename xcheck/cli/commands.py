@@ -31,7 +31,6 @@ from ..phases.trajectory import FREE_STEPS
 from ..records.result import Verdict, schema_text
 from ..records.room import shortage
 from ..records.trace import Trace
-from ..records.version import __version__
 from ..report.html import write_html
 from ..report.junit import write_junit
 from ..report.result import Result
@@ -53,6 +52,23 @@ from .golden import record, verify
 from .listing import show_pairs, show_phases
 from .match import WriteOption, show_plan
 from .onnx import EXIT_CODES, onnx, retie
+from .options import (
+    AcceptOption,
+    BackendOption,
+    DeviceOption,
+    ExpectOption,
+    OutOption,
+    PairArgument,
+    PhasesOption,
+    QuietOption,
+    ReachOption,
+    SeedOption,
+    SetOption,
+    StepsOption,
+    StrictOption,
+    VerboseOption,
+    print_version,
+)
 from .sweep import Outcome, Task, complaints, plan, summary, sweep, table
 
 BAD_INPUT = 2
@@ -66,29 +82,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 equivalent, 1 different, 2 bad usage or bad input, 3 inconclusive. "
     "A pair file is Python code and runs with your rights.",
 )
-
-PairArgument = Annotated[str, typer.Argument(help="Name of a folder under models/, or file.py, or file.py:ATTRIBUTE.")]
-StepsOption = Annotated[int, typer.Option(help="Training steps, each from the reference's state.")]
-SeedOption = Annotated[int, typer.Option(help="Of initial weights, batches and perturbations.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-BackendOption = Annotated[str | None, typer.Option(help="tensorflow, jax or torch.")]
-PhasesOption = Annotated[str | None, typer.Option(help="Comma-separated, or all; by default those the pair needs.")]
-OutOption = Annotated[Path | None, typer.Option(help="Folder for result.json and report.html.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for the file's pair(...); repeatable.")]
-StrictOption = Annotated[bool, typer.Option("--strict", help="NUMERIC fails too.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="Print the first line alone.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", help="Print every failing check.")]
-AcceptOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="A difference that is known and meant: CAUSE, CAUSE@PLACE, or a quantity such as 'buffer running_var'; "
-        "repeatable. The rest is judged, and EQUIVALENT is said apart from it."
-    ),
-]
-ReachOption = Annotated[
-    str, typer.Option(help="Batches made from the given ones: none, default (half of the run's time more), or full.")
-]
-ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair's declared expectation held.")]
 
 
 @app.command()
@@ -135,16 +128,10 @@ def run(
     finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect, json=json)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"xcheck {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=print_version)
     ] = False,
 ) -> None:
     """Says whether a Keras port of a PyTorch training setup is the same computation."""

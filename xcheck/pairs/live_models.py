@@ -44,13 +44,10 @@ def batches_from(loader: Iterable[Any], split: Callable[[Any], tuple[Any, Any]] 
     Raises:
         BatchError: something is no array, tensor, number, or container of these.
     """
-    item: Any
-    inputs: Any
-    targets: Any
     for item in loader:
         if split is not None:
             inputs, targets = split(item)
-        elif isinstance(item, tuple | list) and len(item) == 2:
+        elif issubclass(type(item), tuple | list) and len(item) == 2:
             inputs, targets = item
         else:
             inputs, targets = item, None
@@ -63,16 +60,16 @@ def as_arrays(value: Any) -> Any:
     Raises:
         BatchError: something is neither.
     """
-    if isinstance(value, Mapping):
-        return {key: as_arrays(item) for key, item in value.items()}  # pyright: ignore
-    if isinstance(value, tuple | list) and not all(isinstance(item, int | float) for item in value):  # pyright: ignore
-        return tuple(map(as_arrays, value))  # pyright: ignore
-    tensor: Any = value
-    array: Array = np.asarray(tensor.detach().cpu() if hasattr(tensor, "detach") else tensor)
+    kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
+    if issubclass(kind, Mapping):
+        return {key: as_arrays(item) for key, item in value.items()}
+    if issubclass(kind, tuple | list) and not all(isinstance(item, int | float) for item in value):
+        return tuple(map(as_arrays, value))
+    array: Array = np.asarray(value.detach().cpu() if "detach" in dir(value) else value)
     if array.dtype.kind not in "fiub":
         raise BatchError(
             "A batch holds something that is no array of numbers.",
-            numbers=f"got {type(tensor).__name__}",
+            numbers=f"got {kind.__name__}",
             todo="give xcheck.batches_from a `split` that picks the numbers out",
         )
     return array

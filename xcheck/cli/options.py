@@ -1,0 +1,40 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..records.version import __version__
+
+PairArgument = Annotated[str, typer.Argument(help="Name of a folder under models/, or file.py, or file.py:ATTRIBUTE.")]
+StepsOption = Annotated[int, typer.Option(help="Training steps, each from the reference's state.")]
+SeedOption = Annotated[int, typer.Option(help="Of initial weights, batches and perturbations.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+BackendOption = Annotated[str | None, typer.Option(help="tensorflow, jax or torch.")]
+PhasesOption = Annotated[str | None, typer.Option(help="Comma-separated, or all; by default those the pair needs.")]
+OutOption = Annotated[Path | None, typer.Option(help="Folder for result.json and report.html.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for the file's pair(...); repeatable.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="NUMERIC fails too.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print the first line alone.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", help="Print every failing check.")]
+AcceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A difference that is known and meant: CAUSE, CAUSE@PLACE, or a quantity such as 'buffer running_var'; "
+        "repeatable. The rest is judged, and EQUIVALENT is said apart from it."
+    ),
+]
+ReachOption = Annotated[
+    str, typer.Option(help="Batches made from the given ones: none, default (half of the run's time more), or full.")
+]
+ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair's declared expectation held.")]
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and end, where that is wanted."""
+    if wanted:
+        print(f"xcheck {__version__}")
+        raise typer.Exit
