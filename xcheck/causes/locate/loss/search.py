@@ -12,6 +12,7 @@ from ....stepping.lockstep import StepPair
 from ...loss.formula import LOSS_FACTOR, loss_causes
 from ...loss.penalties import penalised_causes
 from ...loss.penalty import penalty_causes
+from ...recomputed import reproduces
 from ...watched import ended_by_user_code
 from ..forward import Parting
 from .examples import by_example
@@ -60,6 +61,9 @@ def loss_search(
             found = by_example(probe, here, elsewhere)
         if here is not None and not any(cause.confirmed for cause in found if cause.id != LOSS_FACTOR):
             name = "data" if "data" in record.losses else "total"
+            mine, theirs = record.losses.get(name), other.losses.get(name)
+            if mine is not None and theirs is not None and reproduces(mine, theirs):
+                return found, None  # what differs is a penalty, which is none of what the loss calls
             followed = followed_loss(name, plan, step, probe.reference, follower)
             if followed is not None:
                 return list(followed.causes) or found, followed.places[0]
