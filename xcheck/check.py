@@ -62,8 +62,8 @@ def check(
         device: "auto" takes a GPU that both frameworks see, else the CPU.
         keras_backend: "tensorflow", "jax" or "torch"; None takes KERAS_BACKEND, or what is already imported.
         phases: which phases to run; None runs all but those on request, and ["all"] every one.
-        reach: whether batches made from the given ones are tried too: "none", "default" (within half of the time that
-            the run takes without them) or "full".
+        reach: whether batches made from the given ones are tried too: "none", "default" (the six that tell most)
+            or "full".
         progress: called with a word on what is being done.
 
     Returns:

@@ -28,7 +28,7 @@ AcceptOption = Annotated[
     ),
 ]
 ReachOption = Annotated[
-    str, typer.Option(help="Batches made from the given ones: none, default (half of the run's time more), or full.")
+    str, typer.Option(help="Batches made from the given ones: none, default (the 6 that tell most), or full.")
 ]
 ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair's declared expectation held.")]
 

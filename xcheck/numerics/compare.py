@@ -188,14 +188,16 @@ def furthest(reference: Array, other: Array, moves: Sequence[tuple[Array, Array]
     """
     t, k = reference.reshape(-1), other.reshape(-1)
     pairs = [(before.reshape(-1), after.reshape(-1)) for before, after in moves]
+    if not pairs:
+        return None
+    of_size = _moved_by_size(t, pairs)
     found: Furthest | None = None
     for start in range(0, t.size, CHUNK):
         part = slice(start, start + CHUNK)
-        gap, noise = _gap(t[part], k[part]), np.zeros(len(t[part]))
-        for before, after in pairs:
-            noise = np.fmax(noise, _gap(before[part], after[part]))
+        gap, noise = _gap(t[part], k[part]), _moved(part, pairs)
         # An element that nothing moves has no ruler of its own, and what has underflowed has lost its digits.
         ratio = np.where((noise > 0) & (gap > UNDERFLOWN), gap, 0.0)
+        noise = np.maximum(noise, of_size[_sizes(t[part], noise)])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             ratio = np.where(ratio > 0, ratio / (factor * noise), 0.0)
         at = int(ratio.argmax())
@@ -203,6 +205,42 @@ def furthest(reference: Array, other: Array, moves: Sequence[tuple[Array, Array]
             index = tuple(int(i) for i in np.unravel_index(start + at, reference.shape))
             found = Furthest(float(ratio[at]), index, float(gap[at]))
     return found
+
+
+BITS = 8
+"""Width of a class of sizes, as a power of two."""
+
+
+def _moved(part: slice, pairs: Sequence[tuple[Array, Array]]) -> Array:
+    """How far rounding was seen to move each element."""
+    noise = np.zeros(len(pairs[0][0][part]))
+    for before, after in pairs:
+        noise = np.fmax(noise, _gap(before[part], after[part]))
+    return noise
+
+
+def _sizes(values: Array, noise: Array) -> Array:
+    """The class of sizes that each element belongs to, from 0."""
+    size = np.abs(values.astype(np.float64))
+    exponents = np.frexp(np.where(np.isfinite(size) & (size > 0), size, noise))[1]
+    return (np.asarray(exponents, np.int64) + 1100) // BITS
+
+
+def _moved_by_size(values: Array, pairs: Sequence[tuple[Array, Array]]) -> Array:
+    """Per class of sizes, the root mean square of how far its elements are moved.
+
+    A few twins are few samples. What a sum that cancels leaves is a small multiple of the last digit of its terms, and
+    may be the same in all of them by chance; seldom so in every element of its size.
+    """
+    total, count = np.zeros(2300 // BITS), np.zeros(2300 // BITS)
+    for start in range(0, values.size, CHUNK):
+        part = slice(start, start + CHUNK)
+        noise = _moved(part, pairs)
+        of = _sizes(values[part], noise)
+        with np.errstate(over="ignore", under="ignore"):
+            total += np.bincount(of, np.where(np.isfinite(noise), noise, 0.0) ** 2, len(total))
+        count += np.bincount(of, minlength=len(count))
+    return np.sqrt(total / np.maximum(count, 1))
 
 
 def _gap(t: Array, k: Array) -> Array:

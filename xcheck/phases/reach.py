@@ -6,7 +6,6 @@ differ it is made again with them, and counts as any other step does, if all sta
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,8 +33,9 @@ from .validity import fixed_size, ignored_label, refusal
 
 Reach = Literal["none", "default", "full"]
 
-SHARE = 0.5
-"""Of the time that the run has taken until then: when a default reach begins no further batch."""
+USUAL = 6
+"""Made batches of a default reach, those first that tell most; a number, since a verdict must not depend on the time
+that a machine takes."""
 
 LOOKED_AT = 5
 """Given batches that say what is valid."""
@@ -55,7 +55,7 @@ softplus is linear far from zero in one library, and next to linear in another."
 
 BY_ROUNDING = "there numbers overflow, or rounding errors decide"
 PADDING = "there outputs differ where a row is padded, which may mean nothing"
-LATE = "not within half of the run's time; --reach full"
+LATE = "only with --reach full"
 
 
 @dataclass
@@ -93,10 +93,10 @@ class MadeBatches:
         weighed = "weights" in {*made_of.kinds.values(), *made_of.of_targets.values()}
         findings.notes += uncovered(findings, self.batch, weighed)
         left: dict[str, list[str]] = {}
-        same, allowed, begun = 0, SHARE * sum(findings.timings.values()), time.perf_counter()
+        same = tried = 0
         for made, batch in self._batches(made_of):
-            late = time.perf_counter() - begun > allowed
-            if findings.reach == "default" and (late or not made.usual):
+            tried += made.usual
+            if findings.reach == "default" and (tried > USUAL or not made.usual):
                 left.setdefault(LATE, []).append(made.name)
                 continue
             self._made, self._became = made, None
@@ -121,7 +121,7 @@ class MadeBatches:
         live, findings = self.live, self.live.findings
         checks = findings.checks
         ended = self.number - AFTER < findings.steps
-        if ended or any(c.verdict is Verdict.DIFFERENT and c.phase in BEFORE_THE_UPDATE for c in checks):
+        if ended or any(c.verdict is Verdict.DIFFERENT for c in checks):
             return ""
         if not {*BEFORE_THE_UPDATE} <= {*findings.phases}:
             return ""
@@ -190,7 +190,10 @@ class MadeBatches:
         change = self._made.weights
         if change is None:
             return
-        values = {p: change(a, runner.side) if a.dtype.kind == "f" else a for p, a in runner.read().parameters.items()}
+        # What has no counterpart stays: the other side may hold it as a constant.
+        trained = {path for m in self.live.plan.trained for path in m.piece(runner.side).paths}
+        parameters = runner.read().parameters
+        values = {p: change(a, runner.side) if p in trained else a for p, a in parameters.items()}
         rng = np.random.default_rng([self.live.findings.seed, self.number])
         runner.write(State(perturbed(values, rng, "float64") if moved else values))
 
@@ -209,9 +212,7 @@ class MadeBatches:
             step: of both sides.
             checks: of it.
         """
-        before = self.live.findings.checks[: -len(checks) or None]
-        known = {c.phase for c in before if c.verdict is Verdict.DIFFERENT}
-        found = [c for c in checks if c.verdict is Verdict.DIFFERENT and c.phase not in known]
+        found = [c for c in checks if c.verdict is Verdict.DIFFERENT]
         found = [c for c in found if c.error is None or c.error > SEEN]
         if not finite(step):
             self._became = BY_ROUNDING
