@@ -58,7 +58,8 @@ class Made:
     Attributes:
         name: what it is, as in "on the given batch NAME".
         batch: itself.
-        usual: part of a default run.
+        usual: part of a default run, since it is valid whatever the numbers stand for: other sizes of numbers that may
+            be any, other weights, fewer examples.
         mask: positions that mean something, where rows are padded.
         weights: (value, side that it is of) -> value to take in its place.
         ties: equal numbers are what is asked about.
@@ -236,8 +237,8 @@ def _sizes(given: Given) -> Iterator[Made]:
     for changed in sizes:
         if min(changed) > 2:
             of = " and ".join(map(str, sorted(changed)))
-            yield Made(f"with sizes of {of} one shorter", _resized(given.last, changed, -1))
-            yield Made(f"with sizes of {of} one longer", _resized(given.last, changed, 1))
+            yield Made(f"with sizes of {of} one shorter", _resized(given.last, changed, -1), usual=False)
+            yield Made(f"with sizes of {of} one longer", _resized(given.last, changed, 1), usual=False)
 
 
 def _resized(last: Flat, sizes: frozenset[int], by: int) -> Flat:
@@ -266,8 +267,8 @@ def _labels(given: Given, ignored: int | None) -> Iterator[Made]:
             classes = a.shape[-1]
             if not np.concatenate([s.reshape(-1, classes) for s in seen]).any(0).all():
                 every[name] = np.resize(np.eye(classes, dtype=a.dtype), a.shape)
-    yield Made("with labels of every class", replace(given.last, targets=every))
-    yield Made(f"with the label {ignored}, which a loss leaves out", replace(given.last, targets=left_out))
+    yield Made("with labels of every class", replace(given.last, targets=every), usual=False)
+    yield Made(f"with the label {ignored}, which a loss leaves out", replace(given.last, targets=left_out), usual=False)
 
 
 def _whole(given: Given, beyond: bool) -> Iterator[Made]:
@@ -277,7 +278,7 @@ def _whole(given: Given, beyond: bool) -> Iterator[Made]:
         return np.where(a > 0, a * int(HUGE), a) if a.dtype.kind == "i" and a.itemsize > 2 and a.max() < MOST else a
 
     if beyond:
-        yield Made("with its whole numbers times 1000", given.inputs({"whole": larger}))
+        yield Made("with its whole numbers times 1000", given.inputs({"whole": larger}), usual=False)
     largest = given.inputs({"whole": lambda a: np.full(a.shape, a.max())})
     yield Made("with its largest whole number everywhere", largest, usual=False)
     in_order = given.inputs({"whole": lambda a: np.sort(a, axis=min(a.ndim - 1, 1))})

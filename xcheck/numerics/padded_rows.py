@@ -68,7 +68,7 @@ def _padded(given: Given, masks: Sequence[str], ids: Sequence[str], kept: Array,
         for n, a in last.targets.items()
     }
     compare = {n: a & kept if a.shape == kept.shape else a for n, a in last.compare.items()}
-    return Made(name, replace(last, inputs=inputs, targets=targets, compare=compare), mask=kept)
+    return Made(name, replace(last, inputs=inputs, targets=targets, compare=compare), usual=False, mask=kept)
 
 
 def _padding_id(given: Given, name: str, masks: Sequence[str]) -> int | None:
