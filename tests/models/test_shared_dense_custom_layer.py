@@ -31,9 +31,9 @@ def test_as_written_the_error_names_both_shapes(capsys, tmp_path, monkeypatch):
         main(["run", NAME, "--set", "inputs=784", "--out", str(tmp_path)])
     assert ended.value.code == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "keras build raised ValueError" in said
-    assert "kernel is (784, 64)" in said
-    assert "called on (None, 64)" in said
+    assert "torch model, called with this batch, raised ValueError" in said
+    assert "weight is (784, 64)" in said
+    assert "called on (16, 64)" in said
     assert "as many inputs as units" in said
 
 

@@ -36,6 +36,6 @@ def test_as_written_the_error_names_both_sizes(capsys, tmp_path, monkeypatch):
         main(["run", NAME, "--set", "inputs=784", "--out", str(tmp_path)])
     assert ended.value.code == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "keras build raised ValueError" in said
-    assert "to have value 784" in said
-    assert "shape (None, 64)" in said
+    assert "torch model, called with this batch, raised RuntimeError" in said
+    assert "784x64" in said
+    assert "x64 and" in said
