@@ -37,8 +37,8 @@ FLOORS = (
 NARROWER = {
     "report": ("report", "result", "errors"),
     "optim": ("optim", "errors"),
-    "sides.torch_*": ("sides.base", "sides.tree", "sides.torch_*"),
-    "sides.keras_*": ("sides.base", "sides.tree", "sides.keras_*"),
+    "sides.torch_*": ("sides.base", "sides.tree", "sides.asked", "sides.optimizers", "sides.torch_*"),
+    "sides.keras_*": ("sides.base", "sides.tree", "sides.asked", "sides.optimizers", "sides.keras_*"),
     "sides.*": ("sides.base", "sides.tree", "sides.user_code"),
 }
 """What some modules may import of the package: of all of it, or, for the sides, of the sides; first match counts."""

@@ -179,8 +179,10 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         return plan
     progress("training both sides in float64")
     untouched = {m.name(plan.reference) for m in plan.trained}
-    made = 0
-    for step in _timed(findings, resynced(reference.steps, follower, plan, seed=findings.seed)):
+    made, by_effect = 0, findings.by_effect
+    steps = resynced(reference.steps, follower, plan, seed=findings.seed, by_effect=by_effect)
+    kept: dict[str, None] = {}
+    for step in _timed(findings, steps):
         _compare_step(findings, plan, step, "float64")
         if "gradient" in findings.phases:
             findings.notes += phase.unsplit(plan, step)
@@ -191,11 +193,16 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
         untouched &= phase.zero_gradients(plan, step)
         made = step.number
         unmapped = [*reference.unmapped_slots(), *follower.unmapped_slots()]
-        if unmapped:
-            findings.checks += [_unmapped(name, step.number) for name in unmapped]
+        if accumulated := [name for name in unmapped if "gradient_accumulator" in name]:
+            findings.checks += [_accumulated(name, step.number) for name in accumulated]
             return plan  # the next step could not start from the reference's state
+        by_effect |= phase.judged_by_effect(plan, step)
+        kept |= dict.fromkeys([*unmapped, *sorted(by_effect)])
         progress(f"step {step.number} of {findings.steps} in float64")
         del step
+    if kept:
+        findings.checks += phase.unjudged(kept) if made < 2 else []
+        findings.notes.append(phase.KEPT_APART + ", ".join(kept))
     if made < findings.steps:
         findings.notes.append(f"the run ended with step {made}, which changed what is tied")
     if any(c.name in (DROPOUT_RATES, AT_INFERENCE) for c in findings.checks):
@@ -236,7 +243,8 @@ def numeric(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
         sides.open(follower, "float32") as other,
     ):
         batches = batches_of(findings.pair, findings.seed, findings.steps)
-        for step in _timed(findings, in_float32(truth, own, other, plan, batches, seed=findings.seed)):
+        seed, apart = findings.seed, findings.by_effect
+        for step in _timed(findings, in_float32(truth, own, other, plan, batches, seed=seed, by_effect=apart)):
             _compare_step(findings, plan, step, "float32")
 
 
@@ -324,17 +332,12 @@ def _timed(findings: Findings, steps: Iterator[StepPair]) -> Iterator[StepPair]:
         del step  # many copies of all parameters, which must be gone before the next ones are made
 
 
-def _unmapped(name: str, step: int) -> Check:
+def _accumulated(name: str, step: int) -> Check:
     detail = (
-        "this optimizer keeps something that has no known counterpart, so it is neither compared nor carried over, and "
-        "the run ends here: use an optimizer that both frameworks have, or one of xcheck.optim"
+        "Keras adds gradients up over several steps (gradient_accumulation_steps), and the reference has no such "
+        "memory to start from, so the run ends here: let one batch be what one update is made from, and call the "
+        "model on parts of it within the step"
     )
-    if "gradient_accumulator" in name:
-        detail = (
-            "Keras adds gradients up over several steps (gradient_accumulation_steps), and the reference has no such "
-            "memory to start from, so the run ends here: let one batch be what one update is made from, and call the "
-            "model on parts of it within the step"
-        )
     return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
 
 

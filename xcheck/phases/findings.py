@@ -30,6 +30,7 @@ class Findings:
         checks, ties, causes, coverage, environment, timings, notes, exports: as in `Result`.
         located: the first difference, where it could be followed into the models.
         reproduction: of it, where nothing explains it.
+        by_effect: roles of slots that the sides keep in different forms: judged by the updates of the next steps.
         sampled: some of each gradient of the last step that was looked at, by side and path.
     """
 
@@ -48,6 +49,7 @@ class Findings:
     exports: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     located: Divergence | None = None
     reproduction: Reproduction | None = None
+    by_effect: set[str] = field(default_factory=set[str])
     sampled: Mapping[SideName, Arrays] = field(default_factory=dict[SideName, Arrays])
 
     @contextmanager

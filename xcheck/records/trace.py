@@ -57,6 +57,8 @@ class State:
             (see `slots.py`).
         updates: how many updates the optimizer has made.
         ties: the groups of paths that are one storage; those of a single path are left out.
+        guessed: an optimizer is neither the framework's own nor xcheck's, so that the roles of its slots are guesses
+            from their names.
     """
 
     parameters: Arrays = field(default_factory=_empty)
@@ -64,6 +66,7 @@ class State:
     slots: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
     updates: int = 0
     ties: Groups = ()
+    guessed: bool = False
 
     def values(self) -> Arrays:
         """Parameters and buffers together; what is a parameter on one side may be a buffer on the other."""
@@ -174,6 +177,7 @@ class Trace:
                     "updates": [record.before.updates, record.after.updates],
                     "missing_gradients": [name for name, g in record.gradients.items() if g is None],
                     "ties": [record.before.ties, record.after.ties],
+                    "guessed": [record.before.guessed, record.after.guessed],
                     "uses": {path: list(uses) for path, uses in record.uses.items()},
                 }
             )
@@ -229,7 +233,7 @@ def _record(made: Mapping[str, Any], arrays: Arrays) -> StepRecord:
             phase, name = joined.removeprefix(start).split(_SEPARATOR, 1)
             groups.setdefault(phase, {})[name] = array
 
-    def state(prefix: str, updates: int, ties: Sequence[Sequence[str]]) -> State:
+    def state(prefix: str, updates: int, ties: Sequence[Sequence[str]], guessed: bool) -> State:
         slots: dict[str, dict[str, Array]] = {}
         for phase, group in groups.items():
             if phase.startswith(f"{prefix}.slots."):
@@ -237,15 +241,16 @@ def _record(made: Mapping[str, Any], arrays: Arrays) -> StepRecord:
                 for path, array in group.items():
                     slots.setdefault(path, {})[role] = array
         parameters, buffers = groups.get(f"{prefix}.parameters", {}), groups.get(f"{prefix}.buffers", {})
-        return State(parameters, buffers, slots, updates, tuple(tuple(group) for group in ties))
+        return State(parameters, buffers, slots, updates, tuple(tuple(group) for group in ties), guessed)
 
     (before, after), (tied_before, tied_after) = made["updates"], made.get("ties", ((), ()))
+    guesses = made.get("guessed", (False, False))
     gradients: dict[str, Array | None] = {**groups.get("gradients", {})}
     gradients |= dict.fromkeys(made["missing_gradients"])
     return StepRecord(
         made["step"],
-        state("before", before, tied_before),
-        state("after", after, tied_after),
+        state("before", before, tied_before, guesses[0]),
+        state("after", after, tied_after, guesses[1]),
         groups.get("inference", {}),
         groups.get("outputs", {}),
         groups.get("losses", {}),

@@ -75,6 +75,7 @@ class StepPair:
         again: like that of the reference, for the follower.
         moved: both sides again, with the numbers of float32 moved that they could not keep out of the computation.
         places: side -> where it has such numbers, as far as they were moved.
+        by_effect: roles of slots that are not compared: each side kept its own.
     """
 
     reference: ReferenceStep
@@ -82,6 +83,7 @@ class StepPair:
     again: Again | None = None
     moved: tuple[tuple[StepRecord, StepRecord], ...] = ()
     places: Mapping[SideName, Sequence[str]] = field(default_factory=dict[SideName, Sequence[str]])
+    by_effect: frozenset[str] = frozenset()
 
     @property
     def number(self) -> int:
@@ -233,7 +235,14 @@ def in_modes(
 
 
 def in_float32(
-    truth: Runner, reference: Runner, follower: Runner, plan: MatchPlan, batches: Iterable[Batch], *, seed: int
+    truth: Runner,
+    reference: Runner,
+    follower: Runner,
+    plan: MatchPlan,
+    batches: Iterable[Batch],
+    *,
+    seed: int,
+    by_effect: Collection[str] = (),
 ) -> Iterator[StepPair]:
     """Each step of the reference in float64, and the same step of both sides in float32 from its rounded state.
 
@@ -244,6 +253,7 @@ def in_float32(
         plan: of the pair.
         batches: one per step.
         seed: of the perturbations.
+        by_effect: roles of slots that are not carried over.
     """
     for number, batch in enumerate(batches, 1):
         record = truth.step(number, batch)
@@ -256,11 +266,26 @@ def in_float32(
             _perturbed_step(reference, start, own, batch, "float32", [seed, number, twin]) for twin in range(TWINS)
         )
         reference.restore(end)
-        follower.write(plan.for_follower(before, slots=number > 1))
-        yield StepPair(ReferenceStep(batch, record, (own, *twins)), follower.step(number, batch))
+        follower.write(_carried(plan, before, number, by_effect))
+        other = follower.step(number, batch)
+        yield StepPair(ReferenceStep(batch, record, (own, *twins)), other, by_effect=frozenset(by_effect))
 
 
-def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan, *, seed: int = 0) -> Iterator[StepPair]:
+def _carried(plan: MatchPlan, state: State, number: int, by_effect: Collection[str]) -> State:
+    """What the follower starts a step from: a state of the reference without the slots that each side keeps itself."""
+    made = plan.for_follower(state, slots=number > 1)
+    slots = {path: {role: a for role, a in of.items() if role not in by_effect} for path, of in made.slots.items()}
+    return replace(made, slots=slots)
+
+
+def resynced(
+    steps: Iterable[ReferenceStep],
+    follower: Runner,
+    plan: MatchPlan,
+    *,
+    seed: int = 0,
+    by_effect: Collection[str] = (),
+) -> Iterator[StepPair]:
     """Run each step of the reference on the follower, from the reference's state.
 
     The optimizer's slots are carried over from the second step on: what they start as is each side's own and part
@@ -271,10 +296,12 @@ def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan, 
         follower: the other side.
         plan: of the pair.
         seed: of how numbers of float32 are moved.
+        by_effect: roles of slots that are not carried over, since the sides keep them in different forms: the follower
+            goes on with what it made of the same gradients. Asked before each step.
     """
     for step in steps:
         number = step.record.step
-        follower.write(plan.for_follower(step.record.before, slots=number > 1))
+        follower.write(_carried(plan, step.record.before, number, by_effect))
         start = follower.snapshot()
         record = follower.step(number, step.batch)
         tied = record.after.ties == record.before.ties
@@ -283,9 +310,8 @@ def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan, 
             follower.restore(start)
             record = replace(record, uses=follower.uses(number, step.batch))
             follower.restore(end)
-        yield StepPair(
-            step, record, partial(_float32_moved, follower, start, record, step.batch, seed) if tied else None
-        )
+        again = partial(_float32_moved, follower, start, record, step.batch, seed) if tied else None
+        yield StepPair(step, record, again, by_effect=frozenset(by_effect))
         if not tied:
             return
         del step, start, record  # before the next step is made

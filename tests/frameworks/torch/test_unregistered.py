@@ -24,7 +24,7 @@ class Net(nn.Module):
 
 
 def reached(net: nn.Module, optimizer: Any = None) -> set[str]:
-    found = unregistered(net, optimizer)
+    found = unregistered(net, [] if optimizer is None else [optimizer])
     return set(learning(found, lambda: net(torch.ones(2, 3)).square().sum())) if found else set()
 
 

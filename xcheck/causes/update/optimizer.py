@@ -72,6 +72,8 @@ def update_causes(
     (torch_name, family, torch_style), (keras_name, other_family, keras_style) = (
         family_named(facts[side].name) for side in ("torch", "keras")
     )
+    if any("," in facts[side].name for side in SIDES):
+        return []  # several optimizers on a side: no one formula makes the updates
     if family is not other_family and torch_name.casefold() != keras_name.casefold():
         return _another(plan, record, other, facts)
     if family is None or family is not other_family:
@@ -148,7 +150,7 @@ def _cause(found: Difference, facts: Mapping[str, Facts], measured: Mapping[str,
 
 def _given(plan: MatchPlan, mine: Observed, follower: Observed) -> Observed:
     """The follower with the reference's gradients, which agree but for rounding that some formulas blow up, and its
-    count of names, which may all be one variable here."""
+    count of names, which may all be one variable here; and with its slots, where each side kept its own."""
     gradients, counts = dict(follower.gradients), dict(follower.counts)
     for match in plan.trained:
         names = max(mine.counts.get(path, 1) for path in match.piece(plan.reference).paths)
@@ -163,7 +165,11 @@ def _given(plan: MatchPlan, mine: Observed, follower: Observed) -> Observed:
                 piece.part.fill(gradients[path], moved)
             elif path in gradients:
                 gradients[path] = moved
-    return replace(follower, gradients=gradients, counts=counts)
+    record, start = follower.record, mine.record.before
+    if (start.guessed or record.before.guessed) and start.slots:
+        slots = plan.for_follower(start, slots=True).slots
+        record = replace(record, before=replace(record.before, slots={**record.before.slots, **slots}))
+    return replace(follower, record=record, gradients=gradients, counts=counts)
 
 
 def _moves(one: Mapping[str, Arrays], other: Mapping[str, Arrays]) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
 from ...errors import PairError, UserCodeError
 from ...numerics.distributions import Distribution
@@ -23,26 +22,28 @@ from ...records.islands import Islands
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
+from ..asked import asked
+from ..optimizers import facts_of_all
 from ..protocol import EAGER, Prepared, prepared, rates_setting, step_seed
 from ..tree import named_tensors, outputs_record
 from .device import named_device
 from .device import sees_gpu as sees_gpu
 from .export import KerasExporter
 from .initializers import promises
+from .naming import naming
 from .optimizer import facts
+from .optimizers import built_by_a_step, optimizers_of, unmapped_of
 from .patches.calls import Watch, differentiated
 from .patches.dropout import dropout_off
 from .patches.precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .patches.rounding import rounding
 from .patches.stops import stops
-from .patches.training_step import Seen, observed, projected_loss
+from .patches.training_step import Seen, has_own_step, observed, projected_loss
 from .patches.uses import uses
 from .persistence import KerasPersistence
 from .rebuild import in_float_type
 from .state import holdings, read, snapshot, write
-from .variables import canonical, inventory, to_numpy, unmapped_slots
-
-_NAME_COUNTERS = "object_name_uids"
+from .variables import canonical, inventory, to_numpy
 
 
 class KerasRunner:
@@ -88,7 +89,7 @@ class KerasRunner:
         with (
             keras.device(self._device),
             self._floats(),
-            _naming(self._names),
+            naming(self._names),
             warnings.catch_warnings(),
         ):
             # A model with everything frozen is a legitimate pair; that nothing trains is reported by the check.
@@ -109,11 +110,7 @@ class KerasRunner:
             with calling("keras build"):
                 model = build()
         if not isinstance(model, keras.Model):
-            raise PairError(
-                "KerasSide.build gave no keras.Model.",
-                where="KerasSide.build",
-                **got(model),
-            )
+            raise PairError("KerasSide.build gave no keras.Model.", where="KerasSide.build", **got(model))
         self._made = in_float_type(model, self.precision, existed=model is build)
         return self._made.model
 
@@ -126,7 +123,7 @@ class KerasRunner:
             optimizer: Any = keras.optimizers.SGD(learning_rate=0.01)
         else:
             with calling("keras optimizer"):
-                optimizer = declared.optimizer()
+                optimizer = asked(declared.optimizer, [], {"model": model})
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise PairError("KerasSide.optimizer gave no keras.optimizers.Optimizer.", **got(optimizer))
         self.projected = declared.loss is None
@@ -143,9 +140,15 @@ class KerasRunner:
             policy_islands(self.model, self.islands)
             exact_factors(self.model, self.islands)
         optimizer = self.model.optimizer
-        if optimizer is not None and not optimizer.built and self.model.trainable_variables:
+        several = len(optimizers_of(self.model)) > 1  # each is built for what the step has it train
+        if optimizer is not None and not optimizer.built and self.model.trainable_variables and not several:
             with calling("keras optimizer build"):
                 optimizer.build(self.model.trainable_variables)
+        if several and any(not o.built for o in optimizers_of(self.model)):
+            kept = self.snapshot()
+            with calling("keras training step"), dropout_off([]), built_by_a_step(self.model):
+                self._train(ready, EAGER)
+            self.restore(kept)
 
     def prime(self, batch: Batch) -> None:
         """Build what needs a first batch to be built; changes no state.
@@ -181,7 +184,7 @@ class KerasRunner:
         return holdings(self.model)
 
     def unmapped_slots(self) -> list[str]:
-        return unmapped_slots(self.model.optimizer)
+        return unmapped_of(self.model)
 
     def promises(self) -> Mapping[str, Distribution]:
         return {} if self._made.given else promises(self.model)  # what was given may be trained
@@ -197,7 +200,8 @@ class KerasRunner:
 
     def _train(self, ready: Prepared, mode: str) -> Mapping[str, Any]:
         if mode != "fit":
-            return self.model.train_on_batch(*ready, return_dict=True)
+            tensors = (keras.tree.map_structure(_tensor, part) for part in ready)  # as `fit` hands them over
+            return self.model.train_on_batch(*tensors, return_dict=True)
         size = len(keras.tree.flatten(ready.inputs)[0])
         fit: Any = self.model.fit
         weights = {} if ready.sample_weight is None else {"sample_weight": ready.sample_weight}
@@ -220,7 +224,7 @@ class KerasRunner:
             rates: list[float] = []
             with told, dropout_off(rates), watch if observe or self.projected else nullcontext():
                 logs = self._train(ready, mode)
-            losses = seen.losses(logs)
+            losses = seen.losses(logs, has_own_step(self.model))
             outputs = outputs_record(seen.calls(), batch.size)
             gradients = self._gradients(seen) if observe else {}
             settings = rates_setting(rates, at_inference)
@@ -341,7 +345,7 @@ class KerasRunner:
 
     def environment(self) -> Mapping[str, Any]:
         with self._scope():
-            of_optimizer = facts(self.model.optimizer)
+            of_optimizer = facts_of_all(optimizers_of(self.model), facts)
         found: dict[str, Any] = {
             "keras": keras.__version__,
             "backend": keras.config.backend(),
@@ -372,18 +376,6 @@ class KerasRunner:
 
 def _tensor(value: Any) -> Any:
     return None if value is None else keras.ops.convert_to_tensor(value)
-
-
-@contextmanager
-def _naming(counters: dict[str, int]) -> Generator[None]:
-    """Automatic layer names count up over the whole process; a count of its own gives a model the same paths on
-    every build."""
-    before = global_state.get_global_attribute(_NAME_COUNTERS)
-    global_state.set_global_attribute(_NAME_COUNTERS, counters)
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute(_NAME_COUNTERS, before)
 
 
 def _in_floatx(loss: Any) -> Any:

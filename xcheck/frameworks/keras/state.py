@@ -11,7 +11,9 @@ import numpy as np
 from ...records.inventory import Holdings
 from ...records.store import Store
 from ...records.trace import Array, State
-from .variables import canonical, counters, inventory, slots, to_numpy, unwrapped, written_lr
+from ..optimizers import is_known
+from .optimizers import doubled, optimizers_of, slots_of
+from .variables import canonical, counters, inventory, to_numpy, unwrapped
 
 
 def read(model: keras.Model, store: Store) -> State:
@@ -22,17 +24,14 @@ def read(model: keras.Model, store: Store) -> State:
     for place in held.values():
         (buffers if place.buffer else parameters)[place.path] = to_numpy(place.variable, store)
     optimizer = model.optimizer
-    slots_of: dict[str, dict[str, Array]] = {}
-    found = list(slots(optimizer))
-    rate = written_lr(optimizer) if found else 0.0  # a schedule takes its time to compute one
-    for held_slot in found:
-        if id(held_slot.parameter) not in held:  # of an optimizer that was built before the model was changed
-            continue
+    kept: dict[str, dict[str, Array]] = {}
+    for path, held_slot, rate in slots_of(model):
         stored: Any = keras.ops.convert_to_numpy(held_slot.variable)
         array = held_slot.slot.canonical(stored, rate)
-        slots_of.setdefault(held[id(held_slot.parameter)].path, {})[held_slot.slot.role] = store.keep(array)
+        kept.setdefault(path, {})[held_slot.slot.role] = store.keep(array)
     updates = int(to_numpy(optimizer.iterations)) if optimizer is not None else 0
-    return State(parameters, buffers, slots_of, updates, inventory(model).ties())
+    guessed = bool(doubled(model)) or any(not is_known(unwrapped(o), "keras.") for o in optimizers_of(model))
+    return State(parameters, buffers, kept, updates, inventory(model).ties(), guessed)
 
 
 def write(model: keras.Model, state: State) -> None:
@@ -44,12 +43,11 @@ def write(model: keras.Model, state: State) -> None:
         variables[path].assign(np.asarray(array))
     if not state.slots or optimizer is None:
         return
-    for count in counters(optimizer):
-        count.assign(state.updates)
-    rate = written_lr(optimizer)
-    for held_slot in slots(optimizer):
-        place = held.get(id(held_slot.parameter))
-        canonical_value = state.slots.get(place.path, {}).get(held_slot.slot.role) if place else None
+    if len(optimizers_of(model)) == 1:  # several count for themselves: the other side may have one for them all
+        for count in counters(optimizer):
+            count.assign(state.updates)
+    for path, held_slot, rate in slots_of(model):
+        canonical_value = state.slots.get(path, {}).get(held_slot.slot.role)
         if canonical_value is not None:
             stored = held_slot.slot.stored(canonical_value, rate)
             if stored is not None:
@@ -58,17 +56,19 @@ def write(model: keras.Model, state: State) -> None:
 
 def snapshot(model: keras.Model, store: Store) -> list[tuple[Any, Array]]:
     """Each variable of a model and its optimizer with its value; setting them goes back to it."""
-    optimizer = model.optimizer
-    held = [*model.variables, *(optimizer.variables if optimizer is not None else [])]
+    held = [*model.variables, *(v for optimizer in optimizers_of(model) for v in optimizer.variables)]
     return [(v, to_numpy(v, store)) for v in held]
 
 
 def holdings(model: keras.Model) -> Holdings | None:
     """What the optimizer was built for; None where there is none, or before it is built."""
-    optimizer = unwrapped(model.optimizer)
-    if optimizer is None or not optimizer.built:
+    every = [o for o in map(unwrapped, optimizers_of(model)) if o.built]
+    if not every:
         return None
     paths = {key: place.path for key, place in canonical(model).items()}
-    given = optimizer._trainable_variables
-    orphans = tuple(tuple(v.shape) for v in given if id(v) not in paths)
-    return Holdings(dict(Counter(paths[id(v)] for v in given if id(v) in paths)), orphans)
+    listed, orphans = Counter[str](), dict[int, tuple[int, ...]]()
+    for optimizer in every:  # one parameter may be trained by several optimizers
+        given = optimizer._trainable_variables
+        listed |= Counter(paths[id(v)] for v in given if id(v) in paths)
+        orphans |= {id(v): tuple(v.shape) for v in given if id(v) not in paths}
+    return Holdings(dict(listed), tuple(orphans.values()))

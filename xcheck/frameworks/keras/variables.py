@@ -46,12 +46,13 @@ def places(model: keras.Model) -> list[Place]:
     first: dict[int, str] = {}
     used: dict[str, int] = {}
     layers = {id(layer): layer for layer in model._flatten_layers()}
+    paths = layer_paths(model)
     for layer in layers.values():
         held = [(v, False) for v in layer._trainable_variables] + [(v, True) for v in layer._non_trainable_variables]
         for variable, buffer in held:
             if "seed_generator" in variable.path:
                 continue
-            owner = layer.path or layer.name
+            owner = paths[id(layer)]
             alias = id(variable) in first
             path = f"{owner}/{variable.name}" if alias else variable.path
             if alias and path == first[id(variable)]:
@@ -61,6 +62,18 @@ def places(model: keras.Model) -> list[Place]:
                 path = f"{path}#{used[path]}"
             first.setdefault(id(variable), path)
             found.append(Place(path, variable, owner, kind_of(layer), buffer, alias, layer))
+    return found
+
+
+def layer_paths(model: keras.Model) -> dict[int, str]:
+    """id of a layer -> its path; of layers that Keras gives one path, as in two models of one design, each its own."""
+    found: dict[int, str] = {}
+    used: dict[str, int] = {}
+    for layer in model._flatten_layers():
+        if id(layer) not in found:
+            path = layer.path or layer.name
+            used[path] = used.get(path, 0) + 1
+            found[id(layer)] = path if used[path] == 1 else f"{path}#{used[path]}"
     return found
 
 

@@ -13,17 +13,20 @@ from ...records.trace import Array
 from .variables import to_numpy
 
 
-def scalars(value: Any, what: str) -> dict[str, torch.Tensor]:
+def scalars(value: Any, what: str, *, numbers: bool = False) -> dict[str, torch.Tensor]:
     """The terms of what a pair returned as a loss, by name.
 
     Args:
         value: a scalar tensor, or a dict of them.
         what: it is, for the message.
+        numbers: Python's are taken too, since nothing is differentiated any more.
 
     Raises:
         UserCodeError: a term is no scalar.
     """
     terms: Mapping[str, Any] = value if isinstance(value, Mapping) else {"": value}
+    if numbers:
+        terms = {name: torch.tensor(t, dtype=torch.float64) if isinstance(t, float) else t for name, t in terms.items()}
     for name, term in terms.items():
         if not isinstance(term, torch.Tensor) or term.numel() != 1:
             raise UserCodeError(

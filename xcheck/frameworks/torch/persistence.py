@@ -168,7 +168,7 @@ class TorchPersistence:
             elif not isinstance(held.value, tuple):
                 held.put(value)
         optimizer, parameters = self._runner.optimizer, list(self._runner.model.parameters())
-        if _orphans(self._runner) and len(optimizer.param_groups) == 1:
+        if _orphans(self._runner) and len(getattr(optimizer, "param_groups", ())) == 1:
             group = optimizer.param_groups[0]
             if len(group["params"]) == len(parameters):
                 for old, new in zip(group["params"], parameters, strict=True):
@@ -197,7 +197,7 @@ def _with_optimizer(runner: Any) -> Any:
 def _orphans(runner: Any) -> list[torch.Tensor]:
     """What the optimizer trains though the model does not hold it."""
     held = {id(p) for p in runner.model.parameters()}
-    groups = runner.optimizer.param_groups if runner.optimizer is not None else []
+    groups = [group for optimizer in runner.memory.optimizers for group in optimizer.param_groups]
     return [p for group in groups for p in group["params"] if id(p) not in held]
 
 

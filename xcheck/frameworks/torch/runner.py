@@ -22,12 +22,15 @@ from ...records.islands import Islands
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
-from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
+from ..asked import asked
+from ..optimizers import facts_of_all
+from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_record, step_seed
 from ..tree import named_tensors, outputs_record
 from .export import TorchExporter
 from .flags import flags, restore_flags, set_flags
 from .losses import arrays, scalars
 from .optimizer import facts
+from .optimizers import all_optimizers, more_of, returned_optimizers
 from .patches.calls import Watch
 from .patches.dropout import DropoutOff
 from .patches.precision import Float64Throughout
@@ -113,7 +116,7 @@ class TorchRunner:
             )
         return model
 
-    def _build_optimizer(self) -> torch.optim.Optimizer | None:
+    def _build_optimizer(self) -> Any:
         parameters = list(self.model.parameters())
         if not any(p.requires_grad for p in parameters):
             return None
@@ -123,8 +126,8 @@ class TorchRunner:
             with calling("torch optimizer"), warnings.catch_warnings():
                 # What is listed twice is reported as a difference, with its path.
                 warnings.filterwarnings("ignore", message="optimizer contains a parameter group with duplicate")
-                optimizer = self.declared.optimizer(parameters)
-        if not isinstance(optimizer, torch.optim.Optimizer):
+                optimizer = asked(self.declared.optimizer, [parameters], more_of(self.model))
+        if not all_optimizers(optimizer):
             raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", **got(optimizer))
         return optimizer
 
@@ -188,7 +191,7 @@ class TorchRunner:
         before = self.read()
         inference, at_inference = self._infer(ready) if observe else ({}, ())
         torch.manual_seed(step_seed(self.seed, number))
-        observer = Observer(self.model, self.optimizer, self._named_outputs, self.store) if observe else None
+        observer = Observer(self.model, self.memory.optimizers, self._named_outputs, self.store) if observe else None
         dropout = DropoutOff()
         with self._scope(), dropout, warnings.catch_warnings():
             if mode != EAGER:  # the compiler uses what PyTorch itself has deprecated
@@ -315,7 +318,6 @@ class TorchRunner:
         return stops(self.model, let_through)
 
     def _total(self, raw: Any, ready: Prepared) -> torch.Tensor:
-        """The loss and the penalties of the standard step, summed."""
         terms = list(self._data_loss(raw, ready).values())
         if self.declared.penalty is not None:
             with calling("torch penalty"):
@@ -324,8 +326,8 @@ class TorchRunner:
 
     def _standard_step(self, ready: Prepared) -> dict[str, Array]:
         self.model.train()
-        if self.optimizer is not None:
-            self.optimizer.zero_grad()
+        for optimizer in returned_optimizers(self.optimizer):
+            optimizer.zero_grad()
         raw = self._call(ready.inputs)
         data = self._data_loss(raw, ready)
         penalty: dict[str, torch.Tensor] = {}
@@ -335,9 +337,9 @@ class TorchRunner:
         total = torch.stack([*data.values(), *penalty.values()]).sum()
         if total.requires_grad:
             total.backward()
-        if self.optimizer is not None:
+        for optimizer in returned_optimizers(self.optimizer):
             with calling("torch optimizer step"):
-                self.optimizer.step()
+                optimizer.step()
         if self.declared.after_step is not None:
             with calling("torch after_step"):
                 self.declared.after_step(self.model)
@@ -361,12 +363,12 @@ class TorchRunner:
     def _custom_step(self, ready: Prepared) -> dict[str, Array]:
         self.model.train()
         with calling("torch step"):
-            value = self.declared.step(self._called, self.optimizer, ready)  # pyright: ignore[reportOptionalCall]
+            step: Any = self.declared.step
+            value = asked(step, [self._called, self.optimizer, ready], more_of(self.model), usual_first=True)
         if value is None:
             return {}
-        terms = arrays(scalars(value, "step"))
-        # One number may hold penalties too; what of it is which, only a dict would say.
-        return dict(losses_record(terms, {}, None)) if isinstance(value, Mapping) else {"total": terms[""]}
+        terms = arrays(scalars(value, "step", numbers=True))  # one may hold penalties too, which only a dict would say
+        return dict(step_record(terms, summed=True)) if isinstance(value, Mapping) else {"total": terms[""]}
 
     def exporter(self) -> TorchExporter:
         return TorchExporter(self)
@@ -375,9 +377,9 @@ class TorchRunner:
         return TorchPersistence(self)
 
     def environment(self) -> Mapping[str, Any]:
-        cuda = torch.cuda.get_device_name() if self.device.type == "cuda" else None
-        found = {"torch": torch.__version__, "device": self.device.type, "gpu": cuda}
-        return {**found, **flags(), **facts(self.optimizer)}
+        gpu = torch.cuda.get_device_name() if self.device.type == "cuda" else None
+        found = {"torch": torch.__version__, "device": self.device.type, "gpu": gpu}
+        return {**found, **flags(), **facts_of_all(self.memory.optimizers, facts)}
 
     def notes(self) -> list[str]:
         return self.islands.notes(self.side) + self.remarks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ def hidden(runner: Any, batch: Batch) -> dict[str, tuple[int, ...]]:
     Raises:
         UserCodeError: the model cannot be called with this batch.
     """
-    found = unregistered(runner.model, runner.optimizer)
+    found = unregistered(runner.model, runner.memory.optimizers)
     if not found:
         return {}
     ready, kept = runner._ready(batch), runner.snapshot()
@@ -32,7 +32,7 @@ def hidden(runner: Any, batch: Batch) -> dict[str, tuple[int, ...]]:
         runner.restore(kept)
 
 
-def unregistered(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, torch.Tensor]:
+def unregistered(model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, torch.Tensor]:
     """How it is reached -> each tensor that wants a gradient and is known to neither the model nor its optimizer.
 
     PyTorch registers what is an attribute of a module itself. What lies in a plain list, tuple or dict it does not see:
@@ -40,9 +40,9 @@ def unregistered(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None
 
     Args:
         model: to look through.
-        optimizer: of it; None where nothing trains.
+        optimizers: of it; none where nothing trains.
     """
-    groups = optimizer.param_groups if optimizer is not None else []
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     known = {id(p) for p in model.parameters()} | {id(p) for group in groups for p in group["params"]}
     found: dict[str, torch.Tensor] = {}
     seen: set[int] = set()

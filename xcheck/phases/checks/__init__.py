@@ -7,6 +7,10 @@ from collections.abc import Callable
 from ...matching import MatchPlan
 from ...records.result import Check
 from ...stepping.lockstep import StepPair
+from ..kept_apart import KEPT_APART as KEPT_APART
+from ..kept_apart import unjudged as unjudged
+from ..silent import silent_gradients as silent_gradients
+from ..silent import zero_gradients as zero_gradients
 from ..ties.checks import holding_checks as holding_checks
 from ..ties.checks import synced_ties as synced_ties
 from ..ties.checks import tie_checks
@@ -20,9 +24,8 @@ from .persistence import persistence_notes as persistence_notes
 from .persistence import stopped as stopped
 from .setup import inventory_checks as inventory_checks
 from .setup import sync_checks as sync_checks
-from .step import silent_gradients as silent_gradients
+from .step import judged_by_effect as judged_by_effect
 from .step import trajectory_checks as trajectory_checks
-from .step import zero_gradients as zero_gradients
 from .uses import unsplit as unsplit
 from .uses import use_checks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,34 +18,46 @@ from ...stepping.lockstep import StepPair
 def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The data loss and the penalties apart, their sum, and every term that both sides name.
 
-    A term that one side alone names is left to the sums; its absence is no difference. A side whose own step says
-    nothing but the total leaves everything to the total.
+    A term that one side alone names is left to the sums; its absence is no difference. A step of the user's own may
+    name no data loss, or no total: then the terms that both name are compared, and the run is INCONCLUSIVE where these
+    are not all of one side's.
     """
     frame = Frame("loss", precision, step.number, plan.reference, *step.reference.sums)
     record, other = step.reference.record.losses, _renamed_losses(plan, step.follower.losses)
     moved = [(ours.losses, _renamed_losses(plan, others.losses)) for ours, others in step.moved]
     zero = np.zeros(())
-    names = ["data", "penalty", *sorted(n for n in record if "/" in n and n in other), "total"]
-    if {"total"} in (record.keys(), other.keys()):
-        names = ["total"]
+    names = [n for n in ("data", "penalty") if n in record or n in other]
+    if not ("data" in record and "data" in other):  # what a side does not tell apart is compared in the total
+        names = [n for n in names if n in record and n in other]
+    names += sorted(n for n in record if "/" in n and n in other)
+    names += ["total"] if "total" in record and "total" in other else []
     items: list[Item] = []
     for name in names:
-        if name not in record and name not in other:
-            continue
         # A side without penalties has a penalty of zero; one whose data loss was not seen has none to compare.
         absent = zero if name == "penalty" and record and other else None
         twins = tuple(twin.losses.get(name, absent) for twin in step.reference.twins)
         again = tuple((ours.get(name, absent), others.get(name, absent)) for ours, others in moved)
         values = record.get(name, absent), other.get(name, absent)
         items.append(Item(name, name, name, *values, twins, moved=again))
-    if not items:
+    if not record and not other:
         return [frame.check(Item("loss", None, None, None, None), Verdict.INCONCLUSIVE, "neither side reported a loss")]
-    silent = [side for side, of in ((plan.reference, record), (plan.follower, other)) if not of]
     # A term below one rounding error of the largest is zero for every purpose: kappa * eps * sqrt(n) * floor = eps.
     largest = max((float(np.abs(i.reference)) for i in items if i.reference is not None), default=0.0)
     checks = _in_sum(compare_items(frame, items, floor=largest / (KAPPA * np.sqrt(frame.terms))))
-    told = f"no loss of the {silent[0]} side was seen: let its step return it" if silent else ""
-    return [replace(c, detail=f"{c.detail}; {told}") for c in checks] if told else checks
+    told = "" if "total" in names else _not_told(plan, record, other, names)
+    return [*checks, frame.check(Item("total", None, None, None, None), Verdict.INCONCLUSIVE, told)] if told else checks
+
+
+def _not_told(plan: MatchPlan, record: Arrays, other: Arrays, names: Sequence[str]) -> str:
+    """Why the loss is not compared whole where a step returns no total; nothing where its terms are compared."""
+    sides = ((plan.reference, record), (plan.follower, other))
+    silent = [side for side, of in sides if not of]
+    if silent:
+        return f"no loss of the {silent[0]} side was seen: let its step return it"
+    if names and any(set(of) - {"total"} <= set(names) for _, of in sides):
+        return ""
+    shown = "; ".join(f"{side} returns {', '.join(n.removeprefix('data/') for n in of)}" for side, of in sides)
+    return f"not compared, since a step returns no total and its terms have other names ({shown}): name them alike"
 
 
 def _in_sum(checks: list[Check]) -> list[Check]:

@@ -275,10 +275,29 @@ def _apart(base: Array, moved: Array) -> Array:
 
 
 def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Gradients) -> list[Check]:
-    checks: list[Check] = []
+    by_role = _slots_by_role(plan, step, frame, gradients)
+    return [c for role, checks in by_role.items() if role not in _refuted(step, by_role) for c in checks]
+
+
+def judged_by_effect(plan: MatchPlan, step: StepPair) -> set[str]:
+    """Roles of slots that the sides keep in different forms: what they do shows in the updates of the next steps."""
+    if not (step.reference.record.after.guessed or step.follower.after.guessed):
+        return set()
+    frame = Frame("update", "float64", step.number, plan.reference, *step.reference.sums)
+    return _refuted(step, _slots_by_role(plan, step, frame, _Gradients.of(plan, step)))
+
+
+def _refuted(step: StepPair, by_role: Mapping[str, Sequence[Check]]) -> set[str]:
+    """Roles that were guessed from a name in an optimizer of the user's own, where the values refute the guess."""
+    guessed = step.reference.record.after.guessed or step.follower.after.guessed
+    return {r for r, checks in by_role.items() if guessed and any(c.verdict is Verdict.DIFFERENT for c in checks)}
+
+
+def _slots_by_role(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Gradients) -> dict[str, list[Check]]:
+    checks: dict[str, list[Check]] = {}
     states = (step.reference.record.after.slots, step.follower.after.slots)
     roles = sorted({role for slots in states for by_role in slots.values() for role in by_role})
-    for role in roles:
+    for role in (role for role in roles if role not in step.by_effect):
 
         def slot(record: StepRecord, path: str, role: str = role) -> Array | None:
             return record.after.slots.get(path, {}).get(role)
@@ -289,7 +308,7 @@ def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Grad
         items = _parameter_items(plan, matches, step, slot, suffix=suffix)
         items = (i for i in items if i.reference is not None or i.other is not None)
         floor = _floor(plan, matches, step, slot)
-        checks += compare_items(frame, gradients.carried_to(items, floor, frame.precision, suffix), floor)
+        checks[role] = compare_items(frame, gradients.carried_to(items, floor, frame.precision, suffix), floor)
     return checks
 
 
@@ -314,7 +333,8 @@ def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[C
     drifted = compare_items(frame, items, _floor(plan, plan.parameters, step, _after))
     order = list(Verdict)
     furthest = [min(drifted, key=lambda c: (order.index(c.verdict), -c.severity))] if drifted else []
-    return [*compare_items(frame, [total]), *furthest]
+    told = "total" in record.losses and "total" in other.losses  # a step may return terms alone
+    return [*(compare_items(frame, [total]) if told or not drifted else []), *furthest]
 
 
 def _after(record: StepRecord, path: str) -> Array | None:
@@ -346,36 +366,3 @@ def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]
 def _is_counter(record: StepRecord, path: str) -> bool:
     """PyTorch's BatchNorm counts its batches; nothing but a cumulative average reads the count."""
     return path.rpartition(".")[2] == "num_batches_tracked" and record.before.buffers[path].dtype.kind == "i"
-
-
-def silent_gradients(plan: MatchPlan, checks: Sequence[Check], zero: set[str], precision: str) -> list[Check]:
-    """Parameters whose gradient was exactly zero on both sides in every step: nothing of them was compared.
-
-    Args:
-        plan: of the run.
-        checks: of the run so far.
-        zero: names, on the reference, of what had an all-zero gradient in every step.
-        precision: of the run.
-    """
-    frame = Frame("gradient", precision, None, plan.reference)
-    compared = {c.name for c in checks if c.phase == "gradient" and c.error is not None}
-    return [
-        frame.check(
-            Item(m.name(plan.reference), m.name("torch"), m.name("keras"), None, None),
-            Verdict.INCONCLUSIVE,
-            "exactly zero on both sides in every step: nothing was compared; use batches that reach it, or waive it",
-        )
-        for m in plan.trained
-        if m.name(plan.reference) in zero & compared
-    ]
-
-
-def zero_gradients(plan: MatchPlan, step: StepPair) -> set[str]:
-    """Names, on the reference, of the matches whose gradient is exactly zero on both sides in this step."""
-    record, other = step.reference.record.gradients, step.follower.gradients
-    zero: set[str] = set()
-    for m in plan.trained:
-        both = (m.piece(plan.reference).total(record.get), m.piece(plan.follower).total(other.get))
-        if all(g is not None and not g.any() for g in both):
-            zero.add(m.name(plan.reference))
-    return zero

@@ -18,7 +18,7 @@ from ....pairs.user_code import calling, leaving_out
 from ....records.calls import LOSS, Again, Call, Calls, Inside, Swap, nowhere, plain
 from ....records.trace import Array
 from ...tree import replaced, tensors_in
-from ..variables import canonical, kind_of, to_numpy
+from ..variables import canonical, kind_of, layer_paths, to_numpy
 from .functions import functions_shown
 
 
@@ -83,7 +83,7 @@ class Watch:
         self._numbers: dict[tuple[str, str], int] = {}
         self._arrays: dict[int, tuple[Any, Array]] = {}
         self._settings: dict[int, Mapping[str, Any]] = {}
-        self._places = canonical(model)
+        self._places, self._paths = canonical(model), layer_paths(model)
 
     @contextmanager
     def recording(self) -> Generator[None]:
@@ -128,7 +128,7 @@ class Watch:
             return original(layer, *args, **kwargs)
         if self._past is not None and self._entered in self._before:
             return self._repeated(self._past)
-        path = "" if layer is self.model else layer.path or layer.name
+        path = "" if layer is self.model else self._paths.get(id(layer)) or layer.path or layer.name
         self._enter(path, given)
         within, self._in_function = self._in_function, False
         try:

@@ -19,7 +19,8 @@ import numpy as np
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from ....records.trace import Array
-from ...protocol import losses_record, projection
+from ...protocol import losses_record, projection, step_record
+from ..optimizers import applying
 from ..variables import canonical, to_numpy
 
 
@@ -52,15 +53,18 @@ class Seen:
         for held in (self.outputs, self.called, self.gradients, self.penalties, self.data, self.total):
             held.clear()
 
-    def losses(self, reported: Mapping[str, Any]) -> dict[str, Array]:
+    def losses(self, reported: Mapping[str, Any], own_step: bool = False) -> dict[str, Array]:
         """The loss terms, as for `StepRecord.losses`.
 
         Args:
-            reported: what the step returned. Where it made no loss that was seen, or several, the total is the one
-                that it says: only it knows what it did with them.
+            reported: what the step returned. Where it made no loss that was seen, or several, the terms and the total
+                are those that it says: only it knows what it did with them.
+            own_step: the model has a `train_step` of its own.
         """
         if len(self.total) != 1:
-            return {"total": np.asarray(reported["loss"])} if "loss" in reported else {}
+            said = reported if own_step else {name: v for name, v in reported.items() if name == "loss"}
+            arrays = {name: np.asarray(value) for name, value in said.items()}
+            return dict(step_record({name: a for name, a in arrays.items() if a.size == 1}, summed=False))
         if not self.data:  # a `compute_loss` of the model's own: only it knows what of it is a penalty
             return {"total": to_numpy(self.total[0])}
         data = {"": to_numpy(self.data[-1])}
@@ -85,8 +89,7 @@ def observed(
         named: tensors by name of what was picked.
         projected: the pair has no loss; take the fixed projection of the outputs.
     """
-    optimizer = model.optimizer
-    compute_loss, compiled_loss, apply = model.compute_loss, model._compile_loss, optimizer.apply
+    compute_loss, compiled_loss = model.compute_loss, model._compile_loss
     judged: list[list[Any]] = []
 
     def watched_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -104,16 +107,19 @@ def observed(
         _tell(seen, total=total, penalties=_penalties(model))
         return total
 
-    def watched_apply(grads: Any, trainable_variables: Any = None) -> Any:
-        grads = list(grads)
-        variables = None if trainable_variables is None else list(trainable_variables)
-        known = optimizer._trainable_variables if variables is None else variables
-        scale = loss_scale(optimizer)
-        unscaled = [g if g is None or scale is None else g / keras.ops.cast(scale, g.dtype) for g in grads]
-        seen.gradients |= {id(v): g for v, g in zip(known, unscaled, strict=True)}
-        return apply(grads, variables)
+    def watching(optimizer: Any, apply: Callable[..., Any]) -> Callable[..., Any]:
+        def watched_apply(grads: Any, trainable_variables: Any = None) -> Any:
+            grads = list(grads)
+            variables = None if trainable_variables is None else list(trainable_variables)
+            known = optimizer._trainable_variables if variables is None else variables
+            scale = loss_scale(optimizer)
+            unscaled = [g if g is None or scale is None else g / keras.ops.cast(scale, g.dtype) for g in grads]
+            seen.gradients |= {id(v): g for v, g in zip(known, unscaled, strict=True)}
+            return apply(grads, variables)
 
-    own_step, call = type(model).train_step is not keras.Model.train_step, model.call
+        return watched_apply
+
+    own_step, call, replaced = has_own_step(model), model.call, vars(model).get("call")
 
     @functools.wraps(call)
     def watched_call(*args: Any, **kwargs: Any) -> Any:
@@ -134,25 +140,30 @@ def observed(
 
     # object.__setattr__ keeps Keras from tracking the wrappers as state of the model.
     object.__setattr__(model, "compute_loss", watched_loss)
-    object.__setattr__(optimizer, "apply", watched_apply)
     if own_step:
         object.__setattr__(model, "call", watched_call)
     if compiled_loss is not None:
         object.__setattr__(model, "_compile_loss", WatchedLoss())
     try:
-        yield
+        with applying(model, watching):
+            yield
     finally:
         object.__delattr__(model, "compute_loss")
-        if own_step:
+        if own_step and replaced is not None:
+            object.__setattr__(model, "call", replaced)
+        elif own_step:
             object.__delattr__(model, "call")
-        object.__delattr__(optimizer, "apply")
         object.__setattr__(model, "_compile_loss", compiled_loss)
+
+
+def has_own_step(model: Any) -> bool:
+    """Whether the model's class says what a training step is."""
+    return type(model).train_step is not keras.Model.train_step
 
 
 def makes_own_loss(model: Any) -> bool:
     """Whether the model's class says what its loss is, or its step, so that none needs to be compiled."""
-    own = type(model)
-    return own.compute_loss is not keras.Model.compute_loss or own.train_step is not keras.Model.train_step
+    return type(model).compute_loss is not keras.Model.compute_loss or has_own_step(model)
 
 
 def _same(parts: Sequence[Any], others: Sequence[Any]) -> bool:

@@ -22,7 +22,8 @@ from ....pairs.user_code import calling
 from ....records.trace import Arrays
 from ....records.uses import LOSS, PENALTY, Touch, uses_of
 from ...protocol import Prepared, step_seed
-from ..variables import canonical, places, to_numpy
+from ..optimizers import applying
+from ..variables import canonical, layer_paths, places, to_numpy
 from .dropout import dropout_off
 from .training_step import Seen, loss_scale, observed
 
@@ -100,10 +101,11 @@ class _ToldApart(StatelessScope):
         layer_class: Any = keras.layers.Layer
         model, original, penalties = self._model, layer_class.__call__, self._model._get_regularization_losses
         numbers: Counter[int] = Counter()
+        paths = layer_paths(model)
 
         def followed(layer: Any, *args: Any, **kwargs: Any) -> Any:
             numbers[id(layer)] += 1
-            name = "(the model)" if layer is model else layer.path or layer.name
+            name = "(the model)" if layer is model else paths.get(id(layer)) or layer.path or layer.name
             self._stack.append((name, numbers[id(layer)]))
             try:
                 return original(layer, *args, **kwargs)
@@ -145,17 +147,14 @@ def _plain(runner: KerasRunner, reads: list[_Read]) -> Iterator[Touch]:
 @contextmanager
 def _without_update(runner: KerasRunner) -> Generator[None]:
     """The training step as it is observed, but its optimizer applies nothing."""
-    optimizer = runner.model.optimizer
     seen = Seen()
     watch = observed(runner.model, seen, runner._picked, runner._named_outputs, runner.projected)
     with watch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
-        watched = optimizer.apply
-        object.__setattr__(optimizer, "apply", lambda *_, **__: None)
         try:
-            yield
+            with applying(runner.model, lambda *_: lambda *_, **__: None):
+                yield
         finally:
-            object.__setattr__(optimizer, "apply", watched)
             seen.forget()
 
 

@@ -61,7 +61,7 @@ def uses(runner: TorchRunner, number: int, batch: Batch) -> Mapping[str, Arrays]
     """
     ready, start, declared = runner._ready(batch), runner.snapshot(), runner.declared
     told = _ToldApart(runner.model, runner.store)
-    observer = Observer(runner.model, runner.optimizer, runner._named_outputs, runner.store)
+    observer = Observer(runner.model, runner.memory.optimizers, runner._named_outputs, runner.store)
     if declared.penalty is not None:
         runner.declared = replace(declared, penalty=told.penalty(declared.penalty))
     torch.manual_seed(step_seed(runner.seed, number))
