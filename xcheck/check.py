@@ -187,6 +187,9 @@ def pipeline(findings: Findings, reference: Reference, follower: Runner, progres
             if step.number == 1:
                 findings.ties = used(findings.ties, plan, step.reference.record, step.follower)
         findings.count_step(step.number)
+        findings.notes += [note for note in phase.average_notes(plan, step) if note not in findings.notes]
+        if "update" in findings.phases:
+            findings.checks += phase.overwriting(plan, step, findings.environment)
         explain(findings, plan, step, reference.runner, follower)
         untouched &= phase.zero_gradients(plan, step)
         made = step.number
@@ -221,9 +224,8 @@ def _compare_step(findings: Findings, plan: MatchPlan, step: StepPair, precision
                     found += uses  # the difference is not that of float32 numbers: its uses say where it is
             if step.moved and not any(cause.id == "float32_constant" for cause in findings.causes):
                 findings.causes += float32_constants(found, step.places)
-            findings.checks += found
-    if not step.reference.repeatable:
-        findings.checks.append(_unrepeatable(findings.pair.reference, step.number))
+            findings.checks += phase.trusted(step, found)
+    findings.checks += phase.repeat_checks(step)
 
 
 def numeric(findings: Findings, sides: Sides, plan: MatchPlan) -> None:
@@ -349,15 +351,6 @@ def _no_free_run() -> Check:
         "of the model, or leave the free run out with --free-steps 0"
     )
     return Check("trajectory", "float64", None, "free run", None, None, Verdict.INCONCLUSIVE, detail=detail)
-
-
-def _unrepeatable(side: SideName, step: int) -> Check:
-    detail = (
-        "made again from the same state, the step gave other numbers: it draws at random, or keeps something outside "
-        "of its model and its optimizer (a scheduler belongs on the optimizer: optimizer.scheduler = ...)"
-    )
-    name = f"repeatability of the {side} step"
-    return Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
 
 
 # What a run is given ---------------------------------------------------------------------------------------------

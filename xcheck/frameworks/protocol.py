@@ -57,6 +57,14 @@ class Runner(Protocol):
         """Go back to a snapshot."""
         ...
 
+    def differing(self, one: Any, other: Any) -> Sequence[str]:
+        """Where two snapshots hold different values, in words, and what is kept there that no snapshot can hold.
+
+        Args:
+            one, other: taken after one step, made twice from one state.
+        """
+        ...
+
     def modes(self) -> Sequence[str]:
         """The ways to run a step besides the eager one."""
         ...

@@ -42,7 +42,7 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames if not _is_library(f.filename)]
+        own = [f for f in frames if not is_library(f.filename)]
         at = own[-1] if own else None
         text = _COLOUR.sub("", str(error)).strip() or "no message"
         raise UserCodeError(
@@ -84,7 +84,8 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HERE = Path(__file__).parent.parent
 
 
-def _is_library(filename: str) -> bool:
+def is_library(filename: str) -> bool:
+    """Whether a file is none of the user's: of Python, of an installed package, or of xcheck."""
     library = "site-packages" in filename or "/lib/python" in filename or not Path(filename).is_absolute()
     return library or Path(filename).is_relative_to(_HERE)
 

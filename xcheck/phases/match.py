@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ..errors import PairError
+from ..errors import PairError, UserCodeError
 from ..frameworks.protocol import Runner
 from ..frameworks.sides import Device, Progress, Sides, choose_backend, choose_device, silent
 from ..matching import MatchPlan, plan_by_value, plan_from_map
+from ..matching.moved_buffers import buffers_by_value, open_buffers
 from ..pairs.batches import batches_of
-from ..pairs.pair import Pair
+from ..pairs.pair import Batch, Pair
 from ..records.inventory import Inventory
 from ..records.sides import other_side
 from .findings import Findings
@@ -65,4 +66,20 @@ def plan_of(pair: Pair, seed: int, inventory: Inventory, follower: Runner, refer
     complete = not (plan.unmatched_torch or plan.unmatched_keras)
     if reference is None or (complete and pair.weight_map is not None):
         return plan
-    return plan_by_value(reference, follower, next(batches_of(pair, seed, 1)), pair.weight_map, seed)
+    batch = next(batches_of(pair, seed, 1))
+    return _with_buffers(plan_by_value(reference, follower, batch, pair.weight_map, seed), reference, follower, batch)
+
+
+def _with_buffers(plan: MatchPlan, reference: Runner, follower: Runner, batch: Batch) -> MatchPlan:
+    """The plan, with the buffers that only a training step tells; both sides stay as they are."""
+    if plan.needed or not open_buffers(plan):
+        return plan
+    kept = reference.snapshot(), follower.snapshot()
+    try:
+        follower.write(plan.for_follower(reference.read(), slots=False))
+        return buffers_by_value(plan, reference.step(1, batch), follower.step(1, batch))
+    except UserCodeError:  # the run says it, when it comes to the step
+        return plan
+    finally:
+        reference.restore(kept[0])
+        follower.restore(kept[1])

@@ -25,7 +25,10 @@ ROLES = {
 }
 """Every role and its meaning."""
 
-ADDED_UP = ("momentum", "average")
+AVERAGE = "average"
+"""Role of the decaying mean of a weight; of further ones that a side keeps, with a number behind it."""
+
+ADDED_UP = ("momentum", AVERAGE)
 """Roles in the units of the weight: where two parameters are added up, so are these; the others are of gradients."""
 
 

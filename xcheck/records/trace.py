@@ -134,6 +134,21 @@ class StepRecord:
                     yield Key(self.step, phase, name), array
 
 
+def unlike(record: StepRecord, other: StepRecord) -> list[str]:
+    """The groups of two records of one step that do not hold the same bits, as `StepRecord.items` calls them."""
+    one, two = dict(record.items()), dict(other.items())
+    groups = {
+        key.phase
+        for key in one.keys() | two.keys()
+        if key not in one or key not in two or not _same(one[key], two[key])
+    }
+    return sorted(groups)
+
+
+def _same(one: Array, other: Array) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == other.dtype.kind == "f")
+
+
 def _inverted(table: Mapping[str, Arrays]) -> dict[str, dict[str, Array]]:
     """Path -> name -> array, as name -> path -> array."""
     found: dict[str, dict[str, Array]] = {}

@@ -21,6 +21,7 @@ from ..matching import MatchPlan
 from ..numerics.tolerance import KAPPA, TWINS, epsilon
 from ..pairs.pair import Batch
 from ..records.islands import factors, made_in_float32
+from ..records.repeats import Unrepeated, unrepeated
 from ..records.sides import SideName
 from ..records.trace import Array, State, StepRecord
 
@@ -46,6 +47,7 @@ class ReferenceStep:
             comparison the first is the reference's own step in float32.
         repeatable: the step gave the same bits when it was made again from the same state.
         again: makes the step again with numbers of float32 moved; None where it was recorded.
+        unrepeated: what did not repeat, where the step was made again.
     """
 
     batch: Batch
@@ -53,6 +55,7 @@ class ReferenceStep:
     twins: tuple[StepRecord, ...]
     repeatable: bool = True
     again: Again | None = None
+    unrepeated: Unrepeated | None = None
 
     @property
     def sums(self) -> tuple[int, int]:
@@ -75,6 +78,7 @@ class StepPair:
         again: like that of the reference, for the follower.
         moved: both sides again, with the numbers of float32 moved that they could not keep out of the computation.
         places: side -> where it has such numbers, as far as they were moved.
+        unrepeated: what did not repeat on either side, in this step or before.
     """
 
     reference: ReferenceStep
@@ -82,6 +86,7 @@ class StepPair:
     again: Again | None = None
     moved: tuple[tuple[StepRecord, StepRecord], ...] = ()
     places: Mapping[SideName, Sequence[str]] = field(default_factory=dict[SideName, Sequence[str]])
+    unrepeated: tuple[Unrepeated, ...] = ()
 
     @property
     def number(self) -> int:
@@ -130,7 +135,8 @@ def reference_steps(
             yield ReferenceStep(batch, record, ())
             return
         end = runner.snapshot()
-        repeatable = number > REPEATED or _repeats(runner, start, record, batch)
+        moved = _unrepeated(runner, start, record, batch, end)
+        repeatable = moved is None
         split = number == 1 and repeatable
         made = tuple(
             _perturbed_step(runner, start, record, batch, precision, [seed, number, twin], uses=split)
@@ -141,25 +147,17 @@ def reference_steps(
             record = replace(record, uses=runner.uses(number, batch))
         runner.restore(end)
         again = partial(_float32_moved, runner, start, record, batch, seed)
-        yield ReferenceStep(batch, record, made, repeatable, again)
+        yield ReferenceStep(batch, record, made, repeatable, again, moved)
         del start, record, end, made, again  # before the next step is made
 
 
-def _repeats(runner: Runner, start: Any, record: StepRecord, batch: Batch) -> bool:
-    """Whether the step gives the same bits again: it reads nothing but the model, the optimizer and the batch."""
-    left_behind = _learning_rate(runner)
+def _unrepeated(runner: Runner, start: Any, record: StepRecord, batch: Batch, end: Any) -> Unrepeated | None:
+    """What does not give the same bits again: the step reads something else than what can be put back, or draws."""
+    if record.step > REPEATED:
+        return None
     runner.restore(start)
-    first, again = dict(record.items()), dict(runner.step(record.step, batch).items())
-    if _learning_rate(runner) != left_behind:
-        return False  # a scheduler outside of the optimizer has moved on once more
-    return first.keys() == again.keys() and all(
-        np.array_equal(array, again[key], equal_nan=array.dtype.kind == "f") for key, array in first.items()
-    )
-
-
-def _learning_rate(runner: Runner) -> Any:
-    settings: Mapping[str, Any] = runner.environment().get("optimizer_settings", {})
-    return settings.get("lr", settings.get("learning_rate"))
+    again = runner.step(record.step, batch)
+    return unrepeated(runner.side, record, again, runner.differing(end, runner.snapshot()))
 
 
 def _perturbed_step(
@@ -272,23 +270,32 @@ def resynced(steps: Iterable[ReferenceStep], follower: Runner, plan: MatchPlan, 
         plan: of the pair.
         seed: of how numbers of float32 are moved.
     """
+    shaky: list[Unrepeated] = []
     for step in steps:
         number = step.record.step
         follower.write(plan.for_follower(step.record.before, slots=number > 1))
         start = follower.snapshot()
         record = follower.step(number, step.batch)
         tied = record.after.ties == record.before.ties
-        if number == 1 and tied:
+        own = None
+        if number <= REPEATED and tied:
             end = follower.snapshot()
-            follower.restore(start)
-            record = replace(record, uses=follower.uses(number, step.batch))
+            own = _unrepeated(follower, start, record, step.batch, end)
+            if number == 1 and own is None:
+                follower.restore(start)
+                record = replace(record, uses=follower.uses(number, step.batch))
             follower.restore(end)
-        yield StepPair(
-            step, record, partial(_float32_moved, follower, start, record, step.batch, seed) if tied else None
-        )
+        shaky += [each for each in (_of_reference(step, plan.reference), own) if each is not None]
+        again = partial(_float32_moved, follower, start, record, step.batch, seed) if tied else None
+        yield StepPair(step, record, again, unrepeated=tuple(shaky))
         if not tied:
             return
         del step, start, record  # before the next step is made
+
+
+def _of_reference(step: ReferenceStep, side: SideName) -> Unrepeated | None:
+    """What did not repeat; of a recording it is known that something did not, and no more."""
+    return step.unrepeated or (None if step.repeatable else Unrepeated(side, step.record.step, "forward"))
 
 
 def perturbed(arrays: Mapping[str, Array], rng: np.random.Generator, precision: str) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""Causes in the update that need no formula: averages of the weights, batches that are collected, rates of some."""
+"""Causes in the update that need no formula: batches that are collected, rates of some, and averages of the weights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import numpy as np
 
 from ...matching import MatchPlan
 from ...records.result import Cause
-from ...records.sides import SIDES, SideName, other_side
-from ...records.trace import Array, StepRecord
+from ...records.sides import SIDES, SideName
+from ...records.trace import StepRecord
+from ..averages import average_causes
 from ..recomputed import REPRODUCED, gap, reproduces
 from ..text import listed
-
-AVERAGE = "average"
-"""Role of the slot that holds the decaying mean of a weight."""
 
 ACCUMULATED = "gradient_accumulation_steps"
 """How Keras calls the number of batches that it collects the gradients of."""
@@ -34,7 +32,7 @@ def whole_step_causes(
     records: dict[SideName, StepRecord] = {plan.reference: record, plan.follower: other}
     return [
         *_collected(plan, records, keras),
-        *_averages(plan, records, {"torch": torch, "keras": keras}),
+        *average_causes(plan, records, {"torch": torch, "keras": keras}),
     ]
 
 
@@ -117,82 +115,3 @@ def _collected(plan: MatchPlan, records: Mapping[SideName, StepRecord], keras: M
 def _moves(record: StepRecord, path: str) -> bool:
     update = record.update(path)
     return update is not None and bool(update.any())
-
-
-def _averages(
-    plan: MatchPlan, records: Mapping[SideName, StepRecord], facts: Mapping[SideName, Mapping[str, Any]]
-) -> Iterator[Cause]:
-    """Decaying means of the weights that one side alone keeps, or with another share, or writes over the weights."""
-    kept: dict[SideName, Averages] = {side: _kept(plan, records[side], side) for side in SIDES}
-    having: list[SideName] = [side for side in SIDES if kept[side]]
-    if len(having) == 1:
-        side = having[0]
-        every = facts[side].get("optimizer_settings", {}).get("ema_overwrite_frequency")
-        writes = f", which it writes over them every {every} steps" if isinstance(every, int) else ""
-        yield _average(
-            "averaged_weights",
-            kept,
-            f"the {side} side keeps decaying means of its weights{writes}, the {other_side(side)} side does not",
-            {"averages": len(kept[side]), "on_the_other_side": 0},
-            "keras: use_ema=False"
-            if side == "keras"
-            else "keras: use_ema=True, or torch: without averages of the weights",
-        )
-    if len(having) < 2:
-        return
-    over = {side: all(np.array_equal(w, new) for _, new, w in kept[side].values()) for side in SIDES}
-    if over["torch"] != over["keras"]:
-        side = "torch" if over["torch"] else "keras"
-        yield _average(
-            "averages_over_weights",
-            kept,
-            f"after this step the {side} side has written the decaying means over its weights, the {other_side(side)} "
-            "side has not",
-            {"weights_equal_to_their_mean": len(kept[side])},
-            "keras: ema_overwrite_frequency as torch has it (None: never), or torch: copy the means when keras does",
-        )
-        return
-    shares = {side: _share(kept[side]) for side in SIDES}
-    torch, keras = shares["torch"], shares["keras"]
-    if torch is not None and keras is not None and abs(torch - keras) > REPRODUCED * abs(torch):
-        yield _average(
-            "average_momentum",
-            kept,
-            f"the decaying means of the weights keep {torch:.12g} of what they were in torch and {keras:.12g} in keras",
-            {"torch": torch, "keras": keras, "made_again_to": REPRODUCED},
-            f"keras: ema_momentum={torch:.12g}, or torch: {keras:.12g}",
-        )
-
-
-Averages = dict[str, tuple[Array, Array, Array]]
-"""Path -> mean before and after the step, and the weight after it."""
-
-
-def _kept(plan: MatchPlan, record: StepRecord, side: SideName) -> Averages:
-    found: Averages = {}
-    for path in {path for m in plan.trained for path in m.piece(side).paths}:
-        new = record.after.slots.get(path, {}).get(AVERAGE)
-        if new is not None:
-            found[path] = (
-                record.before.slots.get(path, {}).get(AVERAGE, np.zeros_like(new)),
-                new,
-                record.after.value(path),
-            )
-    return found
-
-
-def _share(kept: Averages) -> float | None:
-    """How much of a mean is kept in a step; None where no one number gives them all."""
-    path = max(kept, key=lambda p: float(np.abs(kept[p][0] - kept[p][2]).max(initial=0)))
-    old, new, weight = kept[path]
-    apart = old - weight
-    if not apart.any():
-        return None
-    share = float(np.vdot(new - weight, apart) / np.vdot(apart, apart))
-    made = all(reproduces(new, share * old + (1 - share) * w, float(np.abs(w).max())) for old, new, w in kept.values())
-    return share if made else None
-
-
-def _average(name: str, kept: Mapping[SideName, Averages], summary: str, evidence: Any, fix: str) -> Cause:
-    where = {side: f"averages of {len(kept[side])} weights" if kept[side] else "no averages" for side in SIDES}
-    return Cause(name, "update", where["torch"], where["keras"], summary, evidence, confirmed=True, fix=fix)

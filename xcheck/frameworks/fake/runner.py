@@ -132,6 +132,9 @@ class NumpyRunner:
         parameters, momenta, self._updates = snapshot
         self._parameters, self._momenta = dict(parameters), dict(momenta)
 
+    def differing(self, one: Any, other: Any) -> Sequence[str]:
+        return ()
+
     def modes(self) -> Sequence[str]:
         return ()
 

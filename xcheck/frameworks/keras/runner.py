@@ -23,7 +23,9 @@ from ...records.islands import Islands
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
+from ..outside import Outside
 from ..protocol import EAGER, Prepared, prepared, rates_setting, step_seed
+from ..reachable import functions
 from ..tree import named_tensors, outputs_record
 from .device import named_device
 from .device import sees_gpu as sees_gpu
@@ -38,8 +40,9 @@ from .patches.stops import stops
 from .patches.training_step import Seen, observed, projected_loss
 from .patches.uses import uses
 from .persistence import KerasPersistence
+from .reachable import KerasTensors
 from .rebuild import in_float_type
-from .state import holdings, read, snapshot, write
+from .state import averages_of, holdings, read, snapshot, write
 from .variables import canonical, inventory, to_numpy, unmapped_slots
 
 _NAME_COUNTERS = "object_name_uids"
@@ -77,9 +80,11 @@ class KerasRunner:
         self.islands = Islands(layer_of)
         self.remarks: list[str] = []
         self._names: dict[str, int] = defaultdict(int)
+        self._outside = Outside(declared, KerasTensors(), self.store, lambda: getattr(self, "model", declared.build))
         with self._scope():
             self.model = self._build()
             self._compile()
+        self.averages = averages_of(self.model, self.store, functions(declared))
         self.islands.numbers.clear()  # what came in while the model was built is in its state
 
     @contextmanager
@@ -160,28 +165,37 @@ class KerasRunner:
         return inventory(self.model)
 
     def read(self) -> State:
+        self._outside.enter()
         with self._scope():  # a learning-rate schedule computes when it is read
-            return read(self.model, self.store)
+            return self.averages.read(read(self.model, self.store))
 
     def write(self, state: State) -> None:
+        self._outside.enter()
         with self._scope():
+            follow = self.averages.following(read(self.model, self.store).parameters)
+            write(self.model, State(state.parameters, state.buffers))
+            follow(state)
             write(self.model, state)
         self._given = self.store.given(state.values().values())
 
     def snapshot(self) -> Any:
-        return snapshot(self.model, self.store)
+        self._outside.enter()
+        return snapshot(self.model, self.store, functions(self.declared))
 
     def restore(self, snapshot: Any) -> None:
+        self._outside.enter()
         with self._scope():
-            for variable, array in snapshot:
-                variable.assign(array)
+            snapshot.restore()
         self.store.rest()
+
+    def differing(self, one: Any, other: Any) -> Sequence[str]:
+        return one.moved(other)
 
     def holdings(self) -> Holdings | None:
         return holdings(self.model)
 
     def unmapped_slots(self) -> list[str]:
-        return unmapped_slots(self.model.optimizer)
+        return unmapped_slots(self.model.optimizer, self.averages.places())
 
     def promises(self) -> Mapping[str, Distribution]:
         return {} if self._made.given else promises(self.model)  # what was given may be trained
@@ -212,6 +226,7 @@ class KerasRunner:
             ready = self._ready(batch)
             self._ensure_built(ready)
             before = self.read()
+            kept = self.averages.kept(before.parameters)
             inference, at_inference = self._infer(ready) if observe else ({}, ())
             keras.utils.set_random_seed(step_seed(self.seed, number))
             seen = Seen()
@@ -226,7 +241,10 @@ class KerasRunner:
             settings = rates_setting(rates, at_inference)
             seen.forget()
             self.store.rest()
-            return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
+            after = self.read()
+            if self.averages.find(kept, before.parameters, after.parameters):
+                before, after = self.averages.before(before, kept), self.read()
+            return StepRecord(number, before, after, inference, outputs, losses, settings, gradients)
 
     def _ready(self, batch: Batch) -> Prepared:
         made = prepared(self.declared.prepare, batch, self.side)
@@ -367,6 +385,7 @@ class KerasRunner:
         return notes
 
     def close(self) -> None:
+        self._outside.close()
         self._made.undo()
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from ...records.inventory import Holdings
+from ...records.slots import AVERAGE
 from ...records.store import Store
 from ...records.trace import Array, State
+from ..averages import Averages
+from ..reachable import Saved
+from .reachable import KerasTensors
 from .variables import canonical, counters, inventory, slots, to_numpy, unwrapped, written_lr
 
 
@@ -56,11 +61,22 @@ def write(model: keras.Model, state: State) -> None:
                 held_slot.variable.assign(stored)
 
 
-def snapshot(model: keras.Model, store: Store) -> list[tuple[Any, Array]]:
-    """Each variable of a model and its optimizer with its value; setting them goes back to it."""
+def snapshot(model: keras.Model, store: Store, functions: Mapping[str, Any]) -> Saved:
+    """Whatever a training step may change: of the model, its optimizer, and what the user's functions keep."""
     optimizer = model.optimizer
-    held = [*model.variables, *(optimizer.variables if optimizer is not None else [])]
-    return [(v, to_numpy(v, store)) for v in held]
+    variables = [*model.variables, *(optimizer.variables if optimizer is not None else [])]
+    return Saved({"model": model, "variables": variables, **functions}, KerasTensors(), store)
+
+
+def averages_of(model: keras.Model, store: Store, functions: Mapping[str, Any]) -> Averages:
+    """What finds the averages of the weights that a run keeps; the arguments are those of `snapshot`."""
+
+    def known() -> tuple[list[Any], list[Any]]:
+        found = list(slots(model.optimizer))
+        others = [slot.variable for slot in found if slot.slot.role != AVERAGE]
+        return [*model.variables, *others], [slot.variable for slot in found if slot.slot.role == AVERAGE]
+
+    return Averages(lambda: {"model": model, **functions}, KerasTensors(), store, known)
 
 
 def holdings(model: keras.Model) -> Holdings | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,8 +144,13 @@ def counters(optimizer: Any) -> list[Any]:
     return [optimizer._iterations, *getattr(optimizer, "_steps", [])]
 
 
-def unmapped_slots(optimizer: Any) -> list[str]:
-    """Paths of what an optimizer keeps besides its slots of known roles, its counter and its learning rate."""
+def unmapped_slots(optimizer: Any, averages: Collection[Any] = ()) -> list[str]:
+    """Paths of what an optimizer keeps besides its slots of known roles, its counter and its learning rate.
+
+    Args:
+        optimizer: of the model.
+        averages: ids of what holds the values of its variables that were found to be averages of weights.
+    """
     if optimizer is None or not optimizer.built:
         return []
     known = {id(slot.variable) for slot in slots(optimizer)} | set(map(id, counters(optimizer)))
@@ -153,7 +158,7 @@ def unmapped_slots(optimizer: Any) -> list[str]:
         known |= {id(optimizer._iterations), id(optimizer.step_counter), id(optimizer.dynamic_scale)}
     known |= {id(o._learning_rate) for o in (optimizer, unwrapped(optimizer))}
     name = type(unwrapped(optimizer)).__name__
-    return [f"{name}: {v.path}" for v in optimizer.variables if id(v) not in known]
+    return [f"{name}: {v.path}" for v in optimizer.variables if id(v) not in known and id(v._value) not in averages]
 
 
 def written_lr(optimizer: Any) -> float:

@@ -26,6 +26,7 @@ from ...records.islands import Islands
 from ...records.reload import Route
 from ...records.trace import State
 from ..protocol import Loaded
+from ..reachable import functions
 from ..tree import Held, held_values
 from .state import Memory
 from .variables import to_numpy
@@ -190,7 +191,7 @@ def _with_optimizer(runner: Any) -> Any:
     """Give a side a fresh optimizer for the parameters that its model has now."""
     with runner._scope():
         runner.optimizer = runner._build_optimizer()
-    runner.memory = Memory(runner.model, runner.optimizer, runner.store)
+    runner.memory = Memory(runner.model, runner.optimizer, runner.store, functions(runner.declared))
     return runner
 
 

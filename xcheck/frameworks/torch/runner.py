@@ -22,7 +22,9 @@ from ...records.islands import Islands
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
+from ..outside import Outside
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
+from ..reachable import functions
 from ..tree import named_tensors, outputs_record
 from .export import TorchExporter
 from .flags import flags, restore_flags, set_flags
@@ -36,6 +38,7 @@ from .patches.stops import stops
 from .patches.training_step import Observer
 from .patches.uses import uses
 from .persistence import TorchPersistence
+from .reachable import TorchTensors
 from .state import Memory
 from .unregistered import hidden
 from .variables import inventory, to_numpy
@@ -80,6 +83,7 @@ class TorchRunner:
         self.islands = Islands(self._layer)
         self.remarks: list[str] = []
         self.hidden: Mapping[str, tuple[int, ...]] = {}
+        self._outside = Outside(declared, TorchTensors(), self.store, self._built)
         try:
             torch.manual_seed(seed)
             with self._scope():
@@ -87,7 +91,7 @@ class TorchRunner:
                 self._called: Any = self.model
                 self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
                 self.optimizer = self._build_optimizer()
-                self.memory = Memory(self.model, self.optimizer, self.store)
+                self.memory = Memory(self.model, self.optimizer, self.store, functions(declared))
             self.islands.numbers.clear()  # what came in while the model was built is in its state
         except BaseException:
             self.close()
@@ -156,18 +160,29 @@ class TorchRunner:
     def inventory(self) -> Inventory:
         return inventory(self.model)
 
+    def _built(self) -> Any:
+        """What this run was built with."""
+        return getattr(self, "model", self.declared.build), getattr(self, "optimizer", None)
+
     def read(self) -> State:
+        self._outside.enter()
         return self.memory.read()
 
     def write(self, state: State) -> None:
+        self._outside.enter()
         self.memory.write(state)
 
     def snapshot(self) -> Any:
+        self._outside.enter()
         return self.memory.snapshot()
 
     def restore(self, snapshot: Any) -> None:
+        self._outside.enter()
         self.memory.restore(snapshot)
         self.store.rest()
+
+    def differing(self, one: Any, other: Any) -> Sequence[str]:
+        return one[0].moved(other[0])
 
     def holdings(self) -> Holdings | None:
         held = self.memory.holdings()
@@ -186,6 +201,7 @@ class TorchRunner:
         self._called = self.model if mode == EAGER else self._compiled()
         ready = self._ready(batch)
         before = self.read()
+        kept = self.memory.averages.kept(before.parameters)
         inference, at_inference = self._infer(ready) if observe else ({}, ())
         torch.manual_seed(step_seed(self.seed, number))
         observer = Observer(self.model, self.optimizer, self._named_outputs, self.store) if observe else None
@@ -206,7 +222,10 @@ class TorchRunner:
         outputs = outputs_record(observer.calls, batch.size) if observer else {}
         settings = rates_setting(dropout.rates, at_inference)
         self.store.rest()
-        return StepRecord(number, before, self.read(), inference, outputs, losses, settings, gradients)
+        after = self.read()
+        if self.memory.averages.find(kept, before.parameters, after.parameters):
+            before, after = self.memory.averages.before(before, kept), self.read()
+        return StepRecord(number, before, after, inference, outputs, losses, settings, gradients)
 
     def _compiled(self) -> Any:
         told = calling("torch model, compiled,", todo="leave the phase modes out where torch.compile has no compiler")
@@ -383,4 +402,5 @@ class TorchRunner:
         return self.islands.notes(self.side) + self.remarks
 
     def close(self) -> None:
+        self._outside.close()
         restore_flags(self._flags)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...records.inventory import Holdings
-from ...records.slots import TORCH, Slot, find
+from ...records.slots import AVERAGE, TORCH, Slot, find
 from ...records.store import Store
 from ...records.trace import Array, State
+from ..averages import Averages
+from ..reachable import Saved
+from .reachable import TorchTensors
 from .variables import inventory, seen, to_numpy
 
 
@@ -25,12 +26,21 @@ class Memory:
         model: to read and write.
         optimizer: of the model; None where nothing trains.
         store: keeps what is read.
+        functions: name -> what else the step keeps something in.
     """
 
-    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None, store: Store) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer | None,
+        store: Store,
+        functions: Mapping[str, Any],
+    ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.store = store
+        self._roots = {"model": model, "optimizer": optimizer, **functions}
+        self.averages = Averages(lambda: self._roots, TorchTensors(), store, self._known)
         self._given: list[Array] = []
         self._updates = 0
         self._lr: dict[int, float] = {}
@@ -65,7 +75,16 @@ class Memory:
                 if slot is not None and isinstance(value, torch.Tensor):
                     array = slot.canonical(seen(value), self._lr.get(id(p), 0.0))
                     slots.setdefault(path, {})[slot.role] = self.store.keep(array)
-        return State(*self._values(), slots, self._updates, inventory(self.model).ties())
+        return self.averages.read(State(*self._values(), slots, self._updates, inventory(self.model).ties()))
+
+    def _known(self) -> tuple[list[Any], list[Any]]:
+        """The tensors of the model and the slots, and those of the slots that are averages."""
+        ours: list[Any] = [*self.model.parameters(), *self.model.buffers()]
+        slots = [item for kept in (self.optimizer.state if self.optimizer else {}).values() for item in kept.items()]
+        roles = [(self._slot(key), value) for key, value in slots if isinstance(value, torch.Tensor)]
+        ours += [value for slot, value in roles if slot is not None and slot.role != AVERAGE]
+        means = [value for slot, value in roles if slot is not None and slot.role == AVERAGE]
+        return ours, means
 
     def _values(self) -> tuple[dict[str, Array], dict[str, Array]]:
         parameters = {path: to_numpy(p, self.store) for path, p in self.parameters().items()}
@@ -74,10 +93,12 @@ class Memory:
     def write(self, state: State) -> None:
         """Set what the given state holds and leave the rest."""
         parameters, buffers = self.parameters(), dict(self.model.named_buffers())
+        follow = self.averages.following(self._values()[0])
         with torch.no_grad():
             for path, array in state.values().items():
                 tensor = parameters[path] if path in parameters else buffers[path]
                 tensor.copy_(torch.from_numpy(np.array(array)))
+            follow(state)
             self._given = self.store.given(state.values().values())
             for path, roles in state.slots.items():
                 self._write_slots(parameters[path], roles, state.updates)
@@ -95,17 +116,7 @@ class Memory:
 
     def snapshot(self) -> Any:
         """Everything `restore` needs to repeat what comes next."""
-        kept = {name: copy.deepcopy(part.state_dict(), self._slots_aside()) for name, part in self.stateful().items()}
-        grads = [p.grad for p in self.model.parameters()]
-        gradients = [None if g is None else _aside(g, self.store) or g.clone() for g in grads]
-        places = [(module, name, p) for module in self.model.modules() for name, p in module._parameters.items()]
-        return State(*self._values()), kept, self._updates, dict(self._lr), gradients, places
-
-    def _slots_aside(self) -> dict[int, _Aside]:
-        """What a deep copy of the optimizer's state takes for its tensors, by their ids."""
-        slots = [kept.values() for kept in self.optimizer.state.values()] if self.optimizer else []
-        tensors = [value for of in slots for value in of if isinstance(value, torch.Tensor)]
-        return {id(t): aside for t in tensors if (aside := _aside(t, self.store)) is not None}
+        return Saved(self._roots, TorchTensors(), self.store), self._updates, dict(self._lr)
 
     def stateful(self) -> dict[str, Any]:
         """The optimizer, and what is kept on it that has a state of its own, such as a scheduler."""
@@ -116,16 +127,9 @@ class Memory:
 
     def restore(self, snapshot: Any) -> None:
         """Go back to a snapshot."""
-        state, kept, self._updates, lr, gradients, places = snapshot
-        for module, name, p in places:
-            if getattr(module, name) is not p:  # a step that loads with assign=True puts others in their places
-                setattr(module, name, p)
-        for p, gradient in zip(self.model.parameters(), gradients, strict=True):
-            p.grad = gradient.clone() if isinstance(gradient, torch.Tensor) else copy.deepcopy(gradient)
+        saved, self._updates, lr = snapshot
+        saved.restore()
         self._lr = dict(lr)
-        self.write(state)
-        for name, part in self.stateful().items():
-            part.load_state_dict(copy.deepcopy(kept[name]))
 
     def let_gradients_go(self) -> None:
         """Free what the next standard step would begin with freeing."""
@@ -144,8 +148,10 @@ class Memory:
     def unmapped_slots(self) -> list[str]:
         """Optimizer slots that have no known role."""
         found: set[str] = set()
+        averages = self.averages.places()
         for kept in (self.optimizer.state if self.optimizer else {}).values():
-            tensors = {key for key, value in kept.items() if isinstance(value, torch.Tensor)}
+            held = ((key, value) for key, value in kept.items() if isinstance(value, torch.Tensor))
+            tensors = {key for key, value in held if TorchTensors().place(value) not in averages}
             found |= {key for key in tensors - {"step"} if self._slot(key) is None}
         return sorted(f"{type(self.optimizer).__name__}.state[...][{key!r}]" for key in found)
 
@@ -157,22 +163,3 @@ class Memory:
         given = [p for group in self.optimizer.param_groups for p in group["params"]]
         orphans = tuple(tuple(p.shape) for p in given if id(p) not in paths)
         return Holdings(dict(Counter(paths[id(p)] for p in given if id(p) in paths)), orphans)
-
-
-@dataclass(frozen=True, slots=True)
-class _Aside:
-    """The values of a tensor, as the store keeps them. A deep copy of it is a tensor of these values."""
-
-    values: Array
-    device: torch.device
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
-        return torch.from_numpy(np.array(self.values)).to(self.device)
-
-
-def _aside(tensor: torch.Tensor, store: Store) -> _Aside | None:
-    """What stands for a tensor; None where its values do not say all that it is, or how it lies in memory."""
-    plain = type(tensor) is torch.Tensor and tensor.layout == torch.strided and tensor.is_contiguous()
-    if not plain or tensor.requires_grad or tensor.dtype not in (torch.float64, torch.float32):
-        return None
-    return _Aside(to_numpy(tensor, store), tensor.device)

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from ...matching import MatchPlan
 from ...records.result import Check
 from ...stepping.lockstep import StepPair
+from ..averages import average_notes as average_notes
+from ..averages import overwriting as overwriting
+from ..repeats import repeat_checks as repeat_checks
+from ..repeats import trusted as trusted
 from ..ties.checks import holding_checks as holding_checks
 from ..ties.checks import synced_ties as synced_ties
 from ..ties.checks import tie_checks

@@ -15,7 +15,7 @@ from ...numerics.judge import Frame, Item, compare_items, floor_among
 from ...numerics.tolerance import KAPPA, epsilon
 from ...records.result import Check, Verdict
 from ...records.sides import other_side
-from ...records.slots import ADDED_UP
+from ...records.slots import ADDED_UP, AVERAGE
 from ...records.trace import Array, Arrays, StepRecord
 from ...stepping.lockstep import StepPair
 
@@ -287,7 +287,8 @@ def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Grad
         matches = summed if role in ADDED_UP else plan.trained
         suffix = f" [{role}]"
         items = _parameter_items(plan, matches, step, slot, suffix=suffix)
-        items = (i for i in items if i.reference is not None or i.other is not None)
+        needed = all if role.startswith(AVERAGE) else any  # of what one side alone averages: `averages.py`
+        items = (i for i in items if needed(a is not None for a in (i.reference, i.other)))
         floor = _floor(plan, matches, step, slot)
         checks += compare_items(frame, gradients.carried_to(items, floor, frame.precision, suffix), floor)
     return checks

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from ....records.calls import LOSS, Call, Inside, Swap, nowhere, plain
 from ....records.trace import Array
 from ...tree import replaced, tensors_in
+from ..hooks import Hook
 from ..variables import kind_of, to_numpy
 
 _SILENT = ("detach_", "requires_grad_", "register_hook", "backward", "to_numpy", "numpy", "__set__", "data", "grad")
@@ -57,8 +58,8 @@ class Watch:
         """Watch the modules until the block ends."""
         with ExitStack() as stack:
             for module in self.model.modules():
-                enter = module.register_forward_pre_hook(self._enter, with_kwargs=True)
-                leave = module.register_forward_hook(self._leave, with_kwargs=True)
+                enter = module.register_forward_pre_hook(Hook(self._enter), with_kwargs=True)
+                leave = module.register_forward_hook(Hook(self._leave), with_kwargs=True)
                 stack.callback(enter.remove)
                 stack.callback(leave.remove)
             if self._inside is not nowhere:

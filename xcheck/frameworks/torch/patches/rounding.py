@@ -11,6 +11,7 @@ import torch
 
 from ...protocol import rounding_factors
 from ...tree import replaced, tensors_in
+from ..hooks import Hook
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def rounding(model: torch.nn.Module, rng: np.random.Generator, gradients: float 
             floats = {n: t for n, t in tensors_in(raw, torch.is_tensor).items() if t.is_floating_point()}
             return replaced(raw, {name: _moved(tensor, rng) for name, tensor in floats.items()}, torch.is_tensor)
 
-    handles: list[Any] = [model.register_forward_hook(rounded)]
+    handles: list[Any] = [model.register_forward_hook(Hook(rounded))]
     if gradients:
         trained = [p for p in model.parameters() if p.requires_grad]
         handles += [p.register_post_accumulate_grad_hook(moved) for p in trained]

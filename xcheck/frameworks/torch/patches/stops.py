@@ -11,6 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ....records.calls import LOSS, Open, Stop
+from ..hooks import Hook
 from ..variables import to_numpy
 
 _DETACH = (torch.Tensor.detach, torch.detach, torch.Tensor.data.__get__)  # pyright: ignore
@@ -30,8 +31,8 @@ def stops(model: torch.nn.Module, let_through: Open) -> Generator[list[Stop]]:
     mode = _Stops(model, let_through)
     handles: list[Any] = []
     for module in model.modules():
-        handles.append(module.register_forward_pre_hook(mode.enter, prepend=True))
-        handles.append(module.register_forward_hook(mode.leave, always_call=True))
+        handles.append(module.register_forward_pre_hook(Hook(mode.enter), prepend=True))
+        handles.append(module.register_forward_hook(Hook(mode.leave), always_call=True))
     try:
         with mode:
             yield mode.found

@@ -11,6 +11,7 @@ import torch
 
 from ....records.store import Store
 from ....records.trace import Array
+from ..hooks import Hook
 from ..variables import to_numpy
 
 
@@ -35,7 +36,7 @@ class Observer:
         self._named = named
         self._trained = [p for p in model.parameters() if p.requires_grad]
         self._left = {id(p): p.grad for p in self._trained}
-        self._handles: list[Any] = [model.register_forward_hook(self._forward)]
+        self._handles: list[Any] = [model.register_forward_hook(Hook(self._forward))]
         self._handles += [p.register_post_accumulate_grad_hook(self._gradient) for p in self._trained]
         if optimizer is not None:
             self._handles.append(optimizer.register_step_pre_hook(self._before_update))

@@ -21,6 +21,7 @@ from ....records.store import Store
 from ....records.trace import Array, Arrays
 from ....records.uses import LOSS, PENALTY, Touch, uses_of
 from ...protocol import step_seed
+from ..hooks import Hook
 from ..variables import inventory
 from .dropout import DropoutOff
 from .training_step import Observer, dense
@@ -99,8 +100,8 @@ class _ToldApart(TorchFunctionMode):
         self._touches: list[tuple[torch.Tensor, tuple[str, int], list[Array]]] = []
         self._handles: list[Any] = []
         for module in model.modules():
-            self._handles.append(module.register_forward_pre_hook(self._enter, prepend=True))
-            self._handles.append(module.register_forward_hook(self._leave, always_call=True))
+            self._handles.append(module.register_forward_pre_hook(Hook(self._enter), prepend=True))
+            self._handles.append(module.register_forward_hook(Hook(self._leave), always_call=True))
 
     def _enter(self, module: torch.nn.Module, _args: Any) -> None:
         self._calls[id(module)] += 1
