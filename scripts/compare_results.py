@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 IGNORED = ("timings", "environment", "notes")
-COUNTER = re.compile(r"(?:_\d+|(?<=[a-z])\d+)(?![.\d])")
+COUNTER = re.compile(r"__\d+|_\d+(?=/)")
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
