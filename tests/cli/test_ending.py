@@ -48,6 +48,8 @@ def start(folder: Path, text: str, *options: str, command: str = "run", **settin
     file.write_text(f"{HEAD}\n{text}\n")
     arguments = [sys.executable, "-m", "xcheck", command, str(file), "--steps", "3", "--free-steps", "0"]
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | settings
+    # A suite that a shell runs in the background ignores SIGINT, and so would what it starts.
+    settings |= {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     return subprocess.Popen([*arguments, "--out", str(folder / "out"), *options], **settings)
 
 

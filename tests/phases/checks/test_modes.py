@@ -147,6 +147,35 @@ def test_a_compiled_torch_model_agrees_with_itself(monkeypatch: pytest.MonkeyPat
         pytest.skip(f"torch.compile does not run here: {result.checks[0].detail:.200}")
 
 
+@pytest.mark.slow
+def test_dropout_that_a_compiled_torch_model_keeps_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+    from torch import nn
+
+    from xcheck.frameworks.keras.runner import KerasRunner
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(3, 1, dropout=0.3, batch_first=True)
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            x = x.reshape(-1, 2, 3)
+            return self.head(self.attention(x, x, x, need_weights=False)[0].flatten(1))
+
+    def build() -> Any:
+        given = keras.Input((6,))
+        x = keras.layers.Reshape((2, 3))(given)
+        x = keras.layers.MultiHeadAttention(1, 3, dropout=0.3)(x, x)
+        return keras.Model(given, keras.layers.Dense(3)(keras.layers.Reshape((6,))(x)))
+
+    monkeypatch.setattr(KerasRunner, "modes", lambda self: ())
+    pair = mlp(torch={"build": Attention}, keras={"build": build}, weight_map=None)
+    result = xcheck.check(pair, **{**MODES, "steps": 1})
+    assert [c.verdict.value for c in result.checks if c.name == "torch compiled"] == ["INCONCLUSIVE"], result.report()
+
+
 def test_modes_run_only_where_they_are_asked_for() -> None:
     assert "modes" not in begin(mlp(), 0, 1, None).phases
     assert begin(mlp(), 0, 1, None).complete

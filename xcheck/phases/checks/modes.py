@@ -9,7 +9,7 @@ from ...numerics.compare import rms
 from ...numerics.judge import Frame, Item, compare_items
 from ...records.result import Check, Verdict
 from ...records.sides import SideName
-from ...records.trace import StepRecord
+from ...records.trace import DROPOUT_RATES, StepRecord
 from ...stepping.lockstep import ReferenceStep
 
 
@@ -31,11 +31,11 @@ def mode_checks(
     frame = Frame("modes", precision, eager.step, side, *step.sums)
     for mode, record in modes.items():
         name = f"{side} {mode}"
-        if isinstance(record, UserCodeError):
+        if why := _stopped(record) or _drops_out(side, eager, record):
             stopped = Item(name, side if side == "torch" else None, side if side == "keras" else None, None, None)
-            why = f"{record.what} {record.parts['cause'] or ''}".strip()
-            checks.append(frame.check(stopped, Verdict.INCONCLUSIVE, f"did not run: {why}"[:600]))
+            checks.append(frame.check(stopped, Verdict.INCONCLUSIVE, why))
             continue
+        assert isinstance(record, StepRecord)
         loss = Item(
             f"{name}: total loss",
             "total" if side == "torch" else None,
@@ -58,3 +58,19 @@ def mode_checks(
         ]
         checks += compare_items(frame, [loss]) + compare_items(frame, updates)
     return checks
+
+
+def _stopped(record: StepRecord | UserCodeError) -> str | None:
+    if isinstance(record, StepRecord):
+        return None
+    return f"did not run: {record.what} {record.parts['cause'] or ''}".strip()[:600]
+
+
+def _drops_out(side: SideName, eager: StepRecord, record: StepRecord | UserCodeError) -> str | None:
+    """Why a compiled model of PyTorch is no comparison: inside a function of PyTorch its dropout cannot be reached."""
+    if isinstance(record, UserCodeError) or side != "torch":
+        return None
+    seen = [0 if (rates := of.settings.get(DROPOUT_RATES)) is None else rates.size for of in (eager, record)]
+    if seen[0] == seen[1]:
+        return None
+    return "compiled, it drops out where that is switched off in the eager model: set these rates to 0 to compare it"

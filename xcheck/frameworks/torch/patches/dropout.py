@@ -61,6 +61,8 @@ class DropoutOff(TorchFunctionMode):
             args, kwargs = self._attention(*args, **kwargs)
         elif func in _RECURRENT:
             args = self._recurrent(args)
+        elif torch.compiler.is_compiling():
+            pass  # torch.compile cannot trace what follows; what draws behind it is missing among the rates
         elif isinstance(func, FunctionType) and _calls_what_draws(func):
             # PyTorch calls a function of its own with this mode taken off, so what that calls in turn is not seen.
             with self:
