@@ -13,6 +13,7 @@ from ...matching import Match, MatchPlan
 from ...records.sides import SIDES, SideName, other_side
 from ..recomputed import REPRODUCED, gap
 from ..text import listed
+from .calls import either, in_keras
 from .constraint import FREE, Projection
 from .formulas import TORCH_ALONE
 from .recipe import Recipe
@@ -100,8 +101,7 @@ def _formula(both: Both) -> Iterator[Difference]:
         yield Difference(
             "optimizer_formula",
             f"the two {both.name} follow different formulas: {family.places}",
-            f"torch: xcheck.optim.like_keras.Keras{both.name}(...), or keras: "
-            f"xcheck.optim.like_torch.Torch{both.name}(...)",
+            either(both.name, both.torch, both.keras),
             lambda recipe: replace(recipe, said=replace(recipe.said, style=reference.said.style)),
         )
 
@@ -151,8 +151,7 @@ def _carried(both: Both) -> Iterator[Difference]:
         "carried_momentum",
         f"the learning rate has changed, and the momentum of the {side} side with it: it is worth {worth:.6g} times "
         f"what it was; that of the {other_side(side)} side keeps the rate of the steps that it is made of",
-        f"keras: xcheck.optim.like_torch.Torch{both.name}(...), or torch: "
-        f"xcheck.optim.like_keras.Keras{both.name}(...)",
+        either(both.name, both.torch, both.keras),
         lambda recipe: replace(recipe, carried=reference.carried),
         evidence={"torch": torch, "keras": keras},
     )
@@ -177,7 +176,7 @@ def _lookups(both: Both) -> Iterator[Difference]:
             f"keras squares the gradient of {path} lookup by lookup and adds the squares up: it comes as a list of "
             "rows, in which a row that is looked up several times stands as often; torch squares the sum",
             "keras: make the gradient of the table dense: keras.ops.take(keras.ops.reshape(table, table.shape), "
-            "indexes, axis=0), or use an optimizer of xcheck.optim.like_torch",
+            "indexes, axis=0), or use one of xcheck.optim, such as xcheck.optim.TorchAdam",
             lambda recipe, keeps=keeps: replace(recipe, lookups=keeps),
             keras=path,
         )
@@ -228,8 +227,7 @@ def _decay(both: Both) -> Iterator[Difference]:
             "decay_in_the_gradient",
             f"the weight decay of the {inside} side is a part of the gradient, which the {both.name} then scales; that "
             f"of the {outside} side is taken off the weight by itself",
-            f"torch: torch.optim.AdamW or xcheck.optim.like_keras.Keras{both.name}, or keras: "
-            f"xcheck.optim.like_torch.Torch{both.name}(weight_decay=...)",
+            either(both.name, both.torch, both.keras),
             lambda recipe: replace(recipe, coupled=reference.coupled),
         )
     for (torch, keras), names in uneven.items():
@@ -285,12 +283,9 @@ def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str
             summary += f"the {other_side(side)} side takes that times its learning rate"
             return "decay_not_scaled", summary, f"{side}: multiply the decay by the learning rate, {lr!r}"
     summary = f"{shown} decays by {torch!r} in torch and by {keras!r} in keras, per unit of the learning rate"
-    if not keras and both.torch.coupled:
-        return (
-            "weight_decay",
-            summary,
-            f"keras: xcheck.optim.like_torch.Torch{both.name}(weight_decay={torch!r}), {INSIDE}",
-        )
+    call = in_keras(both.name, both.torch, torch)
+    if not keras and both.torch.coupled and call:
+        return "weight_decay", summary, f"keras: {call}, {INSIDE}"
     return "weight_decay", summary, f"keras: weight_decay={torch!r}, or torch: weight_decay={keras!r}"
 
 

@@ -227,6 +227,9 @@ FAMILIES: dict[str, Family] = {
 }
 """By the name of the class in Keras, without the "Keras" or "Torch" of the followers in `xcheck.optim`."""
 
+FOLLOWED = frozenset(FAMILIES) - {"Lion", "Adadelta"}
+"""Those that `xcheck.optim` has for the other framework."""
+
 TORCH_ALONE = frozenset({"dampening"})
 """Settings by our names that Keras does not have."""
 

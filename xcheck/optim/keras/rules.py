@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +10,24 @@ from typing import Any
 import keras
 
 from ...errors import BadInput
+from ..names import either_name
 
 ops: Any = keras.ops  # for a static reader, any operation of it may return None
+
+
+SHARED = (
+    "weight_decay",
+    "decoupled_weight_decay",
+    "max_norm",
+    *(
+        name
+        for kind in keras.optimizers.Optimizer.__mro__
+        if kind.__name__ == "BaseOptimizer"
+        for name in inspect.signature(kind.__init__).parameters
+        if name not in ("self", "learning_rate", "weight_decay", "kwargs")
+    ),
+)
+"""Arguments that every class takes by keyword; `TorchRules` explains them."""
 
 
 class TorchRules(keras.optimizers.Optimizer):
@@ -67,6 +84,12 @@ class TorchRules(keras.optimizers.Optimizer):
         super().__init__(learning_rate=lr, weight_decay=weight_decay, **keras_arguments)
         self.decoupled_weight_decay = decoupled_weight_decay
         self.max_norm = max_norm
+
+    def __init_subclass__(cls) -> None:
+        """Let the subclass take its arguments by Keras's names too."""
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            cls.__init__ = either_name(cls.__init__, SHARED)
 
     def build(self, variables: Sequence[Any]) -> None:
         """Create the slots, once.

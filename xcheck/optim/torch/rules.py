@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
 from ...errors import BadInput
+from ..names import either_name, translated
 
 LearningRate = float | Callable[[int], float]
 
@@ -50,7 +51,8 @@ class KerasRules(Optimizer):
     gradient; PyTorch counts for each parameter the steps that it had a gradient in.
 
     Args:
-        params: tensors, or groups as dicts; a group may set `lr`, `weight_decay` and the formula's constants.
+        params: tensors, or groups as dicts; a group may set `lr`, `weight_decay` and the formula's constants, each
+            by its name in either framework.
             A group with `"weight_decay": None` is what `exclude_from_weight_decay` is in Keras.
         learning_rate: a number, kept as `group["lr"]` where PyTorch's schedulers find it; or a function of
             the number of steps already taken (0 in the first), called before every step for all groups.
@@ -91,6 +93,23 @@ class KerasRules(Optimizer):
         if lr < 0:
             raise BadInput("The learning rate is negative.", where=type(self).__name__, numbers=f"{lr}")
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, **formula})
+
+    def __init_subclass__(cls) -> None:
+        """Let the subclass take its arguments by PyTorch's names too."""
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            cls.__init__ = either_name(cls.__init__, Shared.__annotations__)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As PyTorch does; the constants may have the names of either framework.
+
+        Args:
+            param_group: with `params`.
+
+        Raises:
+            BadInput: a constant is there under both of its names.
+        """
+        super().add_param_group(translated(param_group, self.defaults, type(self).__name__))
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles carry: PyTorch's own selection, and the settings of this class."""
