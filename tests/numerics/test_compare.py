@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from xcheck.numerics import compare
-from xcheck.numerics.compare import CHUNK, METRICS, Measure, masked, measure, nonfinite, rms, structure
+from xcheck.numerics.compare import CHUNK, METRICS, Measure, furthest, masked, measure, nonfinite, rms, structure
 
 # float32 numbers and integers: their squares neither overflow nor vanish in float64
 NUMBERS = st.integers(-9, 9).map(float) | st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
@@ -250,3 +250,25 @@ def test_a_mask_keeps_the_positions_that_mean_something():
 def test_a_mask_that_does_not_cover_the_first_axes_is_refused(shape):
     with pytest.raises(ValueError, match="does not cover"):
         masked(np.ones((2, 3, 2)), np.ones(shape, bool))
+
+
+def test_an_element_that_few_twins_hardly_move_shares_the_ruler_of_those_of_its_size():
+    """What a sum that cancels leaves, in units of the last digit of its terms: a twin moves three, and one hardly."""
+    unit = 2.0**-56
+    t = np.array([unit, 2 * unit, -unit, 3 * unit])
+    moved = t + np.array([1e-12 * unit, unit, -2 * unit, unit])
+    found = furthest(t, t - np.array([2 * unit, 0, 0, 0]), [(t, moved)], 24.0)
+    assert found is not None
+    assert found.ratio < 1
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_other_sizes_lend_an_element_no_ruler(size):
+    """Beside elements that are all rounding, one of another size is still off by more than its own allows."""
+    unit = 2.0**-56
+    t = np.array([size, unit, -unit])
+    moved = t + np.array([size * 2.0**-52, unit, unit])
+    found = furthest(t, t + np.array([1e-9 * size, 0, 0]), [(t, moved)], 24.0)
+    assert found is not None
+    assert found.index == (0,)
+    assert found.ratio > 1

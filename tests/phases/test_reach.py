@@ -194,3 +194,11 @@ def test_a_difference_of_the_given_batches_is_not_looked_for_again():
 def test_a_reach_that_does_not_exist_is_refused():
     with pytest.raises(xcheck.errors.PairError, match="no reach 'far'"):
         xcheck.check(linear_pair(), reach="far")
+
+
+def test_a_default_reach_is_a_number_of_batches_and_says_what_it_left(monkeypatch):
+    monkeypatch.setattr("xcheck.phases.reach.USUAL", 2)
+    result = check("", reach="default")
+    assert result.verdict == "EQUIVALENT", result.report()
+    assert result.coverage["made batches"]["compared"] == 2
+    assert any("only with --reach full" in note for note in result.notes)

@@ -133,7 +133,7 @@ def test_the_port_runs_without_a_map(name):
     verdict, cause = EXPECTED[name]
     path = FOLDER / f"{name}.py"
     assert sum(bool(line.strip()) for line in path.read_text().splitlines()) <= 25
-    result = xcheck.check(load_pair(str(path)), steps=2, free_steps=0, precision=("float64",), reach="none")
+    result = xcheck.check(load_pair(str(path)), steps=2, free_steps=0, precision=("float64",))
     assert result.verdict == verdict, result.report()
     assert {c.step for c in result.checks if c.phase == "update" and not c.at_ordinary} == {1, 2}
     assert result.coverage["parameters"]["unmatched"] == 0
@@ -161,7 +161,7 @@ def test_a_parameter_that_only_the_port_has_and_nothing_uses_does_not_end_the_ru
     whole = load_pair(str(FOLDER / "mistral.py"))
     torch = xcheck.TorchSide(build_torch, prepare=whole.torch.prepare, outputs=lambda raw: raw.last_hidden_state)
     made = xcheck.Pair("bare", torch, xcheck.KerasSide(build_keras), whole.batches)
-    result = xcheck.check(made, steps=2, free_steps=0, precision=("float64",), reach="none")
+    result = xcheck.check(made, steps=2, free_steps=0, precision=("float64",))
     assert result.verdict == "EQUIVALENT", result.report()
     unused = [c for c in result.checks if c.detail.startswith("unused: no counterpart")]
     assert [c.keras for c in unused] == ["token_embedding/reverse_embeddings"]

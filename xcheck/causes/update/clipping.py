@@ -77,7 +77,7 @@ class Clip:
         if self.kind == "none":
             return "no clipnorm, clipvalue or global_clipnorm"
         if self.added:
-            return f"an optimizer of xcheck.optim.like_torch with max_norm={self.limit!r}"
+            return f"an optimizer of xcheck.optim.keras with max_norm={self.limit!r}"
         return f"{arguments[self.kind]}={self.limit!r}"
 
     @property
@@ -90,7 +90,7 @@ class Clip:
         if self.kind == "together" and self.added:
             return f"torch.nn.utils.clip_grad_norm_(model.parameters(), {self.limit!r})"
         argument = "clipnorm" if self.kind == "each" else "global_clipnorm"
-        return f"an optimizer of xcheck.optim.like_keras with {argument}={self.limit!r}"
+        return f"an optimizer of xcheck.optim.torch with {argument}={self.limit!r}"
 
 
 NO_CLIP = Clip()
@@ -104,7 +104,7 @@ def declared_clip(settings: Mapping[str, Any]) -> Clip:
     """What an optimizer says it does.
 
     Args:
-        settings: by the names of Keras, or `max_norm` of `xcheck.optim.like_torch`.
+        settings: by the names of Keras, or `max_norm` of `xcheck.optim.keras`.
     """
     forms = {
         "clipvalue": Clip("value"),

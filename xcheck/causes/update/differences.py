@@ -100,8 +100,7 @@ def _formula(both: Both) -> Iterator[Difference]:
         yield Difference(
             "optimizer_formula",
             f"the two {both.name} follow different formulas: {family.places}",
-            f"torch: xcheck.optim.like_keras.Keras{both.name}(...), or keras: "
-            f"xcheck.optim.like_torch.Torch{both.name}(...)",
+            f"torch: xcheck.optim.Keras{both.name}(...), or keras: xcheck.optim.Torch{both.name}(...)",
             lambda recipe: replace(recipe, said=replace(recipe.said, style=reference.said.style)),
         )
 
@@ -151,8 +150,7 @@ def _carried(both: Both) -> Iterator[Difference]:
         "carried_momentum",
         f"the learning rate has changed, and the momentum of the {side} side with it: it is worth {worth:.6g} times "
         f"what it was; that of the {other_side(side)} side keeps the rate of the steps that it is made of",
-        f"keras: xcheck.optim.like_torch.Torch{both.name}(...), or torch: "
-        f"xcheck.optim.like_keras.Keras{both.name}(...)",
+        f"keras: xcheck.optim.Torch{both.name}(...), or torch: xcheck.optim.Keras{both.name}(...)",
         lambda recipe: replace(recipe, carried=reference.carried),
         evidence={"torch": torch, "keras": keras},
     )
@@ -177,7 +175,7 @@ def _lookups(both: Both) -> Iterator[Difference]:
             f"keras squares the gradient of {path} lookup by lookup and adds the squares up: it comes as a list of "
             "rows, in which a row that is looked up several times stands as often; torch squares the sum",
             "keras: make the gradient of the table dense: keras.ops.take(keras.ops.reshape(table, table.shape), "
-            "indexes, axis=0), or use an optimizer of xcheck.optim.like_torch",
+            "indexes, axis=0), or use an optimizer of xcheck.optim.keras",
             lambda recipe, keeps=keeps: replace(recipe, lookups=keeps),
             keras=path,
         )
@@ -228,8 +226,8 @@ def _decay(both: Both) -> Iterator[Difference]:
             "decay_in_the_gradient",
             f"the weight decay of the {inside} side is a part of the gradient, which the {both.name} then scales; that "
             f"of the {outside} side is taken off the weight by itself",
-            f"torch: torch.optim.AdamW or xcheck.optim.like_keras.Keras{both.name}, or keras: "
-            f"xcheck.optim.like_torch.Torch{both.name}(weight_decay=...)",
+            f"torch: torch.optim.AdamW or xcheck.optim.Keras{both.name}, or keras: "
+            f"xcheck.optim.Torch{both.name}(weight_decay=...)",
             lambda recipe: replace(recipe, coupled=reference.coupled),
         )
     for (torch, keras), names in uneven.items():
@@ -289,7 +287,7 @@ def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str
         return (
             "weight_decay",
             summary,
-            f"keras: xcheck.optim.like_torch.Torch{both.name}(weight_decay={torch!r}), {INSIDE}",
+            f"keras: xcheck.optim.Torch{both.name}(weight_decay={torch!r}), {INSIDE}",
         )
     return "weight_decay", summary, f"keras: weight_decay={torch!r}, or torch: weight_decay={keras!r}"
 
