@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
-from .causes import judged_step
-from .causes.explain import EXPLANATIONS
-from .causes.setup.explain import explain_setup
+from .causes import EXPLANATIONS
 from .frameworks.protocol import Runner
 from .frameworks.sides import Device, Progress, Sides, canaries, choose_backend, choose_device, silent
 from .matching import MatchPlan
-from .pairs.batches import batches_of
 from .pairs.live_models import pair_of
 from .pairs.pair import Pair
 from .phases import chosen
-from .phases.accepting import accept_causes, known_names, leave_out
-from .phases.averages import average_notes, overwriting
-from .phases.begin import begin, validate
+from .phases.accepting import accept_causes, known_names
+from .phases.begin import begin, live_reference, validate
 from .phases.canaries import sit_out
 from .phases.findings import Findings
-from .phases.finite import within_range
 from .phases.inventory import NO_STEP, match_sides, unmatched
-from .phases.kept_apart import KeptApart, added_up
-from .phases.ordinary import Ordinary
 from .phases.phase import Live, Run
-from .phases.reach import AFTER, MadeBatches, Reach
-from .phases.schedules import schedule_checks
-from .phases.steps import Untouched, end_notes, not_asked, timed
-from .phases.ties.storage import probed
+from .phases.reach import Reach
+from .phases.steps import not_asked
+from .phases.stepwise import steps_in_float32, steps_in_float64
 from .phases.unproven import settle
 from .records.sides import other_side
 from .report.result import Result
-from .stepping.lockstep import in_float32, reference_steps, resynced
 from .stepping.reference import Reference
 
 
@@ -80,10 +70,9 @@ def check(
             return findings.result()
         sides = Sides(findings, choose_device(pair, device), progress)
         plan = _semantic(findings, sides)
-        float32 = "float32" in precision
-        run = Run(findings, sides, plan, EXPLANATIONS, free_steps, float32)
-        if float32 and findings.passes():
-            _numeric(run)
+        run = Run(findings, sides, plan, EXPLANATIONS, free_steps, "float32" in precision)
+        if run.float32 and findings.passes():
+            steps_in_float32(run)
         equal = findings.passes()
         for phase in chosen(findings):
             if phase.run is None or (phase.only_if_equal and not equal):
@@ -94,6 +83,44 @@ def check(
                 phase.run(run)
                 accept_causes(findings)
     return findings.result()
+
+
+def _semantic(findings: Findings, sides: Sides) -> MatchPlan:
+    """The semantic run of two live sides; nothing of them is left when it ends."""
+    with sides.open(findings.pair.reference) as runner:
+        reference = live_reference(findings, runner)
+        with sides.open(other_side(findings.pair.reference)) as follower:
+            return both_open(findings, reference, follower, sides.progress)
+
+
+def both_open(findings: Findings, reference: Reference, follower: Runner, progress: Progress) -> MatchPlan:
+    """The phases that ask two open sides, in float64.
+
+    Args:
+        findings: filled in as the run goes.
+        reference: its half of the run.
+        follower: the other side, built.
+        progress: called with a word on what is being done.
+
+    Returns:
+        Which parameter is which.
+    """
+    progress("matching")
+    plan = match_sides(findings, reference, follower)
+    known_names(findings)
+    live = Live(findings, reference, follower, plan, EXPLANATIONS, progress)
+    for phase in chosen(findings):
+        if phase.start is not None:
+            phase.start(live)
+            EXPLANATIONS.setup(live, phase.name)
+            accept_causes(findings)
+    findings.checks += unmatched(findings, plan)
+    if plan.needed:
+        findings.notes.append(NO_STEP)
+    else:
+        steps_in_float64(live)
+        settle(findings, plan)
+    return plan
 
 
 def compare(torch_model: Any, keras_model: Any, inputs: Any, **settings: Any) -> Result:
@@ -113,95 +140,3 @@ def compare(torch_model: Any, keras_model: Any, inputs: Any, **settings: Any) ->
     """
     pair = pair_of(torch_model, keras_model, inputs, name="compare", **settings)
     return check(pair, steps=1, free_steps=0, precision=("float64",))
-
-
-def _semantic(findings: Findings, sides: Sides) -> MatchPlan:
-    """The semantic run of two live sides; nothing of them is left when it ends."""
-    with sides.open(findings.pair.reference) as runner:
-        reference = _live(findings, runner)
-        with sides.open(other_side(findings.pair.reference)) as follower:
-            return semantic(findings, reference, follower, sides.progress)
-
-
-def semantic(findings: Findings, reference: Reference, follower: Runner, progress: Progress) -> MatchPlan:
-    """The phases of two open sides in float64, in order.
-
-    Args:
-        findings: filled in as the run goes.
-        reference: its half of the run.
-        follower: the other side, built.
-        progress: called with a word on what is being done.
-
-    Returns:
-        The plan.
-    """
-    progress("matching")
-    plan = match_sides(findings, reference, follower)
-    known_names(findings)
-    live = Live(findings, reference, follower, plan, progress)
-    for phase in chosen(findings):
-        if phase.start is not None:
-            phase.start(live)
-            explain_setup(live, phase.name)
-            accept_causes(findings)
-    findings.checks += unmatched(findings, plan)
-    if plan.needed:
-        findings.notes.append(NO_STEP)
-    else:
-        _steps(live)
-        settle(findings, plan)
-    return plan
-
-
-def _steps(live: Live) -> None:
-    findings, plan = live.findings, live.plan
-    live.progress("training both sides in float64")
-    untouched, apart, made, overflow = Untouched(live), KeptApart(live), 0, list[str]()
-    seed, by_effect = findings.seed, findings.by_effect
-    steps = timed(findings, resynced(live.reference.steps, live.follower, plan, seed=seed, by_effect=by_effect))
-    for step in within_range(chain(steps, timed(findings, untouched.further())), "float64", overflow):
-        made = step.number
-        judged_step.compare(findings, plan, step, "float64")
-        findings.notes += [note for note in average_notes(plan, step) if note not in findings.notes]
-        findings.checks += overwriting(plan, step, findings.environment) if "update" in findings.phases else []
-        untouched.after(step)
-        findings.count_step(made)
-        judged_step.explain(live, step)
-        if ended := added_up(live, made):
-            findings.checks += ended
-            return
-        apart.after(step)
-        live.progress(f"step {made} of {findings.steps} in float64")
-        del step
-    findings.notes += overflow + end_notes(findings, plan, findings.steps if overflow else made)
-    apart.judge(made)
-    untouched.judge()
-    findings.checks += schedule_checks(live) if "update" in findings.phases else []
-    leave_out(findings)
-    if untouched.batch is not None and not overflow:
-        made_batches = MadeBatches(live, made + AFTER, untouched.batch)
-        judged_step.judge_further(Ordinary(live, made + 1, untouched.batch))
-        judged_step.judge_further(made_batches)
-
-
-def _numeric(run: Run) -> None:
-    """Both sides in float32 against the reference in float64, step by step."""
-    findings, sides, plan = run.findings, run.sides, run.plan
-    sides.progress("training both sides in float32")
-    with (
-        sides.open(plan.reference) as truth,
-        sides.open(plan.reference, "float32") as own,
-        sides.open(plan.follower, "float32") as other,
-    ):
-        batches = batches_of(findings.pair, findings.seed, findings.steps)
-        seed, by_effect = findings.seed, findings.by_effect
-        steps = timed(findings, in_float32(truth, own, other, plan, batches, seed=seed, by_effect=by_effect))
-        for step in within_range(steps, "float32", findings.notes):
-            judged_step.compare(findings, plan, step, "float32")
-
-
-def _live(findings: Findings, runner: Runner) -> Reference:
-    batches = batches_of(findings.pair, findings.seed, findings.steps)
-    steps = reference_steps(runner, batches, precision="float64", seed=findings.seed)
-    facts = runner.unmapped_slots, runner.promises(), runner, runner.holdings()
-    return Reference(probed(runner), runner.read(), steps, *facts)

@@ -11,7 +11,7 @@ from ..frameworks.protocol import Runner
 from ..matching import MatchPlan
 from ..phases import NEEDS
 from ..phases.findings import Findings
-from ..phases.phase import Explanations, Live
+from ..phases.phase import Live
 from ..phases.trajectory import FLOAT32_CONSTANT, FLOAT32_OPERATION
 from ..records.calls import Calls, everywhere
 from ..records.isolated import isolated, nothing
@@ -21,7 +21,6 @@ from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays, StepRecord
 from ..records.uses import PENALTY
 from ..stepping.lockstep import StepPair
 from .dtype import float32_constants
-from .export import explained
 from .forward.dropout import dropout_causes, dropping_at_inference
 from .forward.families import forward_causes
 from .forward.local import Local
@@ -41,8 +40,6 @@ from .locate.loss.search import loss_search
 from .locate.reordered import reordered_outputs
 from .locate.replay import Scene, calls_from_start
 from .locate.stopped_gradients import stopped_gradients
-from .persistence.resumed_step import resumed_faults
-from .persistence.route import persistence_causes
 from .random_layers import drawing_check, random_layer, undecided
 from .recomputed import REPRODUCED
 from .setup.ties import parting_causes
@@ -65,10 +62,6 @@ def explain_float32(findings: Findings, step: StepPair, checks: Sequence[Check])
     """Say once that numbers of float32 explain what is left of a difference."""
     if step.moved and not any(c.id in (FLOAT32_CONSTANT, FLOAT32_OPERATION) for c in findings.causes):
         findings.causes += float32_constants(checks, step.places)
-
-
-EXPLANATIONS = Explanations(resumed_faults, persistence_causes, explained)
-"""What the phases ask for while their sides are open."""
 
 
 def explain_step(live: Live, step: StepPair) -> None:

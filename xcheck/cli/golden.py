@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from ..check import semantic
+from ..check import both_open
 from ..errors import BatchError, FileError, PairError
 from ..frameworks.canary import refuse_broken
 from ..frameworks.sides import Device, Progress, Sides, canaries, choose_backend, choose_device, silent
@@ -121,7 +121,7 @@ def verify(
                 {},
                 holdings=_holdings(header.get("holdings")),
             )
-            semantic(findings, reference, follower, progress)
+            both_open(findings, reference, follower, progress)
     return findings.result()
 
 

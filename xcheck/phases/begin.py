@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import PairError
+from ..frameworks.protocol import Runner
+from ..pairs.batches import batches_of
 from ..pairs.pair import Pair
 from ..records.accepted import Acceptance, Accepted
+from ..stepping.lockstep import reference_steps
+from ..stepping.reference import Reference
 from . import AVAILABLE, ON_REQUEST
 from .findings import Findings
+from .ties.storage import probed
 
 REACHES = ("none", "default", "full")
 
@@ -52,3 +57,11 @@ def validate(steps: int, seed: int, precision: Sequence[str]) -> None:
             cause="only in float64 does a difference stand clear of rounding",
             todo="run with --precision float64 or --precision float64,float32",
         )
+
+
+def live_reference(findings: Findings, runner: Runner) -> Reference:
+    """The reference's half of a run, from its open side."""
+    batches = batches_of(findings.pair, findings.seed, findings.steps)
+    steps = reference_steps(runner, batches, precision="float64", seed=findings.seed)
+    facts = runner.unmapped_slots, runner.promises(), runner, runner.holdings()
+    return Reference(probed(runner), runner.read(), steps, *facts)

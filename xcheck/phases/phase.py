@@ -20,14 +20,22 @@ from .findings import Findings
 
 
 class Explanations(NamedTuple):
-    """Causes that only a phase can ask for, while its sides are open and its files exist; `causes` gives them.
+    """What looks for the causes of what the phases find; `causes` gives it, and adds to the findings.
 
     Attributes:
+        setup: (both sides, phase) -> how the sides are built.
+        step: (both sides, step) -> causes of each first difference of the step.
+        own_updates: (both sides, step) -> what differs between the optimizers themselves.
+        float32: (findings, step, checks) -> numbers of float32 that explain what is left of a difference.
         resumed: (side, step, reloaded side, environment) -> what the step after loading tells.
         routes: (side, faults) -> causes.
         files: (exports, side -> its runner) -> causes.
     """
 
+    setup: Callable[[Live, str], None]
+    step: Callable[[Live, StepPair], None]
+    own_updates: Callable[[Live, StepPair], None]
+    float32: Callable[[Findings, StepPair, Sequence[Check]], None]
     resumed: Callable[[SideName, StepRecord, Reloaded, Mapping[str, Any]], Sequence[Fault]]
     routes: Callable[[SideName, Sequence[Fault]], list[Cause]]
     files: Callable[[Exports, Mapping[str, Runner]], list[Cause]]
@@ -42,6 +50,7 @@ class Live:
         reference: its half of the run.
         follower: the other side.
         plan: which parameter is which.
+        explanations: see `Explanations`.
         progress: called with a word on what is being done.
     """
 
@@ -49,6 +58,7 @@ class Live:
     reference: Reference
     follower: Runner
     plan: MatchPlan
+    explanations: Explanations
     progress: Progress
 
 

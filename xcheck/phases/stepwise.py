@@ -1,0 +1,136 @@
+"""The steps of both sides: each is compared phase by phase, and explained where it differs, before the next is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Protocol
+
+from ..pairs.batches import batches_of
+from ..records.result import Check
+from ..stepping.lockstep import StepPair, in_float32, resynced
+from . import chosen
+from .accepting import accept_step, leave_out, leave_update_open
+from .averages import average_notes, overwriting
+from .checks.unused import excused
+from .finite import settled, within_range
+from .kept_apart import KeptApart, added_up
+from .ordinary import Ordinary
+from .phase import Live, Run
+from .reach import AFTER, MadeBatches
+from .repeats import repeat_checks, trusted
+from .schedules import schedule_checks
+from .steps import Untouched, compare_step, end_notes, timed
+
+
+def steps_in_float64(live: Live) -> None:
+    """Make and judge the steps of a run, then those at weights of ordinary size and with made batches."""
+    findings, plan = live.findings, live.plan
+    live.progress("training both sides in float64")
+    untouched, apart, made, overflow = Untouched(live), KeptApart(live), 0, list[str]()
+    seed, by_effect = findings.seed, findings.by_effect
+    steps = timed(findings, resynced(live.reference.steps, live.follower, plan, seed=seed, by_effect=by_effect))
+    for step in within_range(chain(steps, timed(findings, untouched.further())), "float64", overflow):
+        made = step.number
+        compare(live, step, "float64")
+        findings.notes += [note for note in average_notes(plan, step) if note not in findings.notes]
+        findings.checks += overwriting(plan, step, findings.environment) if "update" in findings.phases else []
+        untouched.after(step)
+        findings.count_step(made)
+        explain(live, step)
+        if ended := added_up(live, made):
+            findings.checks += ended
+            return
+        apart.after(step)
+        live.progress(f"step {made} of {findings.steps} in float64")
+        del step
+    findings.notes += overflow + end_notes(findings, plan, findings.steps if overflow else made)
+    apart.judge(made)
+    untouched.judge()
+    findings.checks += schedule_checks(live) if "update" in findings.phases else []
+    leave_out(findings)
+    if untouched.batch is not None and not overflow:
+        made_batches = MadeBatches(live, made + AFTER, untouched.batch)
+        judge_further(Ordinary(live, made + 1, untouched.batch))
+        judge_further(made_batches)
+
+
+def steps_in_float32(run: Run) -> None:
+    """Make and judge the steps of both sides in float32, against the reference in float64."""
+    findings, sides, plan = run.findings, run.sides, run.plan
+    sides.progress("training both sides in float32")
+    with (
+        sides.open(plan.reference) as truth,
+        sides.open(plan.reference, "float32") as own,
+        sides.open(plan.follower, "float32") as other,
+    ):
+        batches = batches_of(findings.pair, findings.seed, findings.steps)
+        seed, by_effect = findings.seed, findings.by_effect
+        steps = timed(findings, in_float32(truth, own, other, plan, batches, seed=seed, by_effect=by_effect))
+        for step in within_range(steps, "float32", findings.notes):
+            compare(run, step, "float32")
+
+
+class Further(Protocol):
+    """Steps after those of a run, which count only where they say something.
+
+    Attributes:
+        live: both sides.
+        once: the first one that counts is the last.
+    """
+
+    live: Live
+    once: bool
+
+    def steps(self) -> Iterator[StepPair]:
+        """The steps, each compared before the next one is made."""
+        ...
+
+    def taken(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
+        """What is kept of the checks of a step; None where it does not count."""
+        ...
+
+
+def compare(run: Live | Run, step: StepPair, precision: str) -> None:
+    """Add the checks of a step.
+
+    Args:
+        run: its findings are filled in.
+        step: of both sides.
+        precision: "float64" or "float32".
+    """
+    findings = run.findings
+    before = len(findings.checks)
+    for phase in chosen(findings):
+        if phase.compare is not None:
+            step, checks = compare_step(findings, phase, run.plan, step, precision)
+            run.explanations.float32(findings, step, checks)
+            findings.checks += excused(checks, findings.unused)
+    findings.checks[before:] = trusted(step, settled(findings.checks[before:], step, precision))
+    leave_out(findings, before)
+    findings.checks += repeat_checks(step)
+
+
+def explain(live: Live, step: StepPair) -> None:
+    """Look for the causes of what differs in the step that was compared last, and take out what is accepted."""
+    live.explanations.step(live, step)
+    if accept_step(live, step, chosen(live.findings)):
+        live.explanations.own_updates(live, step)
+        leave_update_open(live, step, chosen(live.findings))
+
+
+def judge_further(further: Further) -> None:
+    """Compare further steps, and keep and explain what counts of them."""
+    live = further.live
+    findings = live.findings
+    for step in timed(findings, further.steps()):
+        before, causes = len(findings.checks), list(findings.causes)
+        compare(live, step, "float64")
+        taken = further.taken(step, findings.checks[before:])
+        findings.checks[before:] = taken or ()
+        if taken is None:
+            findings.causes = causes
+            continue
+        explain(live, step)
+        if further.once:
+            return
