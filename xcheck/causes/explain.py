@@ -17,11 +17,12 @@ from ..records.calls import Calls, everywhere
 from ..records.isolated import isolated, nothing
 from ..records.result import Cause, Check, Divergence, Verdict
 from ..records.sides import SideName
-from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Arrays, StepRecord
+from ..records.trace import AT_INFERENCE, DROPOUT_NOISE, DROPOUT_RATES, OF_DROPOUT, Arrays, StepRecord
 from ..records.uses import PENALTY
 from ..stepping.lockstep import StepPair
 from .dtype import float32_constants
 from .forward.dropout import dropout_causes, dropping_at_inference
+from .forward.dropped_tensors import explain_noise
 from .forward.families import forward_causes
 from .forward.local import Local
 from .forward.unexplained import reproduction_of, unexplained
@@ -85,7 +86,7 @@ def explain_step(live: Live, step: StepPair) -> None:
     if first is None or first.step != step.number or reference is None:
         return
     with findings.timed("explain"), ended_by_user_code(findings.notes):
-        followed = first.error is not None and first.name not in (DROPOUT_RATES, AT_INFERENCE)
+        followed = first.error is not None and first.name not in OF_DROPOUT
         if followed and not _joined(findings, plan, step, reference, follower, first):
             training = "(training)" in first.name
             _forward(findings, Scene(reference, follower, plan, step, training, findings.seed), first)
@@ -93,6 +94,8 @@ def explain_step(live: Live, step: StepPair) -> None:
             _at_inference(findings, plan, step, reference, follower, first)
         if _of_rates(findings, step, DROPOUT_RATES):
             _dropout(findings, Scene(reference, follower, plan, step, True, findings.seed), first)
+        if _of_rates(findings, step, DROPOUT_NOISE):
+            explain_noise(live, Scene(reference, follower, plan, step, True, findings.seed), first)
 
 
 def _random(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> bool:
@@ -130,7 +133,7 @@ def _first_in(findings: Findings, step: StepPair, phase: str) -> Check | None:
     Dropout rates are no such difference: dropout is off on both sides, and nothing follows from them.
     """
     different = [c for c in findings.checks if c.verdict is Verdict.DIFFERENT]
-    if any(c.phase in NEEDS[phase] and c.name not in (DROPOUT_RATES, AT_INFERENCE) for c in different):
+    if any(c.phase in NEEDS[phase] and c.name not in OF_DROPOUT for c in different):
         return None
     first = next((c for c in different if c.phase == phase), None)
     return first if first is not None and first.step == step.number else None

@@ -1,16 +1,17 @@
-"""What draws random numbers in a training pass: named by the layer it is drawn in, and shown by drawing otherwise."""
+"""What draws random numbers in a training pass, and what stands in the place of dropout, which is switched off."""
 
 from __future__ import annotations
 
+import math
 import random
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ..records.trace import Arrays
+from ..records.trace import AT_INFERENCE, DROPOUT_NOISE, DROPOUT_RATES, Arrays
 
 ELSEWHERE = "random numbers from outside of the framework"
 """The name of what shows in the outputs and is not seen to be drawn."""
@@ -63,3 +64,74 @@ def seeded(seed: int) -> Generator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(state)
+
+
+class StandIn:
+    """What stands in the place of dropout, which no two frameworks draw alike.
+
+    Attributes:
+        scales: whether a dropout multiplies its input by 1 + rate; it hands its input on otherwise.
+    """
+
+    def __init__(self) -> None:
+        self.scales = False
+
+    def of(self, tensor: Any, rate: float, shifts: bool = False) -> Any:
+        """What stands for the dropped tensor.
+
+        Scaling commutes with all that commutes with dropping elements, such as ReLU, reshaping and linear layers
+        without a bias, and it shows which tensor is dropped at which rate.
+
+        Args:
+            tensor: that would be dropped.
+            rate: at which.
+            shifts: whether this dropout sets elements to a value other than zero, as alpha dropout does.
+        """
+        if not self.scales:
+            return tensor
+        return tensor * (1 + rate) + rate if shifts else tensor * (1 + rate)
+
+    @contextmanager
+    def scaling(self) -> Generator[None]:
+        """Dropout scales until the block ends."""
+        self.scales = True
+        try:
+            yield
+        finally:
+            self.scales = False
+
+
+STAND_IN = StandIn()
+"""Of both frameworks, in one process."""
+
+
+def noise_size(shape: Sequence[Any], noise: Sequence[Any] | None = None) -> int | None:
+    """How many random numbers one dropout draws; None where a size is not known.
+
+    Args:
+        shape: of the tensor.
+        noise: of the mask; None, or None for an axis, is that of the tensor.
+    """
+    noise = shape if noise is None else noise
+    if len(noise) != len(shape):
+        return None
+    sizes = [size if other is None else other for size, other in zip(shape, noise, strict=True)]
+    return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else None
+
+
+def rates_setting(
+    rates: Sequence[float], at_inference: Sequence[float] = (), numbers: Sequence[int | None] = ()
+) -> Arrays:
+    """Dropout rates under the names of `StepRecord.settings`; nothing if nothing would have been dropped.
+
+    Args:
+        rates: of a training step.
+        numbers: how many random numbers each of these dropouts would have drawn; None where that is not known.
+        at_inference: of a pass in inference mode.
+    """
+    named = {DROPOUT_RATES: rates, AT_INFERENCE: at_inference}
+    settings = {name: np.sort(np.asarray(values, np.float64)) for name, values in named.items() if values}
+    known = [(rate, n) for rate, n in zip(rates, numbers, strict=True) if n is not None] if numbers else []
+    if rates and len(known) == len(rates):
+        settings[DROPOUT_NOISE] = np.asarray([n for _, n in sorted(known)], np.float64)
+    return settings

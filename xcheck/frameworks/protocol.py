@@ -27,7 +27,7 @@ from ..records.inventory import Holdings, Inventory
 from ..records.islands import Islands
 from ..records.reload import Route
 from ..records.sides import SideName
-from ..records.trace import AT_INFERENCE, DROPOUT_RATES, Array, Arrays, State, StepRecord
+from ..records.trace import Array, Arrays, State, StepRecord
 from .numpy_precision import prepared_in_float64
 
 EAGER = "eager"
@@ -364,17 +364,6 @@ def projection(name: str, shape: tuple[int, ...]) -> Array:
     """
     rng = np.random.default_rng([zlib.crc32(name.encode()), *shape])
     return rng.standard_normal(shape) / np.sqrt(max(np.prod(shape), 1))
-
-
-def rates_setting(rates: Sequence[float], at_inference: Sequence[float] = ()) -> Arrays:
-    """Dropout rates under the names of `StepRecord.settings`; nothing if nothing would have been dropped.
-
-    Args:
-        rates: of a training step.
-        at_inference: of a pass in inference mode.
-    """
-    named = {DROPOUT_RATES: rates, AT_INFERENCE: at_inference}
-    return {name: np.sort(np.asarray(found, np.float64)) for name, found in named.items() if found}
 
 
 def losses_record(data: Mapping[str, Array], penalty: Mapping[str, Array], total: Array | None) -> Arrays:

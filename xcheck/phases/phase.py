@@ -25,6 +25,7 @@ class Explanations(NamedTuple):
     Attributes:
         setup: (both sides, phase) -> how the sides are built.
         step: (both sides, step) -> causes of each first difference of the step.
+        dropout: (both sides, step) -> which dropouts make the step differ in which they scale their inputs.
         own_updates: (both sides, step) -> what differs between the optimizers themselves.
         float32: (findings, step, checks) -> numbers of float32 that explain what is left of a difference.
         resumed: (side, step, reloaded side, environment) -> what the step after loading tells.
@@ -34,6 +35,7 @@ class Explanations(NamedTuple):
 
     setup: Callable[[Live, str], None]
     step: Callable[[Live, StepPair], None]
+    dropout: Callable[[Live, StepPair], None]
     own_updates: Callable[[Live, StepPair], None]
     float32: Callable[[Findings, StepPair, Sequence[Check]], None]
     resumed: Callable[[SideName, StepRecord, Reloaded, Mapping[str, Any]], Sequence[Fault]]

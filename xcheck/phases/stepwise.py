@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from . import chosen
 from .accepting import accept_step, leave_out, leave_update_open
 from .averages import average_notes, overwriting
 from .checks.unused import excused
+from .dropping import Dropping
 from .finite import settled, within_range
 from .kept_apart import KeptApart, added_up
 from .ordinary import Ordinary
@@ -53,6 +54,7 @@ def steps_in_float64(live: Live) -> None:
         made_batches = MadeBatches(live, made + AFTER, untouched.batch)
         judge_further(Ordinary(live, made + 1, untouched.batch))
         judge_further(made_batches)
+        judge_further(Dropping(live, made_batches.number, untouched.batch), live.explanations.dropout)
 
 
 def steps_in_float32(run: Run) -> None:
@@ -69,6 +71,9 @@ def steps_in_float32(run: Run) -> None:
         steps = timed(findings, in_float32(truth, own, other, plan, batches, seed=seed, by_effect=by_effect))
         for step in within_range(steps, "float32", findings.notes):
             compare(run, step, "float32")
+
+
+Explains = Callable[[Live, StepPair], None]
 
 
 class Further(Protocol):
@@ -119,8 +124,13 @@ def explain(live: Live, step: StepPair) -> None:
         leave_update_open(live, step, chosen(live.findings))
 
 
-def judge_further(further: Further) -> None:
-    """Compare further steps, and keep and explain what counts of them."""
+def judge_further(further: Further, explains: Explains = explain) -> None:
+    """Compare further steps, and keep and explain what counts of them.
+
+    Args:
+        further: makes them.
+        explains: adds the causes of what differs in one of them.
+    """
     live = further.live
     findings = live.findings
     for step in timed(findings, further.steps()):
@@ -131,6 +141,6 @@ def judge_further(further: Further) -> None:
         if taken is None:
             findings.causes = causes
             continue
-        explain(live, step)
+        explains(live, step)
         if further.once:
             return

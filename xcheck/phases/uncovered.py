@@ -10,12 +10,11 @@ from ..errors import UserCodeError
 from ..frameworks.protocol import prepared
 from ..pairs.pair import Batch
 from ..records.sides import SIDES
-from ..records.trace import DROPOUT_RATES
 from .findings import Findings
 
 
 def uncovered(findings: Findings, batch: Batch, weighed: bool) -> list[str]:
-    """Notes on dropout, sample weights of one, and positions that are left out of the comparison.
+    """Notes on sample weights of one, and positions that are left out of the comparison.
 
     Args:
         findings: of the steps so far.
@@ -23,8 +22,6 @@ def uncovered(findings: Findings, batch: Batch, weighed: bool) -> list[str]:
         weighed: made batches have other sample weights.
     """
     notes: list[str] = []
-    if any(c.name == DROPOUT_RATES for c in findings.checks):
-        notes.append("not covered: which tensors dropout is of, and what it drops (its rates alone are compared)")
     for side in SIDES:
         prepare: Any = getattr(getattr(findings.pair, side), "prepare", None)
         try:

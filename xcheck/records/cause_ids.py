@@ -10,8 +10,8 @@ resize_factor rounded_positions reset_after gate_order forget_bias second_bias r
 two_biases mask_polarity mask_fill attention_mask causal_mask attention_scale constant_factor padding_row permuted_axes
 axis shifted_positions transposed_kernel turned_weight flipped_kernel other_parameter scaled_weight other_part
 other_operand other_function missing_term number_of_calls random_layer dropout_rate dropout_missing
-dropout_at_inference bias dilation stride pool_size epsilon_place slice other_table constant_offset other_constant
-statistics_not_updated clamped_value
+dropout_place dropout_kind dropout_noise dropout_at_inference bias dilation stride pool_size epsilon_place slice
+other_table constant_offset other_constant statistics_not_updated clamped_value
 """
 
 LOSSES = """

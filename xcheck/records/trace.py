@@ -28,8 +28,15 @@ TRACE_VERSION = 1
 DROPOUT_RATES = "dropout rates"
 """Setting of a step: the rates at which its training pass would have dropped something."""
 
+DROPOUT_NOISE = "random numbers of dropout"
+"""Setting of a step: how many numbers each dropout of its training pass would have drawn, by rate; absent if one of
+them is not known."""
+
 AT_INFERENCE = "dropout rates at inference"
 """Setting of a step: those of its pass in inference mode."""
+
+OF_DROPOUT = (DROPOUT_RATES, DROPOUT_NOISE, AT_INFERENCE)
+"""What stands for what dropout would do, since it is off."""
 
 _SEPARATOR = "|"  # never part of a parameter path in either framework
 
@@ -99,7 +106,8 @@ class StepRecord:
         outputs: outputs by name during the step, in training mode.
         losses: "data" and "penalty", their sum "total", and named terms as "data/<name>", "penalty/<name>";
             scalars.
-        settings: what is compared besides arrays of the model: `DROPOUT_RATES` and `AT_INFERENCE`, sorted.
+        settings: what is compared besides arrays of the model: `DROPOUT_RATES`, `DROPOUT_NOISE` and
+            `AT_INFERENCE`, sorted.
         gradients: path -> gradient of the total loss as backpropagation left it, before any clipping; None
             where the framework gave none.
         uses: path -> use -> gradient through this use alone, in the order of the forward pass; parameters that are

@@ -184,7 +184,7 @@ def _cause(
     torch, keras = first["torch"], first["keras"]
     lacking = "torch" if torch is None else "keras" if keras is None else None
     side: SideName = "keras" if lacking == "torch" else "torch"
-    of = [_dropped(graphs[side], drop) for pair in pairs if (drop := pair[side]) is not None]
+    of = [described(graphs[side], drop) for pair in pairs if (drop := pair[side]) is not None]
     more = f" and in {len(pairs) - 1} more places" if len(pairs) > 2 else " and in one more" if len(pairs) == 2 else ""
     what = (
         f"the {lacking} side has no dropout where the {side} side drops out {of[0]}{more}"
@@ -203,8 +203,13 @@ def _cause(
     )
 
 
-def _dropped(graph: Graph, drop: Drop) -> str:
-    """What goes into a dropout, by what made it."""
+def described(graph: Graph, drop: Drop) -> str:
+    """What goes into a dropout, by what made it.
+
+    Args:
+        graph: of the step.
+        drop: of it.
+    """
     if drop.key is None:
         return f"the weights in {drop.call.name}" if drop.made else f"something inside of {drop.call.name}"
     made = graph.makers.get(drop.key)

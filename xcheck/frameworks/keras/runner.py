@@ -25,9 +25,10 @@ from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
 from ..asked import asked
 from ..compared import compared
+from ..drawing import rates_setting
 from ..optimizers import facts_of_all
 from ..outside import Outside
-from ..protocol import EAGER, Prepared, prepared, rates_setting, step_seed
+from ..protocol import EAGER, Prepared, prepared, step_seed
 from ..reachable import functions
 from ..tree import outputs_record
 from .device import named_device
@@ -239,15 +240,15 @@ class KerasRunner:
             seen = Seen()
             watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
             told = calling("keras training step", numbers=describe(tuple(ready)))
-            rates: list[float] = []
+            rates, drawn = list[float](), list[int | None]()
             replaced = self.projected or self.declared.outputs is not None  # the loss sees what is picked, always
             drew: list[str] = []
-            with told, dropout_off(rates, drew), watch if observe or replaced else nullcontext():
+            with told, dropout_off(rates, drew, numbers=drawn), watch if observe or replaced else nullcontext():
                 logs = self._train(ready, mode)
             losses = seen.losses(logs, has_own_step(self.model))
             outputs = outputs_record(seen.calls(), batch.size)
             gradients = self._gradients(seen) if observe else {}
-            settings = rates_setting(rates, at_inference)
+            settings = rates_setting(rates, at_inference, drawn)
             seen.forget()
             self.store.rest()
             made = number, *averages(self.read), inference, outputs, losses, settings, gradients

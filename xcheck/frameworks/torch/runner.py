@@ -25,9 +25,10 @@ from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
 from ..asked import asked
 from ..compared import compared, nothing_to_differentiate
+from ..drawing import rates_setting
 from ..optimizers import facts_of_all
 from ..outside import Outside
-from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
+from ..protocol import EAGER, Prepared, losses_record, prepared, projection, step_seed
 from ..reachable import functions
 from ..tree import outputs_record
 from .drawing import draws
@@ -237,7 +238,7 @@ class TorchRunner:
             gradients = {path: found.get(id(p)) for path, p in paths.items()}
         outputs = outputs_record(observer.calls, batch.size) if observer else {}
         self.store.rest()
-        rates = rates_setting(dropout.rates, at_inference)
+        rates = rates_setting(dropout.rates, at_inference, dropout.numbers)
         made = number, *averages(self.read), inference, outputs, losses, rates, gradients
         return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)))
 

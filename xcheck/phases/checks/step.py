@@ -14,10 +14,13 @@ from ...numerics.judge import Frame, Item, compare_items
 from ...numerics.tolerance import epsilon
 from ...records.result import Check, Verdict
 from ...records.sides import other_side
-from ...records.trace import Array, Arrays, StepRecord
+from ...records.trace import DROPOUT_NOISE, DROPOUT_RATES, Array, Arrays, StepRecord
 from ...stepping.lockstep import StepPair
 from ..envelope import Envelope
 from .matched import floor_of_matches, gradient_of, parameter_items
+
+
+NONE = np.zeros(0)
 
 
 def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
@@ -95,12 +98,17 @@ def _turned(item: Item) -> Item:
 def _setting_items(step: StepPair) -> list[Item]:
     record, other = step.reference.record.settings, step.follower.settings
     names = dict.fromkeys([*record, *other])
+    of_both = [(of.get(DROPOUT_RATES, NONE), of.get(DROPOUT_NOISE)) for of in (record, other)]
+    if any(noise is None for _, noise in of_both) or not np.array_equal(of_both[0][0], of_both[1][0]):
+        names.pop(DROPOUT_NOISE, None)  # of one side only, or of different dropouts
     return [Item(name, name, name, record.get(name), other.get(name)) for name in names]
 
 
 def _counted(plan: MatchPlan, check: Check, step: StepPair) -> Check:
     """The check of a setting; where one side has it more often than the other, how often each has which."""
     values = [of.settings.get(check.name) for of in (step.reference.record, step.follower)]
+    if check.name == DROPOUT_NOISE and check.verdict is Verdict.DIFFERENT:
+        return replace(check, detail=_noise(plan, step))
     if any(v is None for v in values) or len({v.size for v in values if v is not None}) == 1:
         return check
     told: list[str] = []
@@ -109,6 +117,22 @@ def _counted(plan: MatchPlan, check: Check, step: StepPair) -> Check:
         rates = ", ".join(f"{n} times at {rate:g}" for rate, n in zip(found, often, strict=True))
         told.append(f"{side} drops out {rates}")
     return replace(check, detail="; ".join(told))
+
+
+def _noise(plan: MatchPlan, step: StepPair) -> str:
+    """The rates at which the two sides draw different numbers of random numbers, in words."""
+    sides = plan.reference, plan.follower
+    records = step.reference.record.settings, step.follower.settings
+    drawn: dict[str, dict[float, list[str]]] = {side: {} for side in sides}
+    for side, settings in zip(sides, records, strict=True):
+        for rate, numbers in zip(settings[DROPOUT_RATES], settings[DROPOUT_NOISE], strict=True):
+            drawn[side].setdefault(float(rate), []).append(f"{numbers:.0f}")
+    first, second = (drawn[side] for side in sides)
+    return "; ".join(
+        f"at a rate of {rate:g} {sides[0]} draws {', '.join(first[rate])} numbers, {sides[1]} {', '.join(second[rate])}"
+        for rate in first
+        if first[rate] != second[rate]
+    )
 
 
 def _check_masks(step: StepPair, outputs: Sequence[Arrays]) -> None:

@@ -10,21 +10,27 @@ from typing import Any
 import keras
 from keras.src import backend
 
-from ...drawing import drawn_by
+from ...drawing import STAND_IN, drawn_by, noise_size
 from .precision import layer_of
 
 
 @contextmanager
 def dropout_off(
-    rates: list[float], draws: list[str] | None = None, *, nothing_at: int | None = None, seed: int | None = None
+    rates: list[float],
+    draws: list[str] | None = None,
+    *,
+    numbers: list[int | None] | None = None,
+    nothing_at: int | None = None,
+    seed: int | None = None,
 ) -> Generator[None]:
-    """Dropout hands its input on until the block ends; what else draws is noted.
+    """`STAND_IN` takes the place of dropout until the block ends; what else draws is noted.
 
     Every layer of Keras that drops something, and `keras.random.dropout`, goes through one function of the backend;
     but for `AlphaDropout`, which makes a mask of its own.
 
     Args:
         rates: of the calls that would have dropped something, in order; filled in.
+        numbers: how many random numbers each of them would have drawn; filled in.
         draws: what drew all the same, in order: "layer: function"; filled in.
         nothing_at: the call, from 0, that hands on zeros, to see whether it is of use.
         seed: of all that draws; None for what the model says.
@@ -32,16 +38,20 @@ def dropout_off(
     random: Any = backend.random
     noted = [] if draws is None else draws
 
-    def kept(inputs: Any, rate: float) -> Any:
+    def kept(inputs: Any, rate: float, noise: Any = None, shifts: bool = False) -> Any:
         if rate > 0:
             rates.append(float(rate))
-        return keras.ops.zeros_like(inputs) if rate > 0 and nothing_at == len(rates) - 1 else inputs
+            if numbers is not None:
+                numbers.append(noise_size(inputs.shape, noise))
+        if rate > 0 and nothing_at == len(rates) - 1:
+            return keras.ops.zeros_like(inputs)
+        return STAND_IN.of(inputs, rate, shifts) if rate > 0 else inputs
 
-    def dropout(inputs: Any, rate: float, *_: Any, **__: Any) -> Any:
-        return kept(inputs, rate)
+    def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None) -> Any:
+        return kept(inputs, rate, noise_shape)
 
     def alpha_dropout(layer: Any, inputs: Any, training: Any = False) -> Any:
-        return kept(inputs, layer.rate) if training else inputs
+        return kept(inputs, layer.rate, layer.noise_shape, shifts=True) if training else inputs
 
     def drawing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def drawn(*args: Any, **kwargs: Any) -> Any:

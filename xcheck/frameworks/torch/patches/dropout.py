@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ...drawing import drawn_by
+from ...drawing import STAND_IN, drawn_by, noise_size
 
 _DROPOUTS = {
     F.dropout,
@@ -29,16 +29,30 @@ _DROPOUTS = {
     torch.feature_alpha_dropout,
     torch.feature_alpha_dropout_,
 }
+_WHOLE_CHANNELS = {
+    F.dropout1d,
+    F.dropout2d,
+    F.dropout3d,
+    F.feature_alpha_dropout,
+    torch.feature_dropout,
+    torch.feature_dropout_,
+    torch.feature_alpha_dropout,
+    torch.feature_alpha_dropout_,
+}
+_UNBATCHED = {F.dropout1d: 2, F.dropout3d: 4}
+"""Functions that take an input of so many axes as one example."""
+
 _ATTENTION = F.scaled_dot_product_attention
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
 _ASK_FOR_MODES = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
 class DropoutOff(TorchFunctionMode):
-    """While active, dropout hands its input on and its rate is kept; every other function that draws is noted.
+    """While active, `STAND_IN` takes the place of dropout and its rate is kept; all else that draws is noted.
 
     Attributes:
         rates: of the calls so far that would have dropped something, in order; one for each tensor that is dropped.
+        numbers: how many numbers each of them would have drawn; None where that is not seen.
         draws: what drew all the same, in order: "layer: function".
 
     Args:
@@ -49,17 +63,17 @@ class DropoutOff(TorchFunctionMode):
         super().__init__()
         self.name_of = name_of
         self.rates: list[float] = []
+        self.numbers: list[int | None] = []
         self.draws: list[str] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `func`, without dropout."""
         kwargs = kwargs or {}
         if func in _DROPOUTS:
-            self._keep(*args, **kwargs)
-            return args[0] if args else kwargs["input"]
+            return self._dropped(func, *args, **kwargs)
         if func is _ATTENTION:
-            args, kwargs = self._attention(*args, **kwargs)
-        elif func in _RECURRENT:
+            return self._attention(*args, **kwargs)
+        if func in _RECURRENT:
             args = self._recurrent(args)
         elif torch.compiler.is_compiling():
             pass  # torch.compile cannot trace what follows; what draws behind it is missing among the rates
@@ -71,15 +85,37 @@ class DropoutOff(TorchFunctionMode):
             self.draws.append(drawn_by(torch.nn.Module, name.strip("_"), self.name_of))
         return func(*args, **kwargs)
 
-    def _keep(self, input: Any, p: float = 0.5, training: bool = True, *_: Any, **__: Any) -> None:
-        if training and p > 0:
-            self.rates.append(float(p))
+    def _keep(self, rate: float, training: bool, numbers: int | None) -> bool:
+        if not training or rate <= 0:
+            return False
+        self.rates.append(float(rate))
+        self.numbers.append(numbers)
+        return True
+
+    def _dropped(
+        self,
+        func: Any,
+        input: Any,
+        p: float = 0.5,
+        training: bool = True,
+        inplace: bool = False,
+        *,
+        train: bool = True,  # as the functions of `torch` itself call it
+    ) -> Any:
+        name, shape = func.__name__, tuple(input.shape)
+        channels = 1 if len(shape) == _UNBATCHED.get(func) else 2
+        noise = shape[:channels] if func in _WHOLE_CHANNELS else shape
+        if not self._keep(p, training and train, noise_size(noise)) or not STAND_IN.scales:
+            return input
+        made = STAND_IN.of(input, p, "alpha" in name)
+        return input.copy_(made) if inplace or name.endswith("_") else made
 
     def _attention(
         self, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, *rest: Any, **more: Any
     ) -> Any:
-        self._keep(query, dropout_p)
-        return (query, key, value, attn_mask, 0.0, *rest), more
+        drops = self._keep(dropout_p, True, noise_size((*query.shape[:-1], key.shape[-2])))
+        made = _ATTENTION(query, key, value, attn_mask, 0.0, *rest, **more)
+        return STAND_IN.of(made, dropout_p) if drops else made
 
     def _recurrent(self, args: Any) -> Any:
         """(..., has biases, layers, rate, training, bidirectional[, batch first]): the rate holds between layers."""
@@ -88,7 +124,7 @@ class DropoutOff(TorchFunctionMode):
             return args
         layers, rate, training = args[at - 1 : at + 2]
         for _ in range(layers - 1):
-            self._keep(None, rate, training)
+            self._keep(rate, training, None)
         return (*args[:at], 0.0, *args[at + 1 :])
 
 
