@@ -19,7 +19,6 @@ from ...stepping.lockstep import StepPair
 from ..envelope import Envelope
 from .matched import floor_of_matches, gradient_of, parameter_items
 
-
 NONE = np.zeros(0)
 
 
