@@ -14,14 +14,14 @@ from .pairs.pair import Pair
 from .phases import chosen
 from .phases.accepting import accept_causes, known_names
 from .phases.begin import begin, live_reference, validate
-from .phases.canaries import sit_out
+from .phases.canaries import skip_broken
 from .phases.findings import Findings
 from .phases.inventory import NO_STEP, match_sides, unmatched
 from .phases.phase import Live, Run
 from .phases.reach import Reach
-from .phases.steps import not_asked
+from .phases.steps import skipped_phase
 from .phases.stepwise import steps_in_float32, steps_in_float64
-from .phases.unproven import settle
+from .phases.unproven import judge_by_match
 from .records.sides import other_side
 from .report.result import Result
 from .stepping.reference import Reference
@@ -66,7 +66,7 @@ def check(
     with findings.reporting():
         validate(steps, seed, precision)
         choose_backend(pair, keras_backend)
-        if not sit_out(findings, canaries(pair)):
+        if not skip_broken(findings, canaries(pair)):
             return findings.result()
         sides = Sides(findings, choose_device(pair, device), progress)
         plan = _semantic(findings, sides)
@@ -78,7 +78,7 @@ def check(
             if phase.run is None or (phase.only_if_equal and not equal):
                 continue
             if plan.needed:
-                findings.checks += [] if phase.only_if_equal else [not_asked(phase.name)]
+                findings.checks += [] if phase.only_if_equal else [skipped_phase(phase.name)]
             else:
                 phase.run(run)
                 accept_causes(findings)
@@ -119,7 +119,7 @@ def both_open(findings: Findings, reference: Reference, follower: Runner, progre
         findings.notes.append(NO_STEP)
     else:
         steps_in_float64(live)
-        settle(findings, plan)
+        judge_by_match(findings, plan)
     return plan
 
 

@@ -52,7 +52,7 @@ class Flat:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeBatch:
     """A batch made from a given one, or the given one with other weights.
 
     Attributes:
@@ -74,7 +74,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenBatches:
     """The batches of a pair, and what their numbers may stand for, by all that is seen of them.
 
     Attributes:
@@ -87,7 +87,7 @@ class Given:
     of_targets: Mapping[str, str]
 
     @classmethod
-    def of(cls, batches: Sequence[Flat]) -> Given:
+    def of(cls, batches: Sequence[Flat]) -> GivenBatches:
         """The batches, looked at."""
         inputs = {name: kind_of([b.inputs[name] for b in batches], name) for name in batches[-1].inputs}
         return cls(batches, inputs, {n: kind_of([b.targets[n] for b in batches], n) for n in batches[-1].targets})
@@ -138,7 +138,7 @@ def kind_of(arrays: Sequence[Array], name: str = "") -> str:
     return "real" if numbers.min() < 0 else "shares" if numbers.max() <= 1 else "positive"
 
 
-def made_batches(given: Given, *, ignored: int | None = None, beyond: bool = False) -> list[Made]:
+def made_batches(given: GivenBatches, *, ignored: int | None = None, beyond: bool = False) -> list[MadeBatch]:
     """Change the last of the given batches in one way after the other.
 
     Args:
@@ -163,17 +163,17 @@ def _times(factor: float) -> Change:
     return lambda a: a * factor
 
 
-def _sized(given: Given) -> Iterator[Made]:
+def _sized(given: GivenBatches) -> Iterator[MadeBatch]:
     """Numbers of other sizes."""
     free = ("real", "positive")
-    yield Made("times 20", given.inputs(dict.fromkeys(free, _times(LARGE))))
-    yield Made("with its targets times 1000", given.targets(dict.fromkeys(free, _times(HUGE))))
-    yield Made("with weights times 4", given.last, weights=lambda a, _: a * HEAVY)
-    yield Made("times 0.01", given.inputs(dict.fromkeys((*free, "shares"), _times(SMALL))))
+    yield MadeBatch("times 20", given.inputs(dict.fromkeys(free, _times(LARGE))))
+    yield MadeBatch("with its targets times 1000", given.targets(dict.fromkeys(free, _times(HUGE))))
+    yield MadeBatch("with weights times 4", given.last, weights=lambda a, _: a * HEAVY)
+    yield MadeBatch("times 0.01", given.inputs(dict.fromkeys((*free, "shares"), _times(SMALL))))
     for batch in (given.inputs({"weights": _uneven}), given.targets({"weights": _uneven})):
-        yield Made("with sample weights of 0.5, 1.5, 0 and 2", batch)
-    yield Made("plus three times its spread", given.inputs(dict.fromkeys(free, _shifted)))
-    yield Made("times 1000", given.inputs(dict.fromkeys(free, _times(HUGE))), usual=False)
+        yield MadeBatch("with sample weights of 0.5, 1.5, 0 and 2", batch)
+    yield MadeBatch("plus three times its spread", given.inputs(dict.fromkeys(free, _shifted)))
+    yield MadeBatch("times 1000", given.inputs(dict.fromkeys(free, _times(HUGE))), usual=False)
 
 
 def _uneven(weights: Array) -> Array:
@@ -185,13 +185,17 @@ def _shifted(a: Array) -> Array:
     return a + 3 * float(np.std(a))
 
 
-def _alike(given: Given) -> Iterator[Made]:
+def _alike(given: GivenBatches) -> Iterator[MadeBatch]:
     """Equal numbers."""
     numbers = ("real", "positive", "shares", "whole")
-    yield Made("with one value everywhere", given.inputs(dict.fromkeys(numbers, _constant)), usual=False)
-    yield Made("with zeros everywhere", given.inputs(dict.fromkeys(("real", "shares"), np.zeros_like)), usual=False)
-    yield Made("with each second value that of the one before", given.inputs(dict.fromkeys(numbers, _in_twos)), False)
-    yield Made("with weights of 0 that make ties", given.last, usual=False, weights=_without_one, ties=True)
+    yield MadeBatch("with one value everywhere", given.inputs(dict.fromkeys(numbers, _constant)), usual=False)
+    yield MadeBatch(
+        "with zeros everywhere", given.inputs(dict.fromkeys(("real", "shares"), np.zeros_like)), usual=False
+    )
+    yield MadeBatch(
+        "with each second value that of the one before", given.inputs(dict.fromkeys(numbers, _in_twos)), False
+    )
+    yield MadeBatch("with weights of 0 that make ties", given.last, usual=False, weights=_without_one, ties=True)
 
 
 def _constant(a: Array) -> Array:
@@ -214,18 +218,18 @@ def _without_one(weight: Array, side: SideName) -> Array:
     return weight
 
 
-def _examples(last: Flat) -> Iterator[Made]:
+def _examples(last: Flat) -> Iterator[MadeBatch]:
     """Other numbers of examples."""
     if last.size == 1:
-        yield Made("taken twice", last.each(lambda a: np.concatenate([a, a])))
+        yield MadeBatch("taken twice", last.each(lambda a: np.concatenate([a, a])))
         return
-    yield Made("cut to one example", last.each(lambda a: a[:1]))
+    yield MadeBatch("cut to one example", last.each(lambda a: a[:1]))
     some = last.size // 2 + 1
     if some < last.size:
-        yield Made(f"cut to {some} of its {last.size} examples", last.each(lambda a: a[:some]))
+        yield MadeBatch(f"cut to {some} of its {last.size} examples", last.each(lambda a: a[:some]))
 
 
-def _sizes(given: Given) -> Iterator[Made]:
+def _sizes(given: GivenBatches) -> Iterator[MadeBatch]:
     """Images and sequences one position shorter and longer; what has as many positions changes with them."""
     sizes: dict[frozenset[int], None] = {}
     for name, a in given.last.inputs.items():
@@ -237,8 +241,8 @@ def _sizes(given: Given) -> Iterator[Made]:
     for changed in sizes:
         if min(changed) > 2:
             of = " and ".join(map(str, sorted(changed)))
-            yield Made(f"with sizes of {of} one shorter", _resized(given.last, changed, -1), usual=False)
-            yield Made(f"with sizes of {of} one longer", _resized(given.last, changed, 1), usual=False)
+            yield MadeBatch(f"with sizes of {of} one shorter", _resized(given.last, changed, -1), usual=False)
+            yield MadeBatch(f"with sizes of {of} one longer", _resized(given.last, changed, 1), usual=False)
 
 
 def _resized(last: Flat, sizes: frozenset[int], by: int) -> Flat:
@@ -251,7 +255,7 @@ def _resized(last: Flat, sizes: frozenset[int], by: int) -> Flat:
     return last.each(change)
 
 
-def _labels(given: Given, ignored: int | None) -> Iterator[Made]:
+def _labels(given: GivenBatches, ignored: int | None) -> Iterator[MadeBatch]:
     """Classes that no given batch has, and a label that a loss is set to leave out."""
     every, left_out = dict(given.last.targets), dict(given.last.targets)
     for name, a in given.last.targets.items():
@@ -267,19 +271,21 @@ def _labels(given: Given, ignored: int | None) -> Iterator[Made]:
             classes = a.shape[-1]
             if not np.concatenate([s.reshape(-1, classes) for s in seen]).any(0).all():
                 every[name] = np.resize(np.eye(classes, dtype=a.dtype), a.shape)
-    yield Made("with labels of every class", replace(given.last, targets=every), usual=False)
-    yield Made(f"with the label {ignored}, which a loss leaves out", replace(given.last, targets=left_out), usual=False)
+    yield MadeBatch("with labels of every class", replace(given.last, targets=every), usual=False)
+    yield MadeBatch(
+        f"with the label {ignored}, which a loss leaves out", replace(given.last, targets=left_out), usual=False
+    )
 
 
-def _whole(given: Given, beyond: bool) -> Iterator[Made]:
+def _whole(given: GivenBatches, beyond: bool) -> Iterator[MadeBatch]:
     """Whole numbers beyond those seen, at their end, and in order."""
 
     def larger(a: Array) -> Array:
         return np.where(a > 0, a * int(HUGE), a) if a.dtype.kind == "i" and a.itemsize > 2 and a.max() < MOST else a
 
     if beyond:
-        yield Made("with its whole numbers times 1000", given.inputs({"whole": larger}), usual=False)
+        yield MadeBatch("with its whole numbers times 1000", given.inputs({"whole": larger}), usual=False)
     largest = given.inputs({"whole": lambda a: np.full(a.shape, a.max())})
-    yield Made("with its largest whole number everywhere", largest, usual=False)
+    yield MadeBatch("with its largest whole number everywhere", largest, usual=False)
     in_order = given.inputs({"whole": lambda a: np.sort(a, axis=min(a.ndim - 1, 1))})
-    yield Made("with its rows in order", in_order, usual=False)
+    yield MadeBatch("with its rows in order", in_order, usual=False)

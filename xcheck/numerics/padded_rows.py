@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from ..records.trace import Array
-from .made_batches import Given, Made
+from .made_batches import GivenBatches, MadeBatch
 
 
-def padded_batches(given: Given) -> Iterator[Made]:
+def padded_batches(given: GivenBatches) -> Iterator[MadeBatch]:
     """The last of the given batches with rows of several lengths, where it has masks or ids in rows.
 
     Args:
@@ -50,7 +50,7 @@ def _padded_first(seen: Sequence[Array]) -> bool:
     return bool(first > last)
 
 
-def _padded(given: Given, masks: Sequence[str], ids: Sequence[str], kept: Array, name: str) -> Made:
+def _padded(given: GivenBatches, masks: Sequence[str], ids: Sequence[str], kept: Array, name: str) -> MadeBatch:
     last = given.last
     inputs = {**last.inputs, **{n: kept.astype(last.inputs[n].dtype) for n in masks}}
     for n in ids:
@@ -68,10 +68,10 @@ def _padded(given: Given, masks: Sequence[str], ids: Sequence[str], kept: Array,
         for n, a in last.targets.items()
     }
     compare = {n: a & kept if a.shape == kept.shape else a for n, a in last.compare.items()}
-    return Made(name, replace(last, inputs=inputs, targets=targets, compare=compare), usual=False, mask=kept)
+    return MadeBatch(name, replace(last, inputs=inputs, targets=targets, compare=compare), usual=False, mask=kept)
 
 
-def _padding_id(given: Given, name: str, masks: Sequence[str]) -> int | None:
+def _padding_id(given: GivenBatches, name: str, masks: Sequence[str]) -> int | None:
     """The id that stands for padding, 0 where nothing speaks against it; None where ids do not depend on masks."""
     ids = np.concatenate([b.inputs[name].ravel() for b in given.batches])
     for mask in masks:

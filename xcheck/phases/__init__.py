@@ -21,9 +21,9 @@ from .ties.checks import tie_checks
 from .trajectory import free_run
 
 
-def _each(*parts: Compare) -> Compare:
+def _each(*comparisons: Compare) -> Compare:
     def compare(plan: MatchPlan, pair: StepPair, precision: str) -> list[Check]:
-        return [check for part in parts for check in part(plan, pair, precision)]
+        return [check for compare_part in comparisons for check in compare_part(plan, pair, precision)]
 
     return compare
 
