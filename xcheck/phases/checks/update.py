@@ -58,7 +58,7 @@ class _Gradients:
                 item = replace(
                     item,
                     amplification=self._amplification(item, piece, floor, precision),
-                    unruled=self._rounding_elements(piece),
+                    unmeasured=self._rounding_elements(piece),
                 )
             yield item
             del item  # before the next one is made
