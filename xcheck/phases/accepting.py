@@ -41,7 +41,7 @@ Location = tuple[str | None, str | None]
 AcceptedCauses = list[tuple[Acceptance, Cause]]
 
 
-def known_names(findings: Findings) -> None:
+def validate_names(findings: Findings) -> None:
     """Refuse an accepted name that is neither a parameter nor a buffer of a matched side.
 
     Raises:
@@ -190,7 +190,7 @@ def _exchange(
         by_function.setdefault(id(exchange.deltas), (exchange.deltas, []))[1].append(exchange.part)
     for compute, parts in by_function.values():
         deltas |= compute(parts)
-    rerun = step.again
+    rerun = step.rerun
 
     def rerun_with_deltas(buffers: Collection[str]) -> Moved:
         assert rerun is not None
@@ -198,7 +198,7 @@ def _exchange(
         return places, tuple(_with_deltas(record, deltas) for record in records)
 
     exchanged = replace(
-        step, follower=_with_deltas(step.follower, deltas), again=rerun_with_deltas if rerun else None, moved=()
+        step, follower=_with_deltas(step.follower, deltas), rerun=rerun_with_deltas if rerun else None, moved=()
     )
     fresh = {(c.name, c.torch, c.keras): c for c in compare_step(findings, phase, plan, exchanged, "float64")[1]}
     note = "; ".join(dict.fromkeys(f"{a.cause} taken out, which is accepted" for a, _ in exchanges))

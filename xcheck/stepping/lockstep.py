@@ -31,7 +31,7 @@ REPEATED = 3
 Moved = tuple[Sequence[str], tuple[StepRecord, ...]]
 """(places of float32 numbers of a side, its step with these numbers moved, several times)."""
 
-Again = Callable[[Collection[str]], Moved]
+Rerun = Callable[[Collection[str]], Moved]
 """Repeats a step with float32 numbers moved, including those of the given buffers."""
 
 
@@ -45,7 +45,7 @@ class ReferenceStep:
         twins: the same step from weights and inputs perturbed by one rounding error each. In a float32
             comparison the first is the reference's own step in float32.
         repeatable: the step, repeated from the same state, gave the same bits.
-        again: repeats the step with float32 numbers moved; None for a recording.
+        rerun: repeats the step with float32 numbers moved; None for a recording.
         unrepeated: values that did not repeat, if the step was repeated.
     """
 
@@ -53,7 +53,7 @@ class ReferenceStep:
     record: StepRecord
     twins: tuple[StepRecord, ...]
     repeatable: bool = True
-    again: Again | None = None
+    rerun: Rerun | None = None
     unrepeated: Unrepeated | None = None
 
     @property
@@ -74,7 +74,7 @@ class StepPair:
 
     Attributes:
         reference, follower: the step of each side.
-        again: like that of the reference, for the follower.
+        rerun: like that of the reference, for the follower.
         moved: the step of both sides with their unavoidable float32 numbers moved.
         places: side -> places of its moved float32 numbers.
         unrepeated: values that did not repeat on either side, in this step or before.
@@ -83,7 +83,7 @@ class StepPair:
 
     reference: ReferenceStep
     follower: StepRecord
-    again: Again | None = None
+    rerun: Rerun | None = None
     moved: tuple[tuple[StepRecord, StepRecord], ...] = ()
     places: Mapping[SideName, Sequence[str]] = field(default_factory=dict[SideName, Sequence[str]])
     unrepeated: tuple[Unrepeated, ...] = ()
@@ -100,9 +100,9 @@ class StepPair:
         Only unmatched buffers count: the others start from the reference's.
         """
         moved_by_side: dict[SideName, Moved] = {}
-        reruns: tuple[tuple[SideName, Again | None], ...] = (
-            (plan.reference, self.reference.again),
-            (plan.follower, self.again),
+        reruns: tuple[tuple[SideName, Rerun | None], ...] = (
+            (plan.reference, self.reference.rerun),
+            (plan.follower, self.rerun),
         )
         for side, rerun in reruns:
             if rerun is not None:

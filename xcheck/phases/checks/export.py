@@ -163,8 +163,8 @@ def _free_batch(exports: Exports, file: Export) -> Check:
 
 def between(exports: Exports, reference: SideName) -> list[Check]:
     """Export against export, and model against model, in float32."""
-    if exports.apart:
-        detail = f"each export was told from its own model alone: {exports.apart}"
+    if exports.separate_reason:
+        detail = f"each export was told from its own model alone: {exports.separate_reason}"
         return [
             Check(
                 "export", None, None, "one side's against the other's", None, None, Verdict.INCONCLUSIVE, detail=detail
