@@ -116,5 +116,5 @@ STEP_PHASES = {phase.name: phase.compare for phase in PHASES if phase.compare is
 
 
 def chosen(findings: Findings) -> list[Phase]:
-    """The phases that a run was asked for, in order."""
+    """The requested phases of a run, in order."""
     return [phase for phase in PHASES if phase.name in findings.phases]

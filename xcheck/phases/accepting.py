@@ -159,9 +159,8 @@ def _take_accepted(findings: Findings) -> AcceptedCauses:
                 accepted.append((a, _limited_to(open_part, matching)))
                 others = [location for location in _locations(open_part) if location not in matching]
                 open_part = _limited_to(open_part, others) if others else None
-        remaining += (
-            [replace(open_part, exchanges=())] if open_part is not None else []
-        )  # exchanges keep a whole step in memory
+        if open_part is not None:
+            remaining.append(replace(open_part, exchanges=()))  # exchanges keep a whole step in memory
     findings.causes = remaining
     return accepted
 
@@ -233,9 +232,8 @@ def _exclude(findings: Findings, accepted: AcceptedCauses, number: int | None) -
     for a, cause in accepted:
         _relocate(findings, cause)
         rivals = [c for c in findings.causes if c.confirmed and _follows(c.phase, cause.phase)]
-        recomputed = all(
-            cause.evidence.get(f"{side}_update_recomputed") for side in SIDES
-        )  # each update is what its optimizer computes
+        # Whether each update is exactly what its optimizer computes.
+        recomputed = all(cause.evidence.get(f"{side}_update_recomputed") for side in SIDES)
         remaining: list[Check] = []
         for c in findings.checks:
             affected = c.verdict is Verdict.DIFFERENT and number in (None, c.step) and _follows(c.phase, cause.phase)

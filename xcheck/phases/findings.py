@@ -49,7 +49,7 @@ class Findings:
         draws: sources of random numbers on each side; empty where there are none.
         accepted: the acceptances of the user -> their outcomes.
         reach: which batches are derived from the given ones: "none", "default" or "full".
-        excluded: (phase, name) of quantities excluded from the comparison, or judged by another formula -> why.
+        excluded: (phase, name) of quantities excluded from the comparison, or judged by formula -> the acceptance.
     """
 
     pair: Pair
@@ -184,7 +184,7 @@ class Findings:
         )
 
     def first_difference(self, phases: Collection[str]) -> Check | None:
-        """The first check of some phases that is DIFFERENT; checks stand in dataflow order."""
+        """The first DIFFERENT check of some phases; checks are in dataflow order."""
         return next((c for c in self.checks if c.verdict is Verdict.DIFFERENT and c.phase in phases), None)
 
     def _divergence(self) -> Divergence | None:
@@ -220,7 +220,7 @@ def _wide_allowances(checks: Sequence[Check]) -> list[str]:
 
 
 def first_divergence(checks: Sequence[Check]) -> Divergence | None:
-    """The first difference among checks that stand in dataflow order."""
+    """The first difference among checks in dataflow order."""
     for c in checks:
         if c.verdict is Verdict.DIFFERENT:
             return Divergence(c.phase, c.precision, c.step, c.torch, c.keras, c.error, c.allowed, c.name)

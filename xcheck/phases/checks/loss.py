@@ -31,9 +31,8 @@ def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     summed = len({"total" in of for of in (reference, follower) if of}) == 2  # a sum of terms, which may not be a total
     zero = np.zeros(())
     names = [n for n in ("data", "penalty") if n in reference or n in follower]
-    if not (
-        "data" in reference and "data" in follower
-    ):  # terms that a side does not separate are compared in the total
+    # Terms that a side does not separate are compared in the total.
+    if not ("data" in reference and "data" in follower):
         names = [n for n in names if n in reference and n in follower]
     names += sorted(n for n in reference if "/" in n and n in follower)
     names += ["total"] if summed or ("total" in reference and "total" in follower) else []

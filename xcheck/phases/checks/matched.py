@@ -70,5 +70,5 @@ def is_idle_copy(plan: MatchPlan, match: Match, step: StepPair, get: Get) -> boo
 
 
 def gradient_of(record: StepRecord, path: str) -> Array | None:
-    """The gradient of the total loss with respect to a parameter; None where none was seen."""
+    """The gradient of the total loss with respect to a parameter; None without one."""
     return record.gradients.get(path)

@@ -16,7 +16,7 @@ A route loses something in one of three ways.
   route           what it does to ties, by design                              optimizer's state
   ==============  ===========================================================  ==================
   state_dict      keeps them                                                   kept
-  assign=True     a tied parameter becomes several, over one memory            made anew
+  assign=True     a tied parameter becomes several, over one memory            reset
   safetensors     keeps them; refuses views of one memory                      not in the format
   deepcopy        keeps them; views of one memory become separate              kept
   to(dtype)       keeps them; views of one memory become separate              kept
