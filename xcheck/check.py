@@ -12,16 +12,16 @@ from .matching import MatchPlan
 from .pairs.live_models import pair_of
 from .pairs.pair import Pair
 from .phases import chosen
-from .phases.accepting import accept_causes, known_names
+from .phases.accepting import accept_causes, validate_names
 from .phases.begin import begin, live_reference, validate
-from .phases.canaries import sit_out
+from .phases.canaries import skip_broken
 from .phases.findings import Findings
 from .phases.inventory import NO_STEP, match_sides, unmatched
 from .phases.phase import Live, Run
 from .phases.reach import Reach
-from .phases.steps import not_asked
+from .phases.steps import skipped_phase
 from .phases.stepwise import steps_in_float32, steps_in_float64
-from .phases.unproven import settle
+from .phases.unproven import judge_by_match
 from .records.sides import other_side
 from .report.result import Result
 from .stepping.reference import Reference
@@ -40,33 +40,33 @@ def check(
     reach: Reach = "default",
     progress: Progress = silent,
 ) -> Result:
-    """Run both sides of a pair and say whether they are the same computation.
+    """Run both sides of a pair and decide whether they are the same computation.
 
     Args:
         pair: what to check.
         steps: training steps, each from the reference's state.
         seed: of the initial weights, the batches and the perturbations.
-        free_steps: steps of the free run, which is never re-synced; 0 for none. None takes `FREE_STEPS`, or as many
+        free_steps: steps of the free run, which is never re-synced; 0 for none. None uses `FREE_STEPS`, or as many
             as the pair has batches for.
-        precision: "float64" for the semantic verdict; with "float32" also the numeric one, where the first passed.
-        device: "auto" takes a GPU that both frameworks see, else the CPU.
-        keras_backend: "tensorflow", "jax" or "torch"; None takes KERAS_BACKEND, or what is already imported.
-        phases: which phases to run; None runs all but those on request, and ["all"] every one.
-        reach: whether batches made from the given ones are tried too: "none", "default" (the six that tell most)
+        precision: "float64" for the semantic verdict; with "float32" also the numeric one, if the first passed.
+        device: "auto" uses a GPU that both frameworks see, else the CPU.
+        keras_backend: "tensorflow", "jax" or "torch"; None uses KERAS_BACKEND, or the backend already imported.
+        phases: the phases to run; None runs all except those on request, and ["all"] every one.
+        reach: whether batches made from the given ones are tried, too: "none", "default" (the six most informative)
             or "full".
-        progress: called with a word on what is being done.
+        progress: called with the current activity.
 
     Returns:
         The result. Its verdict is the worst of its checks.
 
     Raises:
-        BadInput: something the user gave cannot be used; `error.result` holds what was computed before.
+        BadInput: an input of the user cannot be used; `error.result` has the result so far.
     """
     findings = begin(pair, seed, steps, phases, reach)
     with findings.reporting():
         validate(steps, seed, precision)
         choose_backend(pair, keras_backend)
-        if not sit_out(findings, canaries(pair)):
+        if not skip_broken(findings, canaries(pair)):
             return findings.result()
         sides = Sides(findings, choose_device(pair, device), progress)
         plan = _semantic(findings, sides)
@@ -78,7 +78,7 @@ def check(
             if phase.run is None or (phase.only_if_equal and not equal):
                 continue
             if plan.needed:
-                findings.checks += [] if phase.only_if_equal else [not_asked(phase.name)]
+                findings.checks += [] if phase.only_if_equal else [skipped_phase(phase.name)]
             else:
                 phase.run(run)
                 accept_causes(findings)
@@ -86,7 +86,7 @@ def check(
 
 
 def _semantic(findings: Findings, sides: Sides) -> MatchPlan:
-    """The semantic run of two live sides; nothing of them is left when it ends."""
+    """The semantic run of two live sides; both are closed when it ends."""
     with sides.open(findings.pair.reference) as runner:
         reference = live_reference(findings, runner)
         with sides.open(other_side(findings.pair.reference)) as follower:
@@ -94,20 +94,20 @@ def _semantic(findings: Findings, sides: Sides) -> MatchPlan:
 
 
 def both_open(findings: Findings, reference: Reference, follower: Runner, progress: Progress) -> MatchPlan:
-    """The phases that ask two open sides, in float64.
+    """The phases that examine two open sides, in float64.
 
     Args:
         findings: filled in as the run goes.
-        reference: its half of the run.
+        reference: the reference, live or recorded.
         follower: the other side, built.
-        progress: called with a word on what is being done.
+        progress: called with the current activity.
 
     Returns:
-        Which parameter is which.
+        The match of the parameters.
     """
     progress("matching")
     plan = match_sides(findings, reference, follower)
-    known_names(findings)
+    validate_names(findings)
     live = Live(findings, reference, follower, plan, EXPLANATIONS, progress)
     for phase in chosen(findings):
         if phase.start is not None:
@@ -119,15 +119,15 @@ def both_open(findings: Findings, reference: Reference, follower: Runner, progre
         findings.notes.append(NO_STEP)
     else:
         steps_in_float64(live)
-        settle(findings, plan)
+        judge_by_match(findings, plan)
     return plan
 
 
 def compare(torch_model: Any, keras_model: Any, inputs: Any, **settings: Any) -> Result:
-    """Say whether two live models compute the same outputs and gradients from one batch.
+    """Decide whether two live models compute the same outputs and gradients from one batch.
 
-    The gradients are those of one fixed projection of the outputs. Parameters are matched by value. Both models are
-    left as they are.
+    The gradients are those of one fixed projection of the outputs. Parameters are matched by value. Both models stay
+    unchanged.
 
     Args:
         torch_model: a `torch.nn.Module`.
@@ -136,7 +136,7 @@ def compare(torch_model: Any, keras_model: Any, inputs: Any, **settings: Any) ->
         settings: fields of `Pair`, such as `weight_map`, and `torch` or `keras` with fields of a side as a dict.
 
     Raises:
-        BadInput: something cannot be used.
+        BadInput: an argument cannot be used.
     """
     pair = pair_of(torch_model, keras_model, inputs, name="compare", **settings)
     return check(pair, steps=1, free_steps=0, precision=("float64",))

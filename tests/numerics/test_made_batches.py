@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from xcheck.numerics.made_batches import Flat, Given, Made, kind_of, made_batches
+from xcheck.numerics.made_batches import Flat, GivenBatches, MadeBatch, kind_of, made_batches
 
 RNG = np.random.default_rng(0)
 REAL = RNG.standard_normal((8, 4))
 IDS = RNG.integers(1, 11, (8, 6))
 
 
-def made(inputs, targets=None, **options) -> dict[str, Made]:
+def made(inputs, targets=None, **options) -> dict[str, MadeBatch]:
     """The batches made from a single one, by name."""
-    given = Given.of([Flat({"x": inputs} if isinstance(inputs, np.ndarray) else inputs, targets or {})])
+    given = GivenBatches.of([Flat({"x": inputs} if isinstance(inputs, np.ndarray) else inputs, targets or {})])
     return {m.name: m for m in made_batches(given, **options)}
 
 
@@ -126,7 +126,7 @@ def test_a_batch_with_other_weights_has_the_given_numbers():
 
 
 def test_nothing_is_made_that_is_the_given_batch():
-    given = Given.of([Flat({"x": np.ones((1, 2), int)})])
+    given = GivenBatches.of([Flat({"x": np.ones((1, 2), int)})])
     for m in made_batches(given):
         assert m.weights is not None or not np.array_equal(m.batch.inputs["x"], given.last.inputs["x"])
 

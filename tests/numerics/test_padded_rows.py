@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xcheck.numerics.made_batches import Flat, Given
+from xcheck.numerics.made_batches import Flat, GivenBatches
 from xcheck.numerics.padded_rows import padded_batches
 
 RNG = np.random.default_rng(0)
@@ -12,7 +12,7 @@ PREFIX = np.array([[1] * n + [0] * (6 - n) for n in (6, 3, 4, 2)])
 
 def padded(inputs, targets=None, compare=None):
     """The padded batches made from a single one, by name."""
-    return {m.name: m for m in padded_batches(Given.of([Flat(inputs, targets or {}, compare or {})]))}
+    return {m.name: m for m in padded_batches(GivenBatches.of([Flat(inputs, targets or {}, compare or {})]))}
 
 
 def test_a_mask_of_ones_gets_rows_of_several_lengths_one_whole_and_none_empty():

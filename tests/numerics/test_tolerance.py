@@ -37,15 +37,15 @@ def test_the_allowance_is_the_largest_of_the_three_noises_and_not_their_sum():
 
 
 def test_terms_that_are_alike_are_allowed_their_bound_where_it_is_larger():
-    assert Noise(10**6, alike=10**6).allowed(EPS) == EPS * 10**6  # a bound: no factor for chance
+    assert Noise(10**6, batch_terms=10**6).allowed(EPS) == EPS * 10**6  # a bound: no factor for chance
     assert Noise(10**6).allowed(EPS) == KAPPA * EPS * 10**3
-    assert Noise(100, alike=100).allowed(EPS) == KAPPA * EPS * 10
+    assert Noise(100, batch_terms=100).allowed(EPS) == KAPPA * EPS * 10
 
 
 @pytest.mark.parametrize("terms", [10_000, 1_000_000])
 def test_equal_terms_added_one_by_one_drift_further_than_chance_does_and_no_further_than_the_bound(terms):
     error = abs(float(np.full(terms, 0.1).cumsum()[-1]) - 0.1 * terms) / (0.1 * terms)
-    assert error < Noise(terms, alike=terms).allowed(EPS)
+    assert error < Noise(terms, batch_terms=terms).allowed(EPS)
     if terms == 1_000_000:
         assert error > KAPPA / 4 * EPS * math.sqrt(terms)  # 20 times a million terms that round by chance
 
@@ -55,7 +55,7 @@ def test_the_noise_of_a_gradient_is_amplified_with_it():
     assert steep.allowed(EPS) == pytest.approx(KAPPA * 100 * EPS * 100)
     assert replace(steep, condition=1e-10).allowed(EPS) == KAPPA * 1e-10  # the twins moved it further
     assert replace(steep, amplification=0.5).allowed(EPS) == KAPPA * 1e-13
-    assert replace(steep, alike=10**6).allowed(EPS) == pytest.approx(100 * EPS * 10**6)
+    assert replace(steep, batch_terms=10**6).allowed(EPS) == pytest.approx(100 * EPS * 10**6)
 
 
 def test_a_sum_of_no_terms_is_allowed_one_rounding():

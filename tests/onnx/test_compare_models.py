@@ -217,7 +217,7 @@ def test_a_fixed_batch_of_one_file_is_taken(tmp_path):
 def test_given_inputs_are_used(tmp_path):
     given = tmp_path / "x.npz"
     np.savez(given, x=np.zeros((2, 6), np.float32))
-    found = compared(tmp_path, net(), net("Softsign"), given=given)
+    found = compared(tmp_path, net(), net("Softsign"), inputs_file=given)
     assert [c.verdict for c in found.checks if c.error is not None] == ["EQUIVALENT"] * 2  # both are zero at zero
 
 

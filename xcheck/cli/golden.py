@@ -14,7 +14,7 @@ from ..pairs.batches import batches_of
 from ..pairs.pair import Pair
 from ..phases import AVAILABLE, ON_REQUEST
 from ..phases.begin import EVERY, begin, validate
-from ..phases.canaries import sit_out
+from ..phases.canaries import skip_broken
 from ..phases.ties.storage import probed
 from ..records.inventory import Entry, Holdings, Inventory
 from ..records.sides import other_side
@@ -109,7 +109,7 @@ def verify(
             )
         choose_backend(pair, keras_backend)
         follows = other_side(pair.reference)
-        if not sit_out(findings, canaries(pair, follows)):
+        if not skip_broken(findings, canaries(pair, follows)):
             return findings.result()
         with Sides(findings, choose_device(pair, device, follows), progress).open(follows) as follower:
             entries = (replace(Entry(**entry), shape=tuple(entry["shape"])) for entry in header["inventory"])

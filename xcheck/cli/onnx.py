@@ -86,7 +86,7 @@ def _write_proven(model: Path, out: Path, opened: object, copies: list[Copy], in
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / out.name
         write(opened, trial)
-        proof = prove(model, trial, given=inputs)
+        proof = prove(model, trial, inputs_file=inputs)
         if proof.unequal:
             print(f"DIFFERENT  {', '.join(proof.unequal)} changed: nothing was written. Please report this file.")
             raise typer.Exit(EXIT_CODES[Verdict.DIFFERENT])
@@ -164,7 +164,7 @@ def _checks(found: Comparison) -> None:
 
 
 def _structures(found: Comparison) -> None:
-    left, right = (file.made_of for file in found.files)
+    left, right = (file.contents for file in found.files)
     rows = [
         ("producer", left.producer, right.producer),
         ("opset", *(", ".join(f"{d} {v}" for d, v in made.opset.items()) for made in (left, right))),

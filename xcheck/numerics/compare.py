@@ -1,8 +1,8 @@
 """Arrays against arrays: structure first, values second, in one pass and bounded memory.
 
-A difference is measured by three rulers, all relative to the scale of the quantity: the norm (the whole), the
+A difference is measured by three metrics, all relative to the scale of the quantity: the norm (the whole), the
 worst row along any axis (one wrong embedding row must not hide in a norm) and the worst element. The scale is
-the root mean square of the reference, but not less than the floor the caller gives, which comes from the other
+the root mean square of the reference, but at least the floor that the caller gives, which comes from the other
 quantities of the same kind: a gradient that is truly zero is not divided by itself.
 """
 
@@ -22,14 +22,14 @@ CHUNK = 1 << 16
 """Elements per pass: three float64 buffers of this size stay in a second-level cache."""
 
 UNDERFLOWN = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
-"""Below this a number may have been rounded to a multiple of the least one, or to zero: TensorFlow does the latter."""
+"""Smaller numbers may have been rounded to a multiple of the smallest float, or to zero (TensorFlow)."""
 
 METRICS = ("norm", "row", "element")
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """How far apart two arrays are.
+    """The difference of two arrays.
 
     Attributes:
         norm: rms(K - T) / scale.
@@ -54,7 +54,7 @@ class Measure:
 
 
 def structure(reference: Array, other: Array) -> str | None:
-    """What keeps two arrays from being compared value by value, in words; None if nothing does."""
+    """The reason why two arrays cannot be compared value by value; None if they can."""
     if reference.shape != other.shape:
         return f"shape {_shape(reference)} against {_shape(other)}"
     if reference.size == 0:
@@ -72,22 +72,22 @@ def measurable(array: Array) -> bool:
 
 
 def nonfinite(reference: Array, other: Array) -> tuple[int, int, int]:
-    """Counts of positions that are not finite: on the reference alone (or with another infinity), on the
-    other side alone, and on both alike. Equal infinities are equal values and count in none."""
+    """Counts of non-finite positions: only on the reference (or with a different infinity), only on the other
+    side, and NaN on both. Equal infinities are equal values and are not counted."""
     if reference.dtype.kind != "f":
         return 0, 0, 0
-    bad_reference, bad_other = ~np.isfinite(reference), ~np.isfinite(other)
-    if not bad_reference.any() and not bad_other.any():
+    nonfinite_reference, nonfinite_other = ~np.isfinite(reference), ~np.isfinite(other)
+    if not nonfinite_reference.any() and not nonfinite_other.any():
         return 0, 0, 0
     same_infinity = (reference == other) & np.isinf(reference)
     both_nan = np.isnan(reference) & np.isnan(other)
-    only_reference = bad_reference & ~same_infinity & ~both_nan
-    only_other = bad_other & ~bad_reference
+    only_reference = nonfinite_reference & ~same_infinity & ~both_nan
+    only_other = nonfinite_other & ~nonfinite_reference
     return int(only_reference.sum()), int(only_other.sum()), int(both_nan.sum())
 
 
 def rms(array: Array) -> float:
-    """Root mean square of the finite elements; 0.0 of none."""
+    """Root mean square of the finite elements; 0.0 if there are none."""
     flat = array.reshape(-1)
     unit = _unit(flat)
     total, count = 0.0, 0
@@ -102,7 +102,7 @@ def rms(array: Array) -> float:
 
 
 def _unit(*arrays: Array) -> float:
-    """A power of two that brings the largest element near one where squares would leave the range of float64."""
+    """A power of two that scales the largest element to about one, where squares would leave the range of float64."""
     peak = 0.0
     for array in arrays:
         flat = array.reshape(-1)
@@ -137,14 +137,14 @@ def measure(reference: Shaped[Array, "*shape"], other: Shaped[Array, "*shape"], 
         part_t, part_k = t[start : start + CHUNK], k[start : start + CHUNK]
         gap = _gap(part_t, part_k) * unit
         total += float(gap @ gap)
-        at = int(gap.argmax())
-        if gap[at] > worst:
-            worst, worst_at = float(gap[at]), start + at
-        apart = gap > 0
-        if apart.any():
-            sizes = scale + np.abs(part_t[apart].astype(np.float64)) * unit
+        position = int(gap.argmax())
+        if gap[position] > worst:
+            worst, worst_at = float(gap[position]), start + position
+        differing = gap > 0
+        if differing.any():
+            sizes = scale + np.abs(part_t[differing].astype(np.float64)) * unit
             with np.errstate(divide="ignore"):
-                required = max(required, float((gap[apart] / sizes).max()))
+                required = max(required, float((gap[differing] / sizes).max()))
         if squares.size:
             np.multiply(gap, gap, out=squares[start : start + CHUNK])
     index = tuple(int(i) for i in np.unravel_index(worst_at, reference.shape))
@@ -162,11 +162,11 @@ def measure(reference: Shaped[Array, "*shape"], other: Shaped[Array, "*shape"], 
 
 @dataclass(frozen=True, slots=True)
 class Furthest:
-    """The element that is furthest off for its own noise.
+    """The element with the largest difference relative to its own noise.
 
     Attributes:
-        ratio: its difference divided by what it is allowed.
-        index: of it, in the array's own shape.
+        ratio: its difference divided by its allowance.
+        index: of the element, in the array's own shape.
         gap: its difference, in the units of the arrays.
     """
 
@@ -176,43 +176,43 @@ class Furthest:
 
 
 def furthest(reference: Array, other: Array, moves: Sequence[tuple[Array, Array]], factor: float) -> Furthest | None:
-    """The element that is furthest off in units of how far rounding was seen to move that very element.
+    """The element with the largest difference in units of its own movement by rounding.
 
     Args:
         reference, other: T and K of one shape, every element finite or equal on both sides.
-        moves: arrays of that shape before and after rounding has moved them.
-        factor: what an element is allowed, in units of its own movement.
+        moves: arrays of that shape, before and after a movement by rounding.
+        factor: allowance of an element, in units of its own movement.
 
     Returns:
-        It; None where no element was moved, or none is off.
+        The element; None where no element was moved, or none differs.
     """
     t, k = reference.reshape(-1), other.reshape(-1)
     pairs = [(before.reshape(-1), after.reshape(-1)) for before, after in moves]
     if not pairs:
         return None
-    of_size = _moved_by_size(t, pairs)
-    found: Furthest | None = None
+    noise_by_size = _moved_by_size(t, pairs)
+    result: Furthest | None = None
     for start in range(0, t.size, CHUNK):
         part = slice(start, start + CHUNK)
         gap, noise = _gap(t[part], k[part]), _moved(part, pairs)
-        # An element that nothing moves has no ruler of its own, and what has underflowed has lost its digits.
+        # An element without movement has no noise of its own, and an underflown number has lost its digits.
         ratio = np.where((noise > 0) & (gap > UNDERFLOWN), gap, 0.0)
-        noise = np.maximum(noise, of_size[_sizes(t[part], noise)])
+        noise = np.maximum(noise, noise_by_size[_sizes(t[part], noise)])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             ratio = np.where(ratio > 0, ratio / (factor * noise), 0.0)
-        at = int(ratio.argmax())
-        if ratio[at] > (found.ratio if found else 0.0):
-            index = tuple(int(i) for i in np.unravel_index(start + at, reference.shape))
-            found = Furthest(float(ratio[at]), index, float(gap[at]))
-    return found
+        position = int(ratio.argmax())
+        if ratio[position] > (result.ratio if result else 0.0):
+            index = tuple(int(i) for i in np.unravel_index(start + position, reference.shape))
+            result = Furthest(float(ratio[position]), index, float(gap[position]))
+    return result
 
 
 BITS = 8
-"""Width of a class of sizes, as a power of two."""
+"""Width of a size class, in binary exponents."""
 
 
 def _moved(part: slice, pairs: Sequence[tuple[Array, Array]]) -> Array:
-    """How far rounding was seen to move each element."""
+    """The largest observed movement of each element by rounding."""
     noise = np.zeros(len(pairs[0][0][part]))
     for before, after in pairs:
         noise = np.fmax(noise, _gap(before[part], after[part]))
@@ -220,31 +220,31 @@ def _moved(part: slice, pairs: Sequence[tuple[Array, Array]]) -> Array:
 
 
 def _sizes(values: Array, noise: Array) -> Array:
-    """The class of sizes that each element belongs to, from 0."""
+    """The size class of each element, from 0."""
     size = np.abs(values.astype(np.float64))
     exponents = np.frexp(np.where(np.isfinite(size) & (size > 0), size, noise))[1]
     return (np.asarray(exponents, np.int64) + 1100) // BITS
 
 
 def _moved_by_size(values: Array, pairs: Sequence[tuple[Array, Array]]) -> Array:
-    """Per class of sizes, the root mean square of how far its elements are moved.
+    """The root mean square of the movement of the elements, per size class.
 
-    A few twins are few samples. What a sum that cancels leaves is a small multiple of the last digit of its terms, and
-    may be the same in all of them by chance; seldom so in every element of its size.
+    A few twins are few samples. The rest of a cancelling sum is a small multiple of the last digit of its terms, and
+    may be equal in all twins by chance; but seldom for all elements of its size.
     """
     total, count = np.zeros(2300 // BITS), np.zeros(2300 // BITS)
     for start in range(0, values.size, CHUNK):
         part = slice(start, start + CHUNK)
         noise = _moved(part, pairs)
-        of = _sizes(values[part], noise)
+        size_classes = _sizes(values[part], noise)
         with np.errstate(over="ignore", under="ignore"):
-            total += np.bincount(of, np.where(np.isfinite(noise), noise, 0.0) ** 2, len(total))
-        count += np.bincount(of, minlength=len(count))
+            total += np.bincount(size_classes, np.where(np.isfinite(noise), noise, 0.0) ** 2, len(total))
+        count += np.bincount(size_classes, minlength=len(count))
     return np.sqrt(total / np.maximum(count, 1))
 
 
 def _gap(t: Array, k: Array) -> Array:
-    """|k - t| in float64; whole numbers are subtracted as such, since float64 does not hold all of them."""
+    """|k - t| in float64; integers are subtracted as integers, since float64 cannot represent all of them."""
     if t.dtype.kind in "iu" and k.dtype.kind in "iu":
         return np.where(t > k, t - k, k - t).astype(np.float64)
     left, right = t.astype(np.float64), k.astype(np.float64)
@@ -255,7 +255,7 @@ def _gap(t: Array, k: Array) -> Array:
 
 
 def _worst_row(squares: Array) -> float:
-    """Largest root mean square over one index of one axis; axes of one index say nothing and are skipped."""
+    """Largest root mean square over one index of one axis; axes of length one are skipped."""
     worst = 0.0
     for axis in range(squares.ndim):
         if squares.shape[axis] > 1:
@@ -265,7 +265,7 @@ def _worst_row(squares: Array) -> float:
 
 
 def masked(array: Array, mask: Bool[Array, "*positions"] | None) -> Array:
-    """The positions of `array` that mean something, flattened to one axis where a mask is given.
+    """The valid positions of `array`, flattened to one axis if a mask is given.
 
     Args:
         array: shape (*positions, *rest).

@@ -1,4 +1,4 @@
-"""The distributions that initializers promise, as far as their cumulative functions are needed."""
+"""The distributions that initializers promise, with their cumulative functions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Distribution:
 
     Attributes:
         kind: of distribution; "truncated_normal" is cut at two standard deviations.
-        location: lower end of the uniform one, mean of the normal ones, the constant.
-        width: length of the uniform one, standard deviation of the normal ones before any cut.
-        name: what the framework calls it.
+        location: lower end of a uniform distribution, mean of a normal one, or the constant.
+        width: length of a uniform distribution, standard deviation of a normal one before any cut.
+        name: the framework's name of the initializer.
     """
 
     kind: Kind
@@ -58,7 +58,7 @@ class Distribution:
 
 
 def distance_bound(n: int, chance: float) -> float:
-    """What `Distribution.distance` of n draws exceeds with less than the given chance.
+    """The bound that `Distribution.distance` of n draws exceeds with less than the given probability.
 
     The inequality of Dvoretzky, Kiefer and Wolfowitz with Massart's constant (1990, Annals of Probability 18(3)):
     P(sup |F_n - F| > e) <= 2 exp(-2 n e^2).

@@ -1,8 +1,8 @@
-"""Two arrays, the noise, and the verdict on them: one quantity at a time, each in the reference's layout.
+"""The verdict on two arrays, given their noise: one quantity at a time, each in the reference's layout.
 
-The precision of the frame says which question is asked. In float64 it is the semantic one: is the difference more
-than rounding can explain? In float32 it is the numeric one, asked only of pairs that passed the first: measured
-against the reference's own float64 values, does one side lose far more precision than the other?
+The precision of the frame selects the question. In float64 it is the semantic one: is the difference more than
+rounding can explain? In float32 it is the numeric one, only for pairs that passed the first: measured against the
+reference's own float64 values, does one side lose far more precision than the other?
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from .compare import METRICS, Measure, furthest, measurable, measure, nonfinite,
 from .tolerance import CONTRAST, KAPPA, Noise, epsilon
 
 FLOAT32_EXPLAINS = "no more than numbers of float32 that the sides compute with explain"
-"""Detail of a check that is within its allowance for that reason alone."""
+"""Detail of a check that is within its allowance only for that reason."""
 
 BROKEN = 2.0**-5
-"""An error of float32 from which on a side computes something else: worse than the rounding of the narrowest float that
-nets are computed in, of 8 bits with 3 for the mantissa, which is off by half of 2^-4 at most."""
+"""A float32 error from which a side computes something different: larger than the rounding of the narrowest float in
+use for networks, of 8 bits with 3 for the mantissa, whose rounding error is at most half of 2^-4."""
+
 HIDDEN = "one element measured against its own rounding: beside larger numbers its difference does not show"
-"""Detail of a check that is DIFFERENT for the sake of an element that its neighbours would hide."""
+"""Detail of a check that is DIFFERENT because of an element that its neighbours would hide."""
 
 Twins = tuple[Array | None, ...]
 
@@ -36,17 +37,17 @@ class Item:
     """One quantity to compare, both sides in the reference's layout.
 
     Attributes:
-        name: in the reference's words.
-        torch, keras: paths; None where a side has no such thing.
-        reference, other: the values; None where a side gave none. In a float32 frame the reference's value is
-            the one it has in float64.
+        name: on the reference.
+        torch, keras: paths; None where a side has no such quantity.
+        reference, other: the values; None where a side has none. In a float32 frame the reference's value is its
+            float64 value.
         twins: the reference's value in each perturbed run. In a float32 frame the first is the reference's own
-            value in float32, and the others are the perturbed runs of that.
-        source: root mean square of the numbers that the quantity was read off from; 0 where it was not.
-        problem: what makes the two incomparable, known before.
-        moved: both values with the numbers of float32 moved that the sides compute with; see `islands.py`.
-        amplification: ruler -> a of the noise model; empty for all but what an optimizer made of a gradient.
-        unruled: elements without a ruler of their own, shape of the values; None where each has one.
+            float32 value, and the others are perturbed runs of that.
+        source: root mean square of the numbers whose difference the quantity is; 0 where it is no difference.
+        problem: reason known in advance why the two cannot be compared.
+        moved: both values with the float32 numbers of the sides moved; see `islands.py`.
+        amplification: metric -> a of the noise model; only for values that an optimizer computes from a gradient.
+        unmeasured: elements without measured noise, shape of the values; None where each has it.
     """
 
     name: str
@@ -59,18 +60,18 @@ class Item:
     problem: str | None = None
     moved: tuple[tuple[Array | None, Array | None], ...] = ()
     amplification: Mapping[str, float] = field(default_factory=dict[str, float])
-    unruled: Array | None = None
+    unmeasured: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What all items of one phase of one step share.
+    """The common properties of all items of one phase of one step.
 
     Attributes:
         phase, precision, step: as in `Check`.
-        reference: which side is T.
+        reference: the side of T.
         terms: n of the noise model.
-        alike: m of the noise model.
+        batch_terms: m of the noise model.
     """
 
     phase: str
@@ -78,7 +79,7 @@ class Frame:
     step: int | None
     reference: SideName
     terms: int = 1
-    alike: int = 1
+    batch_terms: int = 1
 
     def check(self, item: Item, verdict: Verdict, detail: str = "") -> Check:
         """A check of this frame without numbers."""
@@ -92,10 +93,10 @@ def compare_items(
 
     Args:
         frame: shared by the items.
-        items: quantities of one kind, whose sizes set the scale floor of each other.
-        floor: least scale; None takes that of `floor_of`. With one the items are gone through once, so that they may
-            be made one at a time.
-        semantic: ask whether the two differ, and not which loses more precision; None does so in float64 alone.
+        items: quantities of one kind; their sizes set the common scale floor.
+        floor: smallest scale; None uses `floor_of`. With a number the items are iterated only once, so that they may
+            be created one at a time.
+        semantic: judge whether the two differ, not which loses more precision; None does so only in float64.
     """
     if floor is None:
         items = list(items)
@@ -111,30 +112,30 @@ def compare_items(
 
 
 def floor_of(items: Iterable[Item]) -> float:
-    """The least scale among items of one kind: the median root mean square of those that are not zero."""
+    """The smallest scale among items of one kind: the median root mean square of those that are not zero."""
     return floor_among(item.reference for item in items)
 
 
 def floor_among(references: Iterable[Array | None]) -> float:
-    """As `floor_of`, of the references alone."""
+    """As `floor_of`, from the reference values only."""
     sizes = [rms(array) for array in references if array is not None and measurable(array)]
     return statistics.median([size for size in sizes if size > 0] or [0.0])
 
 
 def _structural(frame: Frame, item: Item, semantic: bool) -> Check | None:
-    """A verdict that needs no measuring: something is missing, has another shape, or is not finite."""
-    lack = _missing(frame, item)
-    if lack is not None:
-        return lack
+    """A verdict without measuring: a value is missing, has a different shape, or is not finite."""
+    missing = _missing(frame, item)
+    if missing is not None:
+        return missing
     t, k = _values(item)
     problem = item.problem or structure(t, k)
     if problem is not None:
-        nothing = problem.startswith("empty") or "cannot be measured" in problem
-        verdict = Verdict.INCONCLUSIVE if nothing else Verdict.DIFFERENT
+        nothing_to_compare = problem.startswith("empty") or "cannot be measured" in problem
+        verdict = Verdict.INCONCLUSIVE if nothing_to_compare else Verdict.DIFFERENT
         return frame.check(item, verdict, problem)
-    own = item.twins[0] if item.twins else None
-    if not semantic and own is not None and own.shape == t.shape:
-        return _nonfinite_check(frame, item, own, k, t)
+    float32_value = item.twins[0] if item.twins else None
+    if not semantic and float32_value is not None and float32_value.shape == t.shape:
+        return _nonfinite_check(frame, item, float32_value, k, t)
     return _nonfinite_check(frame, item, t, k)
 
 
@@ -146,17 +147,17 @@ def _values(item: Item) -> tuple[Array, Array]:
 
 def _semantic(frame: Frame, item: Item, floor: float) -> Check:
     t, k = _values(item)
-    floor = floor if floor or rms(t) else item.source  # no quantity of this kind moves: by what they were read off from
-    found = measure(t, k, floor)
+    floor = floor if floor or rms(t) else item.source  # no quantity of this kind changes: use the size of its source
+    measured = measure(t, k, floor)
     cancellation = _cancellation(item, max(rms(t), floor))
     eps = epsilon(frame.precision)
-    noises = [measure(t, twin, floor) for twin in item.twins if twin is not None and twin.shape == t.shape]
-    noise = Noise(frame.terms, cancellation, alike=frame.alike)
-    metric, error, allowed = _closest(found, noises, noise, item.amplification, eps)
+    twin_measures = [measure(t, twin, floor) for twin in item.twins if twin is not None and twin.shape == t.shape]
+    noise = Noise(frame.terms, cancellation, batch_terms=frame.batch_terms)
+    metric, error, allowed = _closest(measured, twin_measures, noise, item.amplification, eps)
     verdict, detail = Verdict.EQUIVALENT if error <= allowed else Verdict.DIFFERENT, ""
     responses = _responses(item, floor) if verdict is Verdict.DIFFERENT else []
     if responses:
-        explained = _closest(found, [*noises, *responses], noise, item.amplification, eps)
+        explained = _closest(measured, [*twin_measures, *responses], noise, item.amplification, eps)
         if explained[1] <= explained[2]:
             (metric, error, allowed), verdict, detail = explained, Verdict.EQUIVALENT, FLOAT32_EXPLAINS
         elif explained[2] > allowed:
@@ -166,123 +167,134 @@ def _semantic(frame: Frame, item: Item, floor: float) -> Check:
     if verdict is Verdict.EQUIVALENT and allowed >= 1.0:
         verdict = Verdict.INCONCLUSIVE
         detail = "rounding alone moves this by its whole size: the comparison says nothing"
-    return _measured(frame.check(item, verdict, detail), frame, found, metric, error, allowed)
+    return _with_measure(frame.check(item, verdict, detail), frame, measured, metric, error, allowed)
 
 
 def _hidden(frame: Frame, item: Item) -> Check | None:
-    """The check of an element that is off by more than its own rounding can be, though not by its neighbours'.
+    """The check of an element whose difference exceeds its own rounding, though not that of its neighbours.
 
-    The rulers above take the size of a whole tensor, and of others of its kind; what is huge among them hides what is
-    small. Here each element has its own movement in the twins for its ruler. Only PyTorch's twins are perturbed where
-    rounding happens, operation by operation: those of Keras do not move what is saturated, which is rounded all the
-    same.
+    The metrics above use the size of a whole tensor, and of others of its kind; huge numbers hide small ones. Here each
+    element is measured by its own movement in the twins. Only PyTorch's twins are perturbed where rounding happens, in
+    every operation: those of Keras do not move saturated values, although these are rounded, too.
     """
     t, k = _values(item)
     if frame.reference != "torch" or frame.precision != "float64" or t.dtype.kind != "f":
         return None
     twins = [(t, twin) for twin in item.twins if twin is not None and twin.shape == t.shape]
-    moved = [(side, to) for pair in item.moved for side, to in zip((t, k), pair, strict=True) if to is not None]
-    if item.unruled is not None and item.unruled.shape == t.shape:
-        k = np.where(item.unruled, t, k)
-    found = furthest(t, k, twins + [m for m in moved if m[1].shape == t.shape], KAPPA * CONTRAST)
-    if found is None or found.ratio <= 1:
+    moved = [
+        (side, moved_value)
+        for pair in item.moved
+        for side, moved_value in zip((t, k), pair, strict=True)
+        if moved_value is not None
+    ]
+    if item.unmeasured is not None and item.unmeasured.shape == t.shape:
+        k = np.where(item.unmeasured, t, k)
+    worst = furthest(t, k, twins + [m for m in moved if m[1].shape == t.shape], KAPPA * CONTRAST)
+    if worst is None or worst.ratio <= 1:
         return None
-    values = float(t[found.index]), float(k[found.index])
-    error = found.gap / max(map(abs, values))
+    values = float(t[worst.index]), float(k[worst.index])
+    error = worst.gap / max(map(abs, values))
     return replace(
         frame.check(item, Verdict.DIFFERENT, HIDDEN),
         error=error,
-        allowed=error / found.ratio,
+        allowed=error / worst.ratio,
         required_tolerance=error,
         metric="element",
-        worst_index=found.index,
+        worst_index=worst.index,
         torch_value=values[0],
         keras_value=values[1],
     )
 
 
 def _responses(item: Item, floor: float) -> list[Measure]:
-    """How far each side goes when its numbers of float32 are moved."""
+    """The change of each side when its float32 numbers are moved."""
     t, k = _values(item)
-    both = [(mine, moved) for pair in item.moved for mine, moved in zip((t, k), pair, strict=True)]
-    return [measure(mine, moved, floor) for mine, moved in both if moved is not None and moved.shape == mine.shape]
+    pairs = [(value, moved) for pair in item.moved for value, moved in zip((t, k), pair, strict=True)]
+    return [measure(value, moved, floor) for value, moved in pairs if moved is not None and moved.shape == value.shape]
 
 
 def _numeric(frame: Frame, item: Item, floor: float) -> Check:
-    """How much more precision one side loses than the other, as a ratio of errors against the float64 values.
+    """The ratio of the precision losses of both sides: their errors against the float64 values.
 
-    Each error is measured by the same three rulers. The ratio divides by the larger of the other side's error and the
+    Each error is measured by the same three metrics. The ratio divides by the larger of the other side's error and the
     noise of the reference: its measured response to one rounding error, and eps * sqrt(n) for a sum of n terms, which
-    one library may add up in pairs and another one by one. A side may lose `KAPPA` times more, as in float64. Terms
-    that are alike are no excuse here: a library that adds them up one by one does lose precision.
+    one library may sum pairwise and another sequentially. A side may lose `KAPPA` times more, as in float64. Equal
+    terms are not allowed for here: a library that sums them sequentially does lose precision.
     """
     truth, k = _values(item)
-    own, *twins = item.twins or (None,)
-    if own is None or own.shape != truth.shape:
+    float32_value, *twins = item.twins or (None,)
+    if float32_value is None or float32_value.shape != truth.shape:
         return frame.check(item, Verdict.INCONCLUSIVE, "the reference has no float32 value of this")
-    theirs, ours = measure(truth, k, floor), measure(truth, own, floor)
-    responses = [measure(own, twin, floor) for twin in twins if twin is not None]
+    other_errors, reference_errors = measure(truth, k, floor), measure(truth, float32_value, floor)
+    responses = [measure(float32_value, twin, floor) for twin in twins if twin is not None]
     cancellation = _cancellation(item, max(rms(truth), floor))
     noise = Noise(frame.terms, cancellation)
     ratios: list[tuple[float, str, str]] = []
     broken: list[tuple[float, str, str]] = []
     for metric in METRICS:
         least = _noise(noise, metric, responses, item.amplification).unit(epsilon(frame.precision))
-        errors = (theirs.get(metric), ours.get(metric))
+        errors = (other_errors.get(metric), reference_errors.get(metric))
         sides = (other_side(frame.reference), frame.reference)
-        for error, rest, side in zip(errors, errors[::-1], sides, strict=True):
-            ratios.append((error / max(rest, least), metric, side))
-            # An optimizer turns the loss of a few tiny gradients into steps of full size: there the whole counts.
+        for error, other_error, side in zip(errors, errors[::-1], sides, strict=True):
+            ratios.append((error / max(other_error, least), metric, side))
+            # An optimizer turns errors of a few tiny gradients into steps of full size: there only the norm counts.
             if error >= BROKEN and (frame.phase != "update" or metric == "norm"):
                 broken.append(ratios[-1])
     worst = max(broken, default=(0.0, "", ""))
     ratio, metric, side = max(ratios) if worst[0] <= KAPPA else worst
     verdict = Verdict.EQUIVALENT if ratio <= KAPPA else Verdict.NUMERIC if worst[0] <= KAPPA else Verdict.DIFFERENT
-    told = f"{frame.reference} {ours.get(metric):.1e}, {other_side(frame.reference)} {theirs.get(metric):.1e}"
-    what = "loses more in float32" if verdict is Verdict.NUMERIC else "breaks in float32, where float64 agrees"
-    detail = "" if verdict is Verdict.EQUIVALENT else f"the {side} side {what}: errors {told}"
-    return _measured(frame.check(item, verdict, detail), frame, theirs, metric, ratio, KAPPA)
+    shown = (
+        f"{frame.reference} {reference_errors.get(metric):.1e}, "
+        f"{other_side(frame.reference)} {other_errors.get(metric):.1e}"
+    )
+    problem = "loses more in float32" if verdict is Verdict.NUMERIC else "breaks in float32, where float64 agrees"
+    detail = "" if verdict is Verdict.EQUIVALENT else f"the {side} side {problem}: errors {shown}"
+    return _with_measure(frame.check(item, verdict, detail), frame, other_errors, metric, ratio, KAPPA)
 
 
 def _cancellation(item: Item, scale: float) -> float:
-    """h of the noise model: how much larger the numbers are that the quantity was read off from than its ruler."""
+    """h of the noise model: the size of the numbers whose difference the quantity is, relative to its scale."""
     return max(item.source / scale, 1.0) if scale else 1.0
 
 
-def _measured(check: Check, frame: Frame, found: Measure, metric: str, error: float, allowed: float) -> Check:
+def _with_measure(check: Check, frame: Frame, measured: Measure, metric: str, error: float, allowed: float) -> Check:
     swapped = frame.reference == "keras"
-    values = (found.other_value, found.reference_value) if swapped else (found.reference_value, found.other_value)
+    values = (
+        (measured.other_value, measured.reference_value)
+        if swapped
+        else (measured.reference_value, measured.other_value)
+    )
     return replace(
         check,
         error=error,
         allowed=allowed,
-        required_tolerance=found.required_tolerance,
+        required_tolerance=measured.required_tolerance,
         metric=metric,
-        worst_index=found.worst_index,
+        worst_index=measured.worst_index,
         torch_value=values[0],
         keras_value=values[1],
     )
 
 
 def _missing(frame: Frame, item: Item) -> Check | None:
-    lacking = [
+    sides = [
         side
         for side, value in ((frame.reference, item.reference), (other_side(frame.reference), item.other))
         if value is None
     ]
-    if not lacking:
+    if not sides:
         return None
-    if len(lacking) == 2:
+    if len(sides) == 2:
         unused = ": neither side uses it; waive it, or let a batch reach it" if frame.phase == "gradient" else ""
         return frame.check(item, Verdict.INCONCLUSIVE, f"missing on both sides, nothing was compared{unused}")
     present = item.reference if item.reference is not None else item.other
     assert present is not None
     verdict = Verdict.DIFFERENT if present.any() else Verdict.INCONCLUSIVE
-    return frame.check(item, verdict, f"missing on the {lacking[0]} side alone")
+    return frame.check(item, verdict, f"missing on the {sides[0]} side alone")
 
 
 def _nonfinite_check(frame: Frame, item: Item, t: Array, k: Array, truth: Array | None = None) -> Check | None:
-    """The verdict on numbers that are not finite; `truth` are the reference's in float64, where both are in float32."""
+    """The verdict on non-finite numbers; `truth` is the reference's float64 value, if both are in float32."""
     only_t, only_k, both = nonfinite(t, k)
     breaks = "" if truth is None else ": it breaks in float32, where float64 agrees"
     if only_t or only_k:
@@ -301,19 +313,19 @@ def _nonfinite_check(frame: Frame, item: Item, t: Array, k: Array, truth: Array 
 
 
 def _closest(
-    found: Measure, noises: Sequence[Measure], noise: Noise, amplification: Mapping[str, float], eps: float
+    measured: Measure, noises: Sequence[Measure], noise: Noise, amplification: Mapping[str, float], eps: float
 ) -> tuple[str, float, float]:
-    """The metric that comes closest to its allowance, its error, and the allowance."""
+    """The metric that is closest to its allowance, its error, and the allowance."""
     judged: list[tuple[float, str, float, float]] = []
     for metric in METRICS:
         allowed = _noise(noise, metric, noises, amplification).allowed(eps)
-        error = found.get(metric)
+        error = measured.get(metric)
         judged.append((error / allowed, metric, error, allowed))
     _, metric, error, allowed = max(judged, key=lambda j: j[0])
     return metric, error, allowed
 
 
 def _noise(noise: Noise, metric: str, twins: Sequence[Measure], amplification: Mapping[str, float]) -> Noise:
-    """The noise under one ruler, with what was measured by it."""
+    """The noise by one metric, with its measured condition."""
     condition = max((twin.get(metric) for twin in twins), default=0.0)
     return replace(noise, condition=condition, amplification=amplification.get(metric, 0.0))

@@ -1,9 +1,9 @@
-"""Batches made from given ones: where their values, sizes and masks do not go, two models may still differ.
+"""Batches made from the given ones: two models may differ at values, sizes and masks that the given batches lack.
 
-A ReLU6 is a ReLU below 6, a clipping threshold shows where a gradient reaches it, a padding id where a row is padded.
-Each batch changes one thing and stays valid for a model that takes the given ones: whole numbers stay among those seen,
-or from 0 to the largest; what lies in [0, 1], sums to one, is boolean or has one sign stays so. Weights may be any
-numbers, so a batch may also go with other weights.
+A ReLU6 is a ReLU below 6, a clipping threshold shows only where a gradient reaches it, a padding id where a row is
+padded. Each batch changes one property and stays valid for a model that accepts the given ones: integers stay among
+the observed ones, or from 0 to the largest; values in [0, 1], sums of one, booleans and signs stay such. Weights may be
+any numbers, so a batch may also come with different weights.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..records.sides import SideName
 from ..records.trace import Array, Arrays
 
 LARGE, SMALL, HUGE = 20.0, 0.01, 1000.0
-"""Factors: past the thresholds of usual activations, beside the epsilons of usual norms, and those of clipping."""
+"""Factors: to exceed the thresholds of usual activations, to approach epsilons of norms, to exceed clipping limits."""
 
 HEAVY = 4.0
-"""Factor of weights: what a normalization leaves of unit size gets past the thresholds of usual activations."""
+"""Factor of weights: normalized values of unit size then exceed the thresholds of usual activations."""
 
 MOST = 1_000_000
-"""Whole numbers above are not multiplied, nor counted up to."""
+"""Larger integers are neither multiplied nor enumerated."""
 
 Change = Callable[[Array], Array]
 
@@ -34,7 +34,7 @@ class Flat:
 
     Attributes:
         inputs, targets: name -> array.
-        compare: name -> positions of an output that mean something.
+        compare: name -> valid positions of an output.
     """
 
     inputs: Arrays
@@ -43,26 +43,28 @@ class Flat:
 
     @property
     def size(self) -> int:
-        """How many examples there are."""
+        """The number of examples."""
         return len(next(iter(self.inputs.values())))
 
     def each(self, change: Change) -> Flat:
         """The batch with every array changed."""
-        return Flat(*({name: change(a) for name, a in of.items()} for of in (self.inputs, self.targets, self.compare)))
+        return Flat(
+            *({name: change(a) for name, a in arrays.items()} for arrays in (self.inputs, self.targets, self.compare))
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A batch made from a given one, or the given one with other weights.
+class MadeBatch:
+    """A batch made from a given one, or the given one with different weights.
 
     Attributes:
-        name: what it is, as in "on the given batch NAME".
-        batch: itself.
-        usual: part of a default run, since it is valid whatever the numbers stand for: other sizes of numbers that may
-            be any, other weights, fewer examples.
-        mask: positions that mean something, where rows are padded.
-        weights: (value, side that it is of) -> value to take in its place.
-        ties: equal numbers are what is asked about.
+        name: completes "on the given batch NAME".
+        batch: the batch.
+        usual: part of a default run, since it is valid for any meaning of the numbers: different sizes of arbitrary
+            numbers, different weights, fewer examples.
+        mask: valid positions, where rows are padded.
+        weights: (value, its side) -> value to use instead.
+        ties: whether the batch tests equal numbers.
     """
 
     name: str
@@ -74,8 +76,8 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """The batches of a pair, and what their numbers may stand for, by all that is seen of them.
+class GivenBatches:
+    """The batches of a pair, and the possible meanings of their numbers, by all observed values.
 
     Attributes:
         batches: at least one; the last is the one to change.
@@ -87,8 +89,8 @@ class Given:
     of_targets: Mapping[str, str]
 
     @classmethod
-    def of(cls, batches: Sequence[Flat]) -> Given:
-        """The batches, looked at."""
+    def of(cls, batches: Sequence[Flat]) -> GivenBatches:
+        """The batches, with the kinds of their arrays."""
         inputs = {name: kind_of([b.inputs[name] for b in batches], name) for name in batches[-1].inputs}
         return cls(batches, inputs, {n: kind_of([b.targets[n] for b in batches], n) for n in batches[-1].targets})
 
@@ -107,20 +109,20 @@ class Given:
 
 
 def _changed(arrays: Arrays, kinds: Mapping[str, str], change: Mapping[str, Change]) -> Arrays:
-    """The arrays, those of some kinds changed, in the dtype that they have."""
+    """The arrays, with those of some kinds changed; dtypes stay."""
     return {n: np.asarray(change[kinds[n]](a), a.dtype) if kinds[n] in change else a for n, a in arrays.items()}
 
 
 def kind_of(arrays: Sequence[Array], name: str = "") -> str:
-    """What the numbers of an array may stand for, by all that is seen of them.
+    """The possible meaning of the numbers of an array, by all observed values.
 
     Args:
-        arrays: of one name, of several batches.
-        name: theirs.
+        arrays: with one name, from several batches.
+        name: their name.
 
     Returns:
-        "mask" (0 and 1), "whole" (whole numbers), "rows" (sum to one along the last axis), "shares" (in [0, 1]),
-        "weights" (ones, by their name), "positive", "real", or "fixed", which is left as it is.
+        "mask" (0 and 1), "whole" (integers), "rows" (sum to one along the last axis), "shares" (in [0, 1]),
+        "weights" (ones, by their name), "positive", "real", or "fixed" (never changed).
     """
     numbers = np.concatenate([np.asarray(a, np.float64).ravel() for a in arrays])
     whole = bool((numbers == np.round(numbers)).all())
@@ -138,24 +140,30 @@ def kind_of(arrays: Sequence[Array], name: str = "") -> str:
     return "real" if numbers.min() < 0 else "shares" if numbers.max() <= 1 else "positive"
 
 
-def made_batches(given: Given, *, ignored: int | None = None, beyond: bool = False) -> list[Made]:
-    """Change the last of the given batches in one way after the other.
+def made_batches(given: GivenBatches, *, ignored: int | None = None, beyond: bool = False) -> list[MadeBatch]:
+    """Change the last of the given batches, one property at a time.
 
     Args:
         given: of one pair.
-        ignored: a label that a loss is set to leave out.
-        beyond: whole numbers larger than those seen may be tried: where they are indices, a side refuses them.
+        ignored: a label that a loss is set to ignore.
+        beyond: whether to try integers above the observed ones: where they are indices, a side refuses them.
 
     Returns:
-        The batches, those first that show the most; none that equals the given one.
+        The batches, the most informative first; none equals the given one.
     """
-    made = [*_labels(given, ignored), *_sized(given), *_sizes(given), *_whole(given, beyond), *_examples(given.last)]
-    made += _alike(given)
-    return [m for m in made if m.weights is not None or not _same(m.batch, given.last)]
+    batches = [
+        *_labels(given, ignored),
+        *_scaled(given),
+        *_lengths(given),
+        *_whole(given, beyond),
+        *_examples(given.last),
+    ]
+    batches += _equal_numbers(given)
+    return [m for m in batches if m.weights is not None or not _same(m.batch, given.last)]
 
 
-def _same(one: Flat, other: Flat) -> bool:
-    parts = ((one.inputs, other.inputs), (one.targets, other.targets))
+def _same(batch: Flat, other: Flat) -> bool:
+    parts = ((batch.inputs, other.inputs), (batch.targets, other.targets))
     return all(np.array_equal(a[name], b[name]) for a, b in parts for name in a)
 
 
@@ -163,17 +171,17 @@ def _times(factor: float) -> Change:
     return lambda a: a * factor
 
 
-def _sized(given: Given) -> Iterator[Made]:
-    """Numbers of other sizes."""
+def _scaled(given: GivenBatches) -> Iterator[MadeBatch]:
+    """Batches with numbers of different sizes."""
     free = ("real", "positive")
-    yield Made("times 20", given.inputs(dict.fromkeys(free, _times(LARGE))))
-    yield Made("with its targets times 1000", given.targets(dict.fromkeys(free, _times(HUGE))))
-    yield Made("with weights times 4", given.last, weights=lambda a, _: a * HEAVY)
-    yield Made("times 0.01", given.inputs(dict.fromkeys((*free, "shares"), _times(SMALL))))
+    yield MadeBatch("times 20", given.inputs(dict.fromkeys(free, _times(LARGE))))
+    yield MadeBatch("with its targets times 1000", given.targets(dict.fromkeys(free, _times(HUGE))))
+    yield MadeBatch("with weights times 4", given.last, weights=lambda a, _: a * HEAVY)
+    yield MadeBatch("times 0.01", given.inputs(dict.fromkeys((*free, "shares"), _times(SMALL))))
     for batch in (given.inputs({"weights": _uneven}), given.targets({"weights": _uneven})):
-        yield Made("with sample weights of 0.5, 1.5, 0 and 2", batch)
-    yield Made("plus three times its spread", given.inputs(dict.fromkeys(free, _shifted)))
-    yield Made("times 1000", given.inputs(dict.fromkeys(free, _times(HUGE))), usual=False)
+        yield MadeBatch("with sample weights of 0.5, 1.5, 0 and 2", batch)
+    yield MadeBatch("plus three times its spread", given.inputs(dict.fromkeys(free, _shifted)))
+    yield MadeBatch("times 1000", given.inputs(dict.fromkeys(free, _times(HUGE))), usual=False)
 
 
 def _uneven(weights: Array) -> Array:
@@ -185,13 +193,17 @@ def _shifted(a: Array) -> Array:
     return a + 3 * float(np.std(a))
 
 
-def _alike(given: Given) -> Iterator[Made]:
-    """Equal numbers."""
+def _equal_numbers(given: GivenBatches) -> Iterator[MadeBatch]:
+    """Batches with equal numbers."""
     numbers = ("real", "positive", "shares", "whole")
-    yield Made("with one value everywhere", given.inputs(dict.fromkeys(numbers, _constant)), usual=False)
-    yield Made("with zeros everywhere", given.inputs(dict.fromkeys(("real", "shares"), np.zeros_like)), usual=False)
-    yield Made("with each second value that of the one before", given.inputs(dict.fromkeys(numbers, _in_twos)), False)
-    yield Made("with weights of 0 that make ties", given.last, usual=False, weights=_without_one, ties=True)
+    yield MadeBatch("with one value everywhere", given.inputs(dict.fromkeys(numbers, _constant)), usual=False)
+    yield MadeBatch(
+        "with zeros everywhere", given.inputs(dict.fromkeys(("real", "shares"), np.zeros_like)), usual=False
+    )
+    yield MadeBatch(
+        "with each second value that of the one before", given.inputs(dict.fromkeys(numbers, _in_twos)), False
+    )
+    yield MadeBatch("with weights of 0 that make ties", given.last, usual=False, weights=_without_one, ties=True)
 
 
 def _constant(a: Array) -> Array:
@@ -199,14 +211,14 @@ def _constant(a: Array) -> Array:
 
 
 def _in_twos(a: Array) -> Array:
-    """Equal numbers beside each other, along every axis but that of the examples and that of features or channels."""
+    """Equal neighbours along every axis except those of the examples and of features or channels."""
     for axis in range(1, max(a.ndim - 1, 2)) if a.ndim > 1 else ():
-        a = np.take(a, [at // 2 * 2 for at in range(a.shape[axis])], axis)
+        a = np.take(a, [i // 2 * 2 for i in range(a.shape[axis])], axis)
     return a
 
 
 def _without_one(weight: Array, side: SideName) -> Array:
-    """A matrix whose first output is 0 whatever goes in: with a bias, one number everywhere."""
+    """A matrix whose first output is 0 for every input: with a bias, one number everywhere."""
     if weight.ndim < 2:
         return weight
     weight = weight.copy()
@@ -214,72 +226,77 @@ def _without_one(weight: Array, side: SideName) -> Array:
     return weight
 
 
-def _examples(last: Flat) -> Iterator[Made]:
-    """Other numbers of examples."""
+def _examples(last: Flat) -> Iterator[MadeBatch]:
+    """Batches with different numbers of examples."""
     if last.size == 1:
-        yield Made("taken twice", last.each(lambda a: np.concatenate([a, a])))
+        yield MadeBatch("taken twice", last.each(lambda a: np.concatenate([a, a])))
         return
-    yield Made("cut to one example", last.each(lambda a: a[:1]))
-    some = last.size // 2 + 1
-    if some < last.size:
-        yield Made(f"cut to {some} of its {last.size} examples", last.each(lambda a: a[:some]))
+    yield MadeBatch("cut to one example", last.each(lambda a: a[:1]))
+    count = last.size // 2 + 1
+    if count < last.size:
+        yield MadeBatch(f"cut to {count} of its {last.size} examples", last.each(lambda a: a[:count]))
 
 
-def _sizes(given: Given) -> Iterator[Made]:
-    """Images and sequences one position shorter and longer; what has as many positions changes with them."""
+def _lengths(given: GivenBatches) -> Iterator[MadeBatch]:
+    """Batches with images and sequences one position shorter and longer; arrays of the same length change, too."""
     sizes: dict[frozenset[int], None] = {}
     for name, a in given.last.inputs.items():
         if a.ndim > 3:  # an image, or a film
             channels = 1 if a.shape[1] < a.shape[-1] else a.ndim - 1
-            sizes[frozenset(n for at, n in enumerate(a.shape) if at not in (0, channels))] = None
+            sizes[frozenset(n for axis, n in enumerate(a.shape) if axis not in (0, channels))] = None
         elif (a.ndim == 3 and a.dtype.kind == "f") or (a.ndim == 2 and given.kinds[name] in ("whole", "mask")):
             sizes[frozenset({a.shape[1]})] = None
-    for changed in sizes:
-        if min(changed) > 2:
-            of = " and ".join(map(str, sorted(changed)))
-            yield Made(f"with sizes of {of} one shorter", _resized(given.last, changed, -1), usual=False)
-            yield Made(f"with sizes of {of} one longer", _resized(given.last, changed, 1), usual=False)
+    for lengths in sizes:
+        if min(lengths) > 2:
+            names = " and ".join(map(str, sorted(lengths)))
+            yield MadeBatch(f"with sizes of {names} one shorter", _resized(given.last, lengths, -1), usual=False)
+            yield MadeBatch(f"with sizes of {names} one longer", _resized(given.last, lengths, 1), usual=False)
 
 
 def _resized(last: Flat, sizes: frozenset[int], by: int) -> Flat:
     def change(a: Array) -> Array:
         for axis, n in enumerate(a.shape):
             if axis and n in sizes:
-                a = np.take(a, [at % n for at in range(n + by)], axis)  # one longer: the first once more
+                a = np.take(a, [i % n for i in range(n + by)], axis)  # one longer: repeat the first position
         return a
 
     return last.each(change)
 
 
-def _labels(given: Given, ignored: int | None) -> Iterator[Made]:
-    """Classes that no given batch has, and a label that a loss is set to leave out."""
-    every, left_out = dict(given.last.targets), dict(given.last.targets)
+def _labels(given: GivenBatches, ignored: int | None) -> Iterator[MadeBatch]:
+    """Batches with classes that no given batch has, and with a label that a loss is set to ignore."""
+    with_every_class, with_ignored = dict(given.last.targets), dict(given.last.targets)
     for name, a in given.last.targets.items():
-        seen = [b.targets[name] for b in given.batches]
+        observed = [b.targets[name] for b in given.batches]
         if given.of_targets[name] in ("whole", "mask") and a.dtype.kind in "iu":
-            most, labels = max(int(s.max()) for s in seen), np.unique(np.concatenate([s.ravel() for s in seen]))
-            counted = np.array(range(a.size)).reshape(a.shape)
-            if most < MOST and not {*range(most + 1)} <= {*labels.tolist()}:
-                every[name] = np.where(a < 0, a, counted % (most + 1)).astype(a.dtype)
+            largest, labels = (
+                max(int(s.max()) for s in observed),
+                np.unique(np.concatenate([s.ravel() for s in observed])),
+            )
+            positions = np.array(range(a.size)).reshape(a.shape)
+            if largest < MOST and not {*range(largest + 1)} <= {*labels.tolist()}:
+                with_every_class[name] = np.where(a < 0, a, positions % (largest + 1)).astype(a.dtype)
             if ignored is not None and ignored not in labels and a.size > 1 and a.dtype.kind == "i":
-                left_out[name] = np.where(counted % 3 == 1, ignored, a).astype(a.dtype)
+                with_ignored[name] = np.where(positions % 3 == 1, ignored, a).astype(a.dtype)
         elif given.of_targets[name] == "rows" and np.isin(a, (0, 1)).all():
             classes = a.shape[-1]
-            if not np.concatenate([s.reshape(-1, classes) for s in seen]).any(0).all():
-                every[name] = np.resize(np.eye(classes, dtype=a.dtype), a.shape)
-    yield Made("with labels of every class", replace(given.last, targets=every), usual=False)
-    yield Made(f"with the label {ignored}, which a loss leaves out", replace(given.last, targets=left_out), usual=False)
+            if not np.concatenate([s.reshape(-1, classes) for s in observed]).any(0).all():
+                with_every_class[name] = np.resize(np.eye(classes, dtype=a.dtype), a.shape)
+    yield MadeBatch("with labels of every class", replace(given.last, targets=with_every_class), usual=False)
+    yield MadeBatch(
+        f"with the label {ignored}, which a loss leaves out", replace(given.last, targets=with_ignored), usual=False
+    )
 
 
-def _whole(given: Given, beyond: bool) -> Iterator[Made]:
-    """Whole numbers beyond those seen, at their end, and in order."""
+def _whole(given: GivenBatches, beyond: bool) -> Iterator[MadeBatch]:
+    """Batches with integers above the observed ones, with the largest one everywhere, and with sorted ones."""
 
     def larger(a: Array) -> Array:
         return np.where(a > 0, a * int(HUGE), a) if a.dtype.kind == "i" and a.itemsize > 2 and a.max() < MOST else a
 
     if beyond:
-        yield Made("with its whole numbers times 1000", given.inputs({"whole": larger}), usual=False)
+        yield MadeBatch("with its whole numbers times 1000", given.inputs({"whole": larger}), usual=False)
     largest = given.inputs({"whole": lambda a: np.full(a.shape, a.max())})
-    yield Made("with its largest whole number everywhere", largest, usual=False)
+    yield MadeBatch("with its largest whole number everywhere", largest, usual=False)
     in_order = given.inputs({"whole": lambda a: np.sort(a, axis=min(a.ndim - 1, 1))})
-    yield Made("with its rows in order", in_order, usual=False)
+    yield MadeBatch("with its rows in order", in_order, usual=False)

@@ -1,1 +1,1 @@
-"""ONNX files: written by both sides, run, compared, and their ties stored once."""
+"""ONNX files: export from both sides, execution, comparison, and single storage of tied weights."""

@@ -1,4 +1,4 @@
-"""ONNX files: read, validated, and the weights that they hold."""
+"""ONNX files: reading, validation, and their weights."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..errors import FileError, SetupError
 from ..records.trace import Array
 
 LARGEST = 2**31 - 2**20
-"""Bytes of weights that fit into one file; see `sides.torch_export`."""
+"""Largest number of bytes of weights in one file; see `frameworks.torch.export`."""
 
 
 def require_onnx() -> None:
-    """Import what reads and runs ONNX.
+    """Import the packages that read and run ONNX.
 
     Raises:
-        SetupError: it is not installed.
+        SetupError: one is not installed.
     """
     try:
         import onnx
@@ -40,10 +40,10 @@ def load(path: Path, *, weights: bool = True) -> Any:
 
     Args:
         path: of the file.
-        weights: also those that it keeps in files beside it.
+        weights: whether to load external data, too.
 
     Raises:
-        FileError: there is no such file, it is no whole ONNX model, or a file beside it is missing.
+        FileError: the file does not exist, is not a complete ONNX model, or lacks external data.
     """
     require_onnx()
     import onnx
@@ -59,7 +59,7 @@ def load(path: Path, *, weights: bool = True) -> Any:
             cause=f"it ends early or is something else ({error})",
             todo="export it again",
         ) from error
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:  # a file beside it is missing or short
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:  # external data is missing or short
         raise FileError("This ONNX model cannot be read.", where=str(path), cause=str(error)) from error
     if not model.HasField("graph"):
         raise FileError(
@@ -69,7 +69,7 @@ def load(path: Path, *, weights: bool = True) -> Any:
 
 
 def invalid(path: Path) -> str | None:
-    """What `onnx.checker` finds wrong with a file; None if it is valid."""
+    """The error of `onnx.checker` for a file; None if it is valid."""
     import onnx
 
     try:
@@ -93,12 +93,12 @@ class Weight:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes in the file."""
+        """Its size in the file, in bytes."""
         return self.value.nbytes
 
 
 def graphs(model: Any) -> Iterator[Any]:
-    """The main graph and those inside of its nodes, such as the body of a Loop."""
+    """The main graph and the graphs inside its nodes, such as the body of a Loop."""
 
     def inner(graph: Any) -> Iterator[Any]:
         yield graph
@@ -123,27 +123,27 @@ def weights(model: Any, file: Path | None = None) -> list[Weight]:
 
     Args:
         model: an `onnx.ModelProto`.
-        file: that it was loaded from, without what is in the files beside it; these are mapped, not read.
+        file: its path, if it was loaded without external data; this is mapped, not read.
 
     Raises:
-        FileError: a file beside it is missing or short.
+        FileError: external data is missing or short.
     """
     import onnx_ir as ir
     from onnx import numpy_helper
 
-    found: list[Weight] = []
+    constants: list[Weight] = []
     for graph in graphs(model):
-        for held in graph.initializer:
+        for initializer in graph.initializer:
             try:
-                value: Any = ir.serde.deserialize_tensor(held, str(file.parent) if file else "").numpy()
+                value: Any = ir.serde.deserialize_tensor(initializer, str(file.parent) if file else "").numpy()
             except (OSError, ValueError) as error:
                 raise FileError("This ONNX model cannot be read.", where=str(file), cause=str(error)) from error
-            found.append(Weight(held.name, value))
+            constants.append(Weight(initializer.name, value))
     for node in nodes(model):
         if node.op_type == "Constant":
-            held = [numpy_helper.to_array(a.t) for a in node.attribute if a.HasField("t")]
-            found += [Weight(node.output[0], value) for value in held]
-    return [w for w in found if np.issubdtype(w.value.dtype, np.floating)]
+            values = [numpy_helper.to_array(a.t) for a in node.attribute if a.HasField("t")]
+            constants += [Weight(node.output[0], value) for value in values]
+    return [w for w in constants if np.issubdtype(w.value.dtype, np.floating)]
 
 
 def opsets(model: Any) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A copy of a float32 model that computes in float64, to tell what a file means from how a runtime rounds."""
+"""A float64 copy of a float32 model, to distinguish what a file computes from the rounding of a runtime."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .files import graphs, nodes
 
 
 def in_float64(model: Any, folder: str = "") -> Any:
-    """The model with its float32 constants, inputs and casts in float64; whole numbers and narrower floats stay.
+    """The model with its float32 constants, inputs and casts in float64; integers and narrower floats stay.
 
-    The copy is for the evaluator of the standard, which takes operators in every type; it need not be valid.
+    The copy is for the evaluator of the standard, which accepts operators in every type; it need not be valid.
 
     Args:
         model: an `onnx.ModelProto`.
-        folder: where the files beside it are, for one loaded without them.
+        folder: of the external data, for a model loaded without it.
     """
     from onnx import TensorProto, numpy_helper
 
@@ -36,13 +36,13 @@ def in_float64(model: Any, folder: str = "") -> Any:
             if value.type.tensor_type.elem_type == single:
                 value.type.tensor_type.elem_type = double
     for node in nodes(wide):
-        made = [a for a in node.attribute if a.name in ("value_float", "value_floats")]
-        if node.op_type == "Constant" and made:
-            held = made[0].f if made[0].name == "value_float" else list(made[0].floats)
-            tensor = numpy_helper.from_array(np.asarray(held, np.float64))
-            made[0].Clear()
-            made[0].name, made[0].type = "value", 4  # AttributeProto.TENSOR
-            made[0].t.CopyFrom(tensor)
+        literals = [a for a in node.attribute if a.name in ("value_float", "value_floats")]
+        if node.op_type == "Constant" and literals:
+            number = literals[0].f if literals[0].name == "value_float" else list(literals[0].floats)
+            tensor = numpy_helper.from_array(np.asarray(number, np.float64))
+            literals[0].Clear()
+            literals[0].name, literals[0].type = "value", 4  # AttributeProto.TENSOR
+            literals[0].t.CopyFrom(tensor)
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 widen(attribute.t)

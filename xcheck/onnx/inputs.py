@@ -1,4 +1,4 @@
-"""Inputs for a model that comes without data: random numbers of the types and sizes that its graph asks for."""
+"""Inputs for a model without data: random numbers of the types and sizes in its graph."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from .files import nodes
 from .runtime import Port, Session, assigned
 
 SIZES = ((2, 4), (3, 8), (2, 16), (1, 32), (4, 4), (1, 1))
-"""(size of a free first axis, size of other free axes), tried in this order until the model takes them."""
+"""(size of a free first axis, size of other free axes), working_inputs in this order until the model accepts them."""
 
 
-def random_inputs(model: Any, session: Session, seed: int, given: Path | None = None) -> dict[str, Array]:
+def random_inputs(model: Any, session: Session, seed: int, inputs_file: Path | None = None) -> dict[str, Array]:
     """Arrays that a model runs on.
 
     Args:
-        model: the `onnx.ModelProto`, which shows what whole numbers may be.
+        model: the `onnx.ModelProto`, which shows the bounds of integers.
         session: of the model.
         seed: of the draws.
-        given: an .npz file with the inputs by name, to be used instead.
+        inputs_file: an .npz file with the inputs by name, used instead.
 
     Raises:
-        FileError: the model runs on none of the sizes tried, or not on what is given.
+        FileError: the model runs on none of the tried sizes, or not on the given inputs.
     """
-    if given is not None:
-        return assigned(session.inputs, list(from_file(given).items()), str(given))
-    return tried(session.inputs, whole_number_bounds(model), session.run, seed)
+    if inputs_file is not None:
+        return assigned(session.inputs, list(from_file(inputs_file).items()), str(inputs_file))
+    return working_inputs(session.inputs, whole_number_bounds(model), session.run, seed)
 
 
-def tried(
+def working_inputs(
     ports: Sequence[Port], bounds: Mapping[str, int], run: Callable[[Arrays], object], seed: int
 ) -> dict[str, Array]:
-    """Random arrays for some inputs, of the first sizes on which nothing is raised.
+    """Random arrays for some inputs, of the first sizes that raise no error.
 
     Args:
         ports: the inputs.
-        bounds: input -> how many values it may have, where it holds whole numbers.
-        run: to be tried on the arrays.
+        bounds: input -> number of possible values, for integers.
+        run: called with the arrays.
         seed: of the draws.
 
     Raises:
@@ -50,9 +50,9 @@ def tried(
     """
     free = any(not isinstance(n, int) for port in ports for n in port.shape)
     refused = ""
-    for first, rest in SIZES if free else SIZES[:1]:
-        rng = np.random.default_rng([seed, first, rest])
-        feeds = {port.name: _drawn(port, bounds.get(port.name, 2), first, rest, rng) for port in ports}
+    for first_size, other_size in SIZES if free else SIZES[:1]:
+        rng = np.random.default_rng([seed, first_size, other_size])
+        feeds = {port.name: _drawn(port, bounds.get(port.name, 2), first_size, other_size, rng) for port in ports}
         try:
             run(feeds)
         except FileError as error:
@@ -74,8 +74,8 @@ def from_file(path: Path) -> dict[str, Array]:
         FileError: it cannot be read.
     """
     try:
-        with np.load(path) as held:
-            return {name: held[name] for name in held.files}
+        with np.load(path) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, AttributeError) as error:
         raise FileError(
             "These inputs cannot be read.",
@@ -85,8 +85,8 @@ def from_file(path: Path) -> dict[str, Array]:
         ) from error
 
 
-def _drawn(port: Port, bound: int, first: int, rest: int, rng: np.random.Generator) -> Array:
-    shape = tuple(n if isinstance(n, int) else rest if axis else first for axis, n in enumerate(port.shape))
+def _drawn(port: Port, bound: int, first_size: int, other_size: int, rng: np.random.Generator) -> Array:
+    shape = tuple(n if isinstance(n, int) else other_size if axis else first_size for axis, n in enumerate(port.shape))
     kind = np.dtype(port.dtype).kind
     if kind == "f":
         return rng.standard_normal(shape).astype(port.dtype)
@@ -98,36 +98,36 @@ def _drawn(port: Port, bound: int, first: int, rest: int, rng: np.random.Generat
 
 
 def whole_number_bounds(model: Any) -> dict[str, int]:
-    """Graph input -> how many values it may have, where it picks rows of a table: the least length of those tables."""
+    """Graph input -> number of possible values, where it indexes tables: the smallest length of those tables."""
     readers: dict[str, list[tuple[Any, int]]] = {}
     for node in nodes(model):
         for position, name in enumerate(node.input):
             readers.setdefault(name, []).append((node, position))
     lengths = _lengths(model)
-    found: dict[str, int] = {}
+    bounds: dict[str, int] = {}
     for value in model.graph.input:
         sizes = list(_tables(value.name, readers, lengths))
         if sizes:
-            found[value.name] = min(sizes)
-    return found
+            bounds[value.name] = min(sizes)
+    return bounds
 
 
 def _lengths(model: Any) -> dict[str, tuple[int, ...]]:
-    """Constant -> shape, through the Transposes and casts that some exporters put between."""
+    """Constant -> shape, through the Transposes and casts that some exporters insert."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     for node in model.graph.node:
-        held = shapes.get(node.input[0]) if node.input else None
-        if node.op_type == "Transpose" and held is not None:
-            axes = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), tuple(range(len(held)))[::-1])
-            shapes[node.output[0]] = tuple(held[a] for a in axes)
-        elif node.op_type in ("Cast", "Identity") and held is not None:
-            shapes[node.output[0]] = held
+        shape = shapes.get(node.input[0]) if node.input else None
+        if node.op_type == "Transpose" and shape is not None:
+            axes = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), tuple(range(len(shape)))[::-1])
+            shapes[node.output[0]] = tuple(shape[a] for a in axes)
+        elif node.op_type in ("Cast", "Identity") and shape is not None:
+            shapes[node.output[0]] = shape
     return shapes
 
 
 def _tables(name: str, readers: Mapping[str, list[tuple[Any, int]]], shapes: Mapping[str, Any]) -> Iterator[int]:
-    """The lengths of the constant tables that a value picks from, directly or changed on the way."""
-    waiting, seen = [name], {name}
+    """The lengths of the constant tables that a value indexes, directly or through other nodes."""
+    waiting, visited = [name], {name}
     while waiting:
         for node, position in readers.get(waiting.pop(), []):
             table = shapes.get(node.input[0])
@@ -135,5 +135,5 @@ def _tables(name: str, readers: Mapping[str, list[tuple[Any, int]]], shapes: Map
                 if table:
                     yield table[next((a.i for a in node.attribute if a.name == "axis"), 0)]
                 continue
-            waiting += [output for output in node.output if output not in seen]
-            seen.update(node.output)
+            waiting += [output for output in node.output if output not in visited]
+            visited.update(node.output)

@@ -1,4 +1,4 @@
-"""Which input and which output of one file is which of another, and in which layout."""
+"""Pairs of the inputs and outputs of two files, with their layouts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..records.trace import Array
 from .runtime import Port
 
 MOST_INPUTS = 6
-"""Inputs up to which every order of theirs is tried."""
+"""Largest number of inputs of which every order is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Pairing:
     """One input or output that both files have.
 
     Attributes:
-        left, right: as each file declares it.
+        left, right: as declared by each file.
         layout: from left to right: "identity", "channels last" for (N, C, ...) to (N, ..., C), or "channels first".
     """
 
@@ -30,7 +30,7 @@ class Pairing:
     layout: str = "identity"
 
     def to_right(self, array: Array) -> Array:
-        """An array of the left file as the right one lays it out."""
+        """An array of the left file in the layout of the right one."""
         return moved(array, self.layout)
 
     def both(self) -> Port:
@@ -42,7 +42,7 @@ class Pairing:
 
 
 def moved(array: Array, layout: str) -> Array:
-    """An array with its channels, the second axis or the last, moved to where the layout has them."""
+    """An array with its channel axis, the second or the last one, moved as the layout states."""
     if layout == "identity":
         return array
     return np.moveaxis(array, 1, -1) if layout == "channels last" else np.moveaxis(array, -1, 1)
@@ -57,7 +57,7 @@ def _moved_shape(shape: tuple[int | str | None, ...], layout: str) -> tuple[int 
 
 
 def layout_between(left: Port, right: Port) -> str | None:
-    """The layout that turns the declared shape of one into that of the other; None if none does."""
+    """The layout that turns one declared shape into the other; None if there is none."""
     kinds = [np.dtype(port.dtype).kind for port in (left, right)]
     if kinds[0] != kinds[1] or len(left.shape) != len(right.shape):
         return None
@@ -69,11 +69,11 @@ def layout_between(left: Port, right: Port) -> str | None:
 
 
 def paired(left: Sequence[Port], right: Sequence[Port], what: str) -> list[Pairing]:
-    """The ports of two files: by name where the names are the same, else in order, else in the one order that fits.
+    """The ports of two files: by name if the names are equal, else in order, else in the first order that fits.
 
     Args:
         left, right: inputs, or outputs.
-        what: which, for the message.
+        what: "inputs" or "outputs", for the message.
 
     Raises:
         FileError: they do not fit.
@@ -88,7 +88,7 @@ def paired(left: Sequence[Port], right: Sequence[Port], what: str) -> list[Pairi
         for order in orders:
             layouts = [layout_between(*ports) for ports in zip(left, order, strict=True)]
             if None not in layouts:
-                return [Pairing(a, b, how or "") for a, b, how in zip(left, order, layouts, strict=True)]
+                return [Pairing(a, b, layout or "") for a, b, layout in zip(left, order, layouts, strict=True)]
     raise FileError(
         f"The two models have other {what}.",
         numbers=f"{_listed(left)} against {_listed(right)}",

@@ -1,4 +1,4 @@
-"""A state in which every parameter has values of its own, so that each can be recognised in a file."""
+"""A state in which every parameter has its own values, so that each can be identified in a file."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from ..records.trace import Array, State
 
 SHARE = 2.0**-3
-"""How far a value is moved, as a part of itself: enough to tell equal ones apart, and the model stays what it is."""
+"""Relative change of a value: enough to distinguish equal ones, and too small to change the model's behaviour."""
 
 
 def probe(state: State, seed: int, paths: Iterable[str]) -> State:
-    """Parameters and buffers of a state with every number moved, at random and in float32.
+    """Parameters and buffers of a state with every number changed at random, in float32.
 
-    Fresh zeros and ones are equal wherever they are, and exporters store equal constants once. A number keeps its
-    sign, since a variance must; what was all zero is drawn anew.
+    New zeros and ones are equal everywhere, and exporters store equal constants once. A number keeps its sign, since
+    a variance must; zeros are drawn at random.
 
     Args:
         state: of a side.
         seed: of the draws.
-        paths: of what is moved.
+        paths: of the values to change.
     """
     rng = np.random.default_rng([seed, 0x0E])
     return State({path: _moved(state.value(path), rng) for path in dict.fromkeys(paths)})

@@ -1,4 +1,4 @@
-"""Both sides exported from one state in float32, and every file run beside its model."""
+"""Export of both sides from one state in float32; every file is run, and so is its model."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from .runtime import Session, assigned, reference_outputs
 from .structure import Structure, Tied, structure, tied, untranslated
 
 PLAIN, OPTIMIZED, STANDARD = "onnxruntime", "onnxruntime, optimized", "onnx.reference, float64"
-"""What runs a file: node by node, rewritten, and the evaluator of the standard."""
+"""The runtimes of a file: node by node, rewritten, and the evaluator of the standard."""
 
 SMALL = 2_000_000
-"""Weights of a model up to which the evaluator of the standard, which is plain NumPy, is asked, and every route is
-taken: tf2onnx needs some hundred bytes of memory per byte of weights."""
+"""Largest number of weights for which the evaluator of the standard, which is plain NumPy, and all routes are used:
+tf2onnx needs some hundred bytes of memory per byte of weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """What the models themselves make of one batch.
+    """The outputs of the models for one batch.
 
     Attributes:
         batch: in the neutral layout.
-        truth: side -> what its outputs are told from: the reference's in float64, from the same float32 numbers; of a
-            pair that is apart, its own.
+        truth: side -> float64 outputs to compare with, from the same float32 numbers: those of the reference, or the
+            side's own if the sides are compared separately.
         outputs: of each side in float32.
-        twins: side -> those of the model that `truth` is of, in float32, perturbed by one rounding error.
+        twins: side -> float32 outputs of the model of `truth`, perturbed by one rounding error.
     """
 
     batch: Batch
@@ -55,16 +55,16 @@ class Export:
     """One file.
 
     Attributes:
-        side, route: who wrote it, and how.
+        side, route: side and route of the export.
         path: of the file.
-        problem: why there is none, or why it cannot be read.
-        fixed: what kept the batch size from being free.
-        invalid: what `onnx.checker` finds wrong.
-        structure: what it is made of.
-        located: where each parameter of the side is in it.
-        storages: the copies that it holds of each storage.
-        outputs: (what ran it, size of the batch) -> outputs, or why there are none.
-        written: what its inputs and outputs are in the side's words.
+        problem: why there is no file, or why it cannot be read.
+        fixed: why the batch size is not free.
+        invalid: the error of `onnx.checker`.
+        structure: its contents.
+        located: the location of each parameter of the side.
+        storages: its copies of each storage.
+        outputs: (runtime, size of the batch) -> outputs, or why there are none.
+        written: names of its inputs and outputs on the side.
     """
 
     side: SideName
@@ -82,80 +82,82 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Exports:
-    """Everything that exporting a pair has shown.
+    """The results of exporting a pair.
 
     Attributes:
         natives: per batch size, the full one first.
         files: of both sides, the usual route of each side first.
         terms: n of the noise model.
-        skipped: routes that were not taken, since the model is large and the usual one works.
-        apart: why nothing of one side was told from the other; empty where it was.
+        skipped: routes that were not used, since the model is large and the usual one works.
+        separate_reason: why the sides were not compared with each other; empty where they were.
     """
 
     natives: tuple[Native, ...]
     files: tuple[Export, ...]
     terms: int
     skipped: tuple[str, ...] = ()
-    apart: str = ""
+    separate_reason: str = ""
 
 
 def exported(
-    truth: Runner, own: Runner, other: Runner, plan: MatchPlan, batch: Batch, folder: Path, seed: int
+    truth: Runner, reference: Runner, follower: Runner, plan: MatchPlan, batch: Batch, folder: Path, seed: int
 ) -> Exports:
-    """Export both sides, from one state, by every route, and run what comes out.
+    """Export both sides from one state by every route, and run the files.
 
     Args:
         truth: the reference in float64.
-        own: the reference in float32.
-        other: the other side in float32.
+        reference: the reference in float32.
+        follower: the other side in float32.
         plan: of the pair.
         batch: to trace and to run with.
         folder: for the files.
-        seed: of the values that the parameters get.
+        seed: of the parameter values.
     """
-    own.write(probe(own.read(), seed, [path for m in plan.matches for path in m.piece(plan.reference).paths]))
-    state = _settled(own, truth)
-    other.write(plan.for_follower(state, slots=False))
+    reference.write(
+        probe(reference.read(), seed, [path for m in plan.matches for path in m.piece(plan.reference).paths])
+    )
+    state = _copied_state(reference, truth)
+    follower.write(plan.for_follower(state, slots=False))
     batch = _in_float32(batch)
-    natives = [_native(truth, (own, other), given, seed) for given in (batch, resized(batch))]
-    return _told((own, other), natives, folder)
+    natives = [_native(truth, (reference, follower), each, seed) for each in (batch, resized(batch))]
+    return _export_all((reference, follower), natives, folder)
 
 
 def exported_apart(
-    truths: Sequence[Runner], runners: Sequence[Runner], batch: Batch, folder: Path, seed: int, why: str
+    truths: Sequence[Runner], runners: Sequence[Runner], batch: Batch, folder: Path, seed: int, reason: str
 ) -> Exports:
-    """Export both sides, each from a state of its own and told from its own model alone.
+    """Export both sides, each from its own state and compared only with its own model.
 
     Args:
         truths: both sides in float64.
         runners: both in float32, in the same order.
         batch: to trace and to run with.
         folder: for the files.
-        seed: of the values that the parameters get.
-        why: nothing is told from the other side.
+        seed: of the parameter values.
+        reason: why the sides are not compared with each other.
     """
     for truth, runner in zip(truths, runners, strict=True):
         state = runner.read()
         runner.write(probe(state, seed, state.values()))
-        _settled(runner, truth)
+        _copied_state(runner, truth)
     batch = _in_float32(batch)
     natives: list[Native] = []
-    for given in (batch, resized(batch)):
-        one, two = (_native(truth, (runner,), given, seed) for truth, runner in zip(truths, runners, strict=True))
-        outputs: dict[SideName, Arrays] = {**one.outputs, **two.outputs}
-        natives.append(Native(given, {**one.truth, **two.truth}, outputs, {**one.twins, **two.twins}))
-    return replace(_told(runners, natives, folder), apart=why)
+    for each in (batch, resized(batch)):
+        first, second = (_native(truth, (runner,), each, seed) for truth, runner in zip(truths, runners, strict=True))
+        outputs: dict[SideName, Arrays] = {**first.outputs, **second.outputs}
+        natives.append(Native(each, {**first.truth, **second.truth}, outputs, {**first.twins, **second.twins}))
+    return replace(_export_all(runners, natives, folder), separate_reason=reason)
 
 
-def _settled(runner: Runner, truth: Runner) -> State:
-    """The state of a side, which `truth` gets as well: what shares memory has settled on one value."""
+def _copied_state(runner: Runner, truth: Runner) -> State:
+    """The state of a side, which `truth` receives, too; parameters that share memory have one value by then."""
     state = runner.read()
     truth.write(State(state.parameters, state.buffers))
     return state
 
 
-def _told(runners: Sequence[Runner], natives: Sequence[Native], folder: Path) -> Exports:
-    """The files of both sides by every route, and what they make of the batches of their models."""
+def _export_all(runners: Sequence[Runner], natives: Sequence[Native], folder: Path) -> Exports:
+    """The files of both sides by every route, and their outputs for the batches of their models."""
     batch, smaller = (native.batch for native in natives)
     state = runners[0].read()
     files: list[Export] = []
@@ -175,15 +177,15 @@ def _told(runners: Sequence[Runner], natives: Sequence[Native], folder: Path) ->
 
 
 def _native(truth: Runner, runners: Sequence[Runner], batch: Batch, seed: int) -> Native:
-    """What models make of a batch; the first is that of `truth`."""
-    own = runners[0]
-    start = own.read()
+    """The outputs of models for a batch; the first runner is the float32 version of `truth`."""
+    first = runners[0]
+    start = first.read()
     twins: list[Arrays] = []
     for twin in range(TWINS):
         rng = np.random.default_rng([seed, twin])
-        own.write(State(perturbed(start.parameters, rng, "float32")))
-        twins.append(own.exporter().infer(perturbed_batch(batch, rng, "float32")))
-    own.write(State(start.parameters, start.buffers))
+        first.write(State(perturbed(start.parameters, rng, "float32")))
+        twins.append(first.exporter().infer(perturbed_batch(batch, rng, "float32")))
+    first.write(State(start.parameters, start.buffers))
     exact = truth.exporter().infer(batch)
     return Native(
         batch,
@@ -194,29 +196,29 @@ def _native(truth: Runner, runners: Sequence[Runner], batch: Batch, seed: int) -
 
 
 def _one_file(runner: Runner, exporter: Exporter, route: str, path: Path, batch: Batch, smaller: Batch) -> Export:
-    made = Export(runner.side, route, path)
+    export = Export(runner.side, route, path)
     try:
         written = exporter.export(route, path, batch, smaller)
         model = load(path)
     except (UserCodeError, FileError, SetupError) as error:
-        return replace(made, problem=said(error))
+        return replace(export, problem=message_of(error))
     foreign = untranslated(model)
     if foreign:
-        told = f"the exporter lacks {', '.join(foreign)}, and left it in the file, where ONNX has no such operator"
-        return replace(made, problem=told)
-    held = weights(model)
+        problem = f"the exporter lacks {', '.join(foreign)}, and left it in the file, where ONNX has no such operator"
+        return replace(export, problem=problem)
+    constants = weights(model)
     state, inventory = runner.read().values(), runner.inventory()
-    located = locate(_canonical(state, inventory), held)
+    located = locate(_canonical(state, inventory), constants)
     outputs: dict[tuple[str, int], Arrays | str] = {}
-    for runtime, given in ((PLAIN, batch), (PLAIN, smaller), (OPTIMIZED, batch)):
-        outputs[runtime, given.size] = in_onnxruntime(path, written, given, optimized=runtime == OPTIMIZED)
-    if sum(weight.value.size for weight in held) <= SMALL:
+    for runtime, each in ((PLAIN, batch), (PLAIN, smaller), (OPTIMIZED, batch)):
+        outputs[runtime, each.size] = in_onnxruntime(path, written, each, optimized=runtime == OPTIMIZED)
+    if sum(weight.value.size for weight in constants) <= SMALL:
         outputs[STANDARD, batch.size] = by_the_standard(path, model, written, batch)
     return replace(
-        made,
+        export,
         fixed=written.fixed,
         invalid=invalid(path),
-        structure=structure(model, held),
+        structure=structure(model, constants),
         located=tuple(located),
         storages=tuple(tied(inventory.tie_groups(), located)),
         outputs=outputs,
@@ -231,7 +233,7 @@ def _canonical(state: Arrays, inventory: Inventory) -> dict[str, Array]:
 def in_onnxruntime(
     path: Path, written: Exported, batch: Batch, *, optimized: bool, replaced: Mapping[str, Array] | None = None
 ) -> Arrays | str:
-    """The outputs of a file in onnxruntime in the side's words, or why there are none.
+    """The outputs of a file in onnxruntime by the side's names, or why there are none.
 
     Args:
         path: of the file.
@@ -244,7 +246,7 @@ def in_onnxruntime(
         session = Session(path, optimized=optimized, replaced=replaced)
         return written.outputs(session.run(assigned(session.inputs, written.inputs(batch), str(path.name))))
     except (FileError, UserCodeError) as error:
-        return said(error)
+        return message_of(error)
 
 
 def by_the_standard(path: Path, model: Any, written: Exported, batch: Batch) -> Arrays | str:
@@ -253,22 +255,22 @@ def by_the_standard(path: Path, model: Any, written: Exported, batch: Batch) -> 
         ports = Session(path).inputs
         return written.outputs(reference_outputs(model, assigned(ports, written.inputs(batch))))
     except (FileError, UserCodeError) as error:
-        return said(error)
+        return message_of(error)
 
 
-def said(error: BadInput) -> str:
-    """A message on one line, without what to do next."""
+def message_of(error: BadInput) -> str:
+    """The message of an error on one line, without its advice."""
     text = " ".join(f"{error.what} {error.parts['cause'] or error.parts['numbers'] or ''}".split())
     return text if len(text) <= 500 else f"{text[:400]} ... {text[-90:]}"
 
 
 def _in_float32(batch: Batch) -> Batch:
-    """The batch in numbers that float32 holds, so that every side and file starts from the very same."""
+    """The batch rounded to float32 numbers, so that every side and file starts from the same ones."""
     return _each(batch, lambda a: a.astype(np.float32).astype(a.dtype) if a.dtype.kind == "f" else a)
 
 
 def resized(batch: Batch) -> Batch:
-    """The batch with one example less, or twice the one that it has."""
+    """The batch without its last example, or with its only example twice."""
     if batch.size > 1:
         return _each(batch, lambda a: a[:-1])
     return _each(batch, lambda a: np.concatenate([a, a]))

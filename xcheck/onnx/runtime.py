@@ -1,4 +1,4 @@
-"""What a file computes: in onnxruntime, and as `onnx.reference` reads the standard, in float64."""
+"""The outputs of a file: from onnxruntime, and from `onnx.reference` in float64."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Port:
 
     Attributes:
         name: in the graph.
-        dtype: as NumPy names it.
-        shape: a free axis is None or the name that the graph gives it.
+        dtype: NumPy name.
+        shape: a free axis is None or its name in the graph.
     """
 
     name: str
@@ -31,13 +31,13 @@ class Port:
 
 
 class Session:
-    """A model in onnxruntime, on the CPU, on one thread: every sum has one order.
+    """A model in onnxruntime, on one CPU thread, so that the order of sums is fixed.
 
     Args:
         model: a file, or a model's bytes.
-        optimized: let onnxruntime rewrite the graph; else it runs node by node as it stands.
-        prepacked: let it lay out constant weights anew, which changes the order of sums.
-        replaced: initializer -> the value to use in its place.
+        optimized: let onnxruntime rewrite the graph; otherwise it runs unchanged, node by node.
+        prepacked: let onnxruntime rearrange constant weights, which changes the order of sums.
+        replaced: initializer -> the value to use instead.
 
     Raises:
         FileError: onnxruntime cannot load the model.
@@ -62,14 +62,14 @@ class Session:
         options.log_severity_level = 4
         if not prepacked:
             options.add_session_config_entry("session.disable_prepacking", "1")
-        self._held = {
+        self._replaced = {
             name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(a)) for name, a in (replaced or {}).items()
         }
-        for name, value in self._held.items():
+        for name, value in self._replaced.items():
             options.add_initializer(name, value)
-        given = str(model) if isinstance(model, Path) else model
+        source = str(model) if isinstance(model, Path) else model
         try:
-            self._session = ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except _errors() as error:
             raise self._failure("onnxruntime cannot load this model.", error) from error
         self.inputs = tuple(Port(i.name, _dtype(i.type), tuple(i.shape)) for i in self._session.get_inputs())
@@ -82,17 +82,17 @@ class Session:
             FileError: onnxruntime stopped.
         """
         try:
-            found = self._session.run(None, dict(feeds))
+            arrays = self._session.run(None, dict(feeds))
         except (*_errors(), ValueError, RuntimeError) as error:
             raise self._failure("onnxruntime cannot run this model on these inputs.", error) from error
-        return {port.name: np.asarray(array) for port, array in zip(self.outputs, found, strict=True)}
+        return {port.name: np.asarray(array) for port, array in zip(self.outputs, arrays, strict=True)}
 
     def _failure(self, what: str, error: BaseException) -> FileError:
         return FileError(what, where=self._where, cause=_short(error))
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises; its exceptions have no base of their own."""
+    """The exceptions of onnxruntime; they have no common base."""
     import onnxruntime.capi.onnxruntime_pybind11_state as state  # pyright: ignore[reportMissingImports]
 
     return tuple(e for e in vars(state).values() if isinstance(e, type) and issubclass(e, Exception))
@@ -103,40 +103,40 @@ def _short(error: BaseException) -> str:
     return text if len(text) <= 400 else f"{text[:300]} ... {text[-90:]}"
 
 
-def _dtype(told: str) -> str:
-    inner = told.removeprefix("tensor(").removesuffix(")")
+def _dtype(onnx_type: str) -> str:
+    inner = onnx_type.removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64"}.get(inner, inner)
 
 
 def reference_outputs(model: Any, feeds: Arrays, folder: str = "") -> dict[str, Array]:
-    """What a model computes in float64, by the evaluator of the standard itself.
+    """The outputs of a model in float64, from the evaluator of the standard.
 
     Args:
         model: an `onnx.ModelProto`.
         feeds: graph input -> array.
-        folder: where the files beside it are, for one loaded without them.
+        folder: of the external data, for a model loaded without it.
 
     Raises:
         FileError: the evaluator lacks an operator, or stopped.
     """
     from onnx.reference import ReferenceEvaluator
 
-    wide = {name: a.astype(np.float64) if a.dtype == np.float32 else a for name, a in feeds.items()}
+    float64_feeds = {name: a.astype(np.float64) if a.dtype == np.float32 else a for name, a in feeds.items()}
     failures = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError)
     try:
         evaluator = ReferenceEvaluator(in_float64(model, folder))
-        found: Any = evaluator.run(None, wide)
+        arrays: Any = evaluator.run(None, float64_feeds)
     except (*failures, RuntimeError, TypeError, ValueError) as error:
         raise FileError("onnx.reference cannot evaluate this model.", cause=_short(error)) from error
-    return {o.name: np.asarray(array) for o, array in zip(model.graph.output, found, strict=True)}
+    return {o.name: np.asarray(array) for o, array in zip(model.graph.output, arrays, strict=True)}
 
 
 def assigned(ports: Sequence[Port], given: Sequence[tuple[str, Array]], where: str | None = None) -> dict[str, Array]:
-    """Which array goes into which input: by name where all names are known, else in order where the shapes fit.
+    """Input name -> array: by name if all names are known, else in order if the shapes fit.
 
     Args:
         ports: inputs of a graph.
-        given: names, "" where there is none, and arrays.
+        given: names ("" where there is none) and arrays.
         where: for the message.
 
     Raises:
@@ -154,7 +154,7 @@ def assigned(ports: Sequence[Port], given: Sequence[tuple[str, Array]], where: s
             numbers=f"given {', '.join(f'{name} {a.dtype}{a.shape}' for name, a in given) or 'nothing'}; "
             f"the model takes {', '.join(f'{p.name} {p.dtype}{p.shape}' for p in ports) or 'nothing'}",
         )
-    return {port.name: _as(port, array) for port, array in zip(ports, chosen, strict=True)}
+    return {port.name: _cast(port, array) for port, array in zip(ports, chosen, strict=True)}
 
 
 def _fits(port: Port, array: Array) -> bool:
@@ -162,9 +162,9 @@ def _fits(port: Port, array: Array) -> bool:
         return False
     if any(isinstance(n, int) and n != m for n, m in zip(port.shape, array.shape, strict=True)):
         return False
-    made = _as(port, array)
-    return bool(np.array_equal(made, array)) or made.dtype.kind == array.dtype.kind == "f"
+    cast = _cast(port, array)
+    return bool(np.array_equal(cast, array)) or cast.dtype.kind == array.dtype.kind == "f"
 
 
-def _as(port: Port, array: Array) -> Array:
+def _cast(port: Port, array: Array) -> Array:
     return np.ascontiguousarray(array).astype(np.dtype(port.dtype), copy=False).reshape(array.shape)

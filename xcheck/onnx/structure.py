@@ -1,4 +1,4 @@
-"""What a file is made of: operators, opset, weights, and what training left in it."""
+"""The contents of a file: operators, opset, weights, and leftovers of training."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .files import Weight, graphs, nodes, opsets
 from .parameters import Located
 
 RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
-"""Operators that draw numbers: in inference there is nothing to draw."""
+"""Operators that draw random numbers: an inference model has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What a file is made of.
+    """The contents of a file.
 
     Attributes:
-        producer: that wrote it.
+        producer: the exporting program.
         opset: domain -> version.
-        operators: name -> how many nodes.
-        weights: floating-point constants, and the bytes that they take.
-        leftovers: nodes that belong into training, in words.
+        operators: name -> number of nodes.
+        weights, weight_bytes: number and size of the floating-point constants.
+        leftovers: nodes that belong to training, in words.
     """
 
     producer: str
@@ -36,12 +36,12 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class Tied:
-    """The copies that a file holds of one storage.
+    """The copies of one storage in a file.
 
     Attributes:
         paths: of the storage on its side.
-        names: of the constants that each hold the whole of it.
-        layouts: from the first path to each of them.
+        names: of the constants that each store the whole of it.
+        layouts: from the first path to each constant.
         wasted: bytes of the copies beyond the first.
     """
 
@@ -51,61 +51,61 @@ class Tied:
     wasted: int
 
 
-def structure(model: Any, held: Sequence[Weight]) -> Structure:
-    """What a model is made of.
+def structure(model: Any, constants: Sequence[Weight]) -> Structure:
+    """The contents of a model.
 
     Args:
         model: an `onnx.ModelProto`.
-        held: its weights.
+        constants: its weights.
     """
     operators = Counter(node.op_type for node in nodes(model) if node.op_type != "Constant")
     return Structure(
         producer=f"{model.producer_name} {model.producer_version}".removesuffix(" None").strip(),
         opset=opsets(model),
         operators=dict(sorted(operators.items())),
-        weights=len(held),
-        weight_bytes=sum(weight.nbytes for weight in held),
+        weights=len(constants),
+        weight_bytes=sum(weight.nbytes for weight in constants),
         leftovers=tuple(leftovers(model)),
     )
 
 
 def untranslated(model: Any) -> list[str]:
-    """The operators of a model that claim to be of ONNX and are not: an exporter without a translation left them."""
+    """The operators of a model in the ONNX domain that ONNX does not define: the exporter could not translate them."""
     import onnx
 
-    of_its_own = {(function.domain, function.name) for function in model.functions}
-    found = [
+    defined = {(function.domain, function.name) for function in model.functions}
+    unknown = [
         node.op_type
         for node in nodes(model)
         if node.domain in ("", "ai.onnx")
-        and (node.domain, node.op_type) not in of_its_own
+        and (node.domain, node.op_type) not in defined
         and not onnx.defs.has(node.op_type)
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(unknown))
 
 
 def leftovers(model: Any) -> list[str]:
-    """The nodes of a model that only a model in training has: active dropout, batch statistics, random draws."""
-    constants = _truths(model)
-    found: list[str] = []
+    """The nodes that only a training model has: active dropout, batch statistics, random draws."""
+    constants = _boolean_constants(model)
+    result: list[str] = []
     for node in nodes(model):
         attributes = {a.name: a.i for a in node.attribute}
         name = f"{node.op_type} {node.name or node.output[0]}"
         if node.op_type == "Dropout" and len(node.input) > 2 and constants.get(node.input[2], True):
-            found.append(f"{name} drops at random")
-        if node.op_type == "BatchNormalization" and (attributes.get("training_mode") or _many(node)):
-            found.append(f"{name} takes the statistics of the batch")
+            result.append(f"{name} drops at random")
+        if node.op_type == "BatchNormalization" and (attributes.get("training_mode") or _has_several_outputs(node)):
+            result.append(f"{name} takes the statistics of the batch")
         if node.op_type in RANDOM:
-            found.append(f"{name} draws at random")
-    return found
+            result.append(f"{name} draws at random")
+    return result
 
 
-def _many(node: Any) -> bool:
+def _has_several_outputs(node: Any) -> bool:
     return sum(bool(name) for name in node.output) > 1
 
 
-def _truths(model: Any) -> dict[str, bool]:
-    """The constants of one truth value, such as Dropout's training_mode; empty is no input at all, which is False."""
+def _boolean_constants(model: Any) -> dict[str, bool]:
+    """The boolean scalar constants, such as Dropout's training_mode; "" is a missing input, which is False."""
     from onnx import TensorProto, numpy_helper
 
     tensors = [t for graph in graphs(model) for t in graph.initializer]
@@ -119,18 +119,18 @@ def _truths(model: Any) -> dict[str, bool]:
 
 
 def tied(groups: Sequence[Sequence[str]], located: Sequence[Located]) -> list[Tied]:
-    """The copies of each storage that a file holds.
+    """The copies of each storage in a file.
 
     Args:
         groups: the paths of each storage.
-        located: where its parameters are.
+        located: locations of its parameters.
     """
-    at = {item.path: item for item in located}
-    found: list[Tied] = []
+    locations = {item.path: item for item in located}
+    result: list[Tied] = []
     for paths in groups:
-        holders = {h.name: h for path in paths if path in at for h in at[path].holders}
+        holders = {h.name: h for path in paths if path in locations for h in locations[path].holders}
         if holders:
             layouts = tuple(h.layout for h in holders.values())
             sizes = sorted((h.nbytes for h in holders.values()), reverse=True)
-            found.append(Tied(tuple(paths), tuple(holders), layouts, sum(sizes[1:])))
-    return found
+            result.append(Tied(tuple(paths), tuple(holders), layouts, sum(sizes[1:])))
+    return result

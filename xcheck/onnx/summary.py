@@ -1,4 +1,4 @@
-"""What exporting has shown, summed up for a result: the files side by side, the copies of tied weights, notes."""
+"""A summary of the exports for a result: a table of the files, the copies of tied weights, notes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ..records.result import Tie
 from .run import STANDARD, Export, Exports
 
 
-def tables(found: Exports) -> list[dict[str, Any]]:
+def tables(exports: Exports) -> list[dict[str, Any]]:
     """One entry of `Result.exports` per file: plain data."""
-    return [_table(file) for file in found.files if file.structure is not None]
+    return [_table(file) for file in exports.files if file.structure is not None]
 
 
 def _table(file: Export) -> dict[str, Any]:
@@ -26,9 +26,9 @@ def _table(file: Export) -> dict[str, Any]:
     }
 
 
-def duplicated(ties: Sequence[Tie], found: Exports) -> tuple[Tie, ...]:
-    """The tie groups, those that some file stores more than once marked as such."""
-    copied = {(f.side, path) for f in found.files for s in f.storages if len(s.names) > 1 for path in s.paths}
+def duplicated(ties: Sequence[Tie], exports: Exports) -> tuple[Tie, ...]:
+    """The tie groups; those that some file stores more than once are marked."""
+    copied = {(f.side, path) for f in exports.files for s in f.storages if len(s.names) > 1 for path in s.paths}
 
     def is_copied(tie: Tie) -> bool:
         return any(("torch", p) in copied for p in tie.torch) or any(("keras", p) in copied for p in tie.keras)
@@ -36,21 +36,21 @@ def duplicated(ties: Sequence[Tie], found: Exports) -> tuple[Tie, ...]:
     return tuple(replace(t, status="duplicated") if t.status == "same" and is_copied(t) else t for t in ties)
 
 
-def export_notes(found: Exports) -> list[str]:
-    """What a reader should know though it changes no verdict."""
-    skipped = [f"{who} was not tried: the model is large, and the usual route works" for who in found.skipped]
-    return [note for file in found.files for note in _notes(file)] + skipped
+def export_notes(exports: Exports) -> list[str]:
+    """Notes that do not change the verdict."""
+    skipped = [f"{route} was not tried: the model is large, and the usual route works" for route in exports.skipped]
+    return [note for file in exports.files for note in _notes(file)] + skipped
 
 
 def _notes(file: Export) -> Iterator[str]:
-    who = f"{file.side} {file.route}"
+    route = f"{file.side} {file.route}"
     copied = [s for s in file.storages if s.wasted]
     if copied:
         paths = ", ".join(s.paths[0] for s in copied[:4]) + (", ..." if len(copied) > 4 else "")
         wasted = sum(s.wasted for s in copied)
-        yield f"{who} stores {paths} more than once, {wasted} bytes too many: `xcheck retie` stores each once"
+        yield f"{route} stores {paths} more than once, {wasted} bytes too many: `xcheck retie` stores each once"
     if file.structure is not None and not any(runtime == STANDARD for runtime, _ in file.outputs):
-        yield f"{who} is too large for onnx.reference and was run in onnxruntime alone"
+        yield f"{route} is too large for onnx.reference and was run in onnxruntime alone"
     for (runtime, _), outputs in file.outputs.items():
         if runtime == STANDARD and isinstance(outputs, str):
-            yield f"{who}: {outputs}"
+            yield f"{route}: {outputs}"

@@ -21,9 +21,9 @@ from .ties.checks import tie_checks
 from .trajectory import free_run
 
 
-def _each(*parts: Compare) -> Compare:
+def _each(*comparisons: Compare) -> Compare:
     def compare(plan: MatchPlan, pair: StepPair, precision: str) -> list[Check]:
-        return [check for part in parts for check in part(plan, pair, precision)]
+        return [check for compare_part in comparisons for check in compare_part(plan, pair, precision)]
 
     return compare
 
@@ -116,5 +116,5 @@ STEP_PHASES = {phase.name: phase.compare for phase in PHASES if phase.compare is
 
 
 def chosen(findings: Findings) -> list[Phase]:
-    """The phases that a run was asked for, in order."""
+    """The requested phases of a run, in order."""
     return [phase for phase in PHASES if phase.name in findings.phases]

@@ -1,4 +1,4 @@
-"""Averages of the weights that one side alone keeps."""
+"""Averages of the weights that only one side keeps."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from ..records.trace import StepRecord
 from ..stepping.lockstep import StepPair
 
 OVERWRITE = "ema_overwrite_frequency"
-"""How Keras calls the number of updates after which it writes its averages over the weights."""
+"""Keras setting: the number of updates after which Keras writes its averages over the weights."""
 
 
-def lone_averages(plan: MatchPlan, step: StepPair) -> dict[SideName, int]:
-    """Side -> of how many trained weights it alone keeps an average, after this step.
+def one_sided_averages(plan: MatchPlan, step: StepPair) -> dict[SideName, int]:
+    """Side -> the number of trained weights of which only this side keeps an average after this step.
 
     Args:
         plan, step: of the run.
     """
     records: dict[SideName, StepRecord] = {plan.reference: step.reference.record, plan.follower: step.follower}
-    found: dict[SideName, int] = {}
+    counts: dict[SideName, int] = {}
     for match in plan.trained:
         has = {side: AVERAGE in records[side].after.slots.get(match.piece(side).paths[0], {}) for side in SIDES}
         for side in SIDES:
             if has[side] and not has[other_side(side)]:
-                found[side] = found.get(side, 0) + 1
-    return found
+                counts[side] = counts.get(side, 0) + 1
+    return counts
 
 
 def average_notes(plan: MatchPlan, step: StepPair) -> list[str]:
-    """What is not compared, since one side alone keeps it and no update of this run depends on it."""
+    """Notes on averages that are not compared: only one side keeps them, and no update of this run depends on them."""
     return [
         f"the {side} side keeps averages of {count} weights, the {other_side(side)} side does not: nothing of this run "
         "reads them, so they were not compared" + (KERAS_FIT if side == "keras" else "")
-        for side, count in lone_averages(plan, step).items()
+        for side, count in one_sided_averages(plan, step).items()
     ]
 
 
@@ -45,20 +45,20 @@ KERAS_FIT = "; with use_ema=True, Keras writes them over the weights when fit en
 
 
 def overwriting(plan: MatchPlan, step: StepPair, environment: Mapping[str, Any]) -> list[Check]:
-    """Averages that one side alone keeps and says that it writes over its weights, in whichever step.
+    """Checks of averages that only one side keeps and, by its settings, writes over its weights in some step.
 
     Args:
         plan, step: of the run.
-        environment: side -> what it says of itself.
+        environment: side -> its settings and versions.
     """
     checks: list[Check] = []
-    for side in lone_averages(plan, step):
+    for side in one_sided_averages(plan, step):
         every = environment.get(side, {}).get("optimizer_settings", {}).get(OVERWRITE)
         if isinstance(every, int) and every and step.number == 1:
-            told = (
+            difference = (
                 f"the {side} side writes averages over its weights every {every} updates, the {other_side(side)} side"
             )
             names = (OVERWRITE, None) if side == "torch" else (None, OVERWRITE)
-            name, detail = "averages over the weights", f"{told} keeps none"
+            name, detail = "averages over the weights", f"{difference} keeps none"
             checks.append(Check("update", "float64", step.number, name, *names, Verdict.DIFFERENT, detail=detail))
     return checks

@@ -1,4 +1,4 @@
-"""What a run starts with: the phases that are asked for, and settings that can be run."""
+"""The start of a run: the requested phases, and the validation of its settings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .ties.storage import probed
 REACHES = ("none", "default", "full")
 
 EVERY = "all"
-"""Asks for every phase there is."""
+"""Requests every phase."""
 
 
 def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None, reach: str = "default") -> Findings:
-    """Empty findings for the phases that are asked for.
+    """Empty findings for the requested phases.
 
     Raises:
-        PairError: a phase does not exist, or a reach.
+        PairError: a phase or a reach does not exist.
     """
     if reach not in REACHES:
         raise PairError(f"There is no reach {reach!r}.", numbers=f"there are: {', '.join(REACHES)}")
@@ -41,10 +41,10 @@ def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None, reach
 
 
 def validate(steps: int, seed: int, precision: Sequence[str]) -> None:
-    """Refuse what cannot be run.
+    """Refuse settings that cannot be run.
 
     Raises:
-        PairError: there is no step, or a precision that cannot be judged.
+        PairError: there is no step, the seed is negative, or a precision cannot be judged.
     """
     if steps < 1:
         raise PairError("A check needs at least one step.", numbers=f"--steps {steps}")
@@ -60,7 +60,7 @@ def validate(steps: int, seed: int, precision: Sequence[str]) -> None:
 
 
 def live_reference(findings: Findings, runner: Runner) -> Reference:
-    """The reference's half of a run, from its open side."""
+    """The reference of a run, from its open side."""
     batches = batches_of(findings.pair, findings.seed, findings.steps)
     steps = reference_steps(runner, batches, precision="float64", seed=findings.seed)
     facts = runner.unmapped_slots, runner.promises(), runner, runner.holdings()

@@ -1,4 +1,4 @@
-"""Phases that cannot be judged, since an interception of a framework that they need does not work here."""
+"""Phases that cannot be judged because an interception of a framework that they need does not work here."""
 
 from __future__ import annotations
 
@@ -10,34 +10,36 @@ from . import NEEDS
 from .findings import Findings
 
 
-def sit_out(findings: Findings, outcomes: Sequence[Outcome]) -> bool:
-    """Take out the phases that need what is broken, and make each INCONCLUSIVE with the reason.
+def skip_broken(findings: Findings, outcomes: Sequence[Outcome]) -> bool:
+    """Remove the phases that need a broken interception, and add an INCONCLUSIVE check with the reason for each.
 
     Args:
         findings: of a run that begins.
         outcomes: of the canaries of its sides.
 
     Returns:
-        Whether a phase is left.
+        Whether any phase remains.
     """
-    out: set[str] = set()
+    skipped: set[str] = set()
     for phase in NEEDS:  # in order: what a phase needs comes before it
         broken = [o for o in outcomes if o.reason is not None and phase in o.phases]
-        if not broken and not out & set(NEEDS[phase]):
+        if not broken and not skipped & set(NEEDS[phase]):
             continue
-        out.add(phase)
+        skipped.add(phase)
         if phase in findings.phases:
-            findings.checks += [_silent(phase, o) for o in broken] or [_without(phase, out & set(NEEDS[phase]))]
-    findings.phases = tuple(phase for phase in findings.phases if phase not in out)
+            findings.checks += [_broken_check(phase, o) for o in broken] or [
+                _dependent_check(phase, skipped & set(NEEDS[phase]))
+            ]
+    findings.phases = tuple(phase for phase in findings.phases if phase not in skipped)
     return bool(findings.phases)
 
 
-def _silent(phase: str, outcome: Outcome) -> Check:
+def _broken_check(phase: str, outcome: Outcome) -> Check:
     name = f"canary: {outcome.name}, {outcome.framework}"
     detail = f"not judged, since xcheck cannot watch {outcome.framework}: {outcome.reason}; see xcheck doctor"
     return Check(phase, None, None, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
 
 
-def _without(phase: str, needed: set[str]) -> Check:
+def _dependent_check(phase: str, needed: set[str]) -> Check:
     detail = f"not judged, since {', '.join(sorted(needed))} is not, which it rests on"
     return Check(phase, None, None, phase, None, None, Verdict.INCONCLUSIVE, detail=detail)

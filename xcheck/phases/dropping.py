@@ -65,7 +65,7 @@ class Dropping:
         else:
             yield from steps
 
-    def taken(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
+    def counted_checks(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
         """What the step says; None, with a note, where it overflows.
 
         Args:

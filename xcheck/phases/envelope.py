@@ -1,4 +1,4 @@
-"""How far runs that are left alone drift, and when that says nothing any more."""
+"""How far free runs drift, and when their drift no longer says anything."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ..records.result import Check, Verdict
 
 @dataclass
 class Envelope:
-    """What rounding explains in a free run, step by step.
+    """The difference that rounding explains in a free run, step by step.
 
-    Where training multiplies errors, the drift of a run becomes that of its most unstable direction. Two twins say by
-    what it grows, and little of how much of it the roundings held that it grew from: that is one number in each, which
-    may be next to nothing in both. So a drift may be larger than theirs by as much as it has grown since the run began,
-    up to `LUCK`; where nothing grows, by nothing.
+    Where training multiplies errors, the drift of a run becomes that of its most unstable direction. Two twins show
+    the factor of its growth, but hardly how much of it the initial roundings contained: that is one number in each
+    twin, and may be close to zero in both. So a drift may exceed theirs by the factor by which it has grown since the
+    run began, up to `LUCK`; where nothing grows, it may not exceed theirs.
 
     Attributes:
-        first: name -> what was allowed in the first step.
-        growth: since then, of the quantity that has grown most.
+        first: name -> allowance of the first step.
+        growth: the largest growth of an allowance since then.
     """
 
     first: dict[str, float] = field(default_factory=dict[str, float])
     growth: float = 1.0
 
     def widened(self, checks: Sequence[Check]) -> list[Check]:
-        """The checks of one more step, by what the growth of the run allows."""
+        """The checks of one more step, with allowances widened by the growth of the run."""
         for c in checks:
             if c.allowed:
                 self.growth = max(self.growth, c.allowed / self.first.setdefault(c.name, c.allowed))
@@ -41,14 +41,14 @@ class Envelope:
         return replace(check, allowed=allowed, verdict=Verdict.EQUIVALENT if explained else check.verdict)
 
 
-def diverged(made: int, asked: int) -> str:
-    """What a reader should know of a free run that its twins end.
+def diverged(compared: int, planned: int) -> str:
+    """The note on a free run that ended because its twins diverged.
 
     Args:
-        made: steps that were compared.
-        asked: steps that were asked for.
+        compared: number of compared steps.
+        planned: number of planned steps.
     """
     return (
-        f"the free run ended after {made} of {asked} steps: rounding errors alone then drive the reference's own "
+        f"the free run ended after {compared} of {planned} steps: rounding errors alone then drive the reference's own "
         "perturbed runs apart by as much as they hold, and it says nothing of the other side; the re-synced steps do"
     )

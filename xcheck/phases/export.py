@@ -1,4 +1,4 @@
-"""The export phase: both sides written to ONNX by every route they have, and every file told from its model."""
+"""The export phase: both sides are exported to ONNX by all their routes, and each file is compared with its model."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from .phase import Run
 
 
 def compare_exports(run: Run) -> None:
-    """Both sides in float32, every file against its model; where the models agree, from one state and side by side."""
+    """Compare every float32 export with its model; where the models agree, also both sides from one state."""
     findings, sides, plan = run.findings, run.sides, run.plan
     sides.progress("exporting both sides")
-    why = _apart(findings)
+    separate_reason = _why_separate(findings)
     both = (plan.reference, plan.follower)
     with ExitStack() as stack:
-        truths = [stack.enter_context(sides.open(side)) for side in (both if why else both[:1])]
-        own, other = (stack.enter_context(sides.open(side, "float32")) for side in both)
+        truths = [stack.enter_context(sides.open(side)) for side in (both if separate_reason else both[:1])]
+        reference, follower = (stack.enter_context(sides.open(side, "float32")) for side in both)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         stack.enter_context(findings.timed("export"))
         batch = next(batches_of(findings.pair, findings.seed, 1))
         try:
-            if why:
-                found = exported_apart(truths, (own, other), batch, folder, findings.seed, why)
+            if separate_reason:
+                exports = exported_apart(truths, (reference, follower), batch, folder, findings.seed, separate_reason)
             else:
-                found = exported(truths[0], own, other, plan, batch, folder, findings.seed)
-        except UserCodeError as error:  # such as a model that runs in training alone
-            findings.checks.append(_not_made(error))
+                exports = exported(truths[0], reference, follower, plan, batch, folder, findings.seed)
+        except UserCodeError as error:  # such as a model that only runs in training
+            findings.checks.append(_not_exported(error))
             return
-        checks = export_checks(found, plan.reference, findings.ties)
+        checks = export_checks(exports, plan.reference, findings.ties)
         findings.checks += checks
         if any(c.verdict in (Verdict.DIFFERENT, Verdict.NUMERIC) for c in checks):
-            findings.causes += run.explanations.files(found, {own.side: own, other.side: other})
-        findings.exports += tables(found)
-        findings.ties = duplicated(findings.ties, found)
-        findings.notes += export_notes(found)
+            findings.causes += run.explanations.files(exports, {reference.side: reference, follower.side: follower})
+        findings.exports += tables(exports)
+        findings.ties = duplicated(findings.ties, exports)
+        findings.notes += export_notes(exports)
 
 
-def _apart(findings: Findings) -> str:
-    """Why what one side computes says nothing of the other's export; empty where it does."""
+def _why_separate(findings: Findings) -> str:
+    """Why one side's values cannot judge the other's export; empty where they can."""
     for c in findings.checks:
         if c.phase == "forward" and c.verdict is Verdict.DIFFERENT and "(training)" not in c.name:
             return f"the models themselves part in {c.name} at step {c.step}"
     return ""
 
 
-def _not_made(error: UserCodeError) -> Check:
-    told = " ".join(f"{error.what} {error.parts['cause'] or ''}".split())
-    return Check("export", None, None, "export", None, None, Verdict.INCONCLUSIVE, detail=f"not made: {told}")
+def _not_exported(error: UserCodeError) -> Check:
+    message = " ".join(f"{error.what} {error.parts['cause'] or ''}".split())
+    return Check("export", None, None, "export", None, None, Verdict.INCONCLUSIVE, detail=f"not made: {message}")

@@ -1,4 +1,4 @@
-"""What a run has found so far; a result can be made of it at any time, so that nothing computed is lost."""
+"""The findings of a run so far; they give a result at any time, so that nothing computed is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ..report.result import Result
 from .ties.stages import staged
 
 EXPLAINED_BY_FLOAT32 = ("float32_constant", "float32_operation")
-"""Causes that say what rounding explains, and are no mistake beside another."""
+"""Causes that state what rounding explains; beside another cause they are not a second mistake."""
 
 
 @dataclass
@@ -36,20 +36,20 @@ class Findings:
     """The growing part of a run.
 
     Attributes:
-        pair, seed, steps: as asked for.
-        phases: that were asked for.
-        complete: these are all phases there are.
+        pair, seed, steps: as requested.
+        phases: the requested phases.
+        complete: the phases include every usual one.
         checks, ties, causes, coverage, environment, timings, notes, exports: as in `Result`.
-        located: the first difference, where it could be followed into the models.
-        reproduction: of it, where nothing explains it.
-        by_effect: roles of slots that the sides keep in different forms: judged by the updates of the next steps.
-        sampled: some of each gradient of the last step that was looked at, by side and path.
-        inventories, holdings: what each side has, and what its optimizer was given, once they are matched.
-        unused: parameter -> why no gradient of it need be compared.
-        draws: what draws random numbers on each side; empty where neither does.
-        accepted: what the user accepts -> what became of it.
-        reach: which batches are made from the given ones: "none", "default" or "full".
-        taken: (phase, name) of quantities that are left out of the comparison, or judged by another formula -> why.
+        located: the first difference, where it could be traced into the models.
+        reproduction: of the first difference, where no cause explains it.
+        by_effect: roles of slots that the sides keep in different forms; the updates of the next steps judge them.
+        sampled: elements of each gradient of the last examined step, by side and path.
+        inventories, holdings: parameters and buffers of each side, and those of its optimizer, once matched.
+        unused: parameter -> why its gradient need not be compared.
+        draws: sources of random numbers on each side; empty where there are none.
+        accepted: the acceptances of the user -> their outcomes.
+        reach: which batches are derived from the given ones: "none", "default" or "full".
+        excluded: (phase, name) of quantities excluded from the comparison, or judged by formula -> the acceptance.
     """
 
     pair: Pair
@@ -75,7 +75,7 @@ class Findings:
     draws: Mapping[SideName, Sequence[str]] = field(default_factory=dict[SideName, Sequence[str]])
     accepted: dict[Acceptance, Accepted] = field(default_factory=dict[Acceptance, Accepted])
     reach: str = "default"
-    taken: dict[tuple[str, str], Acceptance] = field(default_factory=dict[tuple[str, str], Acceptance])
+    excluded: dict[tuple[str, str], Acceptance] = field(default_factory=dict[tuple[str, str], Acceptance])
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:
@@ -88,20 +88,20 @@ class Findings:
 
     @contextmanager
     def reporting(self) -> Generator[None]:
-        """Attach what was computed so far to whatever ends the run, for `result_of`; note what fails in the search.
+        """Attach the result so far to the exception that ends the run, for `result_of`; note failures of the search.
 
         Raises:
             OutOfMemory: memory ran out in the block.
         """
         try:
-            with np.errstate(all="ignore"), noting_faults(self.notes):  # what is not finite is judged, not warned of
+            with np.errstate(all="ignore"), noting_faults(self.notes):  # non-finite values are judged, not warned about
                 yield
         except BaseException as error:
-            short = shortage(error)
-            known = short or error
-            vars(known)["result"] = self.result(failure=_failure(known))
-            if short is not None:
-                raise short from error
+            out_of_memory = shortage(error)
+            reported = out_of_memory or error
+            vars(reported)["result"] = self.result(failure=_failure(reported))
+            if out_of_memory is not None:
+                raise out_of_memory from error
             raise
 
     def matched(self, plan: MatchPlan) -> None:
@@ -112,42 +112,44 @@ class Findings:
             "unmatched": len(plan.unmatched_torch) + len(plan.unmatched_keras),
         }
         self.notes += [f"waived: {path} ({reason})" for path, reason in plan.waived.items()]
-        found = [m.evidence for m in plan.parameters if m.evidence]
-        if found:
-            by_value, by_name = (sum(e == kind for e in found) for kind in ("by value", "by name"))
+        evidence = [m.evidence for m in plan.parameters if m.evidence]
+        if evidence:
+            by_value, by_name = (sum(kind == expected for kind in evidence) for expected in ("by value", "by name"))
             named = f", {by_name} by name" if by_name else ""
-            rest = len(found) - by_value - by_name
-            self.notes.append(f"matched without a map: {by_value} by value{named}, {rest} by structure alone")
+            by_structure = len(evidence) - by_value - by_name
+            self.notes.append(f"matched without a map: {by_value} by value{named}, {by_structure} by structure alone")
         if plan.proof:
             self.notes.append(f"the match is {plan.proof}")
-        turned = [m for m in plan.parameters if m.evidence and "->" in m.layout.name and reorders(m.layout.name)]
-        if turned:
-            told = ", ".join(f"{m.name('torch')} as {m.layout.name}" for m in turned[:2])
-            more = f" and {len(turned) - 2} more" if len(turned) > 2 else ""
-            self.notes.append(f"the same only where the port loads the parts of an axis in another order: {told}{more}")
+        reordered = [m for m in plan.parameters if m.evidence and "->" in m.layout.name and reorders(m.layout.name)]
+        if reordered:
+            examples = ", ".join(f"{m.name('torch')} as {m.layout.name}" for m in reordered[:2])
+            more = f" and {len(reordered) - 2} more" if len(reordered) > 2 else ""
+            self.notes.append(
+                f"the same only where the port loads the parts of an axis in another order: {examples}{more}"
+            )
 
     def count_step(self, step: int) -> None:
-        """Count what a step compared."""
-        at = [c for c in self.checks if c.step == step]
+        """Count the comparisons of a step."""
+        checks = [c for c in self.checks if c.step == step]
         for kind, phase in (("gradients", "gradient"), ("outputs", "forward")):
-            of_phase = [c for c in at if c.phase == phase and not c.of_use]
+            of_phase = [c for c in checks if c.phase == phase and not c.of_use]
             compared = sum(c.error is not None for c in of_phase)
             tally = self.coverage.setdefault(kind, {"compared": 0, "missing": 0})
             tally["compared"] += compared
             tally["missing"] += len(of_phase) - compared
 
-    def count_unused(self, word: str, many: int) -> None:
-        """Count parameters that nothing that is compared depends on, where there are any."""
-        counted, key = self.coverage["parameters"], word.replace(" ", "_")
-        if many:
-            counted[key] = counted.get(key, 0) + many
+    def count_unused(self, word: str, count: int) -> None:
+        """Count parameters that no compared quantity depends on, if there are any."""
+        counts, key = self.coverage["parameters"], word.replace(" ", "_")
+        if count:
+            counts[key] = counts.get(key, 0) + count
 
     def passes(self) -> bool:
         """Whether every check so far is EQUIVALENT."""
         return all(c.verdict is Verdict.EQUIVALENT for c in self.checks)
 
     def result(self, failure: str | None = None) -> Result:
-        """The result of what has been found.
+        """The result of the findings so far.
 
         Args:
             failure: message of the error that ended the run; such a run is INCONCLUSIVE at best.
@@ -182,31 +184,31 @@ class Findings:
         )
 
     def first_difference(self, phases: Collection[str]) -> Check | None:
-        """The first check of some phases that is DIFFERENT; checks stand in dataflow order."""
+        """The first DIFFERENT check of some phases; checks are in dataflow order."""
         return next((c for c in self.checks if c.verdict is Verdict.DIFFERENT and c.phase in phases), None)
 
     def _divergence(self) -> Divergence | None:
-        found, inside = first_divergence(self.checks), self.located
-        if found is None or inside is None or (found.phase, found.step) != (inside.phase, inside.step):
-            return found
-        return inside
+        first, located = first_divergence(self.checks), self.located
+        if first is None or located is None or (first.phase, first.step) != (located.phase, located.step):
+            return first
+        return located
 
 
 def _failure(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        by = f"signal {error.signal}" if isinstance(error, Terminated) else "Ctrl-C"
-        return f"The run was interrupted by {by}; what it had found until then stands here."
+        interruption = f"signal {error.signal}" if isinstance(error, Terminated) else "Ctrl-C"
+        return f"The run was interrupted by {interruption}; what it had found until then stands here."
     if isinstance(error, BadInput):
         return str(error)
     return f"This is a bug of xcheck: {type(error).__name__}: {error}"
 
 
 def _wide_allowances(checks: Sequence[Check]) -> list[str]:
-    """One line per phase where rounding explains more than `WIDE`, with the largest: a smaller difference passes."""
+    """One line per phase with allowances over `WIDE`, naming the largest: a smaller difference passes."""
     widest: dict[str, Check] = {}
     for c in checks:
-        judged = c.precision == "float64" and c.error is not None and c.metric in METRICS
-        if judged and (c.allowed or 0.0) > max(WIDE, widest[c.phase].allowed or 0.0 if c.phase in widest else 0.0):
+        measured = c.precision == "float64" and c.error is not None and c.metric in METRICS
+        if measured and (c.allowed or 0.0) > max(WIDE, widest[c.phase].allowed or 0.0 if c.phase in widest else 0.0):
             widest[c.phase] = c
     return [
         f"rounding alone may move {c.name} by {c.allowed:.1e} of its size in {phase}"
@@ -218,7 +220,7 @@ def _wide_allowances(checks: Sequence[Check]) -> list[str]:
 
 
 def first_divergence(checks: Sequence[Check]) -> Divergence | None:
-    """The first difference among checks that stand in dataflow order."""
+    """The first difference among checks in dataflow order."""
     for c in checks:
         if c.verdict is Verdict.DIFFERENT:
             return Divergence(c.phase, c.precision, c.step, c.torch, c.keras, c.error, c.allowed, c.name)
@@ -228,23 +230,23 @@ def first_divergence(checks: Sequence[Check]) -> Divergence | None:
 def _expectation(
     expect: Expectation, verdict: Verdict, divergence: Divergence | None, causes: Sequence[Cause]
 ) -> dict[str, Any]:
-    """Whether a negative control showed what it declares, and if not, why not."""
-    why: list[str] = []
+    """Whether a negative control showed its declared difference, and if not, why not."""
+    reasons: list[str] = []
     if verdict is not expect.verdict:
-        why.append(f"expected {expect.verdict}, got {verdict}")
-    found = divergence.phase if divergence else None
-    if expect.phase is not None and found != expect.phase:
-        why.append(f"expected the sides to part in {expect.phase}, they part in {found or 'no phase'}")
+        reasons.append(f"expected {expect.verdict}, got {verdict}")
+    phase = divergence.phase if divergence else None
+    if expect.phase is not None and phase != expect.phase:
+        reasons.append(f"expected the sides to part in {expect.phase}, they part in {phase or 'no phase'}")
     if expect.cause is not None and expect.cause not in {c.id for c in causes}:
-        why.append(f"expected the cause {expect.cause}, found {', '.join(c.id for c in causes) or 'none'}")
-    may = (expect.cause, *expect.besides, *EXPLAINED_BY_FLOAT32)
-    beside = dict.fromkeys(c.id for c in causes if c.confirmed and c.id not in may)
-    if expect.cause is not None and beside:
-        why.append(f"besides {expect.cause} the run confirms {', '.join(beside)}")
+        reasons.append(f"expected the cause {expect.cause}, found {', '.join(c.id for c in causes) or 'none'}")
+    permitted = (expect.cause, *expect.besides, *EXPLAINED_BY_FLOAT32)
+    unexpected = dict.fromkeys(c.id for c in causes if c.confirmed and c.id not in permitted)
+    if expect.cause is not None and unexpected:
+        reasons.append(f"besides {expect.cause} the run confirms {', '.join(unexpected)}")
     return {
         "verdict": expect.verdict.value,
         "phase": expect.phase,
         "cause": expect.cause,
-        "held": not why,
-        "why": "; ".join(why),
+        "held": not reasons,
+        "why": "; ".join(reasons),
     }

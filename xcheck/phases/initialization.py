@@ -1,4 +1,4 @@
-"""The initialization phase: each side's weights as built, against the distributions that its initializers promise."""
+"""The initialization phase: each side's initial weights against the distributions that its initializers promise."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .phase import Live
 
 
 def compare_initial_weights(live: Live) -> None:
-    """Each side by itself, apart from weights that were carried over from one to the other."""
+    """Each side by itself, except for weights that were copied from one side to the other."""
     findings, plan, reference, follower = live.findings, live.plan, live.reference, live.follower
-    carried = transferred(plan, reference.initial, follower.read())
-    same = sum(path in carried for path in reference.initial.parameters)
-    if same:
-        start = f"{same} parameters start from the same numbers on both sides"
+    copied = transferred(plan, reference.initial, follower.read())
+    count = sum(path in copied for path in reference.initial.parameters)
+    if count:
+        start = f"{count} parameters start from the same numbers on both sides"
         findings.notes.append(f"{start}: they were carried over, and no initializer was asked of them")
-    _promised(findings, plan.reference, reference.initial, reference.promises, carried)
-    _promised(findings, plan.follower, follower.read(), follower.promises(), carried)
+    _add_checks(findings, plan.reference, reference.initial, reference.promises, copied)
+    _add_checks(findings, plan.follower, follower.read(), follower.promises(), copied)
 
 
-def _promised(
-    findings: Findings, side: SideName, initial: State, promises: Mapping[str, Distribution], carried: frozenset[str]
+def _add_checks(
+    findings: Findings, side: SideName, initial: State, promises: Mapping[str, Distribution], copied: frozenset[str]
 ) -> None:
-    drawn = {path: promise for path, promise in promises.items() if path not in carried}
+    drawn = {path: promise for path, promise in promises.items() if path not in copied}
     findings.checks += initialization_checks(side, initial.values(), drawn)

@@ -1,4 +1,4 @@
-"""The inventory phase: what exists on both sides, which parameter is which, and what is tied."""
+"""The inventory phase: the parameters and buffers of both sides, their matches and their ties."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_STEP = "no step was run: with parameters unmatched the sides cannot start fro
 
 
 def match_sides(findings: Findings, reference: Reference, follower: Runner) -> MatchPlan:
-    """Match the parameters of two open sides and compare their ties, whatever phases were asked for."""
+    """Match the parameters of two open sides and compare their ties, whichever phases were requested."""
     pair = findings.pair
     with findings.timed("match"):
         plan = plan_of(pair, findings.seed, reference.inventory, follower, reference.runner)
@@ -34,7 +34,7 @@ def match_sides(findings: Findings, reference: Reference, follower: Runner) -> M
 
 
 def compare_inventories(live: Live) -> None:
-    """What one side has and the other lacks, and whether the ties are those that the pair promises."""
+    """Check for parameters that one side lacks, and for ties that differ from those that the pair promises."""
     findings, plan = live.findings, live.plan
     inventories: Mapping[SideName, Inventory] = findings.inventories
     holdings: Mapping[SideName, Holdings | None] = findings.holdings
@@ -44,11 +44,11 @@ def compare_inventories(live: Live) -> None:
 
 
 def unmatched(findings: Findings, plan: MatchPlan) -> list[Check]:
-    """What keeps a run without the inventory phase from being judged: open or doubtful matches."""
-    lacking = plan.unmatched_torch or plan.unmatched_keras
-    if not (lacking or plan.doubts) or "inventory" in findings.phases:
+    """Checks of open or doubtful matches, which keep a run without the inventory phase from being judged."""
+    missing = plan.unmatched_torch or plan.unmatched_keras
+    if not (missing or plan.doubts) or "inventory" in findings.phases:
         return []
-    why = NO_STEP if plan.needed else ""
-    detail = why or ("a parameter has no counterpart" if lacking else plan.doubts[0].detail)
-    name = "unmatched parameters" if lacking else "matches"
+    reason = NO_STEP if plan.needed else ""
+    detail = reason or ("a parameter has no counterpart" if missing else plan.doubts[0].detail)
+    name = "unmatched parameters" if missing else "matches"
     return [Check("inventory", None, None, name, None, None, Verdict.INCONCLUSIVE, detail=detail)]

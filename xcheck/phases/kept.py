@@ -1,4 +1,4 @@
-"""State that both sides keep across batches, such as that of a recurrent layer, matched by what a step makes of it."""
+"""State that both sides keep across batches, such as a recurrent layer's; it is matched by how a step changes it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ..matching import Match, MatchPlan, Piece
 from ..pairs.pair import Batch
 from ..records.trace import Array, StepRecord
 
-ALIKE = 1e-6
-"""How near in relation to their size two states are that are one: what float32 constants in a model may do to it. Two
-that have nothing to do with each other are as far apart as they are large."""
+SAME_STATE = 1e-6
+"""Largest relative distance of two equal states: what float32 constants in a model may change. Unrelated states are as
+far apart as they are large."""
 
-TELLING = 3
-"""Elements from which two changes are not parallel by chance."""
+PARALLEL_ELEMENTS = 3
+"""Number of elements from which two changes are not parallel by chance."""
 
 States = tuple[Array, Array]
 """Before and after a step."""
 
 
-def with_kept_state(plan: MatchPlan, reference: Runner, follower: Runner, batch: Batch) -> MatchPlan:
-    """The plan, and in it the buffers that no layer kind says anything about and a step changes alike.
+def with_kept_buffers(plan: MatchPlan, reference: Runner, follower: Runner, batch: Batch) -> MatchPlan:
+    """The plan with matches for buffers of unknown layer kinds that a step changes in the same way.
 
-    Both sides make one step from the same parameters, and are as before when this ends.
+    Both sides make one step from the same parameters; their states are restored afterwards.
 
     Args:
-        plan: all parameters are matched.
+        plan: matches all parameters.
         reference, follower: the sides.
         batch: to train on.
 
@@ -40,63 +40,65 @@ def with_kept_state(plan: MatchPlan, reference: Runner, follower: Runner, batch:
     sides = {side for side, _ in plan.unmatched_buffers}
     if plan.needed or len(sides) < 2:
         return plan
-    kept = reference.snapshot(), follower.snapshot()
+    snapshots = reference.snapshot(), follower.snapshot()
     try:
         follower.write(plan.for_follower(reference.read(), slots=False))
         by_side = {runner.side: runner.step(1, batch, observe=False) for runner in (reference, follower)}
     finally:
-        reference.restore(kept[0])
-        follower.restore(kept[1])
+        reference.restore(snapshots[0])
+        follower.restore(snapshots[1])
     torch, keras = (_changed(plan, by_side[side], side) for side in ("torch", "keras"))
-    found: list[Match] = []
+    matches: list[Match] = []
     for path, states in torch.items():
-        alike = _counterparts(states, keras)
-        if len(alike) == 1 and _counterparts(keras[alike[0]], torch) == [path]:
-            found.append(_match(path, states[0].shape, alike[0], keras[alike[0]][0].shape))
-    done = {("torch", m.torch) for m in found} | {("keras", m.keras) for m in found}
-    left = tuple(buffer for buffer in plan.unmatched_buffers if buffer not in done)
-    return replace(plan, matches=(*plan.matches, *found), unmatched_buffers=left)
+        candidates = _counterparts(states, keras)
+        if len(candidates) == 1 and _counterparts(keras[candidates[0]], torch) == [path]:
+            matches.append(_match(path, states[0].shape, candidates[0], keras[candidates[0]][0].shape))
+    matched = {("torch", m.torch) for m in matches} | {("keras", m.keras) for m in matches}
+    unmatched = tuple(buffer for buffer in plan.unmatched_buffers if buffer not in matched)
+    return replace(plan, matches=(*plan.matches, *matches), unmatched_buffers=unmatched)
 
 
 def _changed(plan: MatchPlan, record: StepRecord, side: str) -> dict[str, States]:
-    """Path -> before and after the step, of the unmatched buffers of a side that the step changes."""
-    paths = [path for of, path in plan.unmatched_buffers if of == side]
-    both = {path: (record.before.buffers[path], record.after.buffers[path]) for path in paths}
-    return {p: (a, b) for p, (a, b) in both.items() if a.dtype.kind == "f" and not np.array_equal(a, b, equal_nan=True)}
+    """Path -> values before and after the step, for the unmatched buffers of a side that the step changes."""
+    paths = [path for owner, path in plan.unmatched_buffers if owner == side]
+    states = {path: (record.before.buffers[path], record.after.buffers[path]) for path in paths}
+    return {
+        p: (a, b) for p, (a, b) in states.items() if a.dtype.kind == "f" and not np.array_equal(a, b, equal_nan=True)
+    }
 
 
 def _counterparts(states: States, others: Mapping[str, States]) -> list[str]:
-    """What starts the step alike and ends it alike; if there is none, what the step moves in the same direction.
+    """Buffers with the same values before and after the step; if there are none, those that move in the same direction.
 
-    Running means of one quantity move from one start towards it, further or less far as their momentum is.
+    Running means of one quantity start equal and move towards it, by a distance that depends on their momentum.
     """
-    start = [path for path, other in others.items() if _near(states[0], other[0])]
-    same = [path for path in start if _near(states[1], others[path][1])]
-    return same or [path for path in start if _parallel(states, others[path])]
+    same_start = [path for path, other in others.items() if _near(states[0], other[0])]
+    same_end = [path for path in same_start if _near(states[1], others[path][1])]
+    return same_end or [path for path in same_start if _parallel(states, others[path])]
 
 
-def _near(one: Array, other: Array) -> bool:
-    """Whether two arrays are one, but for axes of length one."""
-    one, other = one.squeeze(), other.squeeze()
-    return one.shape == other.shape and bool(np.linalg.norm(one - other) <= ALIKE * np.linalg.norm(one))
+def _near(array: Array, other: Array) -> bool:
+    """Whether two arrays are equal, except for axes of length one."""
+    array, other = array.squeeze(), other.squeeze()
+    return array.shape == other.shape and bool(np.linalg.norm(array - other) <= SAME_STATE * np.linalg.norm(array))
 
 
 def _parallel(states: States, others: States) -> bool:
     change, other = ((after - before).ravel() for before, after in (states, others))
-    if change.size < TELLING or not np.ptp(change):
+    if change.size < PARALLEL_ELEMENTS or not np.ptp(change):
         return False
     factor = float(change @ other / (change @ change))
-    return factor > 0 and bool(np.linalg.norm(other - factor * change) <= ALIKE * np.linalg.norm(other))
+    return factor > 0 and bool(np.linalg.norm(other - factor * change) <= SAME_STATE * np.linalg.norm(other))
 
 
-def _match(path: str, shape: tuple[int, ...], other: str, there: tuple[int, ...]) -> Match:
+def _match(path: str, shape: tuple[int, ...], other: str, other_shape: tuple[int, ...]) -> Match:
     names = [f"n{i}" for i in range(len(shape))]
-    layout = layout_named(f"{_axes(shape, names)} -> {_axes(there, names)}")
+    layout = layout_named(f"{_axes(shape, names)} -> {_axes(other_shape, names)}")
     assert layout is not None
-    pieces = Piece((path,), shape), Piece((other,), there)
+    pieces = Piece((path,), shape), Piece((other,), other_shape)
     return Match(*pieces, layout, buffer=True, evidence="by value")
 
 
 def _axes(shape: tuple[int, ...], names: list[str]) -> str:
-    left = iter(names)
-    return " ".join("1" if n == 1 else next(left) for n in shape)
+    remaining = iter(names)
+    return " ".join("1" if n == 1 else next(remaining) for n in shape)

@@ -1,8 +1,8 @@
-"""What an optimizer remembers in a form that the other side does not have: judged by what it does to later updates.
+"""Optimizer slots whose form differs between the sides: they are judged by their effect on later updates.
 
-A momentum with or without the learning rate in it, a second moment in two factors, a slot that nothing reads: a name
-says little of these where the optimizer is the user's own, and another form is no other computation. Such a slot is
-not carried over. Each side goes on with what it made of the same gradients, and its updates are compared.
+Examples are a momentum with or without the learning rate in it, a second moment in two factors, an unread slot. In a
+user's own optimizer the names of such slots say little, and a different form is not a different computation. Such a
+slot is not copied to the follower. Each side continues with its own slot, and the updates are compared.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ KEPT_APART = "not compared as such, but by the updates of the next steps, for wh
 """Begins the note on such slots."""
 
 
-class KeptApart:
-    """The slots that the sides of a run keep in different forms; `Findings.by_effect` holds their roles."""
+class SeparateSlots:
+    """The slots that the sides of a run keep in different forms; their roles are in `Findings.by_effect`."""
 
     def __init__(self, live: Live) -> None:
         self.live = live
         self.names: dict[str, None] = {}
 
     def after(self, step: StepPair) -> None:
-        """Note what a step showed of the slots of both sides."""
+        """Note the slots that differ in form after a step."""
         by_effect = self.live.findings.by_effect
         by_effect.update(judged_by_effect(self.live.plan, step))
         self.names |= dict.fromkeys([*_unmapped(self.live), *sorted(by_effect)])
 
-    def judge(self, made: int) -> None:
-        """Say what was judged by its effect, and what a run of too few steps has left open.
+    def judge(self, steps: int) -> None:
+        """Note the slots judged by effect, and add checks for those that too few steps left undecided.
 
         Args:
-            made: steps.
+            steps: number of steps of the run.
         """
         if self.names:
             self.live.findings.notes.append(KEPT_APART + ", ".join(self.names))
-            self.live.findings.checks += unjudged(self.names) if made < 2 else []
+            self.live.findings.checks += unjudged(self.names) if steps < 2 else []
 
 
 def unjudged(names: Iterable[str]) -> list[Check]:
     """Checks for a run that ended before the slots could have an effect.
 
     Args:
-        names: of the slots, or their roles.
+        names: names or roles of the slots.
     """
     detail = (
         "the other side does not keep this in the same form, so it is judged by what it does to the updates of the "
@@ -55,8 +55,8 @@ def unjudged(names: Iterable[str]) -> list[Check]:
     return [Check("update", "float64", 1, name, None, None, Verdict.INCONCLUSIVE, detail=detail) for name in names]
 
 
-def added_up(live: Live, step: int) -> list[Check]:
-    """Gradients that Keras adds up over several steps: the next step could not start from the reference's state."""
+def accumulated(live: Live, step: int) -> list[Check]:
+    """Checks of gradients that Keras sums over several steps: the next step cannot start from the reference's state."""
     detail = (
         "Keras adds gradients up over several steps (gradient_accumulation_steps), and the reference has no such "
         "memory to start from, so the run ends here: let one batch be what one update is made from, and call the "

@@ -1,4 +1,4 @@
-"""Which parameter is which: what the pair's map says, and for the rest what the running sides show."""
+"""The match of parameters: by the pair's map, and for the rest by the values of the running sides."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..pairs.pair import Pair
 from ..records.inventory import Inventory
 from ..records.sides import other_side
 from .findings import Findings
-from .kept import with_kept_state
+from .kept import with_kept_buffers
 
 
 def match(
@@ -23,13 +23,13 @@ def match(
     keras_backend: str | None = None,
     progress: Progress = silent,
 ) -> MatchPlan:
-    """Match the parameters of a pair, and nothing else.
+    """Match the parameters of a pair; nothing is compared.
 
     Args:
         pair, seed, device, keras_backend, progress: as for `check`.
 
     Raises:
-        BadInput: something the user gave cannot be used.
+        BadInput: an input of the user cannot be used.
     """
     findings = Findings(pair, seed, 1, (), complete=False)
     choose_backend(pair, keras_backend)
@@ -45,14 +45,14 @@ def plan_of(pair: Pair, seed: int, inventory: Inventory, follower: Runner, refer
 
     Args:
         pair: with its map, if it has one.
-        seed: of the batch and the weights that what the map leaves out is matched with.
+        seed: of the batch and the weights used to match what the map leaves out.
         inventory: of the reference.
         follower: the other side.
-        reference: None where it is a recording, which cannot be run with other weights.
+        reference: None for a recording, which cannot be run with other weights.
 
     Raises:
         MatchError: the map is wrong.
-        PairError: there is no map, and no live reference either.
+        PairError: there is neither a map nor a live reference.
     """
     by_side = {pair.reference: inventory, follower.side: follower.inventory()}
     torch, keras = by_side["torch"], by_side["keras"]
@@ -69,4 +69,6 @@ def plan_of(pair: Pair, seed: int, inventory: Inventory, follower: Runner, refer
     if reference is None or (complete and pair.weight_map is not None):
         return plan
     batch = next(batches_of(pair, seed, 1))
-    return with_kept_state(plan_by_value(reference, follower, batch, pair.weight_map, seed), reference, follower, batch)
+    return with_kept_buffers(
+        plan_by_value(reference, follower, batch, pair.weight_map, seed), reference, follower, batch
+    )

@@ -1,4 +1,4 @@
-"""The modes phase: each side in every mode it has against itself in eager mode."""
+"""The modes phase: each side in all its modes against itself in eager mode."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MODE_STEPS = 2
 
 
 def compare_modes(run: Run) -> None:
-    """In float64; in float32 too, where that passed."""
-    _modes(run, "float64")
+    """Compare modes in float64, and in float32 if float64 passes."""
+    _compare_in(run, "float64")
     if run.float32 and run.findings.passes():
-        _modes(run, "float32")
+        _compare_in(run, "float32")
 
 
-def _modes(run: Run, precision: str) -> None:
+def _compare_in(run: Run, precision: str) -> None:
     findings, sides = run.findings, run.sides
     for side in SIDES:
         sides.progress(f"running the {side} side in other modes in {precision}")
@@ -30,5 +30,5 @@ def _modes(run: Run, precision: str) -> None:
             truth = stack.enter_context(sides.open(side)) if precision == "float32" else None
             stack.enter_context(findings.timed("modes"))
             batches = batches_of(findings.pair, findings.seed, min(MODE_STEPS, findings.steps))
-            for step, found in in_modes(runner, batches, seed=findings.seed, truth=truth):
-                findings.checks += mode_checks(side, step, found, precision)
+            for step, records in in_modes(runner, batches, seed=findings.seed, truth=truth):
+                findings.checks += mode_checks(side, step, records, precision)

@@ -1,4 +1,4 @@
-"""One more re-synced step, at weights of ordinary size: what the weights that training starts from hide."""
+"""One more re-synced step at weights of ordinary size; it shows differences that the initial weights hide."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .phase import Live
 from .repeats import REPEATABILITY
 
 SCALES = (1.0, 0.5, 0.25)
-"""Of the weights, one after the other, until a step stays finite and rounding is not multiplied."""
+"""Scales of the weights, tried in order until a step stays finite and does not multiply rounding errors."""
 
 BEFORE_THE_UPDATE = ("forward", "loss", "gradient")
-"""Phases of a step up to its gradients."""
+"""The phases of a step up to its gradients."""
 
 
 @dataclass
@@ -30,12 +30,12 @@ class Ordinary:
     """The further step of a run.
 
     Args:
-        live: both sides, in any state; the step leaves them where it ends.
+        live: both sides, in any state; afterwards they have the state after the step.
         number: of the step.
         batch: to train on.
 
     Attributes:
-        before: the checks of the run until then.
+        before: the checks of the run so far.
     """
 
     live: Live
@@ -48,11 +48,11 @@ class Ordinary:
         self.before = tuple(self.live.findings.checks)
 
     def steps(self) -> Iterator[StepPair]:
-        """The step, again and again at smaller weights; nothing, with a note, where it cannot be made."""
+        """The step, repeated at smaller weights; if it cannot be made, nothing but a note."""
         live = self.live
         runner, plan = live.reference.runner, live.plan
         if any(c.verdict is Verdict.DIFFERENT for c in self.before):
-            return  # which these weights would only show again
+            return  # these weights would only show it again
         if any(c.name.startswith(REPEATABILITY) for c in self.before):
             self.leave_out("a step does not repeat")
         elif runner is None:
@@ -61,55 +61,56 @@ class Ordinary:
             self.leave_out("which parameter is which is open")
         else:
             try:
-                yield from self._tried(runner)
+                yield from self._at_scales(runner)
                 self.leave_out("from there, steps of the reference overflow or multiply rounding errors")
             except UserCodeError as error:
                 self.leave_out(str(error).splitlines()[0])
 
-    def _tried(self, runner: Runner) -> Iterator[StepPair]:
-        live, now = self.live, runner.read()
+    def _at_scales(self, runner: Runner) -> Iterator[StepPair]:
+        live, state = self.live, runner.read()
         for scale in SCALES:
-            runner.write(self._drawn(runner, now, scale))
+            runner.write(self._random_state(runner, state, scale))
             seed, batches = live.findings.seed, [self.batch]
-            made = reference_steps(runner, batches, precision="float64", seed=seed, first=self.number)
-            yield from resynced(made, live.follower, live.plan, seed=seed, by_effect=live.findings.by_effect)
+            steps = reference_steps(runner, batches, precision="float64", seed=seed, first=self.number)
+            yield from resynced(steps, live.follower, live.plan, seed=seed, by_effect=live.findings.by_effect)
 
-    def _drawn(self, runner: Runner, now: State, scale: float) -> State:
-        """The initial state, with what both sides have drawn anew."""
+    def _random_state(self, runner: Runner, current: State, scale: float) -> State:
+        """The initial state with new random values for the matched parameters and buffers."""
         live, initial = self.live, self.live.reference.initial
         side, seed = live.plan.reference, live.findings.seed
         matched = {path for m in live.plan.matches for path in m.piece(side).paths} - {*live.plan.unmatched(side)}
         values = {path: value for path, value in initial.values().items() if path in matched}
         drawn = ordinary_weights(runner.inventory().entries, values, side, seed, scale)
         parameters, buffers = (
-            {**of, **{p: drawn[p] for p in of if p in drawn}} for of in (initial.parameters, initial.buffers)
+            {**initial_values, **{p: drawn[p] for p in initial_values if p in drawn}}
+            for initial_values in (initial.parameters, initial.buffers)
         )
-        # What each side keeps in a form of its own goes on from where the last step has left it.
-        slots = now.slots if live.findings.by_effect else ordinary_slots(now.slots, parameters, seed)
-        return State(parameters, buffers, slots, now.updates)
+        # Slots that each side keeps in its own form continue from the last step.
+        slots = current.slots if live.findings.by_effect else ordinary_slots(current.slots, parameters, seed)
+        return State(parameters, buffers, slots, current.updates)
 
-    def taken(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
-        """What a step at these weights says; None where smaller weights are to be tried.
+    def counted_checks(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
+        """The decided checks of a step at these weights; None where smaller weights are to be tried.
 
-        What it leaves undecided says nothing against the port: training does not start from these weights.
+        Undecided checks are dropped, since training does not start from these weights.
 
         Args:
             step: of both sides.
-            checks: of it.
+            checks: of the step.
         """
-        wide = (c for c in checks if c.phase in BEFORE_THE_UPDATE and not c.of_use and (c.allowed or 0.0) > WIDE)
-        if not finite(step) or any(wide):
+        uncertain = (c for c in checks if c.phase in BEFORE_THE_UPDATE and not c.of_use and (c.allowed or 0.0) > WIDE)
+        if not finite(step) or any(uncertain):
             return None
-        kept = [c for c in checks if c.verdict in (Verdict.EQUIVALENT, Verdict.DIFFERENT)]
-        return [replace(c, detail="; ".join(filter(None, (AT_ORDINARY, c.detail)))) for c in kept]
+        decided = [c for c in checks if c.verdict in (Verdict.EQUIVALENT, Verdict.DIFFERENT)]
+        return [replace(c, detail="; ".join(filter(None, (AT_ORDINARY, c.detail)))) for c in decided]
 
-    def leave_out(self, why: str) -> None:
-        """Say that there is no such step."""
-        self.live.findings.notes.append(f"not covered: weights of ordinary size ({why})")
+    def leave_out(self, reason: str) -> None:
+        """Note that there is no such step, and why."""
+        self.live.findings.notes.append(f"not covered: weights of ordinary size ({reason})")
 
 
 def finite(step: StepPair) -> bool:
-    """Whether all that the reference's step computed is finite."""
+    """Whether all values of the reference's step are finite."""
     record = step.reference.record
     arrays = (*record.inference.values(), *record.outputs.values(), *record.losses.values(), *record.gradients.values())
     arrays += (*record.after.parameters.values(), *record.after.buffers.values())

@@ -1,4 +1,4 @@
-"""The persistence phase: each side is saved and loaded by every route it has, trained on, and told from itself."""
+"""The persistence phase: each side is saved, loaded by all its routes, trained further, and compared with itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .phase import Run
 
 
 def compare_reloaded(run: Run) -> None:
-    """Each side against itself, by every route, in float64."""
+    """Compare each side with itself after every route, in float64."""
     findings = run.findings
     for side in SIDES:
         run.sides.progress(f"saving and loading the {side} side")
@@ -30,7 +30,7 @@ def compare_reloaded(run: Run) -> None:
             batches = batches_of(findings.pair, findings.seed, 2, fewer=True)
             try:
                 routes = every_route(runner, batches, findings.seed, tied, run.explanations.resumed)
-            except UserCodeError as error:  # such as a step that does not run, which ends no run before it was told
+            except UserCodeError as error:  # such as a step that does not run: it is reported, and the run continues
                 routes = [stopped(side, Route("saving"), error)]
         findings.checks += [check for route in routes for check in route.checks]
         findings.causes += run.explanations.routes(side, [fault for route in routes for fault in route.faults])
@@ -44,25 +44,27 @@ Resumed = Callable[[SideName, StepRecord, Reloaded, Mapping[str, Any]], Sequence
 def every_route(
     runner: Runner, batches: Iterable[Batch], seed: int, tied: Collection[str], resumed: Resumed
 ) -> list[Persisted]:
-    """What is said about each route of a side.
+    """The results of all routes of a side.
 
     Args:
         runner: of the side, freshly built.
         batches: one or two; the last is that of the step after loading.
         seed: of the values that are saved.
         tied: paths whose ties are reported even where the side has a single path for all uses.
-        resumed: what the step after loading tells of a route that nothing else explains.
+        resumed: finds faults from the step after loading, for routes without other faults.
     """
     return [
-        stopped(runner.side, route, left)
-        if isinstance(left, UserCodeError)
-        else _with_cause(persistence_checks(runner.side, *left, tied), runner, *left, resumed)
-        for route, left in after_reload(runner, batches, seed=seed)
+        stopped(runner.side, route, outcome)
+        if isinstance(outcome, UserCodeError)
+        else _with_cause(persistence_checks(runner.side, *outcome, tied), runner, *outcome, resumed)
+        for route, outcome in after_reload(runner, batches, seed=seed)
     ]
 
 
-def _with_cause(said: Persisted, runner: Runner, step: ReferenceStep, found: Reloaded, resumed: Resumed) -> Persisted:
-    """What is said about a route, with what the next step tells of where nothing else explains it."""
-    if said.faults or all(c.verdict is not Verdict.DIFFERENT for c in said.checks):
-        return said
-    return replace(said, faults=resumed(runner.side, step.record, found, runner.environment()))
+def _with_cause(
+    result: Persisted, runner: Runner, step: ReferenceStep, reloaded: Reloaded, resumed: Resumed
+) -> Persisted:
+    """The result of a route; where nothing else explains a difference, with the faults that the next step shows."""
+    if result.faults or all(c.verdict is not Verdict.DIFFERENT for c in result.checks):
+        return result
+    return replace(result, faults=resumed(runner.side, step.record, reloaded, runner.environment()))

@@ -1,4 +1,4 @@
-"""What a phase is: a question about two sides, what it needs before it, what it costs, and how it is asked."""
+"""A phase: a question about two sides, the phases it needs, its cost, and the function that answers it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .findings import Findings
 
 
 class Explanations(NamedTuple):
-    """What looks for the causes of what the phases find; `causes` gives it, and adds to the findings.
+    """Functions that find the causes of differences and add them to the findings; `causes` provides them.
 
     Attributes:
-        setup: (both sides, phase) -> how the sides are built.
+        setup: (both sides, phase) -> causes in how the sides are built.
         step: (both sides, step) -> causes of each first difference of the step.
-        dropout: (both sides, step) -> which dropouts make the step differ in which they scale their inputs.
-        own_updates: (both sides, step) -> what differs between the optimizers themselves.
-        float32: (findings, step, checks) -> numbers of float32 that explain what is left of a difference.
-        resumed: (side, step, reloaded side, environment) -> what the step after loading tells.
+        dropout: (both sides, step) -> dropouts that explain a step in which each scales its input.
+        own_updates: (both sides, step) -> differences between the optimizers themselves.
+        float32: (findings, step, checks) -> float32 numbers that explain the rest of a difference.
+        resumed: (side, step, reloaded side, environment) -> faults that the step after loading shows.
         routes: (side, faults) -> causes.
         files: (exports, side -> its runner) -> causes.
     """
@@ -49,11 +49,11 @@ class Live:
 
     Attributes:
         findings: filled in as the run goes.
-        reference: its half of the run.
+        reference: the reference, live or recorded.
         follower: the other side.
         plan: which parameter is which.
         explanations: see `Explanations`.
-        progress: called with a word on what is being done.
+        progress: called with the current activity.
     """
 
     findings: Findings
@@ -66,7 +66,7 @@ class Live:
 
 @dataclass(frozen=True)
 class Run:
-    """A run whose sides have been compared in float64: what the phases with sides of their own start from.
+    """A run whose sides have been compared in float64; the phases that open their own sides start from it.
 
     Attributes:
         findings: filled in as the run goes.
@@ -74,7 +74,7 @@ class Run:
         plan: which parameter is which.
         explanations: see `Explanations`.
         free_steps: of the free run; None for the usual number.
-        float32: whether float32 was asked for.
+        float32: whether float32 was requested.
     """
 
     findings: Findings
@@ -95,15 +95,15 @@ class Phase:
 
     Attributes:
         name: as in `--phases` and in `result.json`.
-        question: that it answers, in one line.
+        question: the question that it answers, in one line.
         cost: in words, for the list of phases.
-        needs: phases in whose difference one of this phase has its cause: without one there, it is a first difference.
-        on_request: runs only where the call or the pair asks for it: it takes longer than everything else, and says
-            something about each side rather than about the port.
+        needs: phases whose differences cause differences of this phase; without one there, it is a first difference.
+        on_request: runs only if the call or the pair requests it: it takes longer than all other phases, and checks
+            each side rather than the port.
         only_if_equal: runs only where nothing before it differs.
-        start: asks two open sides, before any step.
-        compare: asks the records of each step, in each precision.
-        run: opens sides of its own, after all steps.
+        start: examines two open sides, before any step.
+        compare: examines the records of each step, in each precision.
+        run: opens its own sides, after all steps.
     """
 
     name: str

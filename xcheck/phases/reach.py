@@ -1,7 +1,8 @@
-"""Further re-synced steps on batches made from the given ones: what these do not reach.
+"""Further re-synced steps on batches made from the given ones; they reach cases that the given batches do not.
 
-A step is made without twins first: what agrees to within the roundings of its sums needs none. Where something may
-differ it is made again with them, and counts as any other step does, if all stays finite and rounding decides nothing.
+A step is first made without twins: values that agree to within the rounding of their sums need none. Where values may
+differ it is made again with twins, and counts like any other step if all values stay finite and rounding does not
+decide the result.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from ..errors import UserCodeError
 from ..frameworks.protocol import Runner
-from ..numerics.made_batches import Given, Made, made_batches
+from ..numerics.made_batches import GivenBatches, MadeBatch, made_batches
 from ..numerics.padded_rows import padded_batches
 from ..numerics.tolerance import KAPPA, TWINS, WIDE, epsilon
 from ..pairs.batches import batches_of
@@ -34,24 +35,24 @@ from .validity import fixed_size, ignored_label, refusal
 Reach = Literal["none", "default", "full"]
 
 USUAL = 6
-"""Made batches of a default reach, those first that tell most; a number, since a verdict must not depend on the time
-that a machine takes."""
+"""Number of made batches at the default reach, the most informative first; not a time limit, since a verdict must not
+depend on the speed of a machine."""
 
-LOOKED_AT = 5
-"""Given batches that say what is valid."""
+SAMPLED_BATCHES = 5
+"""Number of given batches that define valid values."""
 
 AFTER = 2
 """Steps from the last one on a given batch to the first one here: one at weights of ordinary size lies between."""
 
 NAMED = 3
-"""Made batches that a note names at most."""
+"""Largest number of made batches that a note names."""
 
-ALIKE = 1e-3
+STABLE = 1e-3
 """How far a difference at ties may change, relative to itself, when all weights are moved by a rounding error."""
 
-SEEN = KAPPA * epsilon("float32")
-"""Differences below are none of another way to compute, but of an approximation that float32 cannot tell from it: a
-softplus is linear far from zero in one library, and next to linear in another."""
+VISIBLE = KAPPA * epsilon("float32")
+"""Smaller differences come from approximations that are equal in float32: a softplus is linear far from zero in one
+library, and nearly linear in another."""
 
 BY_ROUNDING = "there numbers overflow, or rounding errors decide"
 PADDING = "there outputs differ where a row is padded, which may mean nothing"
@@ -59,13 +60,13 @@ LATE = "only with --reach full"
 
 
 @dataclass
-class MadeBatches:
-    """The further steps of a run on made batches, each from where the given batches have led.
+class MadeBatchSteps:
+    """The further steps of a run on made batches, each from the state after the given batches.
 
     Args:
-        live: both sides, as the last given batch left them; afterwards they are so again.
+        live: both sides, in the state after the last given batch; it is restored afterwards.
         number: of the first of these steps.
-        batch: the last given one.
+        batch: the last given batch.
     """
 
     live: Live
@@ -73,8 +74,8 @@ class MadeBatches:
     batch: Batch
     once: bool = False
     _start: tuple[Any, Any] | None = field(init=False, default=None)
-    _made: Made = field(init=False)
-    _became: str | None = field(init=False, default=None)
+    _made: MadeBatch = field(init=False)
+    _outcome: str | None = field(init=False, default=None)
     _before: dict[str, float] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -85,39 +86,41 @@ class MadeBatches:
     def steps(self) -> Iterator[StepPair]:
         """The steps, until one differs."""
         live, findings = self.live, self.live.findings
-        runner, why = live.reference.runner, self._why_not()
-        if findings.reach == "none" or why is not None or runner is None:
-            findings.notes += [f"not covered: batches made from the given ones ({why})"] if why else []
+        runner, reason = live.reference.runner, self._skip_reason()
+        if findings.reach == "none" or reason is not None or runner is None:
+            findings.notes += [f"not covered: batches made from the given ones ({reason})"] if reason else []
             return
-        made_of = self._given()
-        weighed = "weights" in {*made_of.kinds.values(), *made_of.of_targets.values()}
-        findings.notes += uncovered(findings, self.batch, weighed)
-        left: dict[str, list[str]] = {}
-        same = tried = 0
-        for made, batch in self._batches(made_of):
-            tried += made.usual
-            if findings.reach == "default" and (tried > USUAL or not made.usual):
-                left.setdefault(LATE, []).append(made.name)
+        given = self._given_batches()
+        varied_weights = "weights" in {*given.kinds.values(), *given.of_targets.values()}
+        findings.notes += uncovered(findings, self.batch, varied_weights)
+        uncompared: dict[str, list[str]] = {}
+        compared = usual = 0
+        for made, batch in self._batches(given):
+            usual += made.usual
+            if findings.reach == "default" and (usual > USUAL or not made.usual):
+                uncompared.setdefault(LATE, []).append(made.name)
                 continue
-            self._made, self._became = made, None
-            yield from self._tried(runner, batch)
-            if self._became is None:
+            self._made, self._outcome = made, None
+            yield from self._attempts(runner, batch)
+            if self._outcome is None:
                 if self._differs():
                     break
-                findings.checks = [c for c in findings.checks if c.step != self.number]  # all of it is accepted
-            if self._became:
-                left.setdefault(self._became, []).append(made.name)
-            elif not same:
-                findings.notes += self._counts(runner)
-            same += not self._became
+                findings.checks = [c for c in findings.checks if c.step != self.number]  # all differences are accepted
+            if self._outcome:
+                uncompared.setdefault(self._outcome, []).append(made.name)
+            elif not compared:
+                findings.notes += self._counter_notes(runner)
+            compared += not self._outcome
             self.number += 1
         else:
-            findings.coverage["made batches"] = {"compared": same, "left out": sum(map(len, left.values()))}
+            findings.coverage["made batches"] = {"compared": compared, "left out": sum(map(len, uncompared.values()))}
         self._restore(runner)
-        findings.notes += [f"not covered: the given batch {_listed(names)} ({why})" for why, names in left.items()]
+        findings.notes += [
+            f"not covered: the given batch {_listed(names)} ({reason})" for reason, names in uncompared.items()
+        ]
 
-    def _why_not(self) -> str | None:
-        """Why there are no such steps; "" where that need not be said."""
+    def _skip_reason(self) -> str | None:
+        """Why there are no such steps; "" where no note is needed."""
         live, findings = self.live, self.live.findings
         checks = findings.checks
         ended = self.number - AFTER < findings.steps
@@ -132,115 +135,121 @@ class MadeBatches:
         unsteady = any(c.verdict is Verdict.INCONCLUSIVE and c.name.startswith("repeatability of") for c in checks)
         return "steps do not repeat" if unsteady or any(findings.draws.values()) else None
 
-    def _counts(self, runner: Runner) -> list[str]:
-        """What a step counts in Python: far more steps may do something else."""
+    def _counter_notes(self, runner: Runner) -> list[str]:
+        """Notes on Python counters of a step: much later steps may behave differently."""
         assert self._start is not None
         follower = self.live.follower
         sides = (runner, self._start[0]), (follower, self._start[1])
-        found = [f"{side.side} {way}" for side, start in sides for way in side.counted(start, side.snapshot())]
-        return [f"not covered: far later steps, though a step counts: {', '.join(found)}"] if found else []
+        counters = [
+            f"{side.side} {counter}" for side, start in sides for counter in side.counted(start, side.snapshot())
+        ]
+        return [f"not covered: far later steps, though a step counts: {', '.join(counters)}"] if counters else []
 
     def _differs(self) -> bool:
         return any(c.verdict is Verdict.DIFFERENT and c.step == self.number for c in self.live.findings.checks)
 
-    def _given(self) -> Given:
+    def _given_batches(self) -> GivenBatches:
         findings = self.live.findings
-        batches = batches_of(findings.pair, findings.seed, min(findings.steps, LOOKED_AT), fewer=True)
-        return Given.of([flat_of(batch) for batch in chain(batches, [self.batch])])
+        batches = batches_of(findings.pair, findings.seed, min(findings.steps, SAMPLED_BATCHES), fewer=True)
+        return GivenBatches.of([flat_of(batch) for batch in chain(batches, [self.batch])])
 
-    def _batches(self, seen: Given) -> Iterator[tuple[Made, Batch]]:
+    def _batches(self, given: GivenBatches) -> Iterator[tuple[MadeBatch, Batch]]:
         findings = self.live.findings
         on_cpu = findings.environment.get("device") == "cpu"  # elsewhere an index out of range ends the process
-        made = made_batches(seen, ignored=ignored_label(findings.pair), beyond=on_cpu)
-        for each in sorted([*padded_batches(seen), *made], key=lambda m: not m.usual):
-            yield each, like(self.batch, each.batch)
+        made = made_batches(given, ignored=ignored_label(findings.pair), beyond=on_cpu)
+        for made_batch in sorted([*padded_batches(given), *made], key=lambda m: not m.usual):
+            yield made_batch, like(self.batch, made_batch.batch)
 
-    def _tried(self, runner: Runner, batch: Batch) -> Iterator[StepPair]:
+    def _attempts(self, runner: Runner, batch: Batch) -> Iterator[StepPair]:
         live, made = self.live, self._made
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self._became = fixed_size(live.findings.pair, self.batch, batch)
-                if made.mask is not None and self._became is None:
-                    batch = self._comparing(runner, batch)
-                # At ties, twice: rounding errors that break them would not do so alike from weights that are moved.
-                for twins, moved in (
+                self._outcome = fixed_size(live.findings.pair, self.batch, batch)
+                if made.mask is not None and self._outcome is None:
+                    batch = self._without_padding(runner, batch)
+                # At ties, twice: rounding errors that break ties do not break them equally from perturbed weights.
+                for twins, perturb in (
                     ((0, False), (TWINS, True), (TWINS, False)) if made.ties else ((0, False), (TWINS, False))
                 ):
-                    if self._became is None:
+                    if self._outcome is None:
                         self._restore(runner)
-                        self._reweigh(runner, moved)
+                        self._set_weights(runner, perturb)
                         yield from self._step(runner, batch, twins)
         except UserCodeError as error:
-            self._became = refusal(runner, live.follower, self._restore, self.number, batch, error)
+            self._outcome = refusal(runner, live.follower, self._restore, self.number, batch, error)
 
     def _step(self, runner: Runner, batch: Batch, twins: int) -> Iterator[StepPair]:
         findings, ties = self.live.findings, self._made.ties
         settings: dict[str, Any] = {"precision": "float64", "seed": findings.seed, "first": self.number, "ties": ties}
-        made = reference_steps(runner, [batch], twins=twins, **settings)
-        yield from resynced(made, self.live.follower, self.live.plan, seed=findings.seed, by_effect=findings.by_effect)
+        steps = reference_steps(runner, [batch], twins=twins, **settings)
+        yield from resynced(steps, self.live.follower, self.live.plan, seed=findings.seed, by_effect=findings.by_effect)
 
     def _restore(self, runner: Runner) -> None:
         assert self._start is not None
         runner.restore(self._start[0])
         self.live.follower.restore(self._start[1])
 
-    def _reweigh(self, runner: Runner, moved: bool) -> None:
-        """Set the weights that the made batch goes with, each moved by a rounding error if asked for."""
-        change = self._made.weights
-        if change is None:
+    def _set_weights(self, runner: Runner, perturb: bool) -> None:
+        """Set the weights of the made batch, each perturbed by a rounding error if requested."""
+        weights_of = self._made.weights
+        if weights_of is None:
             return
-        # What has no counterpart stays: the other side may hold it as a constant.
+        # Parameters without a counterpart stay: the other side may have them as constants.
         trained = {path for m in self.live.plan.trained for path in m.piece(runner.side).paths}
         parameters = runner.read().parameters
-        values = {p: change(a, runner.side) if p in trained else a for p, a in parameters.items()}
+        values = {p: weights_of(a, runner.side) if p in trained else a for p, a in parameters.items()}
         rng = np.random.default_rng([self.live.findings.seed, self.number])
-        runner.write(State(perturbed(values, rng, "float64") if moved else values))
+        runner.write(State(perturbed(values, rng, "float64") if perturb else values))
 
-    def _comparing(self, runner: Runner, batch: Batch) -> Batch:
-        """The batch, with its padding left out of the comparison of outputs that have it."""
+    def _without_padding(self, runner: Runner, batch: Batch) -> Batch:
+        """The batch, with padding excluded from the comparison of outputs that have it."""
         mask = self._made.mask
         assert mask is not None
         self._restore(runner)
         masks = {name: mask for name, a in runner.infer(batch).items() if a.shape[: mask.ndim] == mask.shape}
         return replace(batch, compare={**masks, **(batch.compare or {})} or None)
 
-    def taken(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
-        """What differs on a made batch; None where nothing does, or nothing can be said.
+    def counted_checks(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
+        """The differences on a made batch; None where there are none, or none can be judged.
 
         Args:
             step: of both sides.
-            checks: of it.
+            checks: of the step.
         """
-        found = [c for c in checks if c.verdict is Verdict.DIFFERENT]
-        found = [c for c in found if c.error is None or c.error > SEEN]
+        differences = [c for c in checks if c.verdict is Verdict.DIFFERENT]
+        differences = [c for c in differences if c.error is None or c.error > VISIBLE]
         if not finite(step):
-            self._became = BY_ROUNDING
-        elif not found:
-            self._became = ""
+            self._outcome = BY_ROUNDING
+        elif not differences:
+            self._outcome = ""
         elif step.reference.twins:
-            return self._counting(step, checks, found)
+            return self._judged(step, checks, differences)
         return None
 
-    def _counting(self, step: StepPair, checks: Sequence[Check], found: Sequence[Check]) -> list[Check] | None:
-        wide = [c for c in checks if c.phase in BEFORE_THE_UPDATE and not c.of_use and (c.allowed or 0.0) > WIDE]
+    def _judged(self, step: StepPair, checks: Sequence[Check], differences: Sequence[Check]) -> list[Check] | None:
+        uncertain = [c for c in checks if c.phase in BEFORE_THE_UPDATE and not c.of_use and (c.allowed or 0.0) > WIDE]
         if self._made.ties:
-            earlier, self._before = self._before, {c.name: c.error or 0.0 for c in found}
-            if earlier is None and not wide:
+            earlier, self._before = self._before, {c.name: c.error or 0.0 for c in differences}
+            if earlier is None and not uncertain:
                 return None
             self._before = None
-            found = [c for c in found if (c.error or 0.0) > WIDE and _close(c.error, (earlier or {}).get(c.name))]
-        if wide or all((c.allowed or 0.0) > WIDE for c in found):
-            self._became = BY_ROUNDING
-        elif self._made.mask is not None and found[0].phase != "forward" and self._padding_differs(step):
-            self._became = PADDING
+            differences = [
+                c for c in differences if (c.error or 0.0) > WIDE and _close(c.error, (earlier or {}).get(c.name))
+            ]
+        if uncertain or all((c.allowed or 0.0) > WIDE for c in differences):
+            self._outcome = BY_ROUNDING
+        elif self._made.mask is not None and differences[0].phase != "forward" and self._padding_differs(step):
+            self._outcome = PADDING
         else:
-            return [replace(c, detail="; ".join(filter(None, (ON_MADE + self._made.name, c.detail)))) for c in found]
+            return [
+                replace(c, detail="; ".join(filter(None, (ON_MADE + self._made.name, c.detail)))) for c in differences
+            ]
         return None
 
     def _padding_differs(self, step: StepPair) -> bool:
-        whole = replace(step, reference=replace(step.reference, batch=replace(step.reference.batch, compare=None)))
-        return any(c.verdict is Verdict.DIFFERENT for c in forward_checks(self.live.plan, whole, "float64"))
+        unmasked = replace(step, reference=replace(step.reference, batch=replace(step.reference.batch, compare=None)))
+        return any(c.verdict is Verdict.DIFFERENT for c in forward_checks(self.live.plan, unmasked, "float64"))
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -249,4 +258,4 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _close(error: float | None, other: float | None) -> bool:
-    return error is not None and other is not None and abs(error - other) <= ALIKE * error
+    return error is not None and other is not None and abs(error - other) <= STABLE * error

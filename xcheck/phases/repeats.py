@@ -1,4 +1,4 @@
-"""What a step that does not repeat says, and what it cannot say."""
+"""Steps that do not repeat: the checks that report them, and the checks that they leave undecided."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..records.result import Check, Verdict
 from ..stepping.lockstep import StepPair
 
 REPEATABILITY = "repeatability of"
-"""Start of the name of a check that says that a step does not repeat."""
+"""Start of the name of a check that reports a step that does not repeat."""
 
 NAMED = 3
-"""Places that a message names at most."""
+"""Largest number of places that a message names."""
 
 
 def trusted(step: StepPair, checks: Sequence[Check]) -> list[Check]:
-    """Checks, those INCONCLUSIVE whose difference may follow from what did not repeat.
+    """The checks; those whose difference may follow from a step that did not repeat become INCONCLUSIVE.
 
     Args:
         step: of the checks.
@@ -27,35 +27,37 @@ def trusted(step: StepPair, checks: Sequence[Check]) -> list[Check]:
 
 
 def _doubted(step: StepPair, check: Check) -> Check:
-    why = next((u for u in step.unrepeated if u.reaches(step.number, check.phase)), None)
-    if why is None:
+    unrepeated = next((u for u in step.unrepeated if u.reaches(step.number, check.phase)), None)
+    if unrepeated is None:
         return check
-    said = f"step {why.step} of the {why.side} side does not repeat, and this may follow from it"
+    reason = f"step {unrepeated.step} of the {unrepeated.side} side does not repeat, and this may follow from it"
     return replace(
-        check, verdict=Verdict.INCONCLUSIVE, detail="; ".join([check.detail, said] if check.detail else [said])
+        check, verdict=Verdict.INCONCLUSIVE, detail="; ".join([check.detail, reason] if check.detail else [reason])
     )
 
 
 def repeat_checks(step: StepPair) -> list[Check]:
-    """What did not repeat in this step, side by side.
+    """Checks of this step, one per side that did not repeat.
 
     Args:
         step: of the run.
     """
-    return [_check(found) for found in step.unrepeated if found.step == step.number]
+    return [_check(unrepeated) for unrepeated in step.unrepeated if unrepeated.step == step.number]
 
 
-def _check(found: Unrepeated) -> Check:
-    named = ", ".join(found.moved[:NAMED]) + (f" and {more} more" if (more := len(found.moved) - NAMED) > 0 else "")
+def _check(unrepeated: Unrepeated) -> Check:
+    moved = ", ".join(unrepeated.moved[:NAMED]) + (
+        f" and {count} more" if (count := len(unrepeated.moved) - NAMED) > 0 else ""
+    )
     detail = (
         "made twice from one state, the step gave different numbers: "
-        if found.phase
+        if unrepeated.phase
         else "made twice from one state, the step left different values for the next one: "
     )
-    detail += f"{named} moved" if named else "it draws at random, or keeps something where xcheck cannot follow"
+    detail += f"{moved} moved" if moved else "it draws at random, or keeps something where xcheck cannot follow"
     todo = (
         "draw with the framework's own seeded generators, and keep what the step counts in attributes, dicts or lists"
     )
-    name = f"{REPEATABILITY} the {found.side} step"
-    phase = found.phase or "update"
-    return Check(phase, "float64", found.step, name, None, None, Verdict.INCONCLUSIVE, detail=f"{detail}; {todo}")
+    name = f"{REPEATABILITY} the {unrepeated.side} step"
+    phase = unrepeated.phase or "update"
+    return Check(phase, "float64", unrepeated.step, name, None, None, Verdict.INCONCLUSIVE, detail=f"{detail}; {todo}")

@@ -1,4 +1,4 @@
-"""Learning rates over the whole of a training: asked of both optimizers, and not waited for."""
+"""Learning rates of a whole training, computed by both optimizers in advance."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from .phase import Live
 
 
 def schedule_checks(live: Live) -> list[Check]:
-    """Compare the learning rates to come, where either side has a schedule and both can be asked.
+    """Compare future learning rates, if either side has a schedule and both can compute their rates.
 
-    A schedule that is computed in float32, as those of Keras are, is off by a few roundings of its largest rate.
+    A schedule computed in float32, such as those of Keras, deviates by a few roundings of its largest rate.
 
     Args:
         live: both sides.
 
     Returns:
-        One check, of the first rate that differs, or of all that were compared; nothing where nothing was.
+        One check, of the first rate that differs or of all compared rates; nothing where none was compared.
     """
     findings = live.findings
     known = any(c.verdict is Verdict.DIFFERENT and c.phase == "update" for c in findings.checks)
-    by_hand = any(getattr(findings.pair.torch, own, None) for own in ("step", "after_step"))
-    torch, keras = (held.rates if (held := findings.holdings.get(side)) else () for side in SIDES)
+    by_hand = any(getattr(findings.pair.torch, name, None) for name in ("step", "after_step"))
+    torch, keras = (holdings.rates if (holdings := findings.holdings.get(side)) else () for side in SIDES)
     if known or by_hand or not torch or not keras or len({*torch}) == len({*keras}) == 1:
         return []
     largest, allowed = max(map(abs, (*torch, *keras))), KAPPA * epsilon("float32")
@@ -43,12 +43,12 @@ def schedule_checks(live: Live) -> list[Check]:
             allowed,
             torch_value=torch[at],
             keras_value=keras[at],
-            detail="" if first is None else _told(torch[at], keras[at], TAKEN[at] + 1),
+            detail="" if first is None else _difference(torch[at], keras[at], TAKEN[at] + 1),
         )
     ]
 
 
-def _told(torch: float, keras: float, step: int) -> str:
+def _difference(torch: float, keras: float, step: int) -> str:
     return (
         f"the learning rate of step {step}, which this run does not come to, is {torch:g} in PyTorch and {keras:g} in "
         "Keras; a scheduler that the pair leaves out belongs on the optimizer: optimizer.scheduler = ..."

@@ -1,4 +1,4 @@
-"""Training steps that both sides made from one state: their records, phase by phase, and what ends a run of steps."""
+"""Training steps of both sides from one state: comparison of their records, phase by phase, and the end of a run."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from .unused import further_step, judge_unused
 
 
 def timed(findings: Findings, steps: Iterator[StepPair]) -> Iterator[StepPair]:
-    """The steps, each counted as time of training."""
+    """The steps; the time of each is counted as training."""
     while True:
         with findings.timed("train"):
             step = next(steps, None)
         if step is None:
             return
         yield step
-        del step  # many copies of all parameters, which must be gone before the next ones are made
+        del step  # it holds many copies of all parameters: free them before the next step
 
 
 def compare_step(
     findings: Findings, phase: Phase, plan: MatchPlan, step: StepPair, precision: str
 ) -> tuple[StepPair, list[Check]]:
-    """The checks of one phase of one step; where it differs in float64, with the numbers of float32 moved as well.
+    """The checks of one phase of one step; a difference in float64 is judged again with float32 numbers moved.
 
     Returns:
-        The step, with `moved` once it was needed, and the checks.
+        The step, with `moved` if it was needed, and the checks.
     """
     assert phase.compare is not None
     with findings.timed("compare"):
-        found = phase.compare(plan, step, precision)
-        if precision == "float64" and not step.moved and any(c.verdict is Verdict.DIFFERENT for c in found):
+        checks = phase.compare(plan, step, precision)
+        if precision == "float64" and not step.moved and any(c.verdict is Verdict.DIFFERENT for c in checks):
             step = step.with_float32_moved(plan)
-            uses = [c for c in found if c.of_use]
-            found = phase.compare(plan, step, precision) if step.moved else found
-            if step.moved and any(c.verdict is Verdict.DIFFERENT for c in found):
-                found += uses  # the difference is not that of float32 numbers: its uses say where it is
-        return step, found
+            uses = [c for c in checks if c.of_use]
+            checks = phase.compare(plan, step, precision) if step.moved else checks
+            if step.moved and any(c.verdict is Verdict.DIFFERENT for c in checks):
+                checks += uses  # float32 numbers do not explain the difference: its uses locate it
+        return step, checks
 
 
 class Untouched:
-    """Parameters that no step so far has given a gradient, and what is said of them in the end."""
+    """Parameters that no step so far gave a gradient; they are judged by effect after the steps."""
 
     def __init__(self, live: Live) -> None:
         self.live = live
@@ -58,12 +58,12 @@ class Untouched:
         self.batch: Batch | None = None
 
     def further(self) -> Iterator[StepPair]:
-        """A second step after a run of one, if it left gradients of zero."""
+        """A second step after a run of one step, if some gradients are zero."""
         live = self.live
         return further_step(live.findings, live.plan, live.reference.runner, live.follower, self.paths)
 
     def after(self, step: StepPair) -> None:
-        """Note what a step touched, what of its gradients could not be split, and how often ties are used."""
+        """Note the gradients of a step, those that could not be split, and how often ties are used."""
         findings, plan = self.live.findings, self.live.plan
         self.paths &= zero_gradients(plan, step)
         self.number, self.batch = step.number, step.reference.batch
@@ -73,18 +73,18 @@ class Untouched:
                 findings.ties = used(findings.ties, plan, step.reference.record, step.follower)
 
     def judge(self) -> None:
-        """Judge by effect the parameters of which no gradient was compared."""
+        """Judge parameters without a compared gradient by their effect."""
         live = self.live
         if "gradient" in live.findings.phases and self.batch is not None:
             where = self.number, self.batch, live.reference.runner, live.follower
             judge_unused(live.findings, live.plan, self.paths, *where)
 
 
-def end_notes(findings: Findings, plan: MatchPlan, made: int) -> list[str]:
-    """What a reader should know of the steps, once all are made."""
+def end_notes(findings: Findings, plan: MatchPlan, steps: int) -> list[str]:
+    """Notes on the steps, after the last one."""
     notes: list[str] = []
-    if made < findings.steps:
-        notes.append(f"the run ended with step {made}, which changed what is tied")
+    if steps < findings.steps:
+        notes.append(f"the run ended with step {steps}, which changed what is tied")
     if any(c.name in (DROPOUT_RATES, AT_INFERENCE) for c in findings.checks):
         notes.append("dropout is switched off on both sides, and its rates are compared")
     if "gradient" in findings.phases and not any(m.trainable for m in plan.parameters):
@@ -92,7 +92,7 @@ def end_notes(findings: Findings, plan: MatchPlan, made: int) -> list[str]:
     return notes
 
 
-def not_asked(phase: str) -> Check:
-    """A phase of each side by itself that was not run."""
+def skipped_phase(phase: str) -> Check:
+    """The check of a phase that examines each side by itself and was not run."""
     detail = "not made: with parameters unmatched it is not known what each side is made of"
     return Check(phase, None, None, phase, None, None, Verdict.INCONCLUSIVE, detail=detail)

@@ -1,4 +1,4 @@
-"""The steps of both sides: each is compared phase by phase, and explained where it differs, before the next is made."""
+"""The steps of both sides: each is compared phase by phase, and its differences explained, before the next one."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from .accepting import accept_step, leave_out, leave_update_open
 from .averages import average_notes, overwriting
 from .checks.unused import excused
 from .dropping import Dropping
-from .finite import settled, within_range
-from .kept_apart import KeptApart, added_up
+from .finite import within_range, without_nonfinite
+from .kept_apart import SeparateSlots, accumulated
 from .ordinary import Ordinary
 from .phase import Live, Run
-from .reach import AFTER, MadeBatches
+from .reach import AFTER, MadeBatchSteps
 from .repeats import repeat_checks, trusted
 from .schedules import schedule_checks
 from .steps import Untouched, compare_step, end_notes, timed
 
 
 def steps_in_float64(live: Live) -> None:
-    """Make and judge the steps of a run, then those at weights of ordinary size and with made batches."""
+    """Make and judge the steps of a run, then those at weights of ordinary size and on made batches."""
     findings, plan = live.findings, live.plan
     live.progress("training both sides in float64")
-    untouched, apart, made, overflow = Untouched(live), KeptApart(live), 0, list[str]()
+    untouched, separate_slots, number, overflow_notes = Untouched(live), SeparateSlots(live), 0, list[str]()
     seed, by_effect = findings.seed, findings.by_effect
     steps = timed(findings, resynced(live.reference.steps, live.follower, plan, seed=seed, by_effect=by_effect))
-    for step in within_range(chain(steps, timed(findings, untouched.further())), "float64", overflow):
-        made = step.number
+    for step in within_range(chain(steps, timed(findings, untouched.further())), "float64", overflow_notes):
+        number = step.number
         compare(live, step, "float64")
         findings.notes += [note for note in average_notes(plan, step) if note not in findings.notes]
         findings.checks += overwriting(plan, step, findings.environment) if "update" in findings.phases else []
         untouched.after(step)
-        findings.count_step(made)
+        findings.count_step(number)
         explain(live, step)
-        if ended := added_up(live, made):
-            findings.checks += ended
+        if final_checks := accumulated(live, number):
+            findings.checks += final_checks
             return
-        apart.after(step)
-        live.progress(f"step {made} of {findings.steps} in float64")
+        separate_slots.after(step)
+        live.progress(f"step {number} of {findings.steps} in float64")
         del step
-    findings.notes += overflow + end_notes(findings, plan, findings.steps if overflow else made)
-    apart.judge(made)
+    findings.notes += overflow_notes + end_notes(findings, plan, findings.steps if overflow_notes else number)
+    separate_slots.judge(number)
     untouched.judge()
     findings.checks += schedule_checks(live) if "update" in findings.phases else []
     leave_out(findings)
-    if untouched.batch is not None and not overflow:
-        made_batches = MadeBatches(live, made + AFTER, untouched.batch)
-        judge_further(Ordinary(live, made + 1, untouched.batch))
+    if untouched.batch is not None and not overflow_notes:
+        made_batches = MadeBatchSteps(live, number + AFTER, untouched.batch)
+        judge_further(Ordinary(live, number + 1, untouched.batch))
         judge_further(made_batches)
         judge_further(Dropping(live, made_batches.number, untouched.batch), live.explanations.dropout)
 
@@ -63,12 +63,12 @@ def steps_in_float32(run: Run) -> None:
     sides.progress("training both sides in float32")
     with (
         sides.open(plan.reference) as truth,
-        sides.open(plan.reference, "float32") as own,
-        sides.open(plan.follower, "float32") as other,
+        sides.open(plan.reference, "float32") as reference,
+        sides.open(plan.follower, "float32") as follower,
     ):
         batches = batches_of(findings.pair, findings.seed, findings.steps)
         seed, by_effect = findings.seed, findings.by_effect
-        steps = timed(findings, in_float32(truth, own, other, plan, batches, seed=seed, by_effect=by_effect))
+        steps = timed(findings, in_float32(truth, reference, follower, plan, batches, seed=seed, by_effect=by_effect))
         for step in within_range(steps, "float32", findings.notes):
             compare(run, step, "float32")
 
@@ -77,7 +77,7 @@ Explains = Callable[[Live, StepPair], None]
 
 
 class Further(Protocol):
-    """Steps after those of a run, which count only where they say something.
+    """Steps after those of a run, which count only if they decide something.
 
     Attributes:
         live: both sides.
@@ -88,11 +88,11 @@ class Further(Protocol):
     once: bool
 
     def steps(self) -> Iterator[StepPair]:
-        """The steps, each compared before the next one is made."""
+        """The steps; each is compared before the next one is made."""
         ...
 
-    def taken(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
-        """What is kept of the checks of a step; None where it does not count."""
+    def counted_checks(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
+        """The checks of a step that count; None where the step does not."""
         ...
 
 
@@ -111,13 +111,13 @@ def compare(run: Live | Run, step: StepPair, precision: str) -> None:
             step, checks = compare_step(findings, phase, run.plan, step, precision)
             run.explanations.float32(findings, step, checks)
             findings.checks += excused(checks, findings.unused)
-    findings.checks[before:] = trusted(step, settled(findings.checks[before:], step, precision))
+    findings.checks[before:] = trusted(step, without_nonfinite(findings.checks[before:], step, precision))
     leave_out(findings, before)
     findings.checks += repeat_checks(step)
 
 
 def explain(live: Live, step: StepPair) -> None:
-    """Look for the causes of what differs in the step that was compared last, and take out what is accepted."""
+    """Find the causes of the differences in the last compared step, and remove those that are accepted."""
     live.explanations.step(live, step)
     if accept_step(live, step, chosen(live.findings)):
         live.explanations.own_updates(live, step)
@@ -125,20 +125,20 @@ def explain(live: Live, step: StepPair) -> None:
 
 
 def judge_further(further: Further, explains: Explains = explain) -> None:
-    """Compare further steps, and keep and explain what counts of them.
+    """Compare further steps, and keep and explain the checks that count.
 
     Args:
         further: makes them.
-        explains: adds the causes of what differs in one of them.
+        explains: adds the causes of the differences of a step.
     """
     live = further.live
     findings = live.findings
     for step in timed(findings, further.steps()):
         before, causes = len(findings.checks), list(findings.causes)
         compare(live, step, "float64")
-        taken = further.taken(step, findings.checks[before:])
-        findings.checks[before:] = taken or ()
-        if taken is None:
+        counted = further.counted_checks(step, findings.checks[before:])
+        findings.checks[before:] = counted or ()
+        if counted is None:
             findings.causes = causes
             continue
         explains(live, step)

@@ -1,4 +1,4 @@
-"""The sync phase: whether the reference's state arrives in the other side, and what it does to its ties."""
+"""The sync phase: does the reference's state arrive in the other side, and do its ties stay?"""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ from .phase import Run
 from .steps import timed
 
 FREE_STEPS = 20
-"""Steps of the free run, unless another number is asked for."""
+"""Steps of the free run by default."""
 
 FLOAT32_CONSTANT = "float32_constant"
-"""The cause whose numbers make every free run diverge."""
+"""The cause for float32 numbers, which make every free run diverge."""
 
 FLOAT32_OPERATION = "float32_operation"
-"""The cause that an operation exists in float32 only."""
+"""The cause for an operation that exists only in float32."""
 
 ACCEPTED_GOVERNS = "no free run was made: an accepted difference moves every parameter and would govern it"
 
@@ -33,19 +33,19 @@ OPERATION_GOVERNS = "no free run was made: an operation that exists only in floa
 
 
 def free_run(run: Run) -> None:
-    """The free run, unless it was left out, or float32 has rounded numbers that it is made with."""
+    """Make and judge the free run, unless it is disabled or float32 numbers would dominate it."""
     findings, plan, sides = run.findings, run.plan, run.sides
     if run.free_steps == 0:
         return
     if any(cause.id == FLOAT32_CONSTANT for cause in findings.causes):
-        findings.checks.append(_not_made())
+        findings.checks.append(_skipped_check())
         return
     if any(cause.id == FLOAT32_OPERATION for cause in findings.causes):
         findings.notes.append(OPERATION_GOVERNS)
         return
-    left = _accepted_names(findings)
-    judged = replace(plan, matches=tuple(m for m in plan.matches if m.name(plan.reference) not in left))
-    if left and not any(m.trainable for m in judged.parameters):
+    accepted = _accepted_names(findings)
+    judged = replace(plan, matches=tuple(m for m in plan.matches if m.name(plan.reference) not in accepted))
+    if accepted and not any(m.trainable for m in judged.parameters):
         findings.notes.append(ACCEPTED_GOVERNS)
         return
     steps = FREE_STEPS if run.free_steps is None else run.free_steps
@@ -57,10 +57,10 @@ def free_run(run: Run) -> None:
         fewer = run.free_steps is None
         batches = batches_of(findings.pair, findings.seed, steps, option="--free-steps", fewer=fewer)
         synced = {path for m in plan.matches if m not in judged.matches for path in m.piece(plan.follower).paths}
-        made = free_running(
+        free_steps = free_running(
             reference, twins, follower, plan, batches, precision="float64", seed=findings.seed, synced=synced
         )
-        for step in within_range(timed(findings, made), "float64", findings.notes):
+        for step in within_range(timed(findings, free_steps), "float64", findings.notes):
             if (checks := trajectory_checks(judged, step, "float64", envelope)) is None:
                 findings.notes.append(diverged(step.number - 1, steps))
                 return
@@ -68,19 +68,19 @@ def free_run(run: Run) -> None:
 
 
 def _accepted_names(findings: Findings) -> set[str]:
-    """The parameters and buffers, on the reference, that a step moves otherwise by an accepted difference."""
-    names = {name for phase, name in findings.taken if phase in ("gradient", "update", "state")}
+    """Names, on the reference, of parameters and buffers that an accepted difference changes."""
+    names = {name for phase, name in findings.excluded if phase in ("gradient", "update", "state")}
     return {re.sub(r" \[\w+\]$| via .*$", "", name) for name in names}
 
 
 def _several(run: Run, stack: ExitStack, side: SideName, count: int) -> list[FreeRun]:
-    """Runs of one side, built alike; where memory is scarce one model takes their turns."""
+    """Runs of one side, built in the same way; if memory is scarce they take turns in one model."""
     if run.sides.store.on_disk:
         return in_turns(stack.enter_context(run.sides.open(side)), count)
     return [stack.enter_context(run.sides.open(side)) for _ in range(count)]
 
 
-def _not_made() -> Check:
+def _skipped_check() -> Check:
     detail = (
         "not made: numbers that float32 has rounded part the sides in every step of it; make them in the float type "
         "of the model, or leave the free run out with --free-steps 0"

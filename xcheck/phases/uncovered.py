@@ -1,4 +1,4 @@
-"""What a run does not compare though the pair has it, so far as that can be seen: said once, in the notes."""
+"""Notes on parts of the pair that a run does not compare, as far as they can be detected."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..records.sides import SIDES
 from .findings import Findings
 
 
-def uncovered(findings: Findings, batch: Batch, weighed: bool) -> list[str]:
-    """Notes on sample weights of one, and positions that are left out of the comparison.
+def uncovered(findings: Findings, batch: Batch, varied_weights: bool) -> list[str]:
+    """Notes on sample weights of one, and on positions excluded from the comparison.
 
     Args:
         findings: of the steps so far.
-        batch: a given one.
-        weighed: made batches have other sample weights.
+        batch: a batch of the pair.
+        varied_weights: whether made batches have different sample weights.
     """
     notes: list[str] = []
     for side in SIDES:
@@ -28,7 +28,7 @@ def uncovered(findings: Findings, batch: Batch, weighed: bool) -> list[str]:
             weights: Any = prepared(prepare, batch, side).sample_weight
         except UserCodeError:
             continue
-        if weights is not None and not weighed and (np.asarray(weights) == 1).all():
+        if weights is not None and not varied_weights and (np.asarray(weights) == 1).all():
             notes.append(f"not covered: sample weights other than 1 (all that the {side} side prepares are 1)")
     if any(not mask.all() for mask in (batch.compare or {}).values()):
         notes.append("not covered: what outputs are at positions that Batch.compare leaves out")

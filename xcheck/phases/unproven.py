@@ -1,4 +1,4 @@
-"""What a match that is not proven leaves of a verdict: a guess of the matching is no difference of the port."""
+"""Verdicts under a match that is not proven: a wrong guess of the matching is not a difference of the port."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ COMPUTED = ("forward", "loss", "gradient", "update", "state")
 """Phases in which a wrong match looks like a difference."""
 
 MOST_NAMED = 3
-"""Lines of a map that are named as those that would settle it."""
+"""Largest number of map lines that a message suggests."""
 
 
-def settle(findings: Findings, plan: MatchPlan) -> None:
-    """Weigh the checks and causes of a run by what its plan rests on.
+def judge_by_match(findings: Findings, plan: MatchPlan) -> None:
+    """Judge the checks and causes of a run by the evidence for its match plan.
 
     Args:
         findings: of all steps in float64.
@@ -26,14 +26,14 @@ def settle(findings: Findings, plan: MatchPlan) -> None:
         return
     if plan.open:
         findings.causes = [
-            replace(c, confirmed=False) if c.phase in ("forward", "gradient") and _rests_on(plan, c.torch) else c
+            replace(c, confirmed=False) if c.phase in ("forward", "gradient") and _is_open(plan, c.torch) else c
             for c in findings.causes
         ]
     different = [c for c in findings.checks if c.phase in COMPUTED and c.verdict is Verdict.DIFFERENT]
     if different and plan.open and not plan.exhausted:
         detail = (
             f"this may be the matching: of the other matches that are possible only {plan.tried} were tried; "
-            f"{_asked(plan)}"
+            f"{_suggested_map(plan)}"
         )
         findings.checks = [
             replace(c, verdict=Verdict.INCONCLUSIVE, detail=detail) if any(c is d for d in different) else c
@@ -49,14 +49,14 @@ def settle(findings: Findings, plan: MatchPlan) -> None:
         findings.checks.append(Check("inventory", None, None, "match", None, None, Verdict.INCONCLUSIVE, detail=detail))
 
 
-def _rests_on(plan: MatchPlan, place: str | None) -> bool:
-    """Whether a place of the PyTorch side has parameters of which it is open what they match, or may have."""
+def _is_open(plan: MatchPlan, place: str | None) -> bool:
+    """Whether a place of the PyTorch side has, or may have, parameters whose match is open."""
     module = (place or "").partition(":")[0]
-    known = [m.name("torch") for m in plan.parameters if m.name("torch").startswith(f"{module}.")]
-    return not known or any(name in plan.open for name in known)
+    names = [m.name("torch") for m in plan.parameters if m.name("torch").startswith(f"{module}.")]
+    return not names or any(name in plan.open for name in names)
 
 
-def _asked(plan: MatchPlan) -> str:
-    lines = [m for m in plan.parameters if m.name("torch") in plan.open][:MOST_NAMED]
-    named = ", ".join(f'"{m.name("torch")}": ("{m.name("keras")}", "{m.layout.name}")' for m in lines)
-    return f"weight_map={{{named}}}, each with what is right, settles it"
+def _suggested_map(plan: MatchPlan) -> str:
+    open_matches = [m for m in plan.parameters if m.name("torch") in plan.open][:MOST_NAMED]
+    entries = ", ".join(f'"{m.name("torch")}": ("{m.name("keras")}", "{m.layout.name}")' for m in open_matches)
+    return f"weight_map={{{entries}}}, each with what is right, settles it"

@@ -1,4 +1,4 @@
-"""Parameters of which no gradient was compared: is there a step that reaches them, and have they an effect?"""
+"""Parameters without a compared gradient: does a further step reach them, and do they have an effect?"""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .findings import Findings
 def further_step(
     findings: Findings, plan: MatchPlan, reference: Runner | None, follower: Runner, untouched: set[str]
 ) -> Iterator[StepPair]:
-    """A second step after a run of one, if gradients were zero in it: behind a layer that starts at zero they are.
+    """A second step after a run of one step with zero gradients, such as those behind a layer that starts at zero.
 
     Args:
-        findings: of the run so far, read when the first step has been compared.
+        findings: of the run so far, read after the comparison of the first step.
         plan: of the run.
-        reference: as the first step left it; None for a recording, which has no further step.
+        reference: in the state after the first step; None for a recording, which has no further step.
         follower: the other side.
-        untouched: names of what had a zero gradient in every step so far.
+        untouched: names of parameters with a zero gradient in every step so far.
     """
     differs = any(c.verdict is Verdict.DIFFERENT for c in findings.checks)
     if reference is None or findings.steps != 1 or not untouched or differs or "gradient" not in findings.phases:
@@ -47,25 +47,25 @@ def judge_unused(
     reference: Runner | None,
     follower: Runner,
 ) -> None:
-    """Judge by effect what no gradient was compared of; a recording cannot be asked, and leaves it open.
+    """Judge parameters without a compared gradient by effect; with a recording they stay undecided.
 
     Args:
-        findings: whose checks are judged anew.
+        findings: of the run; its checks are judged again.
         plan: of the run.
-        untouched: names of what had a zero gradient in every step.
+        untouched: names of parameters with a zero gradient in every step.
         number, batch: of the last step.
         reference, follower: the sides.
     """
-    open_ = unproven(plan, findings.checks, untouched)
-    found: dict[str, str] = {}
+    candidates = unproven(plan, findings.checks, untouched)
+    shown_effects: dict[str, str] = {}
     if reference is not None:
         runners: dict[SideName, Runner] = {plan.reference: reference, plan.follower: follower}
-        found = effects(runners, plan, number, batch, list(open_.values())) if open_ else {}
-        spare = {path for runner in runners.values() for path in idle(runner, plan, number, batch)}
-        findings.checks = idle_excused(findings.checks, spare)
-        findings.count_unused("unused", len(spare))
-        findings.coverage["parameters"]["unmatched"] -= len(spare)
-    findings.unused = without_gradient(plan, findings.checks, found)
-    for word in findings.unused.values():
-        findings.count_unused(word, 1)
-    findings.checks = unreached(plan, excused(findings.checks, findings.unused), open_, found)
+        shown_effects = effects(runners, plan, number, batch, list(candidates.values())) if candidates else {}
+        idle_paths = {path for runner in runners.values() for path in idle(runner, plan, number, batch)}
+        findings.checks = idle_excused(findings.checks, idle_paths)
+        findings.count_unused("unused", len(idle_paths))
+        findings.coverage["parameters"]["unmatched"] -= len(idle_paths)
+    findings.unused = without_gradient(plan, findings.checks, shown_effects)
+    for status in findings.unused.values():
+        findings.count_unused(status, 1)
+    findings.checks = unreached(plan, excused(findings.checks, findings.unused), candidates, shown_effects)

@@ -1,4 +1,4 @@
-"""Whether a batch that a pair did not give is one that its sides take, and what they say if not."""
+"""Whether the sides of a pair accept a batch that the pair did not give, and their reason if not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..pairs.pair import Batch, Pair
 from ..records.sides import SIDES, SideName
 
 CUT = 70
-"""Characters of a reason."""
+"""Largest number of characters of a reason."""
 
 
 def refusal(
@@ -23,22 +23,22 @@ def refusal(
     batch: Batch,
     error: UserCodeError,
 ) -> str:
-    """Which sides do not take a batch, and why not.
+    """The sides that refuse a batch, and the reason.
 
     Args:
         reference, follower: the sides.
-        restore: sets both back.
+        restore: restores both sides.
         number: of the step.
-        batch: that was refused.
-        error: what was said first.
+        batch: the refused batch.
+        error: the first error.
     """
     refusing: list[SideName] = []
-    for each in (reference, follower):
+    for runner in (reference, follower):
         restore(reference)
         try:
-            each.step(number, batch)
+            runner.step(number, batch)
         except UserCodeError:
-            refusing.append(each.side)
+            refusing.append(runner.side)
     if len(refusing) == 2:
         return "neither side takes it"
     reason = (error.parts["cause"] or str(error)).strip().splitlines()[0][:CUT]
@@ -46,15 +46,15 @@ def refusal(
 
 
 def fixed_size(pair: Pair, given: Batch, made: Batch) -> str | None:
-    """Why a batch of another size is not valid: what a side prepares has as many examples as the given ones, always.
+    """Why a batch of a different size is not valid: `prepare` of a side always returns the size of the given batches.
 
     Args:
-        pair: whose `prepare` functions.
+        pair: has the `prepare` functions.
         given: a batch of the pair.
         made: the batch in question.
 
     Raises:
-        UserCodeError: `prepare` does not take it.
+        UserCodeError: `prepare` does not accept it.
     """
     if made.size == given.size:
         return None
@@ -72,7 +72,7 @@ def _shapes(value: Any) -> dict[str, tuple[int, ...]]:
 
 
 def ignored_label(pair: Pair) -> int | None:
-    """The label that a loss is set to leave out; None where none is, or it is that of PyTorch by default."""
-    settings = getattr(pair.torch, "loss", None), getattr(pair.keras, "loss", None)
-    found = [getattr(loss, name, None) for loss, name in zip(settings, ("ignore_index", "ignore_class"), strict=True)]
-    return next((label for label in found if isinstance(label, int) and label != -100), None)
+    """The label that a loss is set to ignore; None where there is none, or only the default of PyTorch."""
+    losses = getattr(pair.torch, "loss", None), getattr(pair.keras, "loss", None)
+    labels = [getattr(loss, name, None) for loss, name in zip(losses, ("ignore_index", "ignore_class"), strict=True)]
+    return next((label for label in labels if isinstance(label, int) and label != -100), None)

@@ -1,7 +1,7 @@
-"""Which parameters what is compared depends on, by effect: they are moved, and the outputs and the loss looked at.
+"""The parameters that compared quantities depend on, by effect: each is changed, and outputs and loss are observed.
 
-A gradient of exactly zero, or none at all, leaves a parameter uncompared. Where nothing depends on the parameter there
-is nothing to compare. Whether these batches alone do not reach it, other inputs show.
+A parameter with a gradient of exactly zero, or without one, is not compared. If nothing depends on the parameter, there
+is nothing to compare. Other inputs show whether only these batches do not reach it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ..records.sides import SideName
 from ..records.trace import Array, Arrays, State
 
 FAR = 3.0
-"""Standard deviations: other inputs, and the parameters that are moved, reach into the tails of what is usual."""
+"""Standard deviations: other inputs, and moved parameters, reach the tails of usual values."""
 
 
 def reached(runner: Runner, number: int, batch: Batch, masks: Arrays) -> set[str]:
-    """Paths of those parameters that the outputs, in inference or in a training step, or its loss depend on.
+    """Paths of the parameters that the outputs, in inference or in a training step, or the loss depend on.
 
-    The state stays as it is.
+    The state is restored.
 
     Args:
         runner: of the side.
         number: of the step.
         batch: to run it on.
-        masks: path -> what of the parameter is moved, as ones among zeros.
+        masks: path -> ones at the elements of the parameter to move, zeros elsewhere.
 
     Raises:
         UserCodeError: the model cannot be called with this batch.
@@ -42,44 +42,44 @@ def reached(runner: Runner, number: int, batch: Batch, masks: Arrays) -> set[str
     values = runner.read().values()
     rng = np.random.default_rng(number)
 
-    def seen() -> dict[tuple[str, str], Array]:
-        found = {("inference", name): array for name, array in runner.infer(batch).items()}
+    def observe() -> dict[tuple[str, str], Array]:
+        inference = {("inference", name): array for name, array in runner.infer(batch).items()}
         record = runner.step(number, batch)
         kinds = {"outputs": record.outputs, "losses": record.losses}
-        return found | {(kind, name): array for kind, named in kinds.items() for name, array in named.items()}
+        return inference | {(kind, name): array for kind, named in kinds.items() for name, array in named.items()}
 
-    def moves(paths: Collection[str]) -> bool:
+    def has_effect(paths: Collection[str]) -> bool:
         def moved(path: str) -> Array:
             value = values[path]
             return np.asarray(value + masks[path] * FAR * rng.standard_normal(value.shape), value.dtype)
 
         try:
             runner.write(State({path: moved(path) for path in paths}))
-            now = seen()
+            after = observe()
         finally:
             runner.restore(start)
-        return now.keys() != before.keys() or any(not np.array_equal(a, before[k], True) for k, a in now.items())
+        return after.keys() != before.keys() or any(not np.array_equal(a, before[k], True) for k, a in after.items())
 
     try:
-        before = seen()
+        before = observe()
     finally:
         runner.restore(start)
-    return set() if not masks or not moves(masks) else {path for path in masks if moves([path])}
+    return set() if not masks or not has_effect(masks) else {path for path in masks if has_effect([path])}
 
 
 def other_inputs(batch: Batch) -> list[Batch]:
-    """Batches of the same shapes whose inputs go where this one's do not: other ids, masks turned round, large numbers.
+    """Batches of the same shapes with different inputs: other ids, inverted masks, large numbers.
 
     Args:
         batch: in the neutral layout.
     """
     rng = np.random.default_rng(batch.size)
 
-    def other(value: Any) -> Any:
+    def changed(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {key: other(item) for key, item in value.items()}  # pyright: ignore
+            return {key: changed(item) for key, item in value.items()}  # pyright: ignore
         if isinstance(value, tuple):
-            return tuple(other(item) for item in value)  # pyright: ignore
+            return tuple(changed(item) for item in value)  # pyright: ignore
         array = np.asarray(value)
         if array.dtype.kind == "f":
             return np.asarray(array + FAR * rng.standard_normal(array.shape), array.dtype)
@@ -91,11 +91,11 @@ def other_inputs(batch: Batch) -> list[Batch]:
             return rng.integers(array.min(), array.max() + 1, array.shape, array.dtype)
         return value
 
-    return [replace(batch, inputs=other(batch.inputs)) for _ in range(2)]
+    return [replace(batch, inputs=changed(batch.inputs)) for _ in range(2)]
 
 
 def masks_of(runner: Runner, plan: MatchPlan, matches: Sequence[Match]) -> Arrays:
-    """What of the parameters of one side some matches are of, as `reached` takes it.
+    """The elements of the parameters of one side that some matches cover, as masks for `reached`.
 
     Args:
         runner: of the side.
@@ -111,9 +111,9 @@ def masks_of(runner: Runner, plan: MatchPlan, matches: Sequence[Match]) -> Array
 
 
 def idle_masks(runner: Runner, plan: MatchPlan) -> Arrays:
-    """Of the unmatched parameters that no output depends on in inference: what of them is not matched.
+    """Masks of the unmatched elements of parameters that no output depends on in inference.
 
-    A table of which the last rows are unmatched is left out: other inputs, such as longer sequences, may read them.
+    A table whose last rows are unmatched is left out: other inputs, such as longer sequences, may read them.
 
     Args:
         runner: of the side.
@@ -122,17 +122,17 @@ def idle_masks(runner: Runner, plan: MatchPlan) -> Arrays:
     masks: dict[str, Array] = {}
     values = runner.read().values()
     for path in (path for path in plan.unmatched(runner.side) if path in plan.idle):
-        left = np.ones(values[path].shape)
+        unmatched = np.ones(values[path].shape)
         for piece in (m.piece(runner.side) for m in plan.parameters):
             if path in piece.paths:
-                piece.part.fill(left, np.zeros(piece.shape))
-        if left.all() or not left[-1:].any():
-            masks[path] = left
+                piece.part.fill(unmatched, np.zeros(piece.shape))
+        if unmatched.all() or not unmatched[-1:].any():
+            masks[path] = unmatched
     return masks
 
 
 def idle(runner: Runner, plan: MatchPlan, number: int, batch: Batch) -> set[str]:
-    """Paths of unmatched parameters that nothing that is compared depends on, for these and for other inputs.
+    """Paths of unmatched parameters that no compared quantity depends on, for these and for other inputs.
 
     Args:
         runner: of the side.
@@ -141,33 +141,33 @@ def idle(runner: Runner, plan: MatchPlan, number: int, batch: Batch) -> set[str]
         batch: of the step.
     """
     masks = idle_masks(runner, plan)
-    hit: set[str] = set()
-    for each in [batch, *other_inputs(batch)] if masks else []:
+    used: set[str] = set()
+    for inputs in [batch, *other_inputs(batch)] if masks else []:
         with suppress(UserCodeError):
-            hit |= reached(runner, number, each, masks)
-    return set(masks) - hit
+            used |= reached(runner, number, inputs, masks)
+    return set(masks) - used
 
 
 def effects(
     runners: Mapping[SideName, Runner], plan: MatchPlan, number: int, batch: Batch, matches: Sequence[Match]
 ) -> dict[str, str]:
-    """Name on the reference -> "none", "other inputs" or "these", by what shows an effect of a match, on either side.
+    """Name on the reference -> "none", "other inputs" or "these": the inputs that show an effect of a match.
 
     Args:
         runners: of both sides.
         plan: of the pair.
         number: of the step.
         batch: of the step.
-        matches: whose parameters are moved.
+        matches: of the parameters to move.
     """
-    found = {match.name(plan.reference): "none" for match in matches}
-    for word, batches in (("other inputs", other_inputs(batch)), ("these", [batch])):
+    shown_by = {match.name(plan.reference): "none" for match in matches}
+    for kind, batches in (("other inputs", other_inputs(batch)), ("these", [batch])):
         for runner in runners.values():
             masks = masks_of(runner, plan, matches)
-            for each in batches:
+            for inputs in batches:
                 paths: set[str] = set()
                 with suppress(UserCodeError):
-                    paths = reached(runner, number, each, masks)
-                hit = (m for m in matches if paths & set(m.piece(runner.side).paths))
-                found |= {m.name(plan.reference): word for m in hit}
-    return found
+                    paths = reached(runner, number, inputs, masks)
+                affected = (m for m in matches if paths & set(m.piece(runner.side).paths))
+                shown_by |= {m.name(plan.reference): kind for m in affected}
+    return shown_by

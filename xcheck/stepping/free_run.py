@@ -1,4 +1,4 @@
-"""All sides from one state, never re-synced: how far rounding carries, and how far the port goes. Compares nothing."""
+"""Free runs of all sides from one state, never re-synced: the drift of rounding and of the port. Compares nothing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .lockstep import ReferenceStep, StepPair, perturbed
 
 
 class FreeRun(Protocol):
-    """A side that trains on: a runner, or one of several runs that take turns in one."""
+    """A side that trains freely: a runner, or one of several runs that take turns in one runner."""
 
     def read(self) -> State:
         """The current state."""
         ...
 
     def write(self, state: State) -> None:
-        """Set what the given state holds and leave the rest."""
+        """Set the values of the given state and leave the rest."""
         ...
 
     def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
@@ -36,11 +36,11 @@ class FreeRun(Protocol):
 
 
 def in_turns(runner: Runner, count: int) -> list[FreeRun]:
-    """Runs that all start where a runner stands, and share it.
+    """Runs that all start from the state of a runner, and share it.
 
     Args:
-        runner: has the state of the run that was asked last; those of the others are kept.
-        count: of the runs.
+        runner: has the state of the last active run; the states of the others are saved.
+        count: number of runs.
     """
     start, turns = runner.snapshot(), _Turns(runner)
     return [_Turn(turns, start) for _ in range(count)]
@@ -92,18 +92,17 @@ def free_running(
     seed: int,
     synced: Collection[str] = (),
 ) -> Iterator[StepPair]:
-    """Train all sides from one state and leave them alone, but for one rounding error per step in each twin.
+    """Train all sides from one state without syncing, with one rounding error per step in each twin.
 
-    A port that computes the same makes rounding errors of its own in every step; the twins show how far such errors
-    carry.
+    An equivalent port makes its own rounding errors in every step; the twins show the effect of such errors.
 
     Args:
-        reference, twins: built alike, freshly.
-        follower: the other side, freshly built.
+        reference, twins: built in the same way, not yet trained.
+        follower: the other side, not yet trained.
         plan: of the pair.
         batches: one per step.
         precision, seed: of the perturbations.
-        synced: the follower's paths that are set from the reference before each step all the same.
+        synced: the follower's paths that are nevertheless set from the reference before each step.
     """
     initial = reference.read()
     follower.write(plan.for_follower(initial, slots=False))
@@ -124,8 +123,8 @@ def free_running(
 
 
 def _only(paths: Collection[str], state: State) -> State:
-    """A part of a state."""
+    """The values of a state at some paths."""
     parameters, buffers = (
-        {path: array for path, array in of.items() if path in paths} for of in (state.parameters, state.buffers)
+        {path: array for path, array in values.items() if path in paths} for values in (state.parameters, state.buffers)
     )
     return State(parameters, buffers)

@@ -1,8 +1,8 @@
 """The same batch to both sides, each step from the reference's state. Yields records; compares nothing.
 
-Adam and its kin turn a rounding error in a tiny gradient into a full-size step, so two runs that are left alone
-part though nothing is wrong. Here every step starts from the reference's own state: N steps are N independent
-experiments. The reference runs freely and never learns of the other side, so its half may come from a live runner
+Adam and similar optimizers turn a rounding error in a tiny gradient into a full-size step, so two free runs diverge
+even when nothing is wrong. Here every step starts from the reference's own state: N steps are N independent
+experiments. The reference runs freely and does not depend on the other side, so its steps may come from a live runner
 or from a trace on disk.
 """
 
@@ -26,40 +26,39 @@ from ..records.sides import SideName
 from ..records.trace import Array, State, StepRecord
 
 REPEATED = 3
-"""Steps that are made twice to see whether they repeat; what a step hides outside of its state shows by then."""
-
+"""Number of steps that are made twice to test repeatability; state hidden outside of the runner shows by then."""
 
 Moved = tuple[Sequence[str], tuple[StepRecord, ...]]
-"""Where a side has numbers of float32, and its step with them moved, several times over."""
+"""(places of float32 numbers of a side, its step with these numbers moved, several times)."""
 
-Again = Callable[[Collection[str]], Moved]
-"""Makes a step again with numbers of float32 moved, those of the given buffers among them."""
+Rerun = Callable[[Collection[str]], Moved]
+"""Repeats a step with float32 numbers moved, including those of the given buffers."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceStep:
-    """One step of the reference, with what rounding errors do to it.
+    """One step of the reference, with the effect of rounding errors on it.
 
     Attributes:
         batch: trained on.
         record: of the step.
         twins: the same step from weights and inputs perturbed by one rounding error each. In a float32
             comparison the first is the reference's own step in float32.
-        repeatable: the step gave the same bits when it was made again from the same state.
-        again: makes the step again with numbers of float32 moved; None where it was recorded.
-        unrepeated: what did not repeat, where the step was made again.
+        repeatable: the step, repeated from the same state, gave the same bits.
+        rerun: repeats the step with float32 numbers moved; None for a recording.
+        unrepeated: values that did not repeat, if the step was repeated.
     """
 
     batch: Batch
     record: StepRecord
     twins: tuple[StepRecord, ...]
     repeatable: bool = True
-    again: Again | None = None
+    rerun: Rerun | None = None
     unrepeated: Unrepeated | None = None
 
     @property
     def sums(self) -> tuple[int, int]:
-        """n and m of the noise model: the longest sum that can end in a quantity of this step, and that over the batch.
+        """n and m of the noise model: the longest sum in a quantity of this step, and the sum over the batch.
 
         A forward sum runs over the inputs of a layer, at most as many as its largest weight has elements; the gradient
         of a weight sums over the examples and positions of the batch.
@@ -74,17 +73,17 @@ class StepPair:
     """One step of both sides from one state, each in its own names and layouts.
 
     Attributes:
-        reference, follower: what the sides did.
-        again: like that of the reference, for the follower.
-        moved: both sides again, with the numbers of float32 moved that they could not keep out of the computation.
-        places: side -> where it has such numbers, as far as they were moved.
-        unrepeated: what did not repeat on either side, in this step or before.
+        reference, follower: the step of each side.
+        rerun: like that of the reference, for the follower.
+        moved: the step of both sides with their unavoidable float32 numbers moved.
+        places: side -> places of its moved float32 numbers.
+        unrepeated: values that did not repeat on either side, in this step or before.
         by_effect: roles of slots that are not compared: each side kept its own.
     """
 
     reference: ReferenceStep
     follower: StepRecord
-    again: Again | None = None
+    rerun: Rerun | None = None
     moved: tuple[tuple[StepRecord, StepRecord], ...] = ()
     places: Mapping[SideName, Sequence[str]] = field(default_factory=dict[SideName, Sequence[str]])
     unrepeated: tuple[Unrepeated, ...] = ()
@@ -96,25 +95,31 @@ class StepPair:
         return self.reference.record.step
 
     def with_float32_moved(self, plan: MatchPlan) -> StepPair:
-        """This step with `moved`, where a side computes with numbers of float32.
+        """This step with `moved`, if a side computes with float32 numbers.
 
-        Buffers count where the plan does not match them: the others start from the reference's.
+        Only unmatched buffers count: the others start from the reference's.
         """
-        found: dict[SideName, Moved] = {}
-        both: tuple[tuple[SideName, Again | None], ...] = (
-            (plan.reference, self.reference.again),
-            (plan.follower, self.again),
+        moved_by_side: dict[SideName, Moved] = {}
+        reruns: tuple[tuple[SideName, Rerun | None], ...] = (
+            (plan.reference, self.reference.rerun),
+            (plan.follower, self.rerun),
         )
-        for side, again in both:
-            if again is not None:
-                found[side] = again([path for owner, path in plan.unmatched_buffers if owner == side])
-        if not any(found.values()):
+        for side, rerun in reruns:
+            if rerun is not None:
+                moved_by_side[side] = rerun([path for owner, path in plan.unmatched_buffers if owner == side])
+        if not any(moved_by_side.values()):
             return self
-        none: Moved = ([], ())
-        (mine, ours), (theirs, others) = found.get(plan.reference, none), found.get(plan.follower, none)
-        ours, others = ours or (self.reference.record,) * TWINS, others or (self.follower,) * TWINS
-        places: dict[SideName, Sequence[str]] = {plan.reference: mine, plan.follower: theirs}
-        return replace(self, moved=tuple(zip(ours, others, strict=True)), places=places)
+        nothing: Moved = ([], ())
+        (reference_places, reference_runs), (follower_places, follower_runs) = (
+            moved_by_side.get(plan.reference, nothing),
+            moved_by_side.get(plan.follower, nothing),
+        )
+        reference_runs, follower_runs = (
+            reference_runs or (self.reference.record,) * TWINS,
+            follower_runs or (self.follower,) * TWINS,
+        )
+        places: dict[SideName, Sequence[str]] = {plan.reference: reference_places, plan.follower: follower_places}
+        return replace(self, moved=tuple(zip(reference_runs, follower_runs, strict=True)), places=places)
 
 
 def reference_steps(
@@ -127,28 +132,28 @@ def reference_steps(
     first: int = 1,
     ties: bool = False,
 ) -> Iterator[ReferenceStep]:
-    """Train the reference freely, and each step again from perturbed starts.
+    """Train the reference freely, and repeat each step from perturbed starts.
 
     Args:
-        runner: the reference; after each step it stands where the step left it.
+        runner: the reference; after each step it has the state after that step.
         batches: one per step.
         precision: sets the size of the perturbation.
         seed: of the perturbations.
         twins: perturbed runs per step.
         first: number of the first step.
-        ties: twins start from perturbed weights alone, so that numbers that are equal in a step stay so.
+        ties: twins only perturb the weights, so that equal numbers in a step stay equal.
     """
     for number, batch in enumerate(batches, first):
         start = runner.snapshot()
         record = runner.step(number, batch)
-        if record.after.ties != record.before.ties:  # there is no way back, and no way on
+        if record.after.ties != record.before.ties:  # ties changed: this step can neither be undone nor continued
             yield ReferenceStep(batch, record, ())
             return
         end = runner.snapshot()
-        moved = _unrepeated(runner, start, record, batch, end)
-        repeatable = moved is None
+        not_repeated = _unrepeated(runner, start, record, batch, end)
+        repeatable = not_repeated is None
         split = number == 1 and repeatable
-        made = tuple(
+        perturbed_runs = tuple(
             _perturbed_step(runner, start, record, batch, precision, [seed, number, twin], uses=split, ties=ties)
             for twin in range(twins)
         )
@@ -156,18 +161,18 @@ def reference_steps(
             runner.restore(start)
             record = replace(record, uses=runner.uses(number, batch))
         runner.restore(end)
-        again = partial(_float32_moved, runner, start, record, batch, seed)
-        yield ReferenceStep(batch, record, made, repeatable, again, moved)
-        del start, record, end, made, again  # before the next step is made
+        rerun = partial(_float32_moved, runner, start, record, batch, seed)
+        yield ReferenceStep(batch, record, perturbed_runs, repeatable, rerun, not_repeated)
+        del start, record, end, perturbed_runs, rerun  # before the next step is made
 
 
 def _unrepeated(runner: Runner, start: Any, record: StepRecord, batch: Batch, end: Any) -> Unrepeated | None:
-    """What does not give the same bits again: the step reads something else than what can be put back, or draws."""
+    """Values with different bits in a repeated step: it reads state that cannot be restored, or random numbers."""
     if record.step > REPEATED:
         return None
     runner.restore(start)
-    again = runner.step(record.step, batch)
-    return unrepeated(runner.side, record, again, runner.differing(end, runner.snapshot()))
+    repeated = runner.step(record.step, batch)
+    return unrepeated(runner.side, record, repeated, runner.differing(end, runner.snapshot()))
 
 
 def _perturbed_step(
@@ -187,33 +192,33 @@ def _perturbed_step(
         return runner.step(record.step, batch)
     nudged = perturbed_batch(batch, rng, precision)
     with runner.rounding(rng):
-        found = runner.uses(record.step, nudged) if uses else None
-        return replace(runner.step(record.step, nudged), uses=found or {})
+        uses_by_path = runner.uses(record.step, nudged) if uses else None
+        return replace(runner.step(record.step, nudged), uses=uses_by_path or {})
 
 
 def _float32_moved(
     runner: Runner, start: Any, record: StepRecord, batch: Batch, seed: int, buffers: Collection[str]
 ) -> Moved:
-    """The step again from where it started, with each number moved that float32 has rounded."""
+    """The step, repeated from its start with all float32 numbers moved."""
     tables = {path: record.before.buffers[path] for path in buffers if made_in_float32(record.before.buffers[path])}
     places = runner.islands.places() + [f"{path} (a buffer)" for path in tables]
     if not places:
         return places, ()
-    end, made = runner.snapshot(), list[StepRecord]()
+    end, records = runner.snapshot(), list[StepRecord]()
     for twin in range(TWINS):
         rng = np.random.default_rng([seed, record.step, twin])
         runner.restore(start)
         runner.write(State(buffers={path: table * factors(table, rng) for path, table in tables.items()}))
         with runner.islands.moving([seed, record.step, twin]):
-            made.append(runner.step(record.step, batch))
+            records.append(runner.step(record.step, batch))
     runner.restore(end)
-    return places, tuple(made)
+    return places, tuple(records)
 
 
 def in_modes(
     runner: Runner, batches: Iterable[Batch], *, seed: int, truth: Runner | None = None
 ) -> Iterator[tuple[ReferenceStep, Mapping[str, StepRecord | UserCodeError]]]:
-    """Each step of one side in eager mode with its twins, and the same step from the same state in its other modes.
+    """Each step of one side in eager mode with its twins, and the same step from the same state in all other modes.
 
     Args:
         runner: of the side.
@@ -235,16 +240,16 @@ def in_modes(
         twins = tuple(
             _perturbed_step(runner, start, record, batch, precision, [seed, number, twin]) for twin in range(TWINS)
         )
-        found: dict[str, StepRecord | UserCodeError] = {}
+        by_mode: dict[str, StepRecord | UserCodeError] = {}
         for mode in runner.modes():
             runner.restore(start)
             try:
-                found[mode] = runner.step(number, batch, observe=False, mode=mode)
-            except UserCodeError as error:  # a mode that does not run is told as such, and the others go on
-                found[mode] = error
+                by_mode[mode] = runner.step(number, batch, observe=False, mode=mode)
+            except UserCodeError as error:  # report the mode and continue with the others
+                by_mode[mode] = error
         runner.restore(end)
-        own = ReferenceStep(batch, record, twins)
-        yield own if exact is None else replace(own, record=exact, twins=(record, *twins)), found
+        step = ReferenceStep(batch, record, twins)
+        yield step if exact is None else replace(step, record=exact, twins=(record, *twins)), by_mode
 
 
 def in_float32(
@@ -269,26 +274,32 @@ def in_float32(
         by_effect: roles of slots that are not carried over.
     """
     for number, batch in enumerate(batches, 1):
-        record = truth.step(number, batch)
-        before = record.before
+        exact = truth.step(number, batch)
+        before = exact.before
         reference.write(before if number > 1 else State(before.parameters, before.buffers))
         start = reference.snapshot()
-        own = reference.step(number, batch)
+        float32_record = reference.step(number, batch)
         end = reference.snapshot()
         twins = tuple(
-            _perturbed_step(reference, start, own, batch, "float32", [seed, number, twin]) for twin in range(TWINS)
+            _perturbed_step(reference, start, float32_record, batch, "float32", [seed, number, twin])
+            for twin in range(TWINS)
         )
         reference.restore(end)
         follower.write(_carried(plan, before, number, by_effect))
-        other = follower.step(number, batch)
-        yield StepPair(ReferenceStep(batch, record, (own, *twins)), other, by_effect=frozenset(by_effect))
+        follower_record = follower.step(number, batch)
+        yield StepPair(
+            ReferenceStep(batch, exact, (float32_record, *twins)), follower_record, by_effect=frozenset(by_effect)
+        )
 
 
 def _carried(plan: MatchPlan, state: State, number: int, by_effect: Collection[str]) -> State:
-    """What the follower starts a step from: a state of the reference without the slots that each side keeps itself."""
-    made = plan.for_follower(state, slots=number > 1)
-    slots = {path: {role: a for role, a in of.items() if role not in by_effect} for path, of in made.slots.items()}
-    return replace(made, slots=slots)
+    """The start of a follower's step: a state of the reference without the slots that each side keeps itself."""
+    converted = plan.for_follower(state, slots=number > 1)
+    slots = {
+        path: {role: a for role, a in by_role.items() if role not in by_effect}
+        for path, by_role in converted.slots.items()
+    }
+    return replace(converted, slots=slots)
 
 
 def resynced(
@@ -301,42 +312,44 @@ def resynced(
 ) -> Iterator[StepPair]:
     """Run each step of the reference on the follower, from the reference's state.
 
-    The optimizer's slots are carried over from the second step on: what they start as is each side's own and part
-    of the comparison. A step that changes what is tied is the last one.
+    The optimizer's slots are carried over from the second step on: their initial values are each side's own and part
+    of the comparison. A step that changes ties is the last one.
 
     Args:
         steps: of the reference.
         follower: the other side.
         plan: of the pair.
-        seed: of how numbers of float32 are moved.
+        seed: of the moved float32 numbers.
         by_effect: roles of slots that are not carried over, since the sides keep them in different forms: the follower
-            goes on with what it made of the same gradients. Asked before each step.
+            continues with its own slots. Read before each step.
     """
-    shaky: list[Unrepeated] = []
+    not_repeated: list[Unrepeated] = []
     for step in steps:
         number = step.record.step
         follower.write(_carried(plan, step.record.before, number, by_effect))
         start = follower.snapshot()
         record = follower.step(number, step.batch)
-        tied = record.after.ties == record.before.ties
-        own = None
-        if number <= REPEATED and tied:
+        same_ties = record.after.ties == record.before.ties
+        follower_unrepeated = None
+        if number <= REPEATED and same_ties:
             end = follower.snapshot()
-            own = _unrepeated(follower, start, record, step.batch, end)
-            if number == 1 and own is None:
+            follower_unrepeated = _unrepeated(follower, start, record, step.batch, end)
+            if number == 1 and follower_unrepeated is None:
                 follower.restore(start)
                 record = replace(record, uses=follower.uses(number, step.batch))
             follower.restore(end)
-        shaky += [each for each in (_of_reference(step, plan.reference), own) if each is not None]
-        again = partial(_float32_moved, follower, start, record, step.batch, seed) if tied else None
-        yield StepPair(step, record, again, by_effect=frozenset(by_effect), unrepeated=tuple(shaky))
-        if not tied:
+        not_repeated += [
+            each for each in (_of_reference(step, plan.reference), follower_unrepeated) if each is not None
+        ]
+        rerun = partial(_float32_moved, follower, start, record, step.batch, seed) if same_ties else None
+        yield StepPair(step, record, rerun, by_effect=frozenset(by_effect), unrepeated=tuple(not_repeated))
+        if not same_ties:
             return
         del step, start, record  # before the next step is made
 
 
 def _of_reference(step: ReferenceStep, side: SideName) -> Unrepeated | None:
-    """What did not repeat; of a recording it is known that something did not, and no more."""
+    """The values that did not repeat; for a recording it is only known that there are some."""
     return step.unrepeated or (None if step.repeatable else Unrepeated(side, step.record.step, "forward"))
 
 

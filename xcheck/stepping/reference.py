@@ -1,4 +1,4 @@
-"""The reference's half of a run: a live side, or a recording of one."""
+"""The reference of a run: a live side, or a recording of one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .lockstep import ReferenceStep
 
 @dataclass(frozen=True)
 class Reference:
-    """The reference's half of a run, live or recorded.
+    """The reference of a run, live or recorded.
 
     Attributes:
         inventory: of the side.
         initial: state before the first step.
-        steps: what it does, step by step.
-        unmapped_slots: optimizer slots without a known role, asked after a step.
-        promises: path -> distribution that a parameter is said to start from.
-        runner: to look into; None for a recording.
-        holdings: what its optimizer was given to train.
+        steps: its steps.
+        unmapped_slots: returns the optimizer slots without a known role, after a step.
+        promises: path -> promised initial distribution of a parameter.
+        runner: the live side; None for a recording.
+        holdings: parameters of its optimizer.
     """
 
     inventory: Inventory

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xcheck.numerics.align import Alignment, align, conditions_of, parting, region, suspects
+from xcheck.numerics.align import Alignment, align, conditions_of, region, suspects, unshared_places
 from xcheck.numerics.align.graph import Graph, value_of
 from xcheck.records.calls import Call, Calls
 from xcheck.records.trace import Array
@@ -88,7 +88,7 @@ def test_what_is_made_in_one_call_and_in_two_agrees_after_both():
         c.path for c in found.reference.calls for k in found.reference.outputs[c.index].values() if k not in found.there
     ]
     assert alone == ["layer_1"]
-    assert parting(found.reference, found.there, list(found.reference.outputs[0].values())) == []
+    assert unshared_places(found.reference, found.there, list(found.reference.outputs[0].values())) == []
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -103,7 +103,7 @@ def test_the_first_values_that_differ_are_made_from_ones_that_agree(fused, chang
 
 def test_a_difference_within_rounding_is_none():
     found = aligned(torch(scale=2.0 * (1 + 1e-15)), keras())
-    assert parting(found.reference, found.there, list(found.reference.outputs[0].values())) == []
+    assert unshared_places(found.reference, found.there, list(found.reference.outputs[0].values())) == []
 
 
 def test_noise_that_is_amplified_is_allowed_for():
@@ -149,7 +149,7 @@ def test_what_a_place_was_made_from_are_tensors_of_both_sides_and_constants():
     tape.calls(X, tape.call("Add", lambda x, y: x + y, X, table))
     left = tape.calls(X, X + table)
     found = aligned(left, keras())
-    places = parting(found.reference, found.there, list(found.reference.outputs[0].values()))
+    places = unshared_places(found.reference, found.there, list(found.reference.outputs[0].values()))
     place = next(place for place in places if place.call.kind == "Add")
     found_in = region(found.reference, found.there, place, place.call)
     assert (list(found_in.both), list(found_in.constants)) == (["(the inputs)"], ["t1"])

@@ -1,8 +1,8 @@
-"""The calls of both sides, aligned by value and dataflow: which tensor is which, and where they first part."""
+"""The calls of both sides, aligned by value and dataflow: matching tensors, and the first ones that differ."""
 
 from .alignment import Alignment, align, conditions_of, distance
 from .pairing import Suspect, suspects
-from .places import Place, Region, parting, region
+from .places import Place, Region, region, unshared_places
 
 __all__ = [
     "Alignment",
@@ -12,7 +12,7 @@ __all__ = [
     "align",
     "conditions_of",
     "distance",
-    "parting",
     "region",
     "suspects",
+    "unshared_places",
 ]

@@ -1,4 +1,4 @@
-"""What a module, a layer or a function is, in words that both frameworks share."""
+"""The family of a module, a layer or a function, by names common to both frameworks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The values of one side and the calls that made them, from the calls of one forward pass.
+"""The values of one side and the calls that computed them, from the calls of one forward pass.
 
-A tensor is known by the numbers in it, whatever their order: two sides that compute the same hold the same numbers,
-in whatever layout and under whatever name. So a transpose or a reshape makes no new value, and a value of one side
-can be looked for on the other.
+A tensor is identified by its numbers in any order: two sides that compute the same have the same numbers, in different
+layouts and under different names. So a transpose or a reshape makes no new value, and a value of one side can be
+searched for on the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...records.calls import LOSS, Call, Calls
 from ...records.trace import Array
 
 Key = bytes
-"""Names a value: a digest of its numbers in ascending order."""
+"""Identifies a value: a digest of its numbers in ascending order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Value:
     Attributes:
         key: of the value.
         numbers: in float64, one axis.
-        exact: whole numbers or truth values, which rounding does not touch.
-        still: all are equal, so that they say nothing.
+        exact: integers or booleans, which rounding does not change.
+        still: all numbers are equal, so that they identify nothing.
         scale: their root mean square.
     """
 
@@ -45,8 +45,8 @@ def value_of(array: Array, mask: Array | None = None) -> Value:
 
     Args:
         array: of any shape.
-        mask: the positions that mean something, where the array has its axes: first, or behind others that are told
-            from them by their length, such as channels.
+        mask: the valid positions, if the array has the axes of the mask: first, or after other axes of different
+            length, such as channels.
     """
     if mask is not None:
         array = _masked(array, mask)
@@ -57,7 +57,7 @@ def value_of(array: Array, mask: Array | None = None) -> Value:
     key = hashlib.blake2b(numbers.tobytes(), digest_size=16).digest()
     still = numbers.size < 2 or bool(numbers[0] == numbers[-1])
     finite = numbers[np.isfinite(numbers)]
-    with np.errstate(over="ignore"):  # a mask of the lowest number there is
+    with np.errstate(over="ignore"):  # a mask of the lowest float
         scale = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
     return Value(key, numbers, exact, still, scale)
 
@@ -76,18 +76,18 @@ def _masked(array: Array, mask: Array) -> Array:
 
 @dataclass
 class Graph:
-    """The values of one side, and the calls that made them.
+    """The values of one side, and the calls that computed them.
 
     Args:
         calls: of one forward pass.
-        mask: the positions that mean something, or None.
-        lone: a number that stands alone tells something too, as in a loss; otherwise it is taken for chance.
+        mask: the valid positions, or None.
+        lone: whether a single number identifies a value, as in a loss; otherwise it may match by chance.
 
     Attributes:
         values: by key.
         inputs, outputs: index of a call -> its tensors' names -> the keys of their values.
-        makers: key -> calls that it first comes out of, the innermost first.
-        users: key -> calls that it goes into.
+        makers: key -> calls that return it and do not receive it, the innermost first.
+        users: key -> calls that receive it.
         constant: keys that depend on no input of the model.
     """
 
@@ -127,72 +127,74 @@ class Graph:
         return known[1]
 
     def _find_constants(self) -> None:
-        given = {key for call in self.wholes() for key in self.inputs[call.index].values()}
+        received = {key for call in self.outermost() for key in self.inputs[call.index].values()}
         for call in self.calls:
             keys = self.inputs[call.index].values()
             if call.parent is not None and all(k in self.constant or self.values[k].still for k in keys):
-                made = (k for k in self.outputs[call.index].values() if k not in given)
-                self.constant |= {k for k in made if self.makers.get(k, [call])[0] is call}
+                computed = (k for k in self.outputs[call.index].values() if k not in received)
+                self.constant |= {k for k in computed if self.makers.get(k, [call])[0] is call}
 
     def know_constants(self, keys: Iterable[Key]) -> None:
-        """Take values that nothing was seen to make for constants, as the other side makes them of its parameters."""
-        given = {key for call in self.wholes() for key in self.inputs[call.index].values()}
-        self.constant |= {key for key in keys if key not in self.makers and key not in given}
+        """Mark values without a known maker as constants, where the other side computes them from its parameters."""
+        received = {key for call in self.outermost() for key in self.inputs[call.index].values()}
+        self.constant |= {key for key in keys if key not in self.makers and key not in received}
 
     def parameters_of(self, key: Key) -> list[str]:
-        """Paths of the parameters that took part in making a value."""
-        found: dict[str, None] = {}
+        """Paths of the parameters that a value was computed from."""
+        paths: dict[str, None] = {}
         waiting, seen = [key], {key}
         while waiting:
             call = next(iter(self.makers.get(waiting.pop(), ())), None)
             if call is not None:
-                found |= dict.fromkeys(call.parameters)
+                paths |= dict.fromkeys(call.parameters)
                 needs = [need for need in self.inputs[call.index].values() if need not in seen]
                 waiting += needs
                 seen |= {*needs}
-        return list(found)
+        return list(paths)
 
-    def wholes(self) -> Calls:
-        """The calls that nothing else is called in: the model and the loss."""
+    def outermost(self) -> Calls:
+        """The outermost calls: the model and the loss."""
         return tuple(call for call in self.calls if call.parent is None)
 
     def model(self) -> Call | None:
-        """The call of the model itself, or of the loss where that is all there is; None if it was not seen."""
-        wholes = self.wholes()
-        return next((call for call in wholes if call.path != LOSS), wholes[0] if self.lone and wholes else None)
+        """The call of the model, or of the loss if there is no other; None if it was not recorded."""
+        outermost = self.outermost()
+        return next(
+            (call for call in outermost if call.path != LOSS), outermost[0] if self.lone and outermost else None
+        )
 
     def ancestors(self, call: Call) -> Iterator[Call]:
-        """The calls that a call was made in, the nearest first."""
+        """The calls around a call, the innermost first."""
         while call.parent is not None and call.parent in self._by_index:
             call = self._by_index[call.parent]
             yield call
 
     def needs(self, call: Call, key: Key) -> list[Key]:
-        """What a value that a call made was made from: the call's inputs, and what calls inside of it left over."""
-        keys = [*self.inputs[call.index].values(), *(k for k, _ in self.left_over(call, key))]
+        """Dependencies of a value: the call's inputs, and the unused outputs of calls inside it."""
+        keys = [*self.inputs[call.index].values(), *(k for k, _ in self.unused_outputs(call, key))]
         return [k for k in dict.fromkeys(keys) if k != key]
 
-    def left_over(self, call: Call, key: Key) -> list[tuple[Key, Array]]:
-        """What calls inside of a call gave that no other of them took, where none of them gave the value itself."""
+    def unused_outputs(self, call: Call, key: Key) -> list[tuple[Key, Array]]:
+        """Outputs of calls inside a call that no other inner call uses, if none of them is the value itself."""
         inner = self._children.get(call.index, [])
         if not inner or any(key in self.outputs[c.index].values() for c in inner):
             return []
-        eaten = {k for c in inner for k in self.inputs[c.index].values()}
-        return [(k, c.outputs[n]) for c in inner for n, k in self.outputs[c.index].items() if k not in eaten]
+        used = {k for c in inner for k in self.inputs[c.index].values()}
+        return [(k, c.outputs[n]) for c in inner for n, k in self.outputs[c.index].items() if k not in used]
 
-    def taken(self, shared: Mapping[Key, frozenset[Key]]) -> dict[Key, frozenset[Key]]:
-        """Of the other side's keys those whose counterparts here are not left, where another output of the call is
-        taken."""
-        return {key: others for key, others in shared.items() if not all(self._is_left(k) for k in others)}
+    def without_unused(self, shared: Mapping[Key, frozenset[Key]]) -> dict[Key, frozenset[Key]]:
+        """The other side's keys, except for those whose counterparts here are unused while a different output of the
+        call is used."""
+        return {key: others for key, others in shared.items() if not all(self._is_unused(k) for k in others)}
 
-    def _is_left(self, key: Key) -> bool:
+    def _is_unused(self, key: Key) -> bool:
         if key in self.users or key not in self.makers:
             return False
         outputs = {k for call in self.makers[key] for k in self.outputs[call.index].values()}
         return any(k in self.users for k in outputs - {key})
 
     def views(self, key: Key) -> list[tuple[str, tuple[int, ...]]]:
-        """The calls that a value came out of, in whatever shape, in order."""
+        """The calls that return a value, with its shape there, in order."""
         return [
             (call.name, call.outputs[name].shape)
             for call in self.calls
@@ -201,8 +203,8 @@ class Graph:
         ]
 
     def inside(self, call: Call) -> list[Call]:
-        """A call and all that were made in it."""
-        found = [call]
+        """A call and all calls inside it."""
+        calls = [call]
         for inner in self._children.get(call.index, ()):
-            found += self.inside(inner)
-        return found
+            calls += self.inside(inner)
+        return calls

@@ -1,7 +1,7 @@
-"""Two arrays with the same numbers in another order of axes: which order turns the one into the other.
+"""Two arrays with the same numbers in a different order of axes: the order that turns one into the other.
 
-Frameworks lay activations out differently (channels first or last, heads before or after positions, flattened or
-not). An order is a permutation of the axes of one of the two, together with a reshape; no other rearrangement is one.
+Frameworks lay out activations differently (channels first or last, heads before or after positions, flattened or
+not). An order is a permutation of the axes of one of the two, together with a reshape; other rearrangements are not.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ...records.trace import Array
 Shape = tuple[int, ...]
 
 MOST_AXES = 6
-"""Axes longer than one beyond which only the usual orders are tried."""
+"""Number of axes longer than one above which only the usual orders are tried."""
 
 PROBES = 512
-"""Positions at which orders are tried before one is applied."""
+"""Largest number of positions at which orders are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How an array of one shape becomes one of another.
+    """The conversion of an array of one shape to a different shape.
 
     Attributes:
         source, target: the shapes.
         axes: permutation of the axes of `source` before the reshape, or of `target` after it.
-        after: the permutation belongs to `target`.
+        after: the permutation applies to `target`.
     """
 
     source: Shape
@@ -69,16 +69,16 @@ class Order:
 
 
 def orders(source: Shape, target: Shape) -> Iterator[Order]:
-    """Every order between two shapes of one size, the usual ones first."""
+    """All orders between two shapes of one size, the usual ones first."""
     if math.prod(source) != math.prod(target) or not source or not target:
         return
-    seen: set[tuple[bool, tuple[int, ...]]] = set()
+    yielded: set[tuple[bool, tuple[int, ...]]] = set()
     for after, shape in ((False, source), (True, target)):
         for axes in _permutations(shape):
             key = tuple(a for a in axes if shape[a] > 1)
-            if (key == tuple(sorted(key)) and (False, ()) in seen) or (after, key) in seen:
+            if (key == tuple(sorted(key)) and (False, ()) in yielded) or (after, key) in yielded:
                 continue
-            seen |= {(after, key), (False, ())} if key == tuple(sorted(key)) else {(after, key)}
+            yielded |= {(after, key), (False, ())} if key == tuple(sorted(key)) else {(after, key)}
             yield Order(source, target, axes, after)
 
 
@@ -97,15 +97,15 @@ def _permutations(shape: Shape) -> Iterator[tuple[int, ...]]:
 
 
 ABOUT_AS_CLOSE = 2.0
-"""How many times as far as the closest order a more usual one may be where the numbers differ: then no order fits, and
-which of them comes closest is chance."""
+"""Factor by which a more usual order may be further off than the closest one where the numbers differ: then no order
+fits, and the closest one is chance."""
 
 
 def as_close(array: Array, other: Array) -> Iterator[Order]:
-    """Every permutation of the axes that does what the closest order does; several where an axis has length 1.
+    """All permutations of the axes with the result of the closest order; several where an axis has length 1.
 
     Args:
-        array, other: of as many axes.
+        array, other: with the same number of axes.
     """
     if array.ndim != other.ndim or array.ndim > MOST_AXES or sorted(array.shape) != sorted(other.shape):
         return
@@ -117,25 +117,25 @@ def as_close(array: Array, other: Array) -> Iterator[Order]:
 
 
 def closest(array: Array, other: Array, slack: float = 1.0) -> Order | None:
-    """The order in which `array` comes closest to `other`; of equally close ones the most usual.
+    """The order in which `array` is closest to `other`; of equally close ones the most usual.
 
     Args:
         array: of any shape.
-        other: as large.
-        slack: how many times as far as the closest order a more usual one may be to be taken.
+        other: of the same size.
+        slack: factor by which a more usual order may be further off than the closest one.
 
     Returns:
         The order from the shape of `array` to that of `other`; None if there is none.
     """
     rng = np.random.default_rng(0)
     positions = np.arange(other.size) if other.size <= PROBES else rng.integers(0, other.size, PROBES)
-    there = other.reshape(-1)[positions].astype(np.float64)
+    target = other.reshape(-1)[positions].astype(np.float64)
     flat = array.reshape(-1)
-    tried: list[tuple[float, Order]] = []
+    distances: list[tuple[float, Order]] = []
     for order in orders(array.shape, other.shape):
-        gap = float(np.abs(flat[order.at(positions)].astype(np.float64) - there).sum())
-        tried.append((gap if math.isfinite(gap) else math.inf, order))
+        gap = float(np.abs(flat[order.at(positions)].astype(np.float64) - target).sum())
+        distances.append((gap if math.isfinite(gap) else math.inf, order))
         if gap == 0.0:
             break
-    least = min((gap for gap, _ in tried), default=0.0)
-    return next((order for gap, order in tried if gap <= slack * least), None)
+    least = min((gap for gap, _ in distances), default=0.0)
+    return next((order for gap, order in distances if gap <= slack * least), None)

@@ -1,7 +1,6 @@
-"""Where one side has a value that the other does not, though what it was made from is in both.
+"""Places where one side has a value that the other lacks, although both have its dependencies.
 
-Where a value is in no tensor of the other side though something that depends on it differs, the search goes back to the
-first such values.
+From a value that differs, the search goes back to the first values that are in no tensor of the other side.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from .graph import Graph, Key
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one side has a value that the other does not, though what it depends on agrees.
+    """A value that one side has and the other lacks, although its dependencies agree.
 
     Attributes:
-        call: that made it.
+        call: the call that computed it.
         output: its name among the outputs.
         key: of the value.
-        base: keys that both sides have and that it was made from.
-        depth: calls on the longest way from the base to this one, the outermost of those made from it counted as one.
-        steps: the same with every innermost call counted.
-        parameters: paths of those that took part on the way from the base.
-        behind: keys on that way.
+        base: the shared keys that it was computed from.
+        depth: calls on the longest path from the base to this one; an outermost call counts as one.
+        steps: the same, with every innermost call counted.
+        parameters: paths of the parameters used on the path from the base.
+        behind: keys on that path.
     """
 
     call: Call
@@ -39,13 +38,13 @@ class Place:
     behind: frozenset[Key] = frozenset()
 
     @property
-    def way(self) -> float:
-        """How far it is from what both sides have; a module of many calls is further than one of one."""
+    def distance(self) -> float:
+        """Distance from the shared values; a module of many calls is further than one of a single call."""
         return self.depth + 0.2 * (self.steps - self.depth)
 
 
-def parting(graph: Graph, shared: Mapping[Key, frozenset[Key]], ends: Sequence[Key]) -> list[Place]:
-    """The values behind some ends that the other side does not have, in the order in which they were made.
+def unshared_places(graph: Graph, shared: Mapping[Key, frozenset[Key]], ends: Sequence[Key]) -> list[Place]:
+    """The values before some ends that the other side does not have, in the order of computation.
 
     Args:
         graph: of one side.
@@ -53,16 +52,16 @@ def parting(graph: Graph, shared: Mapping[Key, frozenset[Key]], ends: Sequence[K
         ends: keys to start from, such as outputs that differ.
     """
 
-    def open_(key: Key) -> bool:
+    def is_unshared(key: Key) -> bool:
         return key not in shared and key in graph.makers and not graph.values[key].still
 
     reached: set[Key] = set()
-    waiting = [key for key in ends if open_(key)]
+    waiting = [key for key in ends if is_unshared(key)]
     while waiting:
         key = waiting.pop()
         if key not in reached:
             reached.add(key)
-            waiting += [need for need in graph.needs(graph.makers[key][0], key) if open_(need)]
+            waiting += [need for need in graph.needs(graph.makers[key][0], key) if is_unshared(need)]
     known: dict[Key, Place] = {}
     places: list[Place] = []
     for call in graph.calls:
@@ -89,13 +88,13 @@ def parting(graph: Graph, shared: Mapping[Key, frozenset[Key]], ends: Sequence[K
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """What lies between what both sides have and a place.
+    """The computation between the shared values and a place.
 
     Attributes:
-        both: tensors that both sides have, as they are used, by the name of the call that they came out of.
-        constants: likewise what depends on no input of the model.
+        both: tensors that both sides have, as they are used, by the name of the call that returned them.
+        constants: tensors that depend on no input of the model, by the same kind of name.
         calls: the innermost calls, the last first.
-        made_of: name of a constant -> paths of the parameters that it was made of.
+        made_of: name of a constant -> paths of the parameters that it was computed from.
     """
 
     both: Mapping[str, Array]
@@ -105,53 +104,53 @@ class Region:
 
 
 def region(graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place, within: Call) -> Region:
-    """What a place was made from.
+    """The computation that led to a place.
 
     Args:
         graph: of one side.
         shared: its keys that the other side has.
         place: of the side.
-        within: a call around it, whose inputs have the shapes to show.
+        within: a call around it; shared tensors have the shapes of its inputs.
     """
     outer = {key: within.inputs[name] for name, key in graph.inputs[within.index].items()}
     both: dict[str, Array] = {}
     constants: dict[str, Array] = {}
     made_of: dict[str, tuple[str, ...]] = {}
     calls: list[Call] = []
-    waiting, seen = [place.key], {place.key}
+    waiting, visited = [place.key], {place.key}
     while waiting:
         key = waiting.pop(0)
         call = graph.makers[key][0]
         calls.append(call)
-        given = [(k, call.inputs[name]) for name, k in graph.inputs[call.index].items()]
-        given += graph.left_over(call, key)
-        for need, array in given:
-            if need in seen:
+        dependencies = [(k, call.inputs[name]) for name, k in graph.inputs[call.index].items()]
+        dependencies += graph.unused_outputs(call, key)
+        for need, array in dependencies:
+            if need in visited:
                 continue
-            seen.add(need)
+            visited.add(need)
             array = outer.get(need, array)
-            made = graph.makers.get(need)
-            name = made[0].name if made else "(the inputs)"
-            if need in graph.constant or (not made and need not in shared):
-                name = _free(name, constants)
+            makers = graph.makers.get(need)
+            name = makers[0].name if makers else "(the inputs)"
+            if need in graph.constant or (not makers and need not in shared):
+                name = _unique_name(name, constants)
                 constants[name] = array
                 made_of[name] = tuple(graph.parameters_of(need))
-            elif need in shared or not made:
-                both[_free(name, both)] = array
+            elif need in shared or not makers:
+                both[_unique_name(name, both)] = array
             else:
                 waiting.append(need)
     return Region(both, constants, tuple(calls), made_of)
 
 
-def _free(name: str, taken: Mapping[str, Array]) -> str:
-    return name if name not in taken else f"{name} [{len(taken)}]"
+def _unique_name(name: str, used: Mapping[str, Array]) -> str:
+    return name if name not in used else f"{name} [{len(used)}]"
 
 
 def _depth(graph: Graph, key: Key, shared: Mapping[Key, frozenset[Key]], known: Mapping[Key, Place]) -> int:
-    """Over the calls that a value comes out of, the fewest on the way from what both sides have."""
+    """The smallest number of calls from the shared values to a value, over all calls that return it."""
     depths: list[int] = []
     for call in graph.makers[key]:
-        if call.parent is None:  # everything comes out of the model itself
+        if call.parent is None:  # the model itself returns everything
             continue
         inner = graph.needs(call, key) if call.function else list(graph.inputs[call.index].values())
         depths.append(1 + max((known[need].depth for need in inner if need in known), default=0))

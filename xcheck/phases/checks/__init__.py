@@ -1,1 +1,1 @@
-"""Records of both sides -> checks, one function per question. NumPy only; no framework is asked anything."""
+"""Records of both sides -> checks, one function per question. NumPy only; no framework is used."""

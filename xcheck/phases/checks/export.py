@@ -1,9 +1,9 @@
 """Exports of both sides -> checks: is each file valid, whole and free of training, and does it compute the model?
 
-Everything is judged in float32, as files are shipped: an output may be as far from the reference's float64 value as
-rounding explains, by the noise that the models themselves show. Where an output is further off, the same file
-evaluated in float64 decides: if it computes the model there, the runtime loses precision (NUMERIC), else the file is
-another computation.
+Everything is judged in float32, as files are shipped: an output may differ from the model's float64 value by as much
+as rounding explains, measured by the noise of the models. For a larger difference the same file is evaluated in
+float64: if it computes the model there, the runtime loses precision (NUMERIC), otherwise the file is a different
+computation.
 """
 
 from __future__ import annotations
@@ -23,197 +23,213 @@ from ...records.trace import Array, Arrays
 PRECISION = "float32"
 
 
-def export_checks(found: Exports, reference: SideName, ties: Sequence[Tie] = ()) -> list[Check]:
-    """Every file against the model it was written from, file against file, and model against model.
+def export_checks(exports: Exports, reference: SideName, ties: Sequence[Tie] = ()) -> list[Check]:
+    """Every file against the model it was exported from, file against file, and model against model.
 
     Args:
-        found: by `export.run.exported`.
-        reference: side of the pair.
-        ties: groups that are one storage on a side.
+        exports: from `onnx.run.exported`.
+        reference: the reference side.
+        ties: groups of paths with one storage on a side.
     """
     checks: list[Check] = []
     for side in (reference, other_side(reference)):
-        files = [f for f in found.files if f.side == side]
+        files = [f for f in exports.files if f.side == side]
         if not files:
-            checks.append(_said(side, "export", Verdict.INCONCLUSIVE, "this side has no way to be exported"))
+            checks.append(_check(side, "export", Verdict.INCONCLUSIVE, "this side has no way to be exported"))
         for file in files:
             checks += file_checks(file)
             checks += _tie_checks(file, [tie.paths(side) for tie in ties if tie.tied(side)])
             if file.problem is None:
-                checks += output_checks(found, file)
-                checks.append(_free_batch(found, file))
-    return checks + between(found, reference)
+                checks += output_checks(exports, file)
+                checks.append(_free_batch(exports, file))
+    return checks + between(exports, reference)
 
 
 def file_checks(file: Export) -> list[Check]:
-    """What can be said of a file without running it."""
+    """The checks of a file that need no run."""
     side, route = file.side, file.route
     if file.problem is not None or file.structure is None:
-        return [_said(side, route, Verdict.INCONCLUSIVE, f"not exported: {file.problem}")]
+        return [_check(side, route, Verdict.INCONCLUSIVE, f"not exported: {file.problem}")]
     valid = Verdict.DIFFERENT if file.invalid else Verdict.EQUIVALENT
     opset = ", ".join(f"{domain} {version}" for domain, version in file.structure.opset.items())
-    checks = [_said(side, f"{route}: onnx.checker", valid, file.invalid or f"valid, opset {opset}")]
-    left = file.structure.leftovers
-    told = f"{len(left)} of training: {'; '.join(left[:3])}" if left else "none belongs into training"
-    checks.append(_said(side, f"{route}: operators", Verdict.DIFFERENT if left else Verdict.EQUIVALENT, told))
+    checks = [_check(side, f"{route}: onnx.checker", valid, file.invalid or f"valid, opset {opset}")]
+    leftovers = file.structure.leftovers
+    detail = f"{len(leftovers)} of training: {'; '.join(leftovers[:3])}" if leftovers else "none belongs into training"
+    checks.append(_check(side, f"{route}: operators", Verdict.DIFFERENT if leftovers else Verdict.EQUIVALENT, detail))
     return checks + list(_weight_checks(file))
 
 
 def _weight_checks(file: Export) -> Iterator[Check]:
-    wasted = {path: s for s in file.storages for path in s.paths}
-    for at in file.located:
-        verdict, told = Verdict.EQUIVALENT, ""
-        if at.altered:
-            verdict, told = Verdict.DIFFERENT, at.altered
-        elif at.rounded:
-            verdict, told = Verdict.NUMERIC, f"stored in {at.rounded}"
-        elif at.pieces:
-            told = f"in parts, or with others: {', '.join(at.pieces[:4])}"
-        elif not at.holders:
-            told = "no constant has its values: folded into others, or not used by the outputs"
+    storages = {path: s for s in file.storages for path in s.paths}
+    for location in file.located:
+        verdict, detail = Verdict.EQUIVALENT, ""
+        if location.altered:
+            verdict, detail = Verdict.DIFFERENT, location.altered
+        elif location.rounded:
+            verdict, detail = Verdict.NUMERIC, f"stored in {location.rounded}"
+        elif location.pieces:
+            detail = f"in parts, or with others: {', '.join(location.pieces[:4])}"
+        elif not location.holders:
+            detail = "no constant has its values: folded into others, or not used by the outputs"
         else:
-            told = _held(wasted[at.path])
-        yield _said(file.side, f"{file.route}: {at.path}", verdict, told, at.path)
+            detail = _storage_detail(storages[location.path])
+        yield _check(file.side, f"{file.route}: {location.path}", verdict, detail, location.path)
 
 
-def _held(storage: Tied) -> str:
-    held_in = ", ".join(f"{name} ({how})" for name, how in zip(storage.names, storage.layouts, strict=True))
+def _storage_detail(storage: Tied) -> str:
+    names = ", ".join(f"{name} ({how})" for name, how in zip(storage.names, storage.layouts, strict=True))
     copies = f"{len(storage.names)} copies, {storage.wasted} bytes wasted: " if storage.wasted else ""
-    return f"{copies}{held_in}"
+    return f"{copies}{names}"
 
 
 def _tie_checks(file: Export, groups: Sequence[Sequence[str]]) -> Iterator[Check]:
-    """What became of each tie; a copy wastes space and computes the same, so it is told and no failure."""
+    """The state of each tie; a copy wastes space but computes the same, so it is reported and does not fail."""
     for group in groups:
         storage = next((s for s in file.storages if set(group) & set(s.paths)), None)
         if file.problem is None:
-            once = "stored once: " if storage and not storage.wasted else ""
-            told = f"{once}{_held(storage)}" if storage else "not stored as it is"
+            prefix = "stored once: " if storage and not storage.wasted else ""
+            detail = f"{prefix}{_storage_detail(storage)}" if storage else "not stored as it is"
             name = f"{file.side}: tie of {group[0]} after {file.route}"
-            yield _said(file.side, name, Verdict.EQUIVALENT, told, " = ".join(group))
+            yield _check(file.side, name, Verdict.EQUIVALENT, detail, " = ".join(group))
 
 
-def output_checks(found: Exports, file: Export) -> list[Check]:
-    """A file against the model it was written from, in everything that ran it."""
-    whole = found.natives[0]
-    standard = file.outputs.get((STANDARD, whole.batch.size))
-    exact = _against_model(found, file, whole, STANDARD, standard) if isinstance(standard, Mapping) else {}
+def output_checks(exports: Exports, file: Export) -> list[Check]:
+    """A file against the model it was exported from, in every runtime."""
+    native = exports.natives[0]
+    standard = file.outputs.get((STANDARD, native.batch.size))
+    exact = _against_model(exports, file, native, STANDARD, standard) if isinstance(standard, Mapping) else {}
     checks: list[Check] = []
     for runtime in (PLAIN, OPTIMIZED):
-        outputs = file.outputs.get((runtime, whole.batch.size), "it was not run")
+        outputs = file.outputs.get((runtime, native.batch.size), "it was not run")
         if isinstance(outputs, str):
-            checks.append(_said(file.side, f"{file.route} in {runtime}", Verdict.INCONCLUSIVE, outputs))
+            checks.append(_check(file.side, f"{file.route} in {runtime}", Verdict.INCONCLUSIVE, outputs))
         else:
-            made = _against_model(found, file, whole, runtime, outputs)
-            checks += [_arbitrated(check, exact.get(output)) for output, check in made.items()]
-    agreed = all(c.verdict is not Verdict.DIFFERENT for c in checks)
-    told = "onnxruntime computes the model from this file, the evaluator of the standard does not"
+            by_output = _against_model(exports, file, native, runtime, outputs)
+            checks += [_arbitrated(check, exact.get(output)) for output, check in by_output.items()]
+    runtimes_agree = all(c.verdict is not Verdict.DIFFERENT for c in checks)
+    detail = "onnxruntime computes the model from this file, the evaluator of the standard does not"
     return checks + [
-        replace(c, verdict=Verdict.INCONCLUSIVE, detail=told) if agreed and c.verdict is Verdict.DIFFERENT else c
+        replace(c, verdict=Verdict.INCONCLUSIVE, detail=detail)
+        if runtimes_agree and c.verdict is Verdict.DIFFERENT
+        else c
         for c in exact.values()
     ]
 
 
 def _arbitrated(check: Check, exact: Check | None) -> Check:
-    """A difference in float32 that is none in float64 is a loss of precision."""
+    """A difference in float32 that vanishes in float64 is a loss of precision."""
     if check.verdict is not Verdict.DIFFERENT or exact is None or exact.verdict is not Verdict.EQUIVALENT:
         return check
-    told = "more than rounding explains, though in float64 the file computes the model: precision is lost"
-    return replace(check, verdict=Verdict.NUMERIC, detail=told)
+    detail = "more than rounding explains, though in float64 the file computes the model: precision is lost"
+    return replace(check, verdict=Verdict.NUMERIC, detail=detail)
 
 
-def _against_model(found: Exports, file: Export, native: Native, runtime: str, outputs: Arrays) -> dict[str, Check]:
-    """Output -> what is to be said of it."""
-    own, truth = native.outputs[file.side], native.truth[file.side]
-    frame = Frame("export", PRECISION, None, file.side, found.terms)
+def _against_model(exports: Exports, file: Export, native: Native, runtime: str, outputs: Arrays) -> dict[str, Check]:
+    """Output -> its check."""
+    native_outputs, truth = native.outputs[file.side], native.truth[file.side]
+    frame = Frame("export", PRECISION, None, file.side, exports.terms)
     items = [
         Item(
-            f"{mine}: {file.route} in {runtime}",
-            mine if file.side == "torch" else None,
-            mine if file.side == "keras" else None,
-            _masked(truth.get(true), native, mine, true),
-            _masked(outputs.get(mine), native, mine, true),
+            f"{name}: {file.route} in {runtime}",
+            name if file.side == "torch" else None,
+            name if file.side == "keras" else None,
+            _masked(truth.get(exact_name), native, name, exact_name),
+            _masked(outputs.get(name), native, name, exact_name),
             (
-                _masked(own.get(mine), native, mine, true),
-                *(_masked(twin.get(true), native, mine, true) for twin in native.twins[file.side]),
+                _masked(native_outputs.get(name), native, name, exact_name),
+                *(_masked(twin.get(exact_name), native, name, exact_name) for twin in native.twins[file.side]),
             ),
         )
-        for mine, true in _paired(own, truth)
+        for name, exact_name in _paired(native_outputs, truth)
     ]
-    return dict(zip((name for name, _ in _paired(own, truth)), _compared(frame, items), strict=True))
+    return dict(zip((output for output, _ in _paired(native_outputs, truth)), _compared(frame, items), strict=True))
 
 
-def _free_batch(found: Exports, file: Export) -> Check:
-    """Whether the file takes a batch of another size, and computes the model on it."""
-    other = found.natives[1]
-    name = f"{file.route}: batch of {other.batch.size}"
-    outputs = file.outputs.get((PLAIN, other.batch.size), "it was not run")
+def _free_batch(exports: Exports, file: Export) -> Check:
+    """Whether the file accepts a batch of a different size, and computes the model on it."""
+    native = exports.natives[1]
+    name = f"{file.route}: batch of {native.batch.size}"
+    outputs = file.outputs.get((PLAIN, native.batch.size), "it was not run")
     if isinstance(outputs, str):
-        ran = not isinstance(file.outputs.get((PLAIN, found.natives[0].batch.size)), str)
-        why = f"the exporter cannot leave the batch free: {file.fixed}" if file.fixed else outputs
-        return _said(file.side, name, Verdict.DIFFERENT if ran and not file.fixed else Verdict.INCONCLUSIVE, why)
-    made = _against_model(found, file, other, PLAIN, outputs)
-    worst = max(made.values(), key=lambda c: (-list(Verdict).index(c.verdict), c.severity))
+        runs_otherwise = not isinstance(file.outputs.get((PLAIN, exports.natives[0].batch.size)), str)
+        reason = f"the exporter cannot leave the batch free: {file.fixed}" if file.fixed else outputs
+        return _check(
+            file.side, name, Verdict.DIFFERENT if runs_otherwise and not file.fixed else Verdict.INCONCLUSIVE, reason
+        )
+    by_output = _against_model(exports, file, native, PLAIN, outputs)
+    worst = max(by_output.values(), key=lambda c: (-list(Verdict).index(c.verdict), c.severity))
     return replace(worst, name=name)
 
 
-def between(found: Exports, reference: SideName) -> list[Check]:
+def between(exports: Exports, reference: SideName) -> list[Check]:
     """Export against export, and model against model, in float32."""
-    if found.apart:
-        detail = f"each export was told from its own model alone: {found.apart}"
+    if exports.separate_reason:
+        detail = f"each export was told from its own model alone: {exports.separate_reason}"
         return [
             Check(
                 "export", None, None, "one side's against the other's", None, None, Verdict.INCONCLUSIVE, detail=detail
             )
         ]
-    whole = found.natives[0]
-    mine, theirs = whole.outputs[reference], whole.outputs[other_side(reference)]
-    checks = _sides("models in float32", found, whole, mine, theirs, reference)
+    native = exports.natives[0]
+    reference_outputs, follower_outputs = native.outputs[reference], native.outputs[other_side(reference)]
+    checks = _side_checks("models in float32", exports, native, reference_outputs, follower_outputs, reference)
     for runtime in (PLAIN, OPTIMIZED):
-        usual = [next((f for f in found.files if f.side == s), None) for s in (reference, other_side(reference))]
-        outputs = [f.outputs.get((runtime, whole.batch.size)) if f else None for f in usual]
+        files = [next((f for f in exports.files if f.side == s), None) for s in (reference, other_side(reference))]
+        outputs = [f.outputs.get((runtime, native.batch.size)) if f else None for f in files]
         left, right = outputs
         if isinstance(left, Mapping) and isinstance(right, Mapping):
-            checks += _sides(f"exports in {runtime}", found, whole, left, right, reference)
+            checks += _side_checks(f"exports in {runtime}", exports, native, left, right, reference)
     return checks
 
 
-def _sides(what: str, found: Exports, native: Native, mine: Arrays, theirs: Arrays, reference: SideName) -> list[Check]:
-    frame = Frame("export", PRECISION, None, reference, found.terms)
+def _side_checks(
+    label: str,
+    exports: Exports,
+    native: Native,
+    reference_outputs: Arrays,
+    follower_outputs: Arrays,
+    reference: SideName,
+) -> list[Check]:
+    frame = Frame("export", PRECISION, None, reference, exports.terms)
     items: list[Item] = []
-    for left, right in _paired(mine, theirs):
-        names = (left, right) if reference == "torch" else (right, left)
-        one, two = (_masked(a, native, left, right) for a in (mine.get(left), theirs.get(right)))
-        twins = tuple(_masked(t.get(left), native, left, right) for t in native.twins[reference])
-        truth = _masked(native.truth[reference].get(left), native, left, right)
-        items.append(Item(f"{left}: {what}", *names, one, two, tuple(_around(one, t, truth) for t in twins)))
+    for name, other_name in _paired(reference_outputs, follower_outputs):
+        names = (name, other_name) if reference == "torch" else (other_name, name)
+        value, other = (
+            _masked(a, native, name, other_name)
+            for a in (reference_outputs.get(name), follower_outputs.get(other_name))
+        )
+        twins = tuple(_masked(t.get(name), native, name, other_name) for t in native.twins[reference])
+        truth = _masked(native.truth[reference].get(name), native, name, other_name)
+        items.append(
+            Item(f"{name}: {label}", *names, value, other, tuple(_with_rounding(value, t, truth) for t in twins))
+        )
     return _compared(frame, items)
 
 
-def agrees(found: Exports, side: SideName, expected: Arrays, outputs: Arrays) -> bool:
-    """Whether outputs on the whole batch are what is expected, but for rounding.
+def agrees(exports: Exports, side: SideName, expected: Arrays, outputs: Arrays) -> bool:
+    """Whether outputs on the whole batch are the expected ones, except for rounding.
 
     Args:
-        found: shows the rounding.
-        side: whose words they are in.
+        exports: their twins show the rounding.
+        side: side whose names the outputs have.
         expected, outputs: in float32.
     """
-    checks = _sides("", found, found.natives[0], expected, outputs, side)
+    checks = _side_checks("", exports, exports.natives[0], expected, outputs, side)
     return bool(checks) and all(c.verdict is Verdict.EQUIVALENT for c in checks)
 
 
-def _around(value: Array | None, twin: Array | None, truth: Array | None) -> Array | None:
-    """A value with the rounding errors of a twin: what it might have been as well."""
+def _with_rounding(value: Array | None, twin: Array | None, truth: Array | None) -> Array | None:
+    """A value with the rounding errors of a twin: another possible outcome of it."""
     if value is None or twin is None or truth is None or value.dtype.kind != "f" or value.shape != truth.shape:
         return None
     return value + (twin - truth)
 
 
-def _paired(mine: Arrays, theirs: Arrays) -> list[tuple[str, str]]:
-    """The outputs of two sides by name; one output each needs none."""
-    if len(mine) == len(theirs) == 1:
-        return [(next(iter(mine)), next(iter(theirs)))]
-    return [(name, name) for name in dict.fromkeys([*mine, *theirs])]
+def _paired(outputs: Arrays, others: Arrays) -> list[tuple[str, str]]:
+    """The outputs of two sides, paired by name; a single output on each side needs no name."""
+    if len(outputs) == len(others) == 1:
+        return [(next(iter(outputs)), next(iter(others)))]
+    return [(name, name) for name in dict.fromkeys([*outputs, *others])]
 
 
 def _masked(array: Array | None, native: Native, *names: str) -> Array | None:
@@ -223,12 +239,12 @@ def _masked(array: Array | None, native: Native, *names: str) -> Array | None:
 
 
 def _compared(frame: Frame, items: Sequence[Item]) -> list[Check]:
-    """Outputs are quantities of their own: another's size is no excuse, but for what is exactly zero."""
+    """Compare outputs, each by its own size; the sizes of others matter only for values that are exactly zero."""
     sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
     floor = epsilon(PRECISION) * max(sizes, default=0.0)
     return compare_items(frame, items, floor=floor, semantic=True)
 
 
-def _said(side: SideName, name: str, verdict: Verdict, told: str, path: str | None = None) -> Check:
+def _check(side: SideName, name: str, verdict: Verdict, detail: str, path: str | None = None) -> Check:
     torch, keras = (path or name, None) if side == "torch" else (None, path or name)
-    return Check("export", None, None, name, torch, keras, verdict, detail=told)
+    return Check("export", None, None, name, torch, keras, verdict, detail=detail)

@@ -1,4 +1,4 @@
-"""Before any sync: does each side start as it promises?"""
+"""Initial weights before any sync: does each side follow its initializers?"""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def initialization_checks(
 ) -> list[Check]:
     """Initial values against the distribution that the side's initializer promises.
 
-    The error is the Kolmogorov-Smirnov distance, the allowance what independent draws stay below.
+    The error is the Kolmogorov-Smirnov distance, the allowance its upper bound for independent draws.
 
     Args:
-        side: whose parameters.
+        side: side of the parameters.
         parameters: path -> initial value.
         promises: path -> distribution; parameters without one are left out.
     """
@@ -53,22 +53,24 @@ def initialization_checks(
 
 
 def transferred(plan: MatchPlan, reference: State, follower: State) -> frozenset[str]:
-    """Paths of both sides that start from the same numbers: those were carried over, and no initializer drew them.
+    """Paths of both sides with the same initial numbers: they were copied, not drawn by an initializer.
 
     Args:
-        plan: whose matches are read.
-        reference, follower: the sides as they were built.
+        plan: of the run.
+        reference, follower: initial states of the sides.
     """
-    found: set[str] = set()
+    copied: set[str] = set()
     sent = plan.for_follower(reference, slots=False).parameters
     for match in plan.parameters:
-        theirs = match.piece(plan.follower).paths
-        if all(p in sent and p in follower.parameters and _same(sent[p], follower.parameters[p]) for p in theirs):
-            found.update(theirs, match.piece(plan.reference).paths)
-    return frozenset(found)
+        follower_paths = match.piece(plan.follower).paths
+        if all(
+            p in sent and p in follower.parameters and _same(sent[p], follower.parameters[p]) for p in follower_paths
+        ):
+            copied.update(follower_paths, match.piece(plan.reference).paths)
+    return frozenset(copied)
 
 
-def _same(one: Array, other: Array) -> bool:
-    """Up to a rounding to float32; equal constants say nothing."""
-    size = float(np.ptp(one)) if one.size > 1 and one.shape == other.shape else 0.0
-    return size > 0.0 and bool(np.abs(one - other).max() <= np.finfo(np.float32).eps * np.abs(one).max())
+def _same(array: Array, other: Array) -> bool:
+    """Whether two arrays are equal up to rounding to float32; equal constants do not count."""
+    size = float(np.ptp(array)) if array.size > 1 and array.shape == other.shape else 0.0
+    return size > 0.0 and bool(np.abs(array - other).max() <= np.finfo(np.float32).eps * np.abs(array).max())

@@ -16,74 +16,81 @@ from ...stepping.lockstep import StepPair
 
 
 def loss_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
-    """The data loss and the penalties apart, their sum, and every term that both sides name.
+    """The data loss and the penalties separately, their sum, and every term that both sides name.
 
-    A term that one side alone names is left to the sums; its absence is no difference. A step of the user's own may
-    name no data loss, or no total: then the terms that both name are compared, and the run is INCONCLUSIVE where these
-    are not all of one side's. A sum of terms that is the other side's total is compared; another one proves nothing,
-    since a step may return what is no part of its loss.
+    A term that only one side names is compared only within the sums; its absence is not a difference. A user's own
+    step may name no data loss or no total: then the terms that both sides name are compared, and the run is
+    INCONCLUSIVE unless these are all terms of one side. A sum of terms is compared only if it equals the other side's
+    total; a different sum proves nothing, since a step may return values that are not part of its loss.
     """
     frame = Frame("loss", precision, step.number, plan.reference, *step.reference.sums)
-    record, other = step.reference.record.losses, _renamed_losses(plan, step.follower.losses)
-    moved = [(ours.losses, _renamed_losses(plan, others.losses)) for ours, others in step.moved]
-    summed = len({"total" in of for of in (record, other) if of}) == 2  # a sum of terms, which may be no total
+    reference, follower = step.reference.record.losses, _renamed_losses(plan, step.follower.losses)
+    moved = [
+        (reference_run.losses, _renamed_losses(plan, follower_run.losses)) for reference_run, follower_run in step.moved
+    ]
+    summed = len({"total" in of for of in (reference, follower) if of}) == 2  # a sum of terms, which may not be a total
     zero = np.zeros(())
-    names = [n for n in ("data", "penalty") if n in record or n in other]
-    if not ("data" in record and "data" in other):  # what a side does not tell apart is compared in the total
-        names = [n for n in names if n in record and n in other]
-    names += sorted(n for n in record if "/" in n and n in other)
-    names += ["total"] if summed or ("total" in record and "total" in other) else []
+    names = [n for n in ("data", "penalty") if n in reference or n in follower]
+    # Terms that a side does not separate are compared in the total.
+    if not ("data" in reference and "data" in follower):
+        names = [n for n in names if n in reference and n in follower]
+    names += sorted(n for n in reference if "/" in n and n in follower)
+    names += ["total"] if summed or ("total" in reference and "total" in follower) else []
     items: list[Item] = []
     for name in names:
-        # A side without penalties has a penalty of zero; one whose data loss was not seen has none to compare.
-        absent = zero if name == "penalty" and record and other else None
+        # A side without penalties has a penalty of zero; a side whose data loss was not seen has none to compare.
+        absent = zero if name == "penalty" and reference and follower else None
 
         def of(losses: Arrays, name: str = name, absent: Array | None = absent) -> Array | None:
             return total_of(losses) if name == "total" else losses.get(name, absent)
 
         twins = tuple(of(twin.losses) for twin in step.reference.twins)
-        again = tuple((of(ours), of(others)) for ours, others in moved)
-        values = of(record), of(other)
-        items.append(Item(name, name, name, *values, twins, moved=again))
-    if not record and not other:
+        moved_values = tuple((of(reference_run), of(follower_run)) for reference_run, follower_run in moved)
+        values = of(reference), of(follower)
+        items.append(Item(name, name, name, *values, twins, moved=moved_values))
+    if not reference and not follower:
         return [frame.check(Item("loss", None, None, None, None), Verdict.INCONCLUSIVE, "neither side reported a loss")]
-    # A term below one rounding error of the largest is zero for every purpose: kappa * eps * sqrt(n) * floor = eps.
+    # A term below one rounding error of the largest counts as zero: kappa * eps * sqrt(n) * floor = eps.
     largest = max((float(np.abs(i.reference)) for i in items if i.reference is not None), default=0.0)
     checks = _in_sum(compare_items(frame, items, floor=largest / (KAPPA * np.sqrt(frame.terms))))
     if summed and any(c.name == "total" and c.verdict is Verdict.DIFFERENT for c in checks):
         checks, names = [c for c in checks if c.name != "total"], [n for n in names if n != "total"]
-    told = "" if "total" in names else _not_told(plan, record, other, names)
-    return [*checks, frame.check(Item("total", None, None, None, None), Verdict.INCONCLUSIVE, told)] if told else checks
+    detail = "" if "total" in names else _missing_total(plan, reference, follower, names)
+    return (
+        [*checks, frame.check(Item("total", None, None, None, None), Verdict.INCONCLUSIVE, detail)]
+        if detail
+        else checks
+    )
 
 
-def _not_told(plan: MatchPlan, record: Arrays, other: Arrays, names: Sequence[str]) -> str:
-    """Why the loss is not compared whole where a step returns no total; nothing where its terms are compared."""
-    sides = ((plan.reference, record), (plan.follower, other))
-    silent = [side for side, of in sides if not of]
+def _missing_total(plan: MatchPlan, reference: Arrays, follower: Arrays, names: Sequence[str]) -> str:
+    """Why the total loss is not compared where a step returns no total; empty where its terms are compared."""
+    sides = ((plan.reference, reference), (plan.follower, follower))
+    silent = [side for side, losses in sides if not losses]
     if silent:
         return f"no loss of the {silent[0]} side was seen: let its step return it"
-    if names and any(set(of) - {"total"} <= set(names) for _, of in sides):
+    if names and any(set(losses) - {"total"} <= set(names) for _, losses in sides):
         return ""
-    shown = "; ".join(f"{side} returns {', '.join(n.removeprefix('data/') for n in of)}" for side, of in sides)
+    shown = "; ".join(f"{side} returns {', '.join(n.removeprefix('data/') for n in losses)}" for side, losses in sides)
     return f"not compared, since a step returns no total and its terms have other names ({shown}): name them alike"
 
 
 def _in_sum(checks: list[Check]) -> list[Check]:
-    """The checks of a loss without those of its two parts, where both differ and the total does not.
+    """The checks of a loss without those of its two parts, if both parts differ and the total does not.
 
-    What one side adds inside of the model is a penalty there, and may be part of the other's loss function.
+    A term that one side adds inside the model is a penalty there, but may be part of the other's loss function.
     """
     by_name = {check.name: check for check in checks}
     parts = [by_name[name] for name in ("data", "penalty") if name in by_name]
-    moved = len(parts) == 2 and all(part.verdict is Verdict.DIFFERENT for part in parts)
-    if not moved or "total" not in by_name or by_name["total"].verdict is not Verdict.EQUIVALENT:
+    both_differ = len(parts) == 2 and all(part.verdict is Verdict.DIFFERENT for part in parts)
+    if not both_differ or "total" not in by_name or by_name["total"].verdict is not Verdict.EQUIVALENT:
         return checks
-    told = "the sides call other terms of it a penalty, and are compared in sum"
-    return [replace(c, detail=c.detail or told) if c.name == "total" else c for c in checks if c not in parts]
+    detail = "the sides call other terms of it a penalty, and are compared in sum"
+    return [replace(c, detail=c.detail or detail) if c.name == "total" else c for c in checks if c not in parts]
 
 
 def _renamed_losses(plan: MatchPlan, losses: Arrays) -> dict[str, Array]:
-    """Penalties that go by a parameter's path get the reference's path."""
+    """The losses, with penalties named by a parameter's path renamed to the reference's path."""
     paths = {m.path(plan.follower): m.path(plan.reference) for m in plan.parameters if m.plain}
     renamed: dict[str, Array] = {}
     for name, value in losses.items():

@@ -1,4 +1,4 @@
-"""The same side run in another way: eager, compiled, and the path that users ship must agree."""
+"""One side in different modes: eager, compiled, and the path that users ship must agree."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def mode_checks(
     In float32 the question is whether a mode loses far more precision than the eager one, as in the numeric verdict.
 
     Args:
-        side: that was run.
-        step: in eager mode, with the twins that show its noise; in a float32 comparison as `ReferenceStep` has it.
-        modes: mode -> the same step in that mode, or what kept it from running.
+        side: the side that was run.
+        step: in eager mode, with the twins that show its noise; in a float32 comparison as in `ReferenceStep`.
+        modes: mode -> the same step in that mode, or the error that stopped it.
         precision: of the modes.
     """
     checks: list[Check] = []
@@ -31,9 +31,9 @@ def mode_checks(
     frame = Frame("modes", precision, eager.step, side, *step.sums)
     for mode, record in modes.items():
         name = f"{side} {mode}"
-        if why := _stopped(record) or _drops_out(side, eager, record):
+        if reason := _stopped(record) or _drops_out(side, eager, record):
             stopped = Item(name, side if side == "torch" else None, side if side == "keras" else None, None, None)
-            checks.append(frame.check(stopped, Verdict.INCONCLUSIVE, why))
+            checks.append(frame.check(stopped, Verdict.INCONCLUSIVE, reason))
             continue
         assert isinstance(record, StepRecord)
         loss = Item(
@@ -67,10 +67,10 @@ def _stopped(record: StepRecord | UserCodeError) -> str | None:
 
 
 def _drops_out(side: SideName, eager: StepRecord, record: StepRecord | UserCodeError) -> str | None:
-    """Why a compiled model of PyTorch is no comparison: inside a function of PyTorch its dropout cannot be reached."""
+    """Why a compiled PyTorch model cannot be compared: dropout inside a PyTorch function cannot be switched off."""
     if isinstance(record, UserCodeError) or side != "torch":
         return None
-    seen = [0 if (rates := of.settings.get(DROPOUT_RATES)) is None else rates.size for of in (eager, record)]
-    if seen[0] == seen[1]:
+    counts = [0 if (rates := run.settings.get(DROPOUT_RATES)) is None else rates.size for run in (eager, record)]
+    if counts[0] == counts[1]:
         return None
     return "compiled, it drops out where that is switched off in the eager model: set these rates to 0 to compare it"

@@ -1,4 +1,4 @@
-"""Before the steps: what exists on both sides, what is tied, and whether the values arrived."""
+"""Checks before the steps: parameters and buffers of both sides, their ties, and the synced values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def inventory_checks(
     ties: Sequence[Tie],
     promised: Sequence[Sequence[str]] = (),
 ) -> list[Check]:
-    """What exists on both sides, and which of it is one storage.
+    """The parameters of both sides, and their ties.
 
     A parameter without a counterpart is INCONCLUSIVE, a tie that one side lacks is DIFFERENT.
 
@@ -38,21 +38,23 @@ def inventory_checks(
         checks.append(Check("inventory", None, None, name, torch_path, keras_path, verdict, detail=detail))
 
     for match in plan.parameters:
-        left = bool(match.torch_piece.trained)
-        right = any(m.keras_piece.trained for m in plan.copies_of(match) or (match,))
-        trained = {True: "trainable", False: "frozen"}
+        torch_trained = bool(match.torch_piece.trained)
+        keras_trained = any(m.keras_piece.trained for m in plan.copies_of(match) or (match,))
+        words = {True: "trainable", False: "frozen"}
         add(
             match.name(plan.reference),
             match.name("torch"),
             match.name("keras"),
-            Verdict.EQUIVALENT if left == right else Verdict.DIFFERENT,
-            _how(match) if left == right else f"torch: {trained[left]}, keras: {trained[right]}",
+            Verdict.EQUIVALENT if torch_trained == keras_trained else Verdict.DIFFERENT,
+            _conversion(match)
+            if torch_trained == keras_trained
+            else f"torch: {words[torch_trained]}, keras: {words[keras_trained]}",
         )
     partly = {path for m in plan.matches for p in (m.torch_piece, m.keras_piece) for path in p.paths}
     for path in plan.unmatched_torch:
-        add(path, path, None, Verdict.INCONCLUSIVE, _lonely(plan, path, "keras", partly))
+        add(path, path, None, Verdict.INCONCLUSIVE, _unmatched_detail(plan, path, "keras", partly))
     for path in plan.unmatched_keras:
-        add(path, None, path, Verdict.INCONCLUSIVE, _lonely(plan, path, "torch", partly))
+        add(path, None, path, Verdict.INCONCLUSIVE, _unmatched_detail(plan, path, "torch", partly))
     for doubt in plan.doubts:
         name = doubt.torch if plan.reference == "torch" else doubt.keras
         add(f"match of {name}", doubt.torch, doubt.keras, Verdict.INCONCLUSIVE, doubt.detail)
@@ -82,13 +84,13 @@ def inventory_checks(
     return checks
 
 
-def _how(match: Match) -> str:
-    """How one side's piece becomes the other's, in the words of a weight map, and how that is known."""
+def _conversion(match: Match) -> str:
+    """The conversion of one side's piece to the other's, in weight-map terms, and the evidence for the match."""
     how = f"{match.layout.name} + {match.offset:g}" if match.offset else match.layout.name
     return f"{how}, {match.evidence}" if match.evidence else how
 
 
-def _lonely(plan: MatchPlan, path: str, other: SideName, partly: set[str]) -> str:
+def _unmatched_detail(plan: MatchPlan, path: str, other: SideName, partly: set[str]) -> str:
     lack = "a part of it has no counterpart" if path in partly else "no counterpart"
     if path in plan.frozen:
         return (
@@ -96,50 +98,52 @@ def _lonely(plan: MatchPlan, path: str, other: SideName, partly: set[str]) -> st
             f'weight_map={{"{path}": xcheck.waive("why")}}'
         )
     if path not in plan.idle:
-        told = f"; {plan.doings[path]};" if path in plan.doings else ":"
-        here = f'"{path}": "PATH"' if other == "keras" else f'"PATH": "{path}"'
+        use = f"; {plan.doings[path]};" if path in plan.doings else ":"
+        entry = f'"{path}": "PATH"' if other == "keras" else f'"PATH": "{path}"'
         return (
-            f"{lack} on the {other} side{told} weight_map={{{here}}} with what it is there, or, to go on without it, "
+            f"{lack} on the {other} side{use} weight_map={{{entry}}} with what it is there, or, to go on without it, "
             f'{{"{path}": xcheck.waive("why")}}'
         )
-    whole = f"{lack} on the {other} side; it reaches no output that is compared: "
+    detail = f"{lack} on the {other} side; it reaches no output that is compared: "
     if path not in partly:
-        return f'{whole}weight_map={{"{path}": xcheck.waive("why")}}, or compare what it is for'
+        return f'{detail}weight_map={{"{path}": xcheck.waive("why")}}, or compare what it is for'
     pieces = [m.piece("keras" if other == "torch" else "torch") for m in plan.parameters]
-    own = [piece for piece in pieces if path in piece.paths]
-    return f'{whole}weight_map={{"{path}{rows_left([p.part for p in own], own[0].whole)}": xcheck.waive("why")}}'
+    matched = [piece for piece in pieces if path in piece.paths]
+    return (
+        f'{detail}weight_map={{"{path}{rows_left([p.part for p in matched], matched[0].whole)}": xcheck.waive("why")}}'
+    )
 
 
 def sync_checks(plan: MatchPlan, precision: str, wanted: State, read_back: State) -> list[Check]:
-    """Whether the other side now holds exactly the reference's values; bit for bit, no allowance.
+    """Whether the other side now has exactly the reference's values; bit for bit, no allowance.
 
     Args:
-        plan: whose matches are read.
+        plan: of the run.
         precision: of the run.
         wanted: the reference's state in the other side's layout.
-        read_back: what the other side says it holds.
+        read_back: the state that the other side returns.
     """
     checks: list[Check] = []
     frame = Frame("sync", precision, None, plan.reference)
-    sent_paths = wanted.values()
-    every = [(m, path) for m in plan.matches for path in m.piece(plan.follower).paths if path in sent_paths]
-    for match, path in every:
+    sent_values = wanted.values()
+    synced = [(m, path) for m in plan.matches for path in m.piece(plan.follower).paths if path in sent_values]
+    for match, path in synced:
         part = match.piece(plan.follower).part
-        sent, got = part.select(sent_paths[path]), read_back.value(path)
-        got = part.select(got) if got.shape == sent_paths[path].shape else got
-        item = Item(match.name(plan.reference), match.name("torch"), match.name("keras"), sent, got)
-        if sent.shape != got.shape:
-            checks.append(frame.check(item, Verdict.DIFFERENT, f"shape {sent.shape} sent, {got.shape} read back"))
-        elif np.array_equal(sent, got, equal_nan=True):
+        sent, received = part.select(sent_values[path]), read_back.value(path)
+        received = part.select(received) if received.shape == sent_values[path].shape else received
+        item = Item(match.name(plan.reference), match.name("torch"), match.name("keras"), sent, received)
+        if sent.shape != received.shape:
+            checks.append(frame.check(item, Verdict.DIFFERENT, f"shape {sent.shape} sent, {received.shape} read back"))
+        elif np.array_equal(sent, received, equal_nan=True):
             checks.append(replace(frame.check(item, Verdict.EQUIVALENT), error=0.0, allowed=0.0))
         else:
             checks.append(
                 replace(
                     frame.check(item, Verdict.DIFFERENT, "set from the reference, but reads back another value"),
-                    error=measure(sent, got).element,
+                    error=measure(sent, received).element,
                     allowed=0.0,
                     metric="element",
-                    worst_index=measure(sent, got).worst_index,
+                    worst_index=measure(sent, received).worst_index,
                 )
             )
     return checks

@@ -17,9 +17,9 @@ class Split:
     """The gradient of one match, whole and by use, in the reference's layout.
 
     Attributes:
-        match: whose gradient.
+        match: the match of the parameter.
         total, other: of the reference and of the other side.
-        uses, other_uses: by name of the use.
+        uses, other_uses: name of the use -> its gradient.
     """
 
     match: Match
@@ -30,26 +30,31 @@ class Split:
 
 
 def splits(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Split]:
-    """The gradients that a side told apart by use, but for those of untied copies: no copy has all uses."""
+    """The gradients that a side split by use, except for those of untied copies: no copy has all uses."""
     copies = [
         [path for path, n in Counter(m.path(side) for m in plan.parameters if m.plain).items() if n > 1]
         for side in (plan.reference, plan.follower)
     ]
-    found: list[Split] = []
+    result: list[Split] = []
     for match in plan.trained:
-        mine, theirs = match.piece(plan.reference), match.piece(plan.follower)
-        total, port = mine.total(record.gradients.get), theirs.total(other.gradients.get)
-        if match.plain and any(p.paths[0] in many for p, many in zip((mine, theirs), copies, strict=True)):
+        reference_piece, follower_piece = match.piece(plan.reference), match.piece(plan.follower)
+        total, other_total = reference_piece.total(record.gradients.get), follower_piece.total(other.gradients.get)
+        if match.plain and any(
+            p.paths[0] in repeated for p, repeated in zip((reference_piece, follower_piece), copies, strict=True)
+        ):
             continue
-        if total is None or port is None or port.shape != theirs.shape:
+        if total is None or other_total is None or other_total.shape != follower_piece.shape:
             continue
-        uses, ported = by_use(mine, record), by_use(theirs, other)
-        if uses or ported:
-            moved = {name: match.to(plan.reference, gradient) for name, gradient in (ported or {WHOLE: port}).items()}
-            found.append(Split(match, total, match.to(plan.reference, port), uses or {WHOLE: total}, moved))
-    return found
+        uses, other_uses = by_use(reference_piece, record), by_use(follower_piece, other)
+        if uses or other_uses:
+            converted = {
+                name: match.to(plan.reference, gradient)
+                for name, gradient in (other_uses or {WHOLE: other_total}).items()
+            }
+            result.append(Split(match, total, match.to(plan.reference, other_total), uses or {WHOLE: total}, converted))
+    return result
 
 
 def by_use(piece: Piece, record: StepRecord) -> dict[str, Array]:
-    """Name of each use of a piece that a side told apart -> gradient; empty where it did not."""
+    """Name of each use of a piece -> its gradient; empty where the side did not split it."""
     return {name: piece.part.select(g) for name, g in record.uses.get(piece.paths[0], {}).items()}

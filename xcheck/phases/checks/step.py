@@ -1,4 +1,4 @@
-"""The phases of one training step: records of both sides -> checks. No framework is asked anything."""
+"""The phases of one training step: records of both sides -> checks. No framework is used."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
     _check_masks(step, [get(record) for _, get in modes for record in (step.reference.record, step.follower)])
     for mode, get in modes:
         items = list(_output_items(plan, step, get, mode))
-        items = [_turned(item) for item in items]
-        # Outputs are quantities of their own: another's size is no excuse, but for what is exactly zero.
+        items = [_with_axis_advice(item) for item in items]
+        # Each output is judged by its own size; the sizes of others matter only for values that are exactly zero.
         sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
-        found = compare_items(frame, items, floor=epsilon(precision) * max(sizes, default=0.0))
-        checks += [_named_otherwise(plan, check, step, get) for check in found]
-    if precision == "float64":  # a setting is what it is in every precision
-        checks += [_counted(plan, check, step) for check in compare_items(frame, _setting_items(step))]
+        compared = compare_items(frame, items, floor=epsilon(precision) * max(sizes, default=0.0))
+        checks += [_with_other_names(plan, check, step, get) for check in compared]
+    if precision == "float64":  # a setting is the same in every precision
+        checks += [_with_counts(plan, check, step) for check in compare_items(frame, _setting_items(step))]
     if not checks:
-        nothing = Item("outputs", None, None, None, None)
-        checks.append(frame.check(nothing, Verdict.INCONCLUSIVE, "no output of either side was seen"))
+        missing = Item("outputs", None, None, None, None)
+        checks.append(frame.check(missing, Verdict.INCONCLUSIVE, "no output of either side was seen"))
     return checks
 
 
@@ -58,40 +58,47 @@ def _outputs(record: StepRecord) -> Arrays:
 def _output_items(plan: MatchPlan, step: StepPair, get: Callable[[StepRecord], Arrays], mode: str) -> Iterator[Item]:
     reference, other = get(step.reference.record), get(step.follower)
     twins = [get(twin) for twin in step.reference.twins]
-    if len(reference) == len(other) == 1:  # one output each: no name is needed to tell them apart
+    if len(reference) == len(other) == 1:  # a single output on each side needs no name
         names = [(next(iter(reference)), next(iter(other)))]
     else:
-        names = [(name, name) for name in dict.fromkeys([*reference, *other])]
+        names = [(key, key) for key in dict.fromkeys([*reference, *other])]
     masks = step.reference.batch.compare or {}
-    for mine, theirs in names:
-        mask = masks.get(mine, masks.get(theirs))
-        left, right = (_masked(values.get(name), mask, name) for values, name in ((reference, mine), (other, theirs)))
-        responses = tuple(_masked(twin.get(mine), mask, mine) for twin in twins)
-        moved = tuple(
-            (_masked(get(ours).get(mine), mask, mine), _masked(get(others).get(theirs), mask, theirs))
-            for ours, others in step.moved
+    for name, other_name in names:
+        mask = masks.get(name, masks.get(other_name))
+        value, other_value = (
+            _masked(values.get(key), mask, key) for values, key in ((reference, name), (other, other_name))
         )
-        sides = (mine, theirs) if plan.reference == "torch" else (theirs, mine)
-        yield Item(f"{mine} ({mode})", *sides, left, right, responses, moved=moved)
+        responses = tuple(_masked(twin.get(name), mask, name) for twin in twins)
+        moved = tuple(
+            (
+                _masked(get(reference_run).get(name), mask, name),
+                _masked(get(follower_run).get(other_name), mask, other_name),
+            )
+            for reference_run, follower_run in step.moved
+        )
+        sides = (name, other_name) if plan.reference == "torch" else (other_name, name)
+        yield Item(f"{name} ({mode})", *sides, value, other_value, responses, moved=moved)
 
 
-def _named_otherwise(plan: MatchPlan, check: Check, step: StepPair, get: Callable[[StepRecord], Arrays]) -> Check:
-    """The check of an output that one side lacks, with what that side has in its place."""
-    mine, theirs = get(step.reference.record), get(step.follower)
-    for side, own, other in ((plan.reference, mine, theirs), (plan.follower, theirs, mine)):
-        instead = ", ".join(name for name in own if name not in other)
-        if instead and check.detail == f"missing on the {side} side alone":
-            return replace(check, detail=f"{check.detail}, which has {instead}: name them alike with `outputs`")
+def _with_other_names(plan: MatchPlan, check: Check, step: StepPair, get: Callable[[StepRecord], Arrays]) -> Check:
+    """The check of an output that one side lacks, with the names of that side's unmatched outputs."""
+    reference, follower = get(step.reference.record), get(step.follower)
+    for side, outputs, other in ((plan.reference, reference, follower), (plan.follower, follower, reference)):
+        unmatched = ", ".join(name for name in outputs if name not in other)
+        if unmatched and check.detail == f"missing on the {side} side alone":
+            return replace(check, detail=f"{check.detail}, which has {unmatched}: name them alike with `outputs`")
     return check
 
 
-def _turned(item: Item) -> Item:
-    """An output with what is to be done where its shape is turned."""
+def _with_axis_advice(item: Item) -> Item:
+    """An output, with advice if its axes are in a different order."""
     a, b = item.reference, item.other
     if a is None or b is None or a.shape == b.shape or sorted(a.shape) != sorted(b.shape):
         return item
-    told = f"shape {a.shape} against {b.shape}: if their axes are in another order, turn them with `outputs` of a side"
-    return replace(item, problem=item.problem or told)
+    advice = (
+        f"shape {a.shape} against {b.shape}: if their axes are in another order, turn them with `outputs` of a side"
+    )
+    return replace(item, problem=item.problem or advice)
 
 
 def _setting_items(step: StepPair) -> list[Item]:
@@ -103,19 +110,19 @@ def _setting_items(step: StepPair) -> list[Item]:
     return [Item(name, name, name, record.get(name), other.get(name)) for name in names]
 
 
-def _counted(plan: MatchPlan, check: Check, step: StepPair) -> Check:
-    """The check of a setting; where one side has it more often than the other, how often each has which."""
-    values = [of.settings.get(check.name) for of in (step.reference.record, step.follower)]
+def _with_counts(plan: MatchPlan, check: Check, step: StepPair) -> Check:
+    """The check of a setting; if the sides have it a different number of times, with the counts per value."""
+    values = [record.settings.get(check.name) for record in (step.reference.record, step.follower)]
     if check.name == DROPOUT_NOISE and check.verdict is Verdict.DIFFERENT:
         return replace(check, detail=_noise(plan, step))
     if any(v is None for v in values) or len({v.size for v in values if v is not None}) == 1:
         return check
-    told: list[str] = []
+    counts: list[str] = []
     for side, v in zip((plan.reference, plan.follower), values, strict=True):
-        found, often = np.unique(np.asarray(v), return_counts=True)
-        rates = ", ".join(f"{n} times at {rate:g}" for rate, n in zip(found, often, strict=True))
-        told.append(f"{side} drops out {rates}")
-    return replace(check, detail="; ".join(told))
+        rates, occurrences = np.unique(np.asarray(v), return_counts=True)
+        shown = ", ".join(f"{n} times at {rate:g}" for rate, n in zip(rates, occurrences, strict=True))
+        counts.append(f"{side} drops out {shown}")
+    return replace(check, detail="; ".join(counts))
 
 
 def _noise(plan: MatchPlan, step: StepPair) -> str:
@@ -165,18 +172,18 @@ def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Che
     unseen = [side for side, record in records.items() if all(g is None for g in record.gradients.values())]
     if len(unseen) != 1:
         return checks
-    told = f"no gradient of the {unseen[0]} side was seen: let its step hand them to an optimizer, or use a tape"
-    return [replace(c, verdict=Verdict.INCONCLUSIVE, detail=told) for c in checks]
+    detail = f"no gradient of the {unseen[0]} side was seen: let its step hand them to an optimizer, or use a tape"
+    return [replace(c, verdict=Verdict.INCONCLUSIVE, detail=detail) for c in checks]
 
 
 def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str, envelope: Envelope) -> list[Check] | None:
-    """How far a run that is never re-synced has drifted: its total loss, and the parameter that is furthest off.
+    """The drift of a run that is never re-synced: its total loss, and the parameter with the largest difference.
 
-    The allowance is how far reference twins that take one rounding error per operation have drifted; see `Envelope`,
-    which goes through the steps of one run.
+    The allowance is the drift of reference twins with one rounding error per operation; see `Envelope`, which
+    follows the steps of one run.
 
     Returns:
-        The checks; None where the twins themselves have diverged, so that nothing can be said of the other side.
+        The checks; None where the twins themselves have diverged, so that the other side cannot be judged.
     """
     frame = Frame("trajectory", precision, step.number, plan.reference, *step.reference.sums)
     record, other = step.reference.record, step.follower
@@ -197,8 +204,8 @@ def trajectory_checks(plan: MatchPlan, step: StepPair, precision: str, envelope:
         return None
     order = list(Verdict)
     furthest = [min(drifted, key=lambda c: (order.index(c.verdict), -c.severity))] if drifted else []
-    told = "total" in record.losses and "total" in other.losses  # a step may return terms alone
-    return [*([first] if told or not drifted else []), *furthest]
+    totals_known = "total" in record.losses and "total" in other.losses  # a step may return only terms
+    return [*([first] if totals_known or not drifted else []), *furthest]
 
 
 def _after(record: StepRecord, path: str) -> Array | None:
@@ -206,7 +213,7 @@ def _after(record: StepRecord, path: str) -> Array | None:
 
 
 def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
-    """The buffers after the step, and those without a counterpart that the step changed."""
+    """The buffers after the step, including those without a counterpart that the step changed."""
     frame = Frame("state", precision, step.number, plan.reference, *step.reference.sums)
 
     checks = compare_items(frame, list(parameter_items(plan, plan.buffers, step, _after, values=True)))
@@ -216,10 +223,10 @@ def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]
             continue
         if not np.array_equal(record.before.buffers[path], record.after.buffers[path], equal_nan=True):
             sides = (path, None) if side == "torch" else (None, path)
-            lost = Item(path, *sides, None, None)
+            unmatched = Item(path, *sides, None, None)
             checks.append(
                 frame.check(
-                    lost,
+                    unmatched,
                     Verdict.INCONCLUSIVE,
                     f"training changes it, and the {other_side(side)} side has no counterpart: name it in weight_map",
                 )

@@ -1,4 +1,4 @@
-"""The phase of the update: what a step added to each parameter, and what the optimizer now remembers of it."""
+"""The update phase: the change of each parameter in a step, and the optimizer's slots after it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .matched import floor_of_matches, gradient_of, is_idle_copy, parameter_item
 
 
 def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
-    """What the step added to each parameter, and what the optimizer now remembers of it."""
+    """Compare the change of each parameter in a step, and the optimizer's slots after it."""
     frame = Frame("update", precision, step.number, plan.reference, *step.reference.sums)
     before = step.reference.record.before
-    # An update is read off as a difference of two weights, each known to eps of its own size.
+    # An update is the difference of two weights, each known to eps of its own size.
     items = (
         replace(item, source=max(rms(before.value(path)) for path in match.piece(plan.reference).paths))
         for match, item in zip(
@@ -32,13 +32,13 @@ def update_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check
     )
     gradients = _Gradients.of(plan, step)
     floor = floor_of_matches(plan, plan.parameters, step, StepRecord.update)
-    checks = compare_items(frame, gradients.carried_to(items, floor, precision), floor)
+    checks = compare_items(frame, gradients.with_noise(items, floor, precision), floor)
     return checks + _slot_checks(plan, step, frame, gradients)
 
 
 @dataclass(frozen=True)
 class _Gradients:
-    """Gradients by the names of their parameters on the reference, and the least scale among them."""
+    """Gradients by the names of their parameters on the reference, and their smallest scale."""
 
     step: StepPair
     by_name: Mapping[str, Piece]
@@ -50,50 +50,57 @@ class _Gradients:
         floor = floor_of_matches(plan, plan.trained, step, gradient_of)
         return cls(step, {piece.name: piece for piece in pieces}, floor)
 
-    def carried_to(self, items: Iterable[Item], floor: float, precision: str, suffix: str = "") -> Iterator[Item]:
-        """Items that an optimizer made of gradients, each with how far it amplifies the noise of its own."""
+    def with_noise(self, items: Iterable[Item], floor: float, precision: str, suffix: str = "") -> Iterator[Item]:
+        """Items computed by an optimizer, each with its amplification of the noise of its gradient."""
         for item in items:
             piece = self.by_name.get(item.name.removesuffix(suffix))
             if piece is not None:
                 item = replace(
-                    item, amplification=self._of(item, piece, floor, precision), unruled=self._of_rounding(piece)
+                    item,
+                    amplification=self._amplification(item, piece, floor, precision),
+                    unmeasured=self._rounding_elements(piece),
                 )
             yield item
             del item  # before the next one is made
 
-    def _of_rounding(self, piece: Piece) -> Array | None:
-        """Elements of what an optimizer made that the movement of the twins says nothing about.
+    def _rounding_elements(self, piece: Piece) -> Array | None:
+        """Elements whose noise the twins do not show.
 
-        Their gradients are what a sum that cancels leaves, in whole units of the last digit of its terms: no twin
-        moves their size, or they lie below the rounding of the gradients themselves. The other side may leave other
-        units, and the optimizer makes something of each, its square or its sign.
+        Their gradients are the rest of a cancelling sum, in whole units of the last digit of its terms: no twin
+        changes their size, or they lie below the rounding of the gradients themselves. The other side may have
+        different units, and the optimizer uses each of them, as a square or a sign.
         """
         records = (self.step.reference.record, *self.step.reference.twins)
-        gradient, *found = (piece.total(partial(gradient_of, record)) for record in records)
+        gradient, *candidates = (piece.total(partial(gradient_of, record)) for record in records)
         if gradient is None:
             return None
-        twins = [twin for twin in found if twin is not None and twin.shape == gradient.shape]
+        twins = [twin for twin in candidates if twin is not None and twin.shape == gradient.shape]
         size = np.abs(gradient)
         unmoved = np.logical_and.reduce([gradient != 0, *(size == np.abs(twin) for twin in twins)])
         return unmoved | (size <= KAPPA * epsilon("float64") * self.floor)
 
-    def _of(self, item: Item, piece: Piece, floor: float, precision: str) -> dict[str, float]:
+    def _amplification(self, item: Item, piece: Piece, floor: float, precision: str) -> dict[str, float]:
         records = (self.step.reference.record, *self.step.reference.twins)
         gradient, *twins = (piece.total(partial(gradient_of, record)) for record in records)
-        made = _runs(item.reference, item.twins, precision)
-        given = _runs(gradient, twins, precision)
-        if len(made) < 2 or len(made) != len(given) or made[0].shape != given[0].shape or item.reference is None:
+        item_runs = _same_shape_runs(item.reference, item.twins, precision)
+        gradient_runs = _same_shape_runs(gradient, twins, precision)
+        if (
+            len(item_runs) < 2
+            or len(item_runs) != len(gradient_runs)
+            or item_runs[0].shape != gradient_runs[0].shape
+            or item.reference is None
+        ):
             return {}
         assert gradient is not None
         scale, eps, unit = max(rms(gradient), self.floor), epsilon(precision), max(rms(item.reference), floor)
         if not scale:
             return {}
         measures: list[Measure] = []
-        for moved, by in zip(made[1:], given[1:], strict=True):
-            slope = _apart(made[0], moved)
-            slope -= KAPPA * eps * np.maximum(np.abs(made[0]), item.source)  # rounded by the optimizer, too
+        for moved, moved_gradient in zip(item_runs[1:], gradient_runs[1:], strict=True):
+            slope = _distance(item_runs[0], moved)
+            slope -= KAPPA * eps * np.maximum(np.abs(item_runs[0]), item.source)  # the optimizer rounds, too
             slope = np.maximum(slope, 0.0, out=slope)
-            size = _apart(given[0], by)
+            size = _distance(gradient_runs[0], moved_gradient)
             size /= scale
             slope /= np.maximum(size, eps, out=size)
             del size
@@ -102,14 +109,14 @@ class _Gradients:
         return {metric: max(m.get(metric) for m in measures) for metric in METRICS} if measures and unit else {}
 
 
-def _runs(reference: Array | None, twins: Sequence[Array | None], precision: str) -> list[Array]:
-    """The run whose elements the twins moved, and the twins; in float32 the run is the reference's own in float32."""
+def _same_shape_runs(reference: Array | None, twins: Sequence[Array | None], precision: str) -> list[Array]:
+    """The run that the twins perturb, and the twins; in float32 it is the reference's own run in float32."""
     runs = [reference, *twins] if precision == "float64" else list(twins)
-    found = [run for run in runs if run is not None]
-    return found if len(found) == len(runs) and len({run.shape for run in found}) == 1 else []
+    present = [run for run in runs if run is not None]
+    return present if len(present) == len(runs) and len({run.shape for run in present}) == 1 else []
 
 
-def _apart(base: Array, moved: Array) -> Array:
+def _distance(base: Array, moved: Array) -> Array:
     gap = np.asarray(np.asarray(moved, np.float64) - base)
     return np.abs(gap, out=gap)
 
@@ -120,7 +127,7 @@ def _slot_checks(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Grad
 
 
 def judged_by_effect(plan: MatchPlan, step: StepPair) -> set[str]:
-    """Roles of slots that the sides keep in different forms: what they do shows in the updates of the next steps."""
+    """Roles of slots that the sides keep in different forms; their effect shows in the updates of the next steps."""
     if not (step.reference.record.after.guessed or step.follower.after.guessed):
         return set()
     frame = Frame("update", "float64", step.number, plan.reference, *step.reference.sums)
@@ -128,9 +135,11 @@ def judged_by_effect(plan: MatchPlan, step: StepPair) -> set[str]:
 
 
 def _refuted(step: StepPair, by_role: Mapping[str, Sequence[Check]]) -> set[str]:
-    """Roles that were guessed from a name in an optimizer of the user's own, where the values refute the guess."""
+    """Roles guessed from names in a user's own optimizer, if the values refute the guess."""
     guessed = step.reference.record.after.guessed or step.follower.after.guessed
-    roles = {r: checks for r, checks in by_role.items() if guessed and not r.startswith(AVERAGE)}  # which is measured
+    roles = {
+        r: checks for r, checks in by_role.items() if guessed and not r.startswith(AVERAGE)
+    }  # averages are measured
     return {r for r, checks in roles.items() if any(c.verdict is Verdict.DIFFERENT for c in checks)}
 
 
@@ -147,8 +156,8 @@ def _slots_by_role(plan: MatchPlan, step: StepPair, frame: Frame, gradients: _Gr
         matches = summed if role in ADDED_UP else plan.trained
         suffix = f" [{role}]"
         items = parameter_items(plan, matches, step, slot, suffix=suffix)
-        needed = all if role.startswith(AVERAGE) else any  # of what one side alone averages: `averages.py`
+        needed = all if role.startswith(AVERAGE) else any  # averages that only one side keeps: see `averages.py`
         items = (i for i in items if needed(a is not None for a in (i.reference, i.other)))
         floor = floor_of_matches(plan, matches, step, slot)
-        checks[role] = compare_items(frame, gradients.carried_to(items, floor, frame.precision, suffix), floor)
+        checks[role] = compare_items(frame, gradients.with_noise(items, floor, frame.precision, suffix), floor)
     return checks

@@ -20,18 +20,18 @@ from .splits import WHOLE, Split, by_use, splits
 
 
 def use_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
-    """The gradient of each use against the same use of the other side, and that the uses sum to the whole.
+    """The gradient of each use against the same use of the other side, and the sum of the uses against the whole.
 
-    Uses are matched by order, or by value where the order does not fit. Where the wholes agree, uses that do the same
-    only together (two calls against one on both batches) are compared in sum.
+    Uses are matched by order, or by value where the order does not fit. Where the whole gradients agree, uses that
+    agree only together (two calls against one on both batches) are compared in sum.
     """
-    if precision != "float64" or step.moved:  # what numbers of float32 do to a single use is not measured
+    if precision != "float64" or step.moved:  # the effect of float32 numbers on a single use is not measured
         return []
     frame = Frame("gradient", precision, step.number, plan.reference, *step.reference.sums)
-    found = splits(plan, step.reference.record, step.follower)
-    floor = _floor(found, step.reference.record)
+    all_splits = splits(plan, step.reference.record, step.follower)
+    floor = _floor(all_splits, step.reference.record)
     checks: list[Check] = []
-    for split in found:
+    for split in all_splits:
         sums = [_sum_check(frame, split, side, floor) for side in (plan.reference, plan.follower)]
         if all(c is None or c.verdict is Verdict.EQUIVALENT for c in sums):
             checks += [c for c in sums if c is not None]
@@ -39,20 +39,20 @@ def use_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     return checks
 
 
-def _floor(found: Sequence[Split], record: StepRecord) -> float:
-    """The least scale: a use may have a gradient of zero, as the bias before a normalization has."""
+def _floor(all_splits: Sequence[Split], record: StepRecord) -> float:
+    """The smallest scale: a use may have a gradient of zero, such as a bias before a normalization."""
     wholes = [rms(g) for g in record.gradients.values() if g is not None]
-    uses = [rms(g) for split in found for g in split.uses.values()]
+    uses = [rms(g) for split in all_splits for g in split.uses.values()]
     return max(statistics.median([size for size in sizes if size > 0] or [0.0]) for sizes in (wholes, uses))
 
 
 def unsplit(plan: MatchPlan, step: StepPair) -> list[str]:
-    """One line per parameter whose uses, as far as they were seen, do not sum to its gradient."""
+    """One note per parameter whose observed uses do not sum to its gradient."""
     frame = Frame("gradient", "float64", step.number, plan.reference, *step.reference.sums)
     notes: list[str] = []
-    found = splits(plan, step.reference.record, step.follower)
-    floor = _floor(found, step.reference.record)
-    for split in found:
+    all_splits = splits(plan, step.reference.record, step.follower)
+    floor = _floor(all_splits, step.reference.record)
+    for split in all_splits:
         for side in (plan.reference, plan.follower):
             summed = _sum_check(frame, split, side, floor)
             if summed is not None and summed.error is not None and summed.verdict is not Verdict.EQUIVALENT:
@@ -76,18 +76,18 @@ def _sum_check(frame: Frame, split: Split, side: SideName, floor: float) -> Chec
 
 
 def _by_use(plan: MatchPlan, frame: Frame, split: Split, twins: Sequence[StepRecord], floor: float) -> list[Check]:
-    mine, theirs = list(split.uses), list(split.other_uses)
+    names, other_names = list(split.uses), list(split.other_uses)
     largest = max(floor, *(rms(g) for g in (*split.uses.values(), *split.other_uses.values())))
     piece = split.match.piece(plan.reference)
     wholes = tuple(piece.total(twin.gradients.get) for twin in twins)
     whole = Item(piece.name, None, None, split.total, split.other, wholes, source=largest)
     agree = compare_items(frame, [whole], floor=largest)[0].verdict is Verdict.EQUIVALENT
     groups = paired(list(split.uses.values()), list(split.other_uses.values()), agree=agree, floor=floor)
-    if not any(mine and theirs for mine, theirs in groups):
-        return []  # nothing fits: the whole says as much
+    if not any(names and other_names for names, other_names in groups):
+        return []  # no use matches: the check of the whole shows it
     checks = _judged(plan, frame, split, twins, groups, floor)
     if agree and any(c.verdict is not Verdict.EQUIVALENT for c in checks):
-        everything = tuple(range(len(mine))), tuple(range(len(theirs)))
+        everything = tuple(range(len(names))), tuple(range(len(other_names)))
         return _judged(plan, frame, split, twins, [everything], floor)
     return checks
 
@@ -95,38 +95,42 @@ def _by_use(plan: MatchPlan, frame: Frame, split: Split, twins: Sequence[StepRec
 def _judged(
     plan: MatchPlan, frame: Frame, split: Split, twins: Sequence[StepRecord], groups: Sequence[Group], floor: float
 ) -> list[Check]:
-    """One check per group; those with uses on both sides are measured."""
-    mine, theirs = list(split.uses), list(split.other_uses)
+    """One check per group; groups with uses on both sides are measured."""
+    names, other_names = list(split.uses), list(split.other_uses)
     piece = split.match.piece(plan.reference)
     items: list[Item] = []
     details: list[str] = []
-    for ours, others in groups:
-        left, right = [mine[i] for i in ours], [theirs[j] for j in others]
-        named = {plan.reference: left, plan.follower: right}
+    for indices, other_indices in groups:
+        reference_uses, follower_uses = [names[i] for i in indices], [other_names[j] for j in other_indices]
+        by_side = {plan.reference: reference_uses, plan.follower: follower_uses}
         torch, keras = (
-            f"{split.match.name(side)} via {_listed(named[side])}" if named[side] else None
+            f"{split.match.name(side)} via {_listed(by_side[side])}" if by_side[side] else None
             for side in ("torch", "keras")
         )
-        parts = [split.uses[name] for name in left] + [split.other_uses[name] for name in right]
+        parts = [split.uses[name] for name in reference_uses] + [split.other_uses[name] for name in follower_uses]
         items.append(
             Item(
-                f"{piece.name} via {_listed(left or right)}",
+                f"{piece.name} via {_listed(reference_uses or follower_uses)}",
                 torch,
                 keras,
-                _sum(split.uses[name] for name in left) if left else None,
-                _sum(split.other_uses[name] for name in right) if right else None,
-                tuple(_of_twin(twin, piece, left) for twin in twins),
+                _sum(split.uses[name] for name in reference_uses) if reference_uses else None,
+                _sum(split.other_uses[name] for name in follower_uses) if follower_uses else None,
+                tuple(_of_twin(twin, piece, reference_uses) for twin in twins),
                 source=max(rms(part) for part in parts),
             )
         )
-        counts = f"{len(left)} on the {plan.reference} side, {len(right)} on the {plan.follower} side"
-        details.append("" if len(left) <= 1 and len(right) <= 1 else f"uses that are the same in sum: {counts}")
+        counts = f"{len(reference_uses)} on the {plan.reference} side, {len(follower_uses)} on the {plan.follower} side"
+        details.append(
+            "" if len(reference_uses) <= 1 and len(follower_uses) <= 1 else f"uses that are the same in sum: {counts}"
+        )
     judged = compare_items(frame, items, floor)
-    lost = "no use on the {} side has this gradient"
+    missing = "no use on the {} side has this gradient"
     return [
         replace(check, detail=check.detail or detail)
         if item.reference is not None and item.other is not None
-        else frame.check(item, Verdict.DIFFERENT, lost.format(plan.follower if item.other is None else plan.reference))
+        else frame.check(
+            item, Verdict.DIFFERENT, missing.format(plan.follower if item.other is None else plan.reference)
+        )
         for item, check, detail in zip(items, judged, details, strict=True)
     ]
 

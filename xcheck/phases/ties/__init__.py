@@ -1,1 +1,1 @@
-"""The tie contract: which parameters are one storage on each side, and whether they stay it through training."""
+"""The tie contract: which parameters share one storage on each side, and whether they still do after training."""

@@ -1,4 +1,4 @@
-"""The tie contract: which parameters are one storage, group against group."""
+"""The tie contract: which parameters share one storage, group against group."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ...records.uses import LOSS, PENALTY
 def ties(plan: MatchPlan, torch: Inventory, keras: Inventory, initial: State | None = None) -> tuple[Tie, ...]:
     """The tie groups of both sides, group against group.
 
-    Two matched parameters belong together when either side keeps them in one storage. Groups that are a single
-    path on both sides are left out.
+    Two matched parameters belong together if either side keeps them in one storage. Groups with a single path on both
+    sides are left out.
 
     Args:
-        plan: what is matched with what.
-        torch, keras: what the sides hold.
-        initial: state of the follower as it was built; tells what is untied though its values are equal.
+        plan: of the run.
+        torch, keras: inventories of the sides.
+        initial: initial state of the follower; shows groups that are untied but have equal values.
     """
     torch_of, keras_of = _storage_by_path(torch), _storage_by_path(keras)
     parent: dict[Hashable, Hashable] = {}
@@ -36,67 +36,67 @@ def ties(plan: MatchPlan, torch: Inventory, keras: Inventory, initial: State | N
         return node
 
     for m in plan.matches:
-        if not m.plain:  # what shares no element is not tied
+        if not m.plain:  # matches of parts are not tied
             continue
         parent[root(("torch", torch_of[m.torch]))] = root(("keras", keras_of[m.keras]))
     groups: dict[Hashable, tuple[list[str], list[str]]] = {}
-    for side, inventory, at in (("torch", torch, 0), ("keras", keras, 1)):
+    for side, inventory, position in (("torch", torch, 0), ("keras", keras, 1)):
         for entry in inventory.entries:
-            groups.setdefault(root((side, entry.storage)), ([], []))[at].append(entry.path)
-    found: list[Tie] = []
+            groups.setdefault(root((side, entry.storage)), ([], []))[position].append(entry.path)
+    result: list[Tie] = []
     for torch_paths, keras_paths in groups.values():
         if not torch_paths or not keras_paths or len(torch_paths) == len(keras_paths) == 1:
             continue  # without a counterpart it is unmatched, not tied
         torch_one, keras_one = torch.same_storage(torch_paths), keras.same_storage(keras_paths)
-        tied, other = (torch_one, keras_one) if plan.reference == "torch" else (keras_one, torch_one)
+        reference_tied, follower_tied = (torch_one, keras_one) if plan.reference == "torch" else (keras_one, torch_one)
         if torch_one and not keras_one and plan.copies & set(torch_paths):
             status = "duplicated"
-        elif tied and not other:
+        elif reference_tied and not follower_tied:
             equal = initial is not None and _equal(plan, initial, {"torch": torch_paths, "keras": keras_paths})
             status = "equal_but_untied" if equal else "missing"
         else:
-            status = "same" if tied else "extra"
+            status = "same" if reference_tied else "extra"
         built = {"torch": {"build": TIED if torch_one else APART}, "keras": {"build": TIED if keras_one else APART}}
-        found.append(Tie(tuple(torch_paths), tuple(keras_paths), status, stages={"build": built}))
-    return tuple(found)
+        result.append(Tie(tuple(torch_paths), tuple(keras_paths), status, stages={"build": built}))
+    return tuple(result)
 
 
 def used(ties: Sequence[Tie], plan: MatchPlan, record: StepRecord, other: StepRecord) -> tuple[Tie, ...]:
     """The tie groups with their uses, and those parameters of a single path that both sides use several times.
 
-    One layer of one side may be many small ones inside of the other's, as a recurrent one is: that is no tie.
+    A layer of one side may correspond to many small layers of the other, such as a recurrent layer: that is not a tie.
 
     Args:
         ties: of the run.
         plan: of the run.
-        record: of the reference, its gradients told apart by use.
-        other: likewise of the other side.
+        record: of the reference, with gradients split by use.
+        other: of the other side, with gradients split by use.
     """
     records: dict[SideName, StepRecord] = {plan.reference: record, plan.follower: other}
-    found = [replace(tie, uses=_uses(tie.torch, tie.keras, records)) for tie in ties]
+    result = [replace(tie, uses=_uses(tie.torch, tie.keras, records)) for tie in ties]
     known = {path for tie in ties for path in tie.torch}
     for m in plan.parameters:
         uses = _uses((m.torch,), (m.keras,), records) if m.plain and m.torch not in known else {}
         if len(uses) == 2 and min(uses.values()) > 1:
             built = {side: {"build": TIED} for side in ("torch", "keras")}
-            found.append(Tie((m.torch,), (m.keras,), "same", uses, {"build": built}))
-    return tuple(found)
+            result.append(Tie((m.torch,), (m.keras,), "same", uses, {"build": built}))
+    return tuple(result)
 
 
 def _uses(torch: Sequence[str], keras: Sequence[str], records: Mapping[SideName, StepRecord]) -> dict[str, int]:
-    """Side -> uses by layers of what is at some paths; a side that told no use apart is left out."""
-    found: dict[str, int] = {}
+    """Side -> number of uses of some paths by layers; a side without gradients by use is left out."""
+    counts: dict[str, int] = {}
     for side, record in records.items():
         paths = torch if side == "torch" else keras
         if record.uses:
-            held = [path for path in paths if record.gradients.get(path) is not None]
-            by_layer = [[u for u in record.uses.get(p, {"": None}) if u not in (PENALTY, LOSS)] for p in held]
-            found[side] = sum(map(len, by_layer))
-    return found
+            with_gradient = [path for path in paths if record.gradients.get(path) is not None]
+            by_layer = [[u for u in record.uses.get(p, {"": None}) if u not in (PENALTY, LOSS)] for p in with_gradient]
+            counts[side] = sum(map(len, by_layer))
+    return counts
 
 
 def _equal(plan: MatchPlan, initial: State, group: Mapping[SideName, Sequence[str]]) -> bool:
-    """Whether the follower's variables of a group hold one value, and not just the same constant."""
+    """Whether the follower's variables of a group have equal values that are not just the same constant."""
     values = [
         m.value_to(plan.reference, initial.value(m.path(plan.follower)))
         for m in plan.matches

@@ -1,4 +1,4 @@
-"""What became of each tie, stage by stage: after the build, the sync, every step, saving and exporting."""
+"""The state of each tie, stage by stage: after the build, the sync, every step, saving and exporting."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _AFTER = re.compile(r"(?P<side>torch|keras): tie of .+ after (?P<by>.+)", re.DOT
 
 
 def staged(ties: Sequence[Tie], checks: Sequence[Check]) -> tuple[Tie, ...]:
-    """The tie groups with what the checks of a run say of each, stage by stage.
+    """The tie groups with their states from the checks of a run, stage by stage.
 
-    A side that is apart as it is built has nothing that a file could lose.
+    A group that a side builds untied has no tie that a file could lose.
 
     Args:
-        ties: as they are built.
-        checks: of the run, by `phases`.
+        ties: after the build.
+        checks: of the run.
     """
     return tuple(_staged(tie, checks) for tie in ties)
 
@@ -32,15 +32,15 @@ def staged(ties: Sequence[Tie], checks: Sequence[Check]) -> tuple[Tie, ...]:
 def _staged(tie: Tie, checks: Sequence[Check]) -> Tie:
     stages = {stage: {side: dict(by) for side, by in sides.items()} for stage, sides in tie.stages.items()}
     for side in ("torch", "keras"):
-        told = list(_moments(tie, side, checks))
-        told += _files(tie, side, checks) if tie.tied(side) else []
-        for stage, by, word in told:
+        entries = list(_training_stages(tie, side, checks))
+        entries += _file_stages(tie, side, checks) if tie.tied(side) else []
+        for stage, by, word in entries:
             stages.setdefault(stage, {}).setdefault(side, {})[by] = word
     return replace(tie, stages=stages)
 
 
-def _moments(tie: Tie, side: str, checks: Sequence[Check]) -> Iterator[tuple[str, str, str]]:
-    """(stage, when, word) of the sync and of every step: what no check tells of is as it was."""
+def _training_stages(tie: Tie, side: str, checks: Sequence[Check]) -> Iterator[tuple[str, str, str]]:
+    """(stage, when, word) of the sync and of every step; without a check the tie is unchanged."""
     for phase, stage in _STEPS.items():
         of_phase = [c for c in checks if c.phase == phase and c.precision == "float64" and not c.at_ordinary]
         for step in dict.fromkeys(c.step for c in of_phase):
@@ -53,12 +53,12 @@ def _moments(tie: Tie, side: str, checks: Sequence[Check]) -> Iterator[tuple[str
             yield stage, stage if step is None else f"step {step}", word
 
 
-def _files(tie: Tie, side: str, checks: Sequence[Check]) -> Iterator[tuple[str, str, str]]:
-    """(stage, route, word) of every way to save and to export."""
+def _file_stages(tie: Tie, side: str, checks: Sequence[Check]) -> Iterator[tuple[str, str, str]]:
+    """(stage, route, word) of every route of saving and of exporting."""
     for c in checks:
-        found = _AFTER.fullmatch(c.name) if c.phase in _FILES else None
-        if found is not None and found["side"] == side and _concerns(c, tie, side):
-            yield _FILES[c.phase], found["by"], _saved(c) if c.phase == "persistence" else _exported(c)
+        match = _AFTER.fullmatch(c.name) if c.phase in _FILES else None
+        if match is not None and match["side"] == side and _concerns(c, tie, side):
+            yield _FILES[c.phase], match["by"], _saved(c) if c.phase == "persistence" else _exported(c)
         elif c.phase == "persistence" and c.verdict is Verdict.INCONCLUSIVE and c.detail.startswith("did not run"):
             name, _, route = c.name.partition(": ")
             if name == side:

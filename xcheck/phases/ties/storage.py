@@ -1,8 +1,8 @@
-"""Which parameters are one storage, by effect: who moves when another one is changed.
+"""Which parameters share one storage, by effect: those that change when a different parameter is written.
 
-Identity tells what a framework says is shared. Values tell nothing: freshly built zeros are always equal, and two
-layers that were given one initializer may be. So every parameter gets random values of its own, and those that read
-back what another one was given are changed one at a time.
+Identity shows only what a framework declares as shared. Equal values show nothing: new zeros are always equal, and so
+may be two layers with one initializer. So every parameter is set to its own random values, and those that read back
+different values are then changed one at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...records.trace import Array, State
 
 
 def probed(runner: Runner) -> Inventory:
-    """The inventory of a side, where what moves together is one storage; the state stays as it is.
+    """The inventory of a side, where parameters that change together are one storage; the state is restored.
 
     Args:
         runner: of the side.
@@ -27,15 +27,15 @@ def probed(runner: Runner) -> Inventory:
         return np.asarray(rng.standard_normal(value.shape), value.dtype)
 
     try:
-        given = {path: drawn(value) for path, value in runner.read().values().items() if value.dtype.kind == "f"}
-        runner.write(State(given))
+        written = {path: drawn(value) for path, value in runner.read().values().items() if value.dtype.kind == "f"}
+        runner.write(State(written))
         read = runner.read().values()
         groups: list[list[str]] = []
-        for path in [path for path, value in given.items() if not np.array_equal(read[path], value)]:
+        for path in [path for path, value in written.items() if not np.array_equal(read[path], value)]:
             before = runner.read().values()
-            runner.write(State({path: drawn(given[path])}))
+            runner.write(State({path: drawn(written[path])}))
             after = runner.read().values()
-            groups.append([path, *(other for other in given if not np.array_equal(before[other], after[other]))])
+            groups.append([path, *(other for other in written if not np.array_equal(before[other], after[other]))])
     finally:
         runner.restore(start)
     return runner.inventory().joined(groups)
