@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..records.averages import Kept, averages, copies
+from ..records.averages import StoredArray, averages, copies
 from ..records.slots import AVERAGE
 from ..records.store import Store
 from ..records.trace import Array, Arrays, State
@@ -34,11 +34,11 @@ class Averages:
         self._roots, self._tensors, self._store, self._known = roots, tensors, store, known
         self._found: dict[str, tuple[str, str]] = {}
 
-    def kept(self, weights: Arrays) -> dict[str, Kept]:
+    def kept(self, weights: Arrays) -> dict[str, StoredArray]:
         """Where it is kept -> what may be an average of one of these weights."""
         return {at: kept for at, (kept, _) in self._walk(weights).items()}
 
-    def find(self, before: Mapping[str, Kept], old: Arrays, new: Arrays) -> bool:
+    def find(self, before: Mapping[str, StoredArray], old: Arrays, new: Arrays) -> bool:
         """Look for averages by what a step has made of what is kept; whether some are new.
 
         Args:
@@ -79,7 +79,7 @@ class Averages:
 
         return states
 
-    def _with(self, state: State, kept: Mapping[str, Kept]) -> State:
+    def _with(self, state: State, kept: Mapping[str, StoredArray]) -> State:
         slots = {path: dict(roles) for path, roles in state.slots.items()}
         for at, (path, role) in self._found.items():
             if at in kept and path in state.parameters:
@@ -114,10 +114,10 @@ class Averages:
         saved = Saved(self._roots(), self._tensors, self._store)
         return {self._tensors.place(e.thing) for e in saved.entries if e.where() in self._found}
 
-    def _walk(self, weights: Arrays) -> dict[str, tuple[Kept, Entry]]:
+    def _walk(self, weights: Arrays) -> dict[str, tuple[StoredArray, Entry]]:
         return dict(self._entries(weights))
 
-    def _entries(self, weights: Arrays) -> Iterator[tuple[str, tuple[Kept, Entry]]]:
+    def _entries(self, weights: Arrays) -> Iterator[tuple[str, tuple[StoredArray, Entry]]]:
         shapes = {w.shape for w in weights.values()}
         tensors, means = self._known()
         ours, known = ({self._tensors.place(t) for t in each} for each in (tensors, means))
@@ -130,7 +130,7 @@ class Averages:
             if place in seen or place in ours or _of_gradient(entry):
                 continue
             seen.add(place)
-            yield entry.where(), (Kept(array, self._group(entry, weights), place in known), entry)
+            yield entry.where(), (StoredArray(array, self._group(entry, weights), place in known), entry)
 
     def _group(self, entry: Entry, weights: Arrays) -> str:
         """What something is kept with: the whole module, or else all that lies alike in its list or dict."""

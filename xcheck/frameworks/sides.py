@@ -74,7 +74,7 @@ class Sides:
         with _ONE_THREAD:
             self.progress(f"building the {side} side in {precision}")
             findings = self.findings
-            self.store.rest()  # of what was there before
+            self.store.release()  # memory of the previous sides
             with findings.timed("sides"):
                 runner = _runner(findings.pair, side, precision, self.device, findings.seed, self.store)
             try:

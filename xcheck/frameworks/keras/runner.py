@@ -179,7 +179,7 @@ class KerasRunner:
             write(self.model, State(state.parameters, state.buffers))
             follow(state)
             write(self.model, state)
-        self._given = self.store.given(state.values().values())
+        self._given = self.store.adopt(state.values().values())
 
     def snapshot(self) -> Any:
         self._outside.enter()
@@ -189,7 +189,7 @@ class KerasRunner:
         self._outside.enter()
         with self._scope():
             snapshot.restore()
-        self.store.rest()
+        self.store.release()
 
     def differing(self, one: Any, other: Any) -> Sequence[str]:
         return one.moved(other)
@@ -249,7 +249,7 @@ class KerasRunner:
             gradients = self._gradients(seen) if observe else {}
             settings = rates_setting(rates, at_inference)
             seen.forget()
-            self.store.rest()
+            self.store.release()
             made = number, *averages(self.read), inference, outputs, losses, settings, gradients
             return StepRecord(*made, draws=tuple(dict.fromkeys(drew)))
 

@@ -193,7 +193,7 @@ class TorchRunner:
     def restore(self, snapshot: Any) -> None:
         self._outside.enter()
         self.memory.restore(snapshot)
-        self.store.rest()
+        self.store.release()
 
     def differing(self, one: Any, other: Any) -> Sequence[str]:
         return one[0].moved(other[0])
@@ -236,7 +236,7 @@ class TorchRunner:
             found = observer.unscaled()
             gradients = {path: found.get(id(p)) for path, p in paths.items()}
         outputs = outputs_record(observer.calls, batch.size) if observer else {}
-        self.store.rest()
+        self.store.release()
         rates = rates_setting(dropout.rates, at_inference)
         made = number, *averages(self.read), inference, outputs, losses, rates, gradients
         return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)))
