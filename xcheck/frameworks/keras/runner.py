@@ -26,7 +26,7 @@ from ...records.trace import Array, Arrays, State, StepRecord
 from ..asked import asked
 from ..compared import compared
 from ..optimizers import facts_of_all
-from ..outside import Outside
+from ..outside import FunctionState
 from ..protocol import EAGER, Prepared, prepared, rates_setting, step_seed
 from ..reachable import functions
 from ..tree import outputs_record
@@ -84,7 +84,7 @@ class KerasRunner:
         self.islands = Islands(layer_of)
         self.remarks: list[str] = []
         self._names: dict[str, int] = defaultdict(int)
-        self._outside = Outside(self, KerasTensors())
+        self._outside = FunctionState(self, KerasTensors())
         with self._scope():
             self.model = self._build()
             self._compile()
@@ -191,11 +191,11 @@ class KerasRunner:
             snapshot.restore()
         self.store.release()
 
-    def differing(self, one: Any, other: Any) -> Sequence[str]:
-        return one.moved(other)
+    def differing(self, first: Any, second: Any) -> Sequence[str]:
+        return first.moved(second)
 
-    def counted(self, one: Any, other: Any) -> Sequence[str]:
-        return one.counted(other)
+    def counted(self, before: Any, after: Any) -> Sequence[str]:
+        return before.counted(after)
 
     def holdings(self) -> Holdings | None:
         return holdings(self.model)

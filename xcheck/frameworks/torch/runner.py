@@ -26,7 +26,7 @@ from ...records.trace import Array, Arrays, State, StepRecord
 from ..asked import asked
 from ..compared import compared, nothing_to_differentiate
 from ..optimizers import facts_of_all
-from ..outside import Outside
+from ..outside import FunctionState
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, rates_setting, step_seed
 from ..reachable import functions
 from ..tree import outputs_record
@@ -88,7 +88,7 @@ class TorchRunner:
         self.islands = Islands(self._layer)
         self.remarks: list[str] = []
         self.hidden: Mapping[str, tuple[int, ...]] = {}
-        self._outside = Outside(self, TorchTensors())
+        self._outside = FunctionState(self, TorchTensors())
         try:
             torch.manual_seed(seed)
             with self._scope():
@@ -195,11 +195,11 @@ class TorchRunner:
         self.memory.restore(snapshot)
         self.store.release()
 
-    def differing(self, one: Any, other: Any) -> Sequence[str]:
-        return one[0].moved(other[0])
+    def differing(self, first: Any, second: Any) -> Sequence[str]:
+        return first[0].moved(second[0])
 
-    def counted(self, one: Any, other: Any) -> Sequence[str]:
-        return one[0].counted(other[0])
+    def counted(self, before: Any, after: Any) -> Sequence[str]:
+        return before[0].counted(after[0])
 
     def holdings(self) -> Holdings | None:
         held = self.memory.holdings()
