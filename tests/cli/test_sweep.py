@@ -9,7 +9,7 @@ import pytest
 
 from xcheck.cli import main
 from xcheck.cli import sweep as module
-from xcheck.cli.sweep import Outcome, Task, complaints, plan, summary, sweep
+from xcheck.cli.sweep import Task, TaskOutcome, complaints, plan, summary, sweep
 from xcheck.errors import PairError
 from xcheck.report.result import Result
 
@@ -67,7 +67,7 @@ def labels(tasks: list[Task]) -> list[str]:
     return [task.label for task in tasks]
 
 
-def run(tasks: list[Task], out: Path, jobs: int = 1) -> dict[str, Outcome]:
+def run(tasks: list[Task], out: Path, jobs: int = 1) -> dict[str, TaskOutcome]:
     found = sweep(tasks, out, jobs=jobs, options={"steps": 2, "free_steps": 0, "precision": ["float64"]})
     return {outcome.task.label: outcome for outcome in found}
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xcheck.records.averages import Kept, averages, copies
+from xcheck.records.averages import StoredArray, averages, copies
 
 RNG = np.random.default_rng(0)
 OLD = {"w": RNG.standard_normal((3, 2)), "v": RNG.standard_normal((3, 2)), "b": np.zeros(2)}
 NEW = {path: w + 0.1 * RNG.standard_normal(w.shape) for path, w in OLD.items()}
 
 
-def kept(arrays: dict[str, np.ndarray], known: bool = False) -> dict[str, Kept]:
-    return {at: Kept(array, at.partition("[")[0], known) for at, array in arrays.items()}
+def kept(arrays: dict[str, np.ndarray], known: bool = False) -> dict[str, StoredArray]:
+    return {at: StoredArray(array, at.partition("[")[0], known) for at, array in arrays.items()}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])

@@ -87,7 +87,7 @@ def test_files_go_with_the_last_array_that_reads_them() -> None:
 
     before = open_files()
     kept = [store.keep(values(seed)) for seed in range(3)]
-    store.rest()
+    store.release()
     assert all(np.array_equal(array, values(seed)) for seed, array in enumerate(kept))
     del store, kept
     gc.collect()
@@ -97,7 +97,7 @@ def test_files_go_with_the_last_array_that_reads_them() -> None:
 def test_what_a_side_is_given_stands_for_a_copy_only_if_it_cannot_change() -> None:
     store, other = Store(), Store()
     lasting, changing = store.keep(values(1)), values(2)
-    held = other.given([lasting, changing, lasting.T])
+    held = other.adopt([lasting, changing, lasting.T])
     assert [a is lasting for a in held] == [True]
     assert other.keep(lasting.copy()) is lasting
     assert other.keep(changing.copy()) is not changing

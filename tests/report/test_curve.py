@@ -52,7 +52,7 @@ def test_a_step_of_ten_is_one_decade_down_whatever_the_size() -> None:
     assert len(points(curve.allowed)) == 4
     assert all(y < at for (_, y), at in zip(points(curve.allowed), ys, strict=True))  # above the error, so further up
     assert curve.over == []
-    assert curve.said == "step 4: error 1.0e-13, allowed 4.0e-12"
+    assert curve.summary == "step 4: error 1.0e-13, allowed 4.0e-12"
 
 
 def test_everything_lies_inside_of_the_axes() -> None:
@@ -68,7 +68,7 @@ def test_everything_lies_inside_of_the_axes() -> None:
 def test_a_run_that_leaves_its_envelope_shows_where() -> None:
     curve = only(free_run([1e-14, 1e-14, 1e-9, 1e-9]))
     assert [x for x, _ in curve.over] == [x for x, _ in points(curve.error)][2:]
-    assert curve.said.endswith("outside on 2 of 4 steps, first on step 3")
+    assert curve.summary.endswith("outside on 2 of 4 steps, first on step 3")
     assert as_html([free_run([1e-14, 1e-14, 1e-9])]).count('<circle class="over"') == 1
 
 

@@ -69,7 +69,7 @@ from .options import (
     VerboseOption,
     print_version,
 )
-from .sweep import Outcome, Task, complaints, plan, summary, sweep, table
+from .sweep import Task, TaskOutcome, complaints, plan, summary, sweep, table
 
 BAD_INPUT = 2
 
@@ -215,7 +215,7 @@ def sweep_pairs(
         "keras_backend": keras_backend,
         "phases": None if phases is None else [p for p in phases.split(",") if p],
     }
-    started, done, console = time.perf_counter(), list[Outcome](), Console(stderr=True)
+    started, done, console = time.perf_counter(), list[TaskOutcome](), Console(stderr=True)
     try:
         with (
             console.status(f"{len(tasks)} checks") as status,
@@ -226,21 +226,23 @@ def sweep_pairs(
             for outcome in outcomes:
                 done.append(outcome)
                 status.update(Text(shown(f"{len(done)} of {len(tasks)}: {outcome.task.label} {outcome.verdict}")))
-    finally:  # also of a sweep that is interrupted
+    finally:  # also if the sweep is interrupted
         _print_outcomes(done, tasks, time.perf_counter() - started, out)
     raise typer.Exit(_exit_code_of_all(done, expect))
 
 
-def _print_outcomes(done: list[Outcome], tasks: list[Task], seconds: float, out: Path) -> None:
+def _print_outcomes(done: list[TaskOutcome], tasks: list[Task], seconds: float, out: Path) -> None:
     order = [task.label for task in tasks]
     done.sort(key=lambda outcome: order.index(outcome.task.label))
     Console(width=None if sys.stdout.isatty() else QUIET_WIDTH).print(table(done))
-    lacking = f"; {len(tasks) - len(done)} of {len(tasks)} were not run to their end" if len(done) < len(tasks) else ""
-    print("", *complaints(done), f"{summary(done)}; {seconds:.0f} s{lacking}", sep="\n")
+    unfinished = (
+        f"; {len(tasks) - len(done)} of {len(tasks)} were not run to their end" if len(done) < len(tasks) else ""
+    )
+    print("", *complaints(done), f"{summary(done)}; {seconds:.0f} s{unfinished}", sep="\n")
     print(f"written: {out}/*/result.json")
 
 
-def _exit_code_of_all(outcomes: list[Outcome], expect: bool) -> int:
+def _exit_code_of_all(outcomes: list[TaskOutcome], expect: bool) -> int:
     if any(outcome.verdict == "ERROR" for outcome in outcomes):
         return BAD_INPUT
     if expect:
@@ -344,18 +346,18 @@ def _reach(reach: str) -> Reach:
     return reach
 
 
-def _expect_side(pair: Pair, given: str, wanted: str) -> None:
-    if given != wanted:
+def _expect_side(pair: Pair, side: str, usable_side: str) -> None:
+    if side != usable_side:
         raise PairError(
-            f"The {given} side cannot be used here.",
-            numbers=f"--side {given}; the reference of {pair.name!r} is {pair.reference}",
-            todo=f"use --side {wanted}, or set Pair(reference=...)",
+            f"The {side} side cannot be used here.",
+            numbers=f"--side {side}; the reference of {pair.name!r} is {pair.reference}",
+            todo=f"use --side {usable_side}, or set Pair(reference=...)",
         )
 
 
-def _settings(given: list[str] | None) -> Mapping[str, Any]:
+def _settings(items: list[str] | None) -> Mapping[str, Any]:
     settings: dict[str, Any] = {}
-    for item in given or ():
+    for item in items or ():
         key, separator, text = item.partition("=")
         if not separator or not key.isidentifier():
             raise PairError(
@@ -384,12 +386,12 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(NO_VERDICT if isinstance(error, OutOfMemory) else BAD_INPUT)
         except SystemExit:
             raise
-        except BaseException as error:  # noqa: BLE001 - Python would exit with 1, which says DIFFERENT; a bug does not
-            said = shortage(error)
-            if said is None:
+        except BaseException as error:  # noqa: BLE001 - Python would exit with 1, which means DIFFERENT
+            message = shortage(error)
+            if message is None:
                 print(shown(traceback.format_exc()), file=sys.stderr)
-                said = "This is a bug of xcheck, and no verdict. Please report it with the lines above."
-            print(said, file=sys.stderr)
+                message = "This is a bug of xcheck, and no verdict. Please report it with the lines above."
+            print(message, file=sys.stderr)
             sys.exit(NO_VERDICT)
 
 

@@ -19,19 +19,19 @@ from ..records.tested import TESTED, span, within
 from ..records.version import __version__
 
 NEEDED = ("python", "numpy", "torch", "keras")
-"""Without which no pair runs."""
+"""Packages that every pair needs."""
 
 TITLES = {"version": "Versions", "backend": "Keras backends", "device": "Devices", "canary": "Canaries"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at.
+    """One item that was examined.
 
     Attributes:
         kind: "version", "backend", "device" or "canary".
-        name, found: what was looked at, and what was seen.
-        todo: what to do where it is not well; None where it is.
+        name, found: the item and its state.
+        todo: how to repair it; None if it works.
     """
 
     kind: str
@@ -41,24 +41,24 @@ class Line:
 
 
 def examine(keras_backend: str | None = None) -> list[Line]:
-    """Look at versions, backends, devices and canaries.
+    """Examine versions, backends, devices and canaries.
 
     Args:
         keras_backend: to try; None for KERAS_BACKEND, or the first that is installed.
     """
     lines = [Line("version", "xcheck", __version__), *map(_version, TESTED)]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet():  # C++ code prints as it is imported
+    with quiet():  # C++ code prints during import
         backends = list(map(_backend, BACKENDS))
     usable = [line.name for line in backends if line.todo is None]
     wanted = keras_backend or os.environ.get("KERAS_BACKEND", "tensorflow")
     if keras_backend is None and usable and wanted not in usable:
         keras_backend = wanted = usable[0]
-    lines += [b if b.name == wanted else replace(b, todo=None) for b in backends]  # one is enough
-    return lines + _tried(keras_backend)
+    lines += [b if b.name == wanted else replace(b, todo=None) for b in backends]  # one backend is enough
+    return lines + _canaries_and_devices(keras_backend)
 
 
-def _tried(keras_backend: str | None) -> list[Line]:
+def _canaries_and_devices(keras_backend: str | None) -> list[Line]:
     sides = TorchSide(build=lambda: None), KerasSide(build=lambda: None)
     pair = Pair("doctor", *sides, lambda _: iter(list[Batch]()))
     lines: list[Line] = []
@@ -75,14 +75,14 @@ def _tried(keras_backend: str | None) -> list[Line]:
 
 def _version(name: str) -> Line:
     try:
-        found = platform.python_version() if name == "python" else importlib.metadata.version(name)
+        version = platform.python_version() if name == "python" else importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         todo = f"pip install 'xcheck-ports[{EXTRAS[name]}]'"
         return Line("version", name, "not installed", todo if name in NEEDED else None)
-    if within(name, found):
-        return Line("version", name, f"{found}, tested")
+    if within(name, version):
+        return Line("version", name, f"{version}, tested")
     todo = f"install {span(name)}, or trust what the canaries say"
-    return Line("version", name, f"{found}, not tested: {span(name)} was", todo)
+    return Line("version", name, f"{version}, not tested: {span(name)} was", todo)
 
 
 def _backend(name: str) -> Line:
@@ -104,7 +104,7 @@ def _canary(outcome: Outcome) -> Line:
 
 
 def show(lines: Sequence[Line]) -> None:
-    """Print what was looked at, and at the end what to do."""
+    """Print all items, then the repairs."""
     width = max(len(line.name) for line in lines)
     for kind, title in (
         ("version", "Versions"),
@@ -116,14 +116,14 @@ def show(lines: Sequence[Line]) -> None:
         for line in lines:
             if line.kind == kind:
                 print(f"  {'!' if line.todo else ' '} {line.name:<{width}}  {line.found}")
-    amiss = [line for line in lines if line.todo]
-    print(f"\n{len(amiss)} things to mend" if amiss else "\nAll is well.")
-    for line in amiss:
+    problems = [line for line in lines if line.todo]
+    print(f"\n{len(problems)} things to mend" if problems else "\nAll is well.")
+    for line in problems:
         print(f"  {line.name}: {line.todo}")
 
 
 def as_json(lines: Sequence[Line]) -> str:
-    """The same, for a program."""
+    """The items as JSON."""
     return json.dumps(
         {"well": not any(line.todo for line in lines), "lines": [asdict(line) for line in lines]}, indent=1
     )

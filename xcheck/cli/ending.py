@@ -1,4 +1,4 @@
-"""How a command ends: only a verdict exits with 0, what was found is kept, and nothing printed steers a terminal."""
+"""How a command ends: only a verdict exits with 0, findings are written, and output is free of control characters."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from .onnx import EXIT_CODES
 NO_VERDICT = 3
 QUIET_WIDTH = 400
 STDOUT = "-"
-"""In the place of a file: standard output."""
+"""In place of a file: standard output."""
 JsonOption = Annotated[
     str | None,
     typer.Option("--json", help="Write the result to this file too; - prints it to stdout, and nothing else."),
 ]
 WRITTEN = ("result.json", "report.html", SCRIPT, SAVED)
-"""What a run may leave in its folder."""
+"""Files that a run may write to its folder."""
 
 
 class Ending(TyperGroup):
-    """The commands; whatever ends one of them without a verdict says so and exits with something else than 0."""
+    """The commands; one that ends without a verdict prints a message and exits with a code other than 0."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -52,14 +52,14 @@ class Ending(TyperGroup):
             number = error.signal if isinstance(error, Terminated) else signal.SIGINT
             print(f"Interrupted by {signal.Signals(number).name}: there is no verdict.", file=sys.stderr)
             raise typer.Exit(128 + number) from error
-        except SystemExit as error:  # ours is a typer.Exit
+        except SystemExit as error:  # xcheck itself raises typer.Exit
             print(f"Something ended this run by sys.exit({error.code!r}): there is no verdict.", file=sys.stderr)
             raise typer.Exit(NO_VERDICT) from error
 
 
 @contextmanager
 def _terminated() -> Generator[None]:
-    """SIGTERM and SIGHUP end the block by an exception, so that what was found is written and no worker stays."""
+    """SIGTERM and SIGHUP end the block by an exception, so that findings are written and workers end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -77,7 +77,7 @@ def _terminated() -> Generator[None]:
 
 
 class _Stream:
-    """A stream that may not take all: its reader leaves, as in `| head`, or its disk is full. The run goes on."""
+    """A stream that may fail: its reader ends, as in `| head`, or its disk is full. The run continues."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -86,19 +86,19 @@ class _Stream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Hand on a text."""
+        """Write a text."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what is buffered."""
+        """Flush the buffer."""
         self._try(self._stream.flush)
 
     def _try(self, action: Callable[[], Any]) -> None:
         try:
             action()
         except OSError as error:
-            nowhere = os.open(os.devnull, os.O_WRONLY)  # takes what is buffered, and the rest
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # takes buffered and later output
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
             if not isinstance(error, BrokenPipeError):
@@ -107,10 +107,10 @@ class _Stream:
 
 @contextmanager
 def safe_streams() -> Generator[None]:
-    """What is printed in the block may be more than the streams take, and changes no exit code."""
+    """While the block runs, a failing output stream changes no exit code."""
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w") as nowhere:
-        out, err = (_Stream(stream or nowhere) for stream in before)  # None where it is closed
+        out, err = (_Stream(stream or nowhere) for stream in before)  # None for a closed stream
         for stream in filter(None, before):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # such as an ASCII terminal
@@ -125,15 +125,15 @@ def safe_streams() -> Generator[None]:
 def with_progress(
     pair: Pair, work: Any, keras_backend: str | None, out: Path | None, quiet: bool, silent: bool = False
 ) -> Any:
-    """Run the check under a status line; if it ends early, what was found is written, and printed unless `silent`."""
+    """Run the check under a status line; if it ends early, write the findings, and print them unless `silent`."""
     clear(folder_of(pair.name, out))
     console = Console(stderr=True)
     started = time.perf_counter()
     try:
         with console.status(Text(shown(f"{pair.name}: starting"))) as status:
 
-            def progress(word: str) -> None:
-                status.update(Text(shown(f"{pair.name}: {word}  ({time.perf_counter() - started:.0f} s)")))
+            def progress(activity: str) -> None:
+                status.update(Text(shown(f"{pair.name}: {activity}  ({time.perf_counter() - started:.0f} s)")))
 
             if quiet or not console.is_terminal:
                 status.stop()
@@ -142,29 +142,29 @@ def with_progress(
             import_quietly(pair)
             return work(pair, progress)
     except BaseException as error:
-        found = result_of(error)
-        if found is not None:
-            with suppress(FileError):  # what ended the run is what is to be told
-                write(found, out)
-            if found.checks and not silent:
-                tell(found, quiet=quiet)
+        partial = result_of(error)
+        if partial is not None:
+            with suppress(FileError):  # the error that ended the run is the one to report
+                write(partial, out)
+            if partial.checks and not silent:
+                print_verdict(partial, quiet=quiet)
         raise
 
 
 @contextmanager
 def json_of_an_error(json: str | None, pair: str, seed: int, steps: int) -> Generator[None]:
-    """While the block runs, a user's mistake is written as a result too: INCONCLUSIVE, with its message as `failure`.
+    """While the block runs, a user's mistake also becomes a result: INCONCLUSIVE, with its message as `failure`.
 
     Args:
-        json: where to; None for nowhere.
-        pair, seed, steps: as they were asked for.
+        json: the file; None to write none.
+        pair, seed, steps: as requested.
     """
     try:
         yield
     except BadInput as error:
         if json is not None:
-            without = Result(pair, Verdict.INCONCLUSIVE, seed, steps, failure=str(error))
-            write_json(result_of(error) or without, json)
+            failed = Result(pair, Verdict.INCONCLUSIVE, seed, steps, failure=str(error))
+            write_json(result_of(error) or failed, json)
         raise
 
 
@@ -184,15 +184,15 @@ def write_json(result: Result, json: str) -> None:
 
 
 def folder_of(name: str, out: Path | None) -> Path:
-    """Where a run writes."""
+    """The output folder of a run."""
     return out or Path("xcheck-results") / name
 
 
 def clear(folder: Path | None) -> None:
-    """Remove what an earlier run left in a folder, so that it is not taken for what this one found.
+    """Remove the files of an earlier run from a folder, so that nobody takes them for those of this run.
 
     Raises:
-        FileError: it cannot be removed.
+        FileError: a file cannot be removed.
     """
     if folder is None:
         return
@@ -204,7 +204,7 @@ def clear(folder: Path | None) -> None:
 
 
 def write(result: Result, out: Path | None) -> Path:
-    """Write what a run found; the folder.
+    """Write the files of a run; returns the folder.
 
     Raises:
         FileError: a file cannot be written.
@@ -220,8 +220,8 @@ def write(result: Result, out: Path | None) -> Path:
     return folder
 
 
-def tell(result: Result, *, quiet: bool = False, verbose: bool = False) -> None:
-    """Print a result, or its first line alone."""
+def print_verdict(result: Result, *, quiet: bool = False, verbose: bool = False) -> None:
+    """Print a result, or only its first line."""
     if quiet:
         print(as_text(result, width=QUIET_WIDTH).partition("\n")[0])
     else:
@@ -240,7 +240,7 @@ def finish(
 ) -> None:
     """Print the verdict, write the files and exit."""
     if json != STDOUT:
-        tell(result, quiet=quiet, verbose=verbose)
+        print_verdict(result, quiet=quiet, verbose=verbose)
     folder = write(result, out)
     if json is not None:
         write_json(result, json)
@@ -255,7 +255,7 @@ def exit_code(result: Result, *, strict: bool = False, expect: bool = False) -> 
     Args:
         result: of a run.
         strict: NUMERIC counts as a failure.
-        expect: the declared expectation decides, where there is one.
+        expect: the declared expectation decides, if there is one.
     """
     if expect and result.expectation is not None:
         return 0 if result.expectation["held"] else 1

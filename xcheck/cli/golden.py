@@ -1,4 +1,4 @@
-"""Golden traces: record the reference once, check the other side where the reference's framework is missing."""
+"""Golden traces: record the reference once, check the other side without the reference's framework."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..stepping.reference import Reference
 
 _HEADER = {"pair", "side", "precision", "seed", "environment", "inventory", "batches", "repeatable", "unmapped_slots"}
 SEMANTIC = tuple(phase for phase in AVAILABLE if phase not in ("trajectory", *ON_REQUEST))
-"""The phases that a trace can be verified in: those whose steps are re-synced."""
+"""The phases that a trace can verify: those with re-synced steps."""
 
 
 def record(
@@ -36,20 +36,20 @@ def record(
     device: Device = "auto",
     progress: Progress = silent,
 ) -> Trace:
-    """Train the pair's reference alone and keep what it did, with what rounding errors do to it.
+    """Train only the pair's reference and record its steps and the effect of rounding errors on them.
 
     Args:
         pair, steps, seed, device, progress: as for `check`.
 
     Raises:
-        BadInput: something the user gave cannot be used.
+        BadInput: an input of the user is invalid.
     """
     findings = begin(pair, seed, steps, AVAILABLE)
     validate(steps, seed, ("float64",))
     refuse_broken(canaries(pair, pair.reference))
     with Sides(findings, choose_device(pair, device, pair.reference), progress).open(pair.reference) as runner:
         inventory = _numbered(probed(runner))
-        made = list(reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed))
+        recorded_steps = list(reference_steps(runner, batches_of(pair, seed, steps), precision="float64", seed=seed))
         header = {
             "pair": pair.name,
             "side": pair.reference,
@@ -57,12 +57,12 @@ def record(
             "seed": seed,
             "environment": findings.environment,
             "inventory": [asdict(entry) for entry in inventory.entries],
-            "batches": [step.batch.digest() for step in made],
-            "repeatable": [step.repeatable for step in made],
+            "batches": [step.batch.digest() for step in recorded_steps],
+            "repeatable": [step.repeatable for step in recorded_steps],
             "unmapped_slots": runner.unmapped_slots(),
-            "holdings": asdict(held) if (held := runner.holdings()) else None,
+            "holdings": asdict(holdings) if (holdings := runner.holdings()) else None,
         }
-    return Trace(header, tuple(step.record for step in made), tuple(step.twins for step in made))
+    return Trace(header, tuple(step.record for step in recorded_steps), tuple(step.twins for step in recorded_steps))
 
 
 def verify(
@@ -77,23 +77,23 @@ def verify(
     """Check the other side of a pair against a recorded trace of its reference.
 
     Args:
-        pair: what to check; its reference is not built, and its framework need not be installed.
+        pair: to check; its reference is not built, and its framework need not be installed.
         trace: made by `record`.
         device, keras_backend, phases, progress: as for `check`.
 
     Raises:
-        BadInput: the trace is of another pair, or the pair's batches are not those of the trace; or a phase is asked
-            for that a recording has nothing of.
+        BadInput: the trace belongs to a different pair, or the pair's batches differ from those of the trace; or a
+            requested phase cannot be verified from a recording.
     """
     header = trace.header
-    lacking = sorted(_HEADER - set(header))
-    if lacking or not trace.steps:
-        raise FileError("This trace is damaged.", cause=f"its header lacks {', '.join(lacking) or 'every step'}")
+    missing = sorted(_HEADER - set(header))
+    if missing or not trace.steps:
+        raise FileError("This trace is damaged.", cause=f"its header lacks {', '.join(missing) or 'every step'}")
     phases = SEMANTIC if phases is None or EVERY in phases else phases
-    beyond = [phase for phase in phases if phase in AVAILABLE and phase not in SEMANTIC]
-    if beyond:
+    unavailable = [phase for phase in phases if phase in AVAILABLE and phase not in SEMANTIC]
+    if unavailable:
         raise PairError(
-            f"A recording cannot be verified in the phase {beyond[0]!r}.",
+            f"A recording cannot be verified in the phase {unavailable[0]!r}.",
             numbers=f"it has: {', '.join(SEMANTIC)}",
             todo="where both frameworks are installed: xcheck run PAIR --phases ...",
         )
@@ -108,10 +108,10 @@ def verify(
                 f"needed is the {pair.reference} side of {pair.name!r}",
             )
         choose_backend(pair, keras_backend)
-        follows = other_side(pair.reference)
-        if not skip_broken(findings, canaries(pair, follows)):
+        follower_side = other_side(pair.reference)
+        if not skip_broken(findings, canaries(pair, follower_side)):
             return findings.result()
-        with Sides(findings, choose_device(pair, device, follows), progress).open(follows) as follower:
+        with Sides(findings, choose_device(pair, device, follower_side), progress).open(follower_side) as follower:
             entries = (replace(Entry(**entry), shape=tuple(entry["shape"])) for entry in header["inventory"])
             reference = Reference(
                 Inventory(tuple(entries)),
@@ -129,15 +129,17 @@ def _recorded(pair: Pair, trace: Trace) -> Iterator[ReferenceStep]:
     batches = batches_of(pair, int(trace.header["seed"]), len(trace.steps))
     digests: Sequence[str] = trace.header["batches"]
     repeatable: Sequence[bool] = trace.header["repeatable"]
-    for batch, made, twins, digest, repeats in zip(batches, trace.steps, trace.twins, digests, repeatable, strict=True):
+    for batch, record, twins, digest, repeats_exactly in zip(
+        batches, trace.steps, trace.twins, digests, repeatable, strict=True
+    ):
         if batch.digest() != digest:
             raise BatchError(
                 "This pair does not give the batches that the trace was made from.",
-                where=f"step {made.step}",
+                where=f"step {record.step}",
                 cause="the data, or a library that reads or shuffles it, is another on this machine",
                 todo="record the trace again, or let `batches` depend on its seed alone",
             )
-        yield ReferenceStep(batch, made, twins, repeats)
+        yield ReferenceStep(batch, record, twins, repeats_exactly)
 
 
 def _holdings(recorded: Mapping[str, Any] | None) -> Holdings | None:
@@ -147,7 +149,7 @@ def _holdings(recorded: Mapping[str, Any] | None) -> Holdings | None:
 
 
 def _numbered(inventory: Inventory) -> Inventory:
-    """Identities that mean the same after the process is gone."""
+    """Replace identities by numbers that remain valid after the process ends."""
     identities = {e.identity: i for i, e in enumerate(inventory.canonical())}
     storages = {s: i for i, s in enumerate(dict.fromkeys(e.storage for e in inventory.entries))}
     numbered = (replace(e, identity=identities[e.identity], storage=storages[e.storage]) for e in inventory.entries)

@@ -1,4 +1,4 @@
-"""What there is to run: the pairs under models/, and the phases of a check."""
+"""The command that lists the pairs under models/ and the phases of a check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..phases import PHASES
 
 
 def show_pairs() -> None:
-    """Print the pairs, the verdict that each expects, and its variants."""
+    """Print the pairs with their expected verdicts and variants."""
     if not named_pairs():
         print(f"No pairs under {models_folder().resolve()}. Write one with: xcheck new NAME")
         return
@@ -25,14 +25,14 @@ def show_pairs() -> None:
         loaded = load_pair(name)
         expected = loaded.expect.verdict.value if isinstance(loaded.expect, Expectation) else "EQUIVALENT"
         path = models_folder() / name / "pair.py"
-        variants = [f":{other}" for other in pairs_in(path) if other != DEFAULT]
+        variants = [f":{variant}" for variant in pairs_in(path) if variant != DEFAULT]
         summary = _first_line(path) + (f" Also {', '.join(variants)}." if variants else "")
         table.add_row(*map(Text, map(shown, (name, expected, summary))))
     Console().print(table)
 
 
 def show_phases() -> None:
-    """Print the phases in order, with the question each answers, when it runs, and what it costs."""
+    """Print the phases in order, with the question, the condition and the cost of each."""
     table = _table("phase", "question", "runs", "costs")
     for phase in PHASES:
         when = "on request" if phase.on_request else "if all before is equal" if phase.only_if_equal else "always"

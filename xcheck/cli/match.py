@@ -18,18 +18,18 @@ INCONCLUSIVE = 3
 
 
 def show_plan(pair: Pair, plan: MatchPlan, write: Path | None) -> int:
-    """Print a plan, and write it as a map file where one is asked for; the exit code.
+    """Print a plan, and write it as a map file if requested; returns the exit code.
 
     Args:
-        pair: it is of.
+        pair: of the plan.
         plan: to show.
-        write: the file.
+        write: the file; None to write none.
     """
     _show(plan, Console())
     if write is not None:
         print(f'\nwritten: {write_map(plan, write, pair.name)}\nuse it: weight_map=xcheck.read_map("{write}")')
-    open_ = plan.unmatched_torch or plan.unmatched_keras or plan.doubts or not (plan.proven or plan.mapped)
-    return INCONCLUSIVE if open_ else 0
+    incomplete = plan.unmatched_torch or plan.unmatched_keras or plan.doubts or not (plan.proven or plan.mapped)
+    return INCONCLUSIVE if incomplete else 0
 
 
 def _show(plan: MatchPlan, console: Console) -> None:

@@ -23,7 +23,7 @@ from ..report.result import Result
 
 EXIT_CODES = {Verdict.EQUIVALENT: 0, Verdict.NUMERIC: 0, Verdict.DIFFERENT: 1, Verdict.INCONCLUSIVE: 3}
 SHOWN = 10
-"""Checks and weights that are listed."""
+"""Most checks and weights listed."""
 
 ModelArgument = Annotated[Path, typer.Argument(help="An ONNX file.")]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")]
@@ -71,9 +71,9 @@ def _list(model: Path, copies: list[Copy]) -> None:
     print(f"Store those that are tied once: xcheck retie {model} -o OUT.onnx --tie A=B, --plan RESULT.json or --equal")
 
 
-def _print(copies: list[Copy], kept: str) -> None:
+def _print(copies: list[Copy], relation: str) -> None:
     table = Table(box=None, pad_edge=False)
-    for column in ("copy", kept, "as"):
+    for column in ("copy", relation, "as"):
         table.add_column(column, overflow="fold")
     table.add_column("bytes", justify="right")
     for copy in copies:
@@ -82,7 +82,7 @@ def _print(copies: list[Copy], kept: str) -> None:
 
 
 def _write_proven(model: Path, out: Path, opened: object, copies: list[Copy], inputs: Path | None) -> None:
-    """Write the model once it is proven to compute the same."""
+    """Write the model after proving that it computes the same."""
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / out.name
         write(opened, trial)
@@ -111,18 +111,18 @@ def onnx(
     strict: Annotated[bool, typer.Option("--strict", help="NUMERIC fails too.")] = False,
 ) -> None:
     """Compare two ONNX files from anywhere: outputs on random inputs, weights, operators, first differing node."""
-    found = compare_models(left, right, seed, inputs)
-    print(f"{found.verdict}  {_answer(found)}")
+    comparison = compare_models(left, right, seed, inputs)
+    print(f"{comparison.verdict}  {_answer(comparison)}")
     for section in (_inputs, _checks, _structures, _weights, _first):
-        section(found)
-    failed = strict and found.verdict is Verdict.NUMERIC
-    raise typer.Exit(1 if failed else EXIT_CODES[found.verdict])
+        section(comparison)
+    failed = strict and comparison.verdict is Verdict.NUMERIC
+    raise typer.Exit(1 if failed else EXIT_CODES[comparison.verdict])
 
 
-def _answer(found: Comparison) -> str:
-    left, right = (file.path for file in found.files)
-    worst = max(found.checks, key=lambda c: (-list(Verdict).index(c.verdict), c.severity))
-    if found.verdict is Verdict.EQUIVALENT:
+def _answer(comparison: Comparison) -> str:
+    left, right = (file.path for file in comparison.files)
+    worst = max(comparison.checks, key=lambda c: (-list(Verdict).index(c.verdict), c.severity))
+    if comparison.verdict is Verdict.EQUIVALENT:
         return f"{left} and {right} compute the same"
     return f"{left} and {right}: {worst.name}, {_evidence(worst)}"
 
@@ -145,58 +145,69 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) ->
         Console().print(table)
 
 
-def _inputs(found: Comparison) -> None:
-    pairs = [("input", p) for p in found.inputs] + [("output", p) for p in found.outputs]
-    sizes = found.sizes or {}
+def _inputs(comparison: Comparison) -> None:
+    pairs = [("input", p) for p in comparison.inputs] + [("output", p) for p in comparison.outputs]
+    sizes = comparison.sizes or {}
     rows = [
         (what, p.left.name, p.right.name, p.layout, str(sizes[p.left.name]) if p.left.name in sizes else "")
         for what, p in pairs
     ]
-    _table("Matched", ("", *_names(found), "layout", "run with"), rows)
+    _table("Matched", ("", *_names(comparison), "layout", "run with"), rows)
 
 
-def _checks(found: Comparison) -> None:
-    bad = [c for c in found.checks if c.verdict is not Verdict.EQUIVALENT]
-    shown = [c for c in found.checks if c.error is not None and c not in bad] if len(bad) < SHOWN else []
+def _checks(comparison: Comparison) -> None:
+    failing = [c for c in comparison.checks if c.verdict is not Verdict.EQUIVALENT]
+    measured = (
+        [c for c in comparison.checks if c.error is not None and c not in failing] if len(failing) < SHOWN else []
+    )
     _table(
-        "Checks", ("verdict", "what", "evidence"), [(c.verdict, c.name, _evidence(c)) for c in (bad + shown)[:SHOWN]]
+        "Checks",
+        ("verdict", "what", "evidence"),
+        [(c.verdict, c.name, _evidence(c)) for c in (failing + measured)[:SHOWN]],
     )
 
 
-def _structures(found: Comparison) -> None:
-    left, right = (file.contents for file in found.files)
+def _structures(comparison: Comparison) -> None:
+    left, right = (file.contents for file in comparison.files)
     rows = [
         ("producer", left.producer, right.producer),
-        ("opset", *(", ".join(f"{d} {v}" for d, v in made.opset.items()) for made in (left, right))),
-        ("weights", *(f"{made.weights}, {made.weight_bytes} bytes" for made in (left, right))),
-        ("stored again", *(_again(file.weights) for file in found.files)),
+        ("opset", *(", ".join(f"{d} {v}" for d, v in structure.opset.items()) for structure in (left, right))),
+        ("weights", *(f"{structure.weights}, {structure.weight_bytes} bytes" for structure in (left, right))),
+        ("stored again", *(_duplicates(file.weights) for file in comparison.files)),
     ]
     operators = sorted({*left.operators, *right.operators})
-    rows += [(name, *(str(made.operators.get(name, "")) for made in (left, right))) for name in operators]
-    _table("Structure", ("", *_names(found)), rows)
+    rows += [(name, *(str(structure.operators.get(name, "")) for structure in (left, right))) for name in operators]
+    _table("Structure", ("", *_names(comparison)), rows)
 
 
-def _again(weights: Sequence[Weight]) -> str:
+def _duplicates(weights: Sequence[Weight]) -> str:
     copies = equal_ones(weights)
     return f"{len(copies)}, {sum(copy.nbytes for copy in copies)} bytes" if copies else ""
 
 
-def _weights(found: Comparison) -> None:
-    left, right = _names(found)
-    lost = [at.path for at in found.located if not (at.holders or at.pieces or at.rounded or at.altered)]
-    held = [at for at in found.located if at.holders]
-    layouts = Counter(at.holders[0].layout for at in held)
-    told = ", ".join(f"{many} {layout}" for layout, many in layouts.most_common())
-    print(f"\nWeights\n{len(held)} of {len(found.located)} of {left} are in {right}" + (f": {told}" if told else ""))
-    if lost:
-        more = ", ..." if len(lost) > SHOWN else ""
-        print(f"not in {right}, or folded there: {', '.join(lost[:SHOWN])}{more}")
+def _weights(comparison: Comparison) -> None:
+    left, right = _names(comparison)
+    not_located = [
+        weight.path
+        for weight in comparison.located
+        if not (weight.holders or weight.pieces or weight.rounded or weight.altered)
+    ]
+    located = [weight for weight in comparison.located if weight.holders]
+    layouts = Counter(weight.holders[0].layout for weight in located)
+    layout_counts = ", ".join(f"{number} {layout}" for layout, number in layouts.most_common())
+    print(
+        f"\nWeights\n{len(located)} of {len(comparison.located)} of {left} are in {right}"
+        + (f": {layout_counts}" if layout_counts else "")
+    )
+    if not_located:
+        more = ", ..." if len(not_located) > SHOWN else ""
+        print(f"not in {right}, or folded there: {', '.join(not_located[:SHOWN])}{more}")
 
 
-def _first(found: Comparison) -> None:
-    if found.first != (None, None):
+def _first(comparison: Comparison) -> None:
+    if comparison.first != (None, None):
         print("\nFirst node without an equal in the other file")
-    for file, node in zip(found.files, found.first, strict=True):
+    for file, node in zip(comparison.files, comparison.first, strict=True):
         if node is not None:
             near = f"{node.nearest[0]}, {node.nearest[1]:.1e} off" if node.nearest else "no tensor of its size"
             print(f"{file.path.name}: {node.operator} {node.name}".rstrip())
@@ -204,6 +215,6 @@ def _first(found: Comparison) -> None:
             print(f"  gives    {node.output}; nearest in the other file: {near}")
 
 
-def _names(found: Comparison) -> tuple[str, str]:
-    left, right = (file.path.name for file in found.files)
-    return (left, right) if left != right else (str(found.files[0].path), str(found.files[1].path))
+def _names(comparison: Comparison) -> tuple[str, str]:
+    left, right = (file.path.name for file in comparison.files)
+    return (left, right) if left != right else (str(comparison.files[0].path), str(comparison.files[1].path))

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands take."""
+"""Arguments and options shared by several commands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and end, where that is wanted."""
+    """Print the version and end, if requested."""
     if wanted:
         print(f"xcheck {__version__}")
         raise typer.Exit

@@ -1,7 +1,7 @@
 """Many checks: pairs x seeds x settings, in several processes.
 
-Each check has an outcome of its own, handed out and written as soon as it is there. A mistake in one pair, or a bug,
-takes no other outcome with it; a process that dies takes only those that were not there yet.
+Each check has its own outcome, yielded and written as soon as it exists. A mistake in one pair, or a bug, affects no
+other outcome; a process that dies affects only unfinished ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ..report.words import ratio
 DIED = "Its process died: out of memory? Run it with smaller settings, by --set, or where there is more memory."
 
 _LEAVE = os._exit
-"""As it is outside of the user's code."""
+"""Saved before user code can replace it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Task:
     """One check of a sweep.
 
     Attributes:
-        name: what tables call the pair.
-        spec: what `load_pair` finds it by from any folder.
+        name: of the pair in tables.
+        spec: argument of `load_pair`, valid from any folder.
         seed: of the check.
         settings: for the function `pair(...)` of its file.
     """
@@ -58,25 +58,25 @@ class Task:
 
     @property
     def label(self) -> str:
-        """The name, with seed and settings where they are not the default."""
+        """The name, with seed and settings that are not the default."""
         parts = [self.name, *([f"seed={self.seed}"] if self.seed else [])]
         return " ".join([*parts, *(f"{key}={value}" for key, value in self.settings.items())])
 
     @property
     def folder(self) -> str:
-        """The label as the name of a folder."""
+        """The label as a folder name."""
         return re.sub(r"[^\w.=+-]+", "-", self.label).strip("-.")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a task.
+class TaskOutcome:
+    """The outcome of a task.
 
     Attributes:
-        task: that was run.
-        result: of the check, also of one that ended early; None if there is none.
-        error: why it ended early, or why there is no result; empty for a check that ended by itself.
-        seconds: that it took.
+        task: the task.
+        result: of the check, also if it ended early; None if there is none.
+        error: why it ended early, or why there is no result; empty for a complete check.
+        seconds: its duration.
     """
 
     task: Task
@@ -91,7 +91,7 @@ class Outcome:
 
     @property
     def held(self) -> bool:
-        """Whether the pair showed what it declares, which is EQUIVALENT where it declares nothing."""
+        """Whether the verdict is the declared one, by default EQUIVALENT."""
         if self.error or self.result is None:
             return False
         if self.result.expectation is not None:
@@ -100,7 +100,7 @@ class Outcome:
 
     @property
     def worst(self) -> str:
-        """The phase where the sides first part; of a check that passed, the one that came closest to its allowance."""
+        """The phase of the first divergence; for a passed check, the phase closest to its allowance."""
         if self.result is None or not self.result.checks:
             return ""
         if self.result.first_divergence is not None:
@@ -121,17 +121,17 @@ def plan(
     """The tasks of a sweep: every pair with every seed and every combination of settings.
 
     Args:
-        names: of pairs, as `xcheck run` takes them.
+        names: of pairs, as for `xcheck run`.
         every: all pairs under `models/`, after the named ones.
-        variants: of each file named without an attribute, not only `PAIR` but every pair.
+        variants: every pair of each file named without an attribute, not only `PAIR`.
         seeds: of the checks.
-        settings: name -> the values it takes in turn.
+        settings: name -> the values to try.
 
     Raises:
-        PairError: nothing is named, a name or a seed is no good, or there are both variants and settings.
+        PairError: no pair is named, a name or a seed is invalid, or there are both variants and settings.
     """
-    chosen: list[str] = list(dict.fromkeys([*names, *(named_pairs() if every else ())]))
-    if not chosen:
+    all_names: list[str] = list(dict.fromkeys([*names, *(named_pairs() if every else ())]))
+    if not all_names:
         raise PairError("A sweep needs pairs.", todo="name some, or give --all for every pair under models/")
     if variants and settings:
         raise PairError(
@@ -139,16 +139,18 @@ def plan(
             numbers=f"got --variants and {', '.join(settings)}",
             todo="leave out one of the two",
         )
-    grid = settings or {}
-    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    found = [pair for name in chosen for pair in specs_in(name, variants).items()]
+    setting_values = settings or {}
+    combinations = [
+        dict(zip(setting_values, values, strict=True)) for values in itertools.product(*setting_values.values())
+    ]
+    pairs = [pair for name in all_names for pair in specs_in(name, variants).items()]
     return [
-        Task(name, spec, seed, combination) for name, spec in found for seed in seeds for combination in combinations
+        Task(name, spec, seed, combination) for name, spec in pairs for seed in seeds for combination in combinations
     ]
 
 
-def attempt(task: Task, options: Mapping[str, Any]) -> Outcome:
-    """Run one check; whatever happens, there is an outcome.
+def attempt(task: Task, options: Mapping[str, Any]) -> TaskOutcome:
+    """Run one check; always returns an outcome.
 
     Args:
         task: to run.
@@ -166,7 +168,7 @@ def attempt(task: Task, options: Mapping[str, Any]) -> Outcome:
     except (Exception, SystemExit) as bug:  # noqa: BLE001 - a bug in one pair must not take the others' results
         result = result_of(bug)
         error = str(shortage(bug) or f"This is a bug of xcheck, and no verdict.\n{shown(traceback.format_exc())}")
-    return Outcome(task, result, error, time.perf_counter() - started)
+    return TaskOutcome(task, result, error, time.perf_counter() - started)
 
 
 def sweep(
@@ -176,14 +178,14 @@ def sweep(
     jobs: int | None = None,
     ray: bool = False,
     options: Mapping[str, Any] | None = None,
-) -> Generator[Outcome]:
-    """Run tasks, and hand out each outcome as soon as it is there, its result written to `out`.
+) -> Generator[TaskOutcome]:
+    """Run tasks, yield each outcome as soon as it exists, and write its result to `out`.
 
     Args:
         tasks: to run.
-        out: gets a folder per task with its `result.json`.
-        jobs: processes; None takes one per core. Without Ray, 1 is this one.
-        ray: run on Ray, the cluster of RAY_ADDRESS or one of this machine; its workers need xcheck and the pair files.
+        out: receives a folder per task with its `result.json`.
+        jobs: processes; None for one per core. Without Ray, 1 means this process.
+        ray: run on Ray, the cluster of RAY_ADDRESS or a local one; its workers need xcheck and the pair files.
         options: further arguments of `check`.
 
     Raises:
@@ -199,30 +201,30 @@ def sweep(
             yield outcome
 
 
-def _on_joblib(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Generator[Outcome]:
+def _on_joblib(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Generator[TaskOutcome]:
     from joblib import Parallel, cpu_count, delayed
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    left = dict(enumerate(tasks))
+    remaining = dict(enumerate(tasks))
     processes = min(len(tasks), jobs or cpu_count())
-    one: Any = 1  # a task at a time, so that a process that dies takes none that was finished
-    parallel = Parallel(n_jobs=processes, batch_size=one, return_as="generator_unordered")
+    batch_size: Any = 1  # one task at a time, so that a dying process loses no finished one
+    parallel = Parallel(n_jobs=processes, batch_size=batch_size, return_as="generator_unordered")
     runs: Any = parallel(delayed(_numbered)(number, task, options, os.getpid()) for number, task in enumerate(tasks))
     try:
         for number, outcome in runs:
-            del left[number]
+            del remaining[number]
             yield outcome
-    except BrokenProcessPool:  # nobody tells which task it was: each that is left runs alone
-        for task in left.values():
-            yield _alone(task, options)
-    finally:  # also where this process is told to end: no worker goes on without it
+    except BrokenProcessPool:  # the failed task is unknown: run each remaining one alone
+        for task in remaining.values():
+            yield _run_in_own_process(task, options)
+    finally:  # also when this process is terminated: no worker may outlive it
         if processes > 1:
             get_reusable_executor().shutdown(wait=False, kill_workers=True)
 
 
-def _alone(task: Task, options: Mapping[str, Any]) -> Outcome:
-    """One task in a process of its own, which may die of it."""
+def _run_in_own_process(task: Task, options: Mapping[str, Any]) -> TaskOutcome:
+    """Run one task in a separate process, which may die."""
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
@@ -231,20 +233,20 @@ def _alone(task: Task, options: Mapping[str, Any]) -> Outcome:
         numbered: Any = executor.submit(_numbered, 0, task, options, os.getpid())
         return numbered.result()[1]
     except BrokenProcessPool:
-        return Outcome(task, None, DIED)
+        return TaskOutcome(task, None, DIED)
     finally:
         executor.shutdown(wait=False, kill_workers=True)
 
 
-def _numbered(number: int, task: Task, options: Mapping[str, Any], parent: int) -> tuple[int, Outcome]:
-    if os.getppid() == parent:  # not where one process does it all
+def _numbered(number: int, task: Task, options: Mapping[str, Any], parent: int) -> tuple[int, TaskOutcome]:
+    if os.getppid() == parent:  # not if a single process runs everything
         _end_with(parent)
     return number, attempt(task, options)
 
 
 @cache
 def _end_with(parent: int) -> None:
-    """Have this process end when the one that started it has ended, however that was."""
+    """End this process when the one that started it has ended, for any reason."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -254,8 +256,8 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _on_ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Generator[Outcome]:
-    """Ray by itself: its backend for joblib hands out results only when the last one is there."""
+def _on_ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Generator[TaskOutcome]:
+    """Run on Ray directly: its joblib backend returns results only when all are finished."""
     try:
         import ray
         from ray.exceptions import WorkerCrashedError
@@ -267,14 +269,14 @@ def _on_ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any])
         local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": jobs, "include_dashboard": False}
         ray.init(log_to_driver=False, **local)
     remote: Any = ray.remote(max_retries=0)(attempt)
-    left: dict[Any, Task] = {remote.remote(task, options): task for task in tasks}
-    while left:
-        (done,), _ = ray.wait(list(left), num_returns=1)
-        task = left.pop(done)
+    running: dict[Any, Task] = {remote.remote(task, options): task for task in tasks}
+    while running:
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        task = running.pop(done)
         try:
             yield ray.get(done)
         except WorkerCrashedError:
-            yield Outcome(task, None, DIED)
+            yield TaskOutcome(task, None, DIED)
 
 
 def _writing(change: Callable[[Path], Any], path: Path) -> None:
@@ -284,44 +286,44 @@ def _writing(change: Callable[[Path], Any], path: Path) -> None:
         raise FileError("A result cannot be written.", where=str(path), cause=str(error)) from error
 
 
-# What a sweep prints ---------------------------------------------------------------------------------------------
+# Output of a sweep ------------------------------------------------------------------------------------------------
 
 
-def table(outcomes: Sequence[Outcome]) -> Table:
-    """One row per outcome: pair, verdict, whether it is what the pair declares, worst phase, seconds."""
-    made = Table(box=None, pad_edge=False)
+def table(outcomes: Sequence[TaskOutcome]) -> Table:
+    """One row per outcome: pair, verdict, whether it is the declared one, worst phase, seconds."""
+    rows = Table(box=None, pad_edge=False)
     for column in ("pair", "verdict", "expectation", "worst phase"):
-        made.add_column(column, no_wrap=True, overflow="ignore")
-    made.add_column("seconds", justify="right", no_wrap=True)
+        rows.add_column(column, no_wrap=True, overflow="ignore")
+    rows.add_column("seconds", justify="right", no_wrap=True)
     for outcome in outcomes:
-        held = "held" if outcome.held else "NOT held"
-        cells = outcome.task.label, outcome.verdict, held, outcome.worst, f"{outcome.seconds:.1f}"
-        made.add_row(*map(Text, map(shown, cells)))
-    return made
+        held_text = "held" if outcome.held else "NOT held"
+        cells = outcome.task.label, outcome.verdict, held_text, outcome.worst, f"{outcome.seconds:.1f}"
+        rows.add_row(*map(Text, map(shown, cells)))
+    return rows
 
 
-def complaints(outcomes: Sequence[Outcome]) -> list[str]:
-    """What is to be said besides the table: the errors, and why an expectation was not held."""
-    found: list[str] = []
+def complaints(outcomes: Sequence[TaskOutcome]) -> list[str]:
+    """Messages in addition to the table: errors, accepted differences, and failed expectations."""
+    messages: list[str] = []
     for outcome in outcomes:
         if outcome.error:
-            found.append(f"{outcome.task.label}: {outcome.error}")
-        elif outcome.result is not None and (apart := apart_from(outcome.result)):
-            found.append(f"{outcome.task.label}: {outcome.verdict} {apart}")
+            messages.append(f"{outcome.task.label}: {outcome.error}")
+        elif outcome.result is not None and (exceptions := apart_from(outcome.result)):
+            messages.append(f"{outcome.task.label}: {outcome.verdict} {exceptions}")
         if (
             not outcome.held
             and not outcome.error
             and outcome.result is not None
             and outcome.result.expectation is not None
         ):
-            found.append(f"{outcome.task.label}: {outcome.result.expectation['why']}")
-    return list(map(shown, found))
+            messages.append(f"{outcome.task.label}: {outcome.result.expectation['why']}")
+    return list(map(shown, messages))
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
-    """How many checks there were, of which verdict, and how many are not what their pairs declare."""
+def summary(outcomes: Sequence[TaskOutcome]) -> str:
+    """The number of checks per verdict, and of checks without the declared verdict."""
     counts = Counter(outcome.verdict for outcome in outcomes)
     parts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("ERROR", *Verdict) if counts[verdict])
-    wrong = sum(not outcome.held for outcome in outcomes)
-    told = f"{wrong} NOT as expected" if wrong else "all as expected"
-    return f"{len(outcomes)} checks: {parts}; {told}" if outcomes else "no check has ended"
+    failed = sum(not outcome.held for outcome in outcomes)
+    expectations = f"{failed} NOT as expected" if failed else "all as expected"
+    return f"{len(outcomes)} checks: {parts}; {expectations}" if outcomes else "no check has ended"

@@ -1,4 +1,4 @@
-"""Calling a function of the user's with what it asks for by the names of its parameters."""
+"""Calls of a user's function with additional arguments for its named parameters."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def asked(
 
     Args:
         function: of the pair.
-        usual: what it gets by position, in the places of the parameters that ask for nothing by name.
-        more: name of a parameter -> what it gets in addition, or instead of what is usual.
-        usual_first: the first parameters get what is usual, whatever they are called.
+        usual: positional arguments for the parameters whose names are not in `more`.
+        more: name of a parameter -> its argument, additional or in place of a usual one.
+        usual_first: the first parameters get the usual arguments, whatever their names.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -26,14 +26,14 @@ def asked(
     named = [p for p in parameters[start:] if p.name in more and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if not named:
         return function(*usual)
-    left = list(usual[start:])
+    remaining = list(usual[start:])
     positional, keywords = list(usual[:start]), dict[str, Any]()
     for p in parameters[start:]:
         if p in named:
             keywords[p.name] = more[p.name]
-        elif left and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+        elif remaining and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
             if keywords and p.kind is p.POSITIONAL_OR_KEYWORD:
-                keywords[p.name] = left.pop(0)
+                keywords[p.name] = remaining.pop(0)
             else:
-                positional.append(left.pop(0))
+                positional.append(remaining.pop(0))
     return function(*positional, **keywords)

@@ -1,8 +1,8 @@
-"""Canaries: a tiny run for each interception of a framework that shows whether it does what it is for.
+"""Canaries: a tiny test run for each interception of a framework.
 
-An interception replaces private functions of a framework, and another version of it may not call them any more. Then
-nothing is raised, and a check compares something else than it says. So each interception is tried before a check, on
-a model of a few numbers, and the phases that need one which fails are not judged.
+An interception replaces private functions of a framework, and a different version may no longer call them. Then
+nothing is raised, and a check compares the wrong values. So each interception is tested before a check on a tiny
+model, and the phases that need a failing one are not judged.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ MODEL = ("forward", "loss", "gradient", "update", "state", "trajectory", "modes"
 """Phases that train."""
 
 EVERY = ("inventory", "initialization", "sync", *MODEL, "export")
-"""Phases that rest on the match of parameters, or run the model: all there are."""
+"""All phases: they use the match of parameters, or run the model."""
 
 GRADIENT = ("gradient",)
-"""And so what needs the gradients."""
+"""Phases that need the gradients."""
 
 
-class Amiss(Exception):
-    """An interception did not do what it is for; the message says what came instead."""
+class CanaryFailure(Exception):
+    """An interception did not work; the message has the wrong result."""
 
 
 @dataclass(frozen=True)
 class Canary:
-    """One interception, tried.
+    """The test of one interception.
 
     Attributes:
-        name: of what it is for, such as "dropout off".
+        name: its purpose, such as "dropout off".
         phases: that cannot be judged without it.
-        tried: makes the tiny run; raises where it fails.
+        tried: runs the test; raises on failure.
     """
 
     name: str
@@ -51,13 +51,13 @@ class Canary:
 
 
 class Outcome(NamedTuple):
-    """What a canary answered.
+    """The result of a canary.
 
     Attributes:
         framework: with its version, such as "torch 2.13.0".
         name, phases: of the canary.
-        reason: why it failed; None where it did not.
-        seconds: that it took.
+        reason: why it failed; None on success.
+        seconds: its duration.
     """
 
     framework: str
@@ -70,12 +70,12 @@ class Outcome(NamedTuple):
 def outcomes(
     framework: str, canaries: Sequence[Canary], around: Callable[[], AbstractContextManager[Any]]
 ) -> tuple[Outcome, ...]:
-    """Try each canary; whatever it raises is the reason.
+    """Run each canary; an exception is the reason of its failure.
 
     Args:
         framework: with its version.
         canaries: of it.
-        around: what each is tried in: it puts back what the framework keeps globally.
+        around: context of each run; it restores global state of the framework.
     """
     return tuple(_outcomes(framework, canaries, around))
 
@@ -88,23 +88,23 @@ def _outcomes(
         try:
             with seeded(0), around():
                 canary.tried()
-        except Amiss as error:
+        except CanaryFailure as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - a framework of another version may raise anything
             reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
         yield Outcome(framework, canary.name, canary.phases, reason, perf_counter() - started)
 
 
-def refuse_broken(found: Sequence[Outcome]) -> None:
-    """Refuse a run that has no verdict to say it with.
+def refuse_broken(outcomes: Sequence[Outcome]) -> None:
+    """Refuse a run that cannot report failed canaries as a verdict.
 
     Args:
-        found: what the canaries of its sides answer.
+        outcomes: canary outcomes of its sides.
 
     Raises:
         SetupError: a canary failed.
     """
-    for outcome in found:
+    for outcome in outcomes:
         if outcome.reason is not None:
             raise SetupError(
                 f"xcheck cannot watch {outcome.framework}.",
@@ -115,27 +115,27 @@ def refuse_broken(found: Sequence[Outcome]) -> None:
 
 
 def expect(holds: Any, otherwise: str) -> None:
-    """Go on if something holds.
+    """Check a condition.
 
     Raises:
-        Amiss: it does not.
+        CanaryFailure: it is false.
     """
     if not holds:
-        raise Amiss(otherwise)
+        raise CanaryFailure(otherwise)
 
 
 def expect_equal(what: str, got: Any, wanted: Any) -> None:
-    """Go on if a value or an array of float64 is what it should be, to the last few digits.
+    """Check that a value or an array of float64 has the expected value, to the last few digits.
 
     Raises:
-        Amiss: it is not.
+        CanaryFailure: it does not.
     """
     if _numeric(got) and _numeric(wanted):
         same = np.shape(got) == np.shape(wanted) and np.allclose(got, wanted, rtol=1e-14, atol=0.0)
     else:
         same = got == wanted
     if not same:
-        raise Amiss(f"{what}: {_short(got)} in place of {_short(wanted)}")
+        raise CanaryFailure(f"{what}: {_short(got)} in place of {_short(wanted)}")
 
 
 def _numeric(value: Any) -> bool:
@@ -147,7 +147,7 @@ def _short(value: Any) -> str:
 
 
 def numpy_in_float64() -> None:
-    """`prepare` computes in float64, also where it names float32."""
+    """`prepare` computes in float64, even with an explicit float32."""
     islands = Islands(lambda _: None)
 
     def prepare(batch: Batch) -> Any:

@@ -1,4 +1,4 @@
-"""What of a model's outputs is compared: its tensors, by name, as real numbers."""
+"""The compared outputs of a model: its tensors by name, as real numbers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def compared(
     """The tensors that are compared, by name.
 
     Args:
-        side: whose outputs.
-        picked: what the model returned, or what `outputs` picked of it.
+        side: of the outputs.
+        picked: the return value of the model, or of `outputs`.
         is_tensor: tells a tensor from a container.
-        as_real: gives a complex tensor another axis, of its real and its imaginary part; leaves others alone.
-        chosen: the pair picked them with `outputs`, so that there must be some.
+        as_real: converts a complex tensor to real and imaginary parts on a new axis; leaves others unchanged.
+        chosen: the pair picked them with `outputs`, so there must be some.
 
     Raises:
-        UserCodeError: there is something that is no tensor, or `outputs` picked nothing.
+        UserCodeError: a value is not a tensor, or `outputs` picked nothing.
     """
     try:
         named = named_tensors(picked, is_tensor)
@@ -48,10 +48,10 @@ def compared(
 
 
 def nothing_to_differentiate(side: SideName, names: Any) -> UserCodeError:
-    """The error of a pair without a loss whose model returns no tensor of floats.
+    """The error for a pair without a loss whose model returns no tensor of floats.
 
     Args:
-        side: whose model.
+        side: of the model.
         names: of its outputs.
     """
     return UserCodeError(

@@ -1,4 +1,4 @@
-"""What holds other things, of Python and NumPy: opened, with what gives it its contents again."""
+"""Contents of Python and NumPy objects, with functions that restore them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 MISSING: Any = object()
-"""What a name, a slot or a cell holds that holds nothing."""
+"""The value of an unset name, slot or cell."""
 
 
 class Opened(NamedTuple):
-    """What something holds.
+    """The contents of an object.
 
     Attributes:
-        back: gives it its contents again.
-        children: how the way goes on in words, the key itself, and the child, of each that it holds.
+        back: restores the contents.
+        children: path part as text, key, and child, for each object that it contains.
     """
 
     back: Callable[[], None]
@@ -28,11 +28,11 @@ class Opened(NamedTuple):
 
 
 def nothing() -> None:
-    """There is nothing to put back."""
+    """Restore nothing."""
 
 
 def each_of(backs: Sequence[Callable[[], None]]) -> None:
-    """Put all of it back."""
+    """Restore all of them."""
     for back in backs:
         back()
 
@@ -43,14 +43,14 @@ def mapping(thing: Any, base: Any, passing: frozenset[str] = frozenset()) -> Ope
     saved = list(base.items(thing)) if saved is None else saved
 
     def back() -> None:
-        now = list(base.items(thing))
-        kept = [(key, value) for key, value in now if key in passing] if passing else []
-        if len(now) - len(kept) == len(saved):
-            rest = (pair for pair in now if pair[0] not in passing) if passing else iter(now)
-            if all(a is c and b is d for (a, b), (c, d) in zip(rest, saved, strict=True)):
+        current = list(base.items(thing))
+        passed = [(key, value) for key, value in current if key in passing] if passing else []
+        if len(current) - len(passed) == len(saved):
+            compared = (pair for pair in current if pair[0] not in passing) if passing else iter(current)
+            if all(a is c and b is d for (a, b), (c, d) in zip(compared, saved, strict=True)):
                 return
         base.clear(thing)
-        for key, value in (*saved, *kept):
+        for key, value in (*saved, *passed):
             base.__setitem__(thing, key, value)
 
     words = [
@@ -102,7 +102,7 @@ def _bytes(thing: Any) -> Opened:
 
 
 def _fixed(words: Callable[[Any], Sequence[tuple[str, Any, Any]]]) -> Callable[[Any], Opened]:
-    """What cannot change itself, but holds what can."""
+    """An immutable object with mutable contents."""
     return lambda thing: Opened(nothing, words(thing))
 
 
@@ -127,7 +127,7 @@ def _cell(thing: Any) -> Opened:
 
 
 def class_contents(thing: type) -> Opened:
-    """The plain attributes of a class of the user's, and what its methods keep."""
+    """The plain attributes of a user's class, and its methods."""
     saved = _plain(thing)
 
     def back() -> None:
@@ -148,7 +148,7 @@ def _plain(thing: type) -> dict[str, Any]:
 
 
 def _function_of(value: Any) -> Any:
-    """The function behind what a class holds: a method of any sort, or a property."""
+    """The function of a class attribute: a method of any kind, or a property."""
     value = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
     return value if isinstance(value, types.FunctionType) else None
 
@@ -193,7 +193,7 @@ def _of_generator(get: Callable[[Any], Any], put: Callable[[Any, Any], None]) ->
 
 @functools.cache
 def opener(kind: type) -> Callable[[Any], Opened] | None:
-    """How things of a type are saved, if it is a kind of Python's or NumPy's."""
+    """The function that saves objects of a type, if it is a known type of Python or NumPy."""
     return next((opened for known, opened in _KINDS if issubclass(kind, known)), None)
 
 
@@ -218,4 +218,4 @@ _KINDS: Sequence[tuple[Any, Callable[[Any], Opened]]] = (
     (np.random.RandomState, _of_generator(lambda g: g.get_state(), lambda g, s: g.set_state(s))),
     (random.Random, _of_generator(lambda g: g.getstate(), lambda g, s: g.setstate(s))),
 )
-"""Kinds of Python's and NumPy's, and how each is saved; the first that fits."""
+"""Types of Python and NumPy, and how each is saved; the first that fits applies."""

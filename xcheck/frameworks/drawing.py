@@ -14,14 +14,14 @@ import numpy as np
 from ..records.trace import AT_INFERENCE, DROPOUT_NOISE, DROPOUT_RATES, Arrays
 
 ELSEWHERE = "random numbers from outside of the framework"
-"""The name of what shows in the outputs and is not seen to be drawn."""
+"""The name for randomness that shows in the outputs but is not observed."""
 
 SEEDS = (0, 1)
-"""A training pass is made from each; what differs then was drawn."""
+"""Seeds of the training passes; values that differ between them are random."""
 
 
 def drawn_by(kind: type, function: str, name_of: Callable[[Any], str | None]) -> str:
-    """ "layer: function" of the innermost layer whose method is running; the function alone outside of every layer.
+    """The innermost running layer and the function, as "layer: function"; only the function outside of every layer.
 
     Args:
         kind: class of the framework's layers.
@@ -39,19 +39,21 @@ def drawn_by(kind: type, function: str, name_of: Callable[[Any], str | None]) ->
 
 
 def shown(passes: list[tuple[Arrays, list[str]]]) -> tuple[str, ...]:
-    """What draws at random, each named once; nothing where the outputs of all passes are the same.
+    """Names of all random functions; empty if the outputs of all passes are the same.
 
     Args:
-        passes: (outputs, what was seen to draw) of training passes from one state, each from a seed of its own.
+        passes: (outputs, observed random functions) of training passes from one state with different seeds.
     """
     first, *others = (outputs for outputs, _ in passes)
-    alike = all(np.array_equal(a, o[name], equal_nan=a.dtype.kind == "f") for o in others for name, a in first.items())
-    return () if alike else tuple(dict.fromkeys(name for _, names in passes for name in names)) or (ELSEWHERE,)
+    equal = all(
+        np.array_equal(a, other[name], equal_nan=a.dtype.kind == "f") for other in others for name, a in first.items()
+    )
+    return () if equal else tuple(dict.fromkeys(name for _, names in passes for name in names)) or (ELSEWHERE,)
 
 
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
-    """Python and NumPy draw from a seed until the block ends; then they go on from where they were.
+    """Seed Python and NumPy until the block ends; then restore their former states.
 
     Args:
         seed: of both.

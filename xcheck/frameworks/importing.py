@@ -1,4 +1,4 @@
-"""Importing TensorFlow without what its C++ code prints before anyone can turn it off."""
+"""Import of TensorFlow without the early output of its C++ code."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def import_module(name: str) -> None:
 
 @contextmanager
 def _stderr_aside() -> Generator[None]:
-    """Keep what is written to file descriptor 2, also by C++ code, and show it only if the block fails."""
+    """Buffer output to file descriptor 2, also from C++ code, and show it only if the block fails."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
+    stderr_copy = os.dup(2)
+    with tempfile.TemporaryFile() as buffer:
+        os.dup2(buffer.fileno(), 2)
         try:
             yield
         except BaseException:
-            os.dup2(kept, 2)
-            aside.seek(0)
-            sys.stderr.write(aside.read().decode(errors="replace"))
+            os.dup2(stderr_copy, 2)
+            buffer.seek(0)
+            sys.stderr.write(buffer.read().decode(errors="replace"))
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr_copy, 2)
+            os.close(stderr_copy)

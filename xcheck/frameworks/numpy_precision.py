@@ -1,7 +1,7 @@
 """NumPy in float64 throughout, while a side prepares a batch.
 
-Ports cast their inputs to float32 before they scale them. In a float64 run that rounds every number that comes of it,
-on the side that does so only. The arrays that `prepare` gets compute in float64 instead where a narrow float is named.
+Ports cast their inputs to float32 before scaling. In a float64 run that rounds all results, only on that side. The
+arrays passed to `prepare` use float64 instead of any narrow float dtype.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..records.islands import Islands
 NARROW = (np.dtype(np.float16), np.dtype(np.float32))
 _MAKERS = ("array", "asarray", "asanyarray", "ascontiguousarray", "zeros", "ones", "empty", "full")
 _LIKE = ("zeros_like", "ones_like", "empty_like", "full_like")
-"""What makes arrays of numbers; not what reads bytes, whose format is what it is."""
+"""Functions that create arrays of numbers; functions that read bytes need the exact dtype."""
 
 
 def _widened(dtype: Any) -> Any:
-    """float64 where a narrow float is named, else the dtype as it is named."""
+    """float64 for a narrow float, else the given dtype."""
     if not isinstance(dtype, str | type | np.dtype):
         return dtype
     try:
@@ -33,7 +33,7 @@ def _widened(dtype: Any) -> Any:
 
 
 class WideArray(np.ndarray[Any, Any]):
-    """An array that becomes float64 where a narrow float is asked for."""
+    """An array that becomes float64 when a narrow float is requested."""
 
     islands: Islands | None = None
 
@@ -48,13 +48,13 @@ class WideArray(np.ndarray[Any, Any]):
             kwargs["dtype"] = _widened(kwargs["dtype"])
         if kwargs.get("out"):
             kwargs["out"] = tuple(_plain(a) for a in kwargs["out"])
-        made = getattr(ufunc, method)(*(self._exact(a) for a in inputs), **kwargs)
-        if isinstance(made, tuple):
-            return tuple(wide(a, self.islands) for a in made)  # pyright: ignore[reportUnknownVariableType]
-        return wide(made, self.islands)
+        result = getattr(ufunc, method)(*(self._exact(a) for a in inputs), **kwargs)
+        if isinstance(result, tuple):
+            return tuple(wide(a, self.islands) for a in result)  # pyright: ignore[reportUnknownVariableType]
+        return wide(result, self.islands)
 
     def _exact(self, value: Any) -> Any:
-        """An operand in float64; numbers of float32 that were made elsewhere are noted as such."""
+        """An operand in float64; float32 numbers from elsewhere are noted."""
         value = _plain(value)
         if not isinstance(value, np.ndarray | np.generic) or value.dtype not in NARROW:
             return value
@@ -67,57 +67,59 @@ def wide(value: Any, islands: Islands | None = None) -> Any:
     """An array as a `WideArray`; anything else as it is."""
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":  # pyright: ignore
         return value  # pyright: ignore[reportUnknownVariableType]
-    made: Any = (value.astype(np.float64) if value.dtype in NARROW else value).view(WideArray)
-    made.islands = islands
-    return made
+    array: Any = (value.astype(np.float64) if value.dtype in NARROW else value).view(WideArray)
+    array.islands = islands
+    return array
 
 
 def _plain(value: Any) -> Any:
     return value.view(np.ndarray) if isinstance(value, WideArray) else value
 
 
-def mapped(of: Callable[[Any], Any], value: Any) -> Any:
-    """A container of arrays with `of` applied to what it holds."""
+def mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """A container with `function` applied to its items."""
     if isinstance(value, Mapping):
-        return {key: mapped(of, item) for key, item in value.items()}  # pyright: ignore
+        return {key: mapped(function, item) for key, item in value.items()}  # pyright: ignore
     if type(value) in (tuple, list):
-        return type(value)(mapped(of, item) for item in value)
-    return of(value)
+        return type(value)(mapped(function, item) for item in value)
+    return function(value)
 
 
 def prepared_in_float64(prepare: Callable[[Batch], Any], batch: Batch, islands: Islands) -> Any:
-    """What `prepare` makes of a batch, with NumPy in float64 while it runs.
+    """The result of `prepare` for a batch, with NumPy in float64 while it runs.
 
-    Numbers of float32 that come in all the same, from other libraries or from constants that were made before, are
-    noted, unless the batch itself holds them.
+    Float32 numbers from other libraries or existing constants are noted, unless they are in the batch.
 
     Args:
         prepare: of a side.
-        batch: whose float arrays hold numbers of float32.
+        batch: its float arrays contain float32 numbers.
         islands: of the side.
     """
     with _numpy_in_float64(islands):
         inputs, targets = (mapped(lambda a: wide(a, islands), part) for part in (batch.inputs, batch.targets))
-        made = prepare(replace(batch, inputs=inputs, targets=targets))
-    held: list[Any] = []
-    mapped(lambda a: held.append(np.float32(a)) if isinstance(a, np.ndarray) else None, (batch.inputs, batch.targets))
+        result = prepare(replace(batch, inputs=inputs, targets=targets))
+    batch_values: list[Any] = []
+    mapped(
+        lambda a: batch_values.append(np.float32(a)) if isinstance(a, np.ndarray) else None,
+        (batch.inputs, batch.targets),
+    )
 
     def exact(value: Any) -> Any:
         value = _plain(value)
         if not isinstance(value, np.ndarray) or value.dtype not in NARROW:
             return value  # pyright: ignore[reportUnknownVariableType]
-        known = any(np.isin(value, array).all() for array in held)
-        factors = None if known else islands.enter("prepare", value)
+        from_batch = any(np.isin(value, array).all() for array in batch_values)
+        factors = None if from_batch else islands.enter("prepare", value)
         return value.astype(np.float64) if factors is None else value.astype(np.float64) * factors
 
-    return mapped(exact, made)
+    return mapped(exact, result)
 
 
 @contextmanager
 def _numpy_in_float64(islands: Islands) -> Generator[None]:
-    """Have NumPy's own functions make float64 where a narrow float is named, until the block ends."""
+    """NumPy's functions create float64 instead of narrow floats, until the block ends."""
 
-    def exactly(function: Callable[..., Any]) -> Callable[..., Any]:
+    def in_float64(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if "dtype" in kwargs:
                 kwargs["dtype"] = _widened(kwargs["dtype"])
@@ -128,7 +130,7 @@ def _numpy_in_float64(islands: Islands) -> Generator[None]:
     before = {name: getattr(np, name) for name in (*_MAKERS, *_LIKE)}
     try:
         for name, function in before.items():
-            setattr(np, name, exactly(function))
+            setattr(np, name, in_float64(function))
         yield
     finally:
         for name, function in before.items():

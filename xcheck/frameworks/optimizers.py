@@ -1,4 +1,4 @@
-"""What the sides ask of the optimizers of either framework."""
+"""Questions about optimizers, common to both frameworks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ def is_known(optimizer: Any, framework: str) -> bool:
 
     Args:
         optimizer: of a side.
-        framework: how the names of the framework's own modules start.
+        framework: prefix of the framework's module names.
     """
     return type(optimizer).__module__.startswith((framework, "xcheck.optim."))
 
 
 def facts_of_all(optimizers: Sequence[Any], facts: Callable[[Any], Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What the optimizers of a side say of themselves: of those that say the same, once; else the names of all.
+    """The facts about the optimizers of a side: once if all are equal; else only their names.
 
     Args:
         optimizers: of the side.
         facts: of one of them, or of None.
     """
-    every = [facts(optimizer) for optimizer in optimizers] or [facts(None)]
-    if all(one == every[0] for one in every):
-        return every[0]
-    names = ", ".join(one["optimizer"] for one in every)
+    all_facts = [facts(optimizer) for optimizer in optimizers] or [facts(None)]
+    if all(each == all_facts[0] for each in all_facts):
+        return all_facts[0]
+    names = ", ".join(each["optimizer"] for each in all_facts)
     return {"optimizer": names, "optimizer_kind": names, "optimizer_settings": {}, "schedule": []}

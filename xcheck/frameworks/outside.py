@@ -1,8 +1,8 @@
-"""What the functions of a side keep, in closures, defaults, globals and classes: each run of the side has its own.
+"""State that the functions of a side keep in closures, defaults, globals and classes, separate for each run.
 
-A check runs a side several times over: in float64 and in float32, the free run and its twins. All of them call the
-same functions, so what these keep would be what the run that came last has left. Each run finds it as it was before
-any of them, and from then on as it left it itself.
+A check runs a side several times: in float64 and in float32, the free run and its twins. All of them call the same
+functions, so their state would be that of the latest run. Each run starts from the state before any of them, and
+continues with its own.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any, ClassVar
 from .reachable import Saved, Tensors, functions
 
 
-class Outside:
-    """What is kept outside of what one run was built with.
+class FunctionState:
+    """State of a side's functions for one run.
 
     Args:
-        run: the runner of a side. What it was built with, its model and its optimizer, is its own.
+        run: the runner of a side; its model and its optimizer are not part of this state.
         tensors: of the framework.
     """
 
     _first: ClassVar[dict[int, tuple[Any, Saved]]] = {}
-    _inside: ClassVar[dict[int, Outside]] = {}
+    _inside: ClassVar[dict[int, FunctionState]] = {}
     _open: ClassVar[Counter[int]] = Counter()
 
     def __init__(self, run: Any, tensors: Tensors) -> None:
@@ -36,7 +36,7 @@ class Outside:
         if before is not None:
             before._leave()
         known = self._first.get(id(declared))
-        if known is None or known[0] is not declared:  # an id that was another side's
+        if known is None or known[0] is not declared:  # the id was that of a different side
             self._first[id(declared)] = declared, self._saved()
         else:
             known[1].restore()
@@ -44,7 +44,7 @@ class Outside:
         self._open[id(declared)] += 1
 
     def enter(self) -> None:
-        """Find what is kept as this run left it."""
+        """Restore the state that this run left."""
         if not self._roots or self._inside.get(id(self._declared)) is self:
             return
         before = self._inside.get(id(self._declared))
@@ -56,7 +56,7 @@ class Outside:
         self._inside[id(self._declared)] = self
 
     def close(self) -> None:
-        """Hold nothing of this run; after the last one, what is kept is as it was before the first."""
+        """Forget this run; after the last run, restore the state before the first."""
         key = id(self._declared)
         if not self._open[key]:
             return
@@ -71,6 +71,10 @@ class Outside:
         self._left = self._saved()
 
     def _saved(self) -> Saved:
-        run = vars(self._run)
-        own = Saved({"": [run.get("model", self._declared.build), run.get("optimizer")]}, self._tensors, run["store"])
-        return Saved(self._roots, self._tensors, run["store"], own.ids())
+        attributes = vars(self._run)
+        model_state = Saved(
+            {"": [attributes.get("model", self._declared.build), attributes.get("optimizer")]},
+            self._tensors,
+            attributes["store"],
+        )
+        return Saved(self._roots, self._tensors, attributes["store"], model_state.ids())

@@ -1,4 +1,4 @@
-"""What a running side can do: the protocol that the pipeline is written against.
+"""The protocol of a running side, used by the pipeline.
 
 A runner speaks its own framework's names and layouts and returns NumPy. It knows nothing of the other side.
 """
@@ -48,42 +48,42 @@ class Runner(Protocol):
         ...
 
     def write(self, state: State) -> None:
-        """Set what the given state holds and leave the rest."""
+        """Set the values of this state and leave all others."""
         ...
 
     def snapshot(self) -> Any:
-        """Everything `restore` needs to repeat what comes next, in the side's own form."""
+        """Everything that `restore` needs to repeat the next step, in the side's own form."""
         ...
 
     def restore(self, snapshot: Any) -> None:
         """Go back to a snapshot."""
         ...
 
-    def differing(self, one: Any, other: Any) -> Sequence[str]:
-        """Where two snapshots hold different values, in words, and what is kept there that no snapshot can hold.
+    def differing(self, first: Any, second: Any) -> Sequence[str]:
+        """Where two snapshots differ, in words, and objects there that no snapshot can save.
 
         Args:
-            one, other: taken after one step, made twice from one state.
+            first, second: taken after the same step, run twice from one state.
         """
         ...
 
-    def counted(self, one: Any, other: Any) -> Sequence[str]:
-        """Where Python's whole numbers differ in snapshots before and after a step, but for those of an optimizer."""
+    def counted(self, before: Any, after: Any) -> Sequence[str]:
+        """Where Python integers differ in snapshots before and after a step, except those of an optimizer."""
         ...
 
     def modes(self) -> Sequence[str]:
-        """The ways to run a step besides the eager one."""
+        """The modes of a step other than the eager one."""
         ...
 
     def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
         """Train on one batch.
 
         Args:
-            number: of the step, from 1; also seeds what is random in it.
+            number: of the step, from 1; also seeds its random numbers.
             batch: in the neutral layout.
-            observe: record gradients and outputs; False leaves the user's step untouched and records losses
-                and states alone.
-            mode: one of `modes`; those but the eager one are never observed.
+            observe: record gradients and outputs; False leaves the user's step untouched and records only losses
+                and states.
+            mode: one of `modes`; only the eager one can be observed.
 
         Raises:
             UserCodeError: code of the pair raised.
@@ -99,17 +99,17 @@ class Runner(Protocol):
         Args:
             batch: in the neutral layout.
             training: run as in a training step, dropout off; else as in inference.
-            swap: may replace what a call returns, for all that comes after it.
+            swap: may replace the outputs of a call for all later code.
             gradients: also compute the loss, as one more call, and differentiate it with respect to every output.
-            inside: in which modules the functions that are called are listed too.
-            again: keeps the pass, or makes a part of a kept one again.
+            inside: selects modules whose function calls are listed too.
+            again: stores the pass, or repeats a part of a stored one.
         """
         ...
 
     def draws(self, batch: Batch) -> tuple[str, ...]:
-        """What draws random numbers in a training pass though dropout is off, as "layer: function".
+        """Functions that draw random numbers in a training pass with dropout off, as "layer: function".
 
-        The pass is made from several seeds: nothing where its outputs stay the same. Raises as `step` does.
+        The pass runs from several seeds; empty if its outputs stay the same. Raises as `step` does.
         """
         ...
 
@@ -118,24 +118,24 @@ class Runner(Protocol):
         ...
 
     def persistence(self) -> Persistence:
-        """The ways to save this side and to load it again."""
+        """The ways to save and reload this side."""
         ...
 
     def exporter(self) -> Exporter:
-        """Writes the model, as it is now, to ONNX."""
+        """Writes the current model to ONNX."""
         ...
 
     def uses(self, number: int, batch: Batch) -> Mapping[str, Arrays]:
         """The gradients of the parameters that are used several times, or tied, one part per use.
 
-        The step is made again from where the side stands; the state stays as it is.
+        The step is repeated from the current state; the state stays as it is.
 
         Args:
             number, batch: as for `step`.
 
         Returns:
             Canonical path -> name of the use, in the order of the forward pass -> gradient of the total loss through
-            this use alone.
+            this use only.
 
         Raises:
             UserCodeError: code of the pair raised.
@@ -143,25 +143,25 @@ class Runner(Protocol):
         ...
 
     def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
-        """While the block runs, each result that is rounded is off by one more rounding error.
+        """While the block runs, each rounded result gets one more rounding error.
 
-        PyTorch does so to every operation, forward, backward and in the optimizer; Keras, whose operations cannot be
-        reached one by one, to what the model returns.
+        PyTorch perturbs every operation, forward, backward and in the optimizer; Keras, whose operations cannot be
+        intercepted one by one, only the outputs of the model.
 
         Args:
-            rng: says which way.
+            rng: decides up or down.
         """
         ...
 
     def stops(self, let_through: Open) -> AbstractContextManager[list[Stop]]:
-        """While the block runs, the tensors of a training step keep their gradient at the chosen ones of the places
-        where they lose it.
+        """While the block runs, the tensors of a training step keep their gradient at chosen places where they would
+        lose it.
 
         Args:
-            let_through: told of each.
+            let_through: decides for each place.
 
         Returns:
-            All of them, as the step comes to them; none where the side cannot see them.
+            All places, added as the step reaches them; none if the side cannot observe them.
         """
         ...
 
@@ -170,15 +170,15 @@ class Runner(Protocol):
         ...
 
     def notes(self) -> list[str]:
-        """What a reader should know about how the side was run."""
+        """Notes about how the side was run."""
         ...
 
     def promises(self) -> Mapping[str, Distribution]:
-        """Path -> the distribution that the side says the parameter starts from, where it says so."""
+        """Path -> declared distribution of the parameter's initial values, where declared."""
         ...
 
     def holdings(self) -> Holdings | None:
-        """What the optimizer was given to train; None where there is none."""
+        """The parameters that the optimizer trains; None without an optimizer."""
         ...
 
     def unmapped_slots(self) -> list[str]:
@@ -186,7 +186,7 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """Undo global settings and free what is held."""
+        """Undo global settings and free resources."""
         ...
 
 
@@ -194,10 +194,10 @@ class Loaded(NamedTuple):
     """A side after a route.
 
     Attributes:
-        runner: over the model that was loaded.
-        optimizer_kept: its optimizer has the state of the one that was saved.
-        remarks: what a reader should know besides.
-        orphans: how many parameters its optimizer trains that its model does not have.
+        runner: of the loaded model.
+        optimizer_kept: its optimizer has the saved state.
+        remarks: for a reader.
+        orphans: how many parameters its optimizer trains that are not in its model.
     """
 
     runner: Any
@@ -212,7 +212,7 @@ class Persistence(Protocol):
     routes: Sequence[Route]
 
     def reload(self, route: Route, folder: Path, batch: Batch) -> Loaded:
-        """Save the side as it is and load it into a model of its own.
+        """Save the current side and load it into a separate model.
 
         Args:
             route: one of `routes`.
@@ -229,26 +229,26 @@ class Persistence(Protocol):
         ...
 
     def unsaved(self, route: Route) -> Sequence[str]:
-        """Paths of what the side holds and a route leaves out."""
+        """Paths of values of the side that a route leaves out."""
         ...
 
     def attributes(self) -> Mapping[str, Any]:
-        """What the model holds in plain attributes besides its parameters and buffers: numbers, words, arrays."""
+        """Plain attributes of the model other than parameters and buffers: numbers, strings, arrays."""
         ...
 
     def mend(self, attributes: Mapping[str, Any]) -> None:
-        """Set plain attributes to these values, and let the optimizer train what the model has."""
+        """Set plain attributes to these values, and make the optimizer train the model's parameters."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What the inputs and outputs of an exported graph are in the side's own words.
+    """Inputs and outputs of an exported graph under the side's own names.
 
     Attributes:
-        inputs: (batch) -> name and value of each tensor that the model eats, in the order in which it eats them.
+        inputs: (batch) -> name and value of each input tensor of the model, in its order.
         outputs: (the graph's outputs by name, in its order) -> the outputs that are compared, by name.
-        fixed: what kept the size of the batch from being left free; None where it is free.
+        fixed: why the batch size could not be left free; None if it is free.
     """
 
     inputs: Callable[[Batch], Sequence[tuple[str, Array]]]
@@ -260,7 +260,7 @@ class Exporter(Protocol):
     """Writes the model of a side to ONNX, in inference mode and with a free batch size."""
 
     def routes(self) -> Sequence[str]:
-        """The ways there are to do so, the usual one first."""
+        """The available routes, the usual one first."""
         ...
 
     def infer(self, batch: Batch) -> Arrays:
@@ -274,7 +274,7 @@ class Exporter(Protocol):
             route: one of `routes`.
             path: of the file.
             batch: to trace the model with.
-            other: the like of another size; the axes that differ are the free ones.
+            other: a similar batch of a different size; axes that differ are free.
 
         Raises:
             UserCodeError: the exporter raised.
@@ -286,15 +286,15 @@ def rounding_factors(shape: tuple[int, ...], eps: float, rng: np.random.Generato
     """Factors that move each element by one relative rounding error, up or down at random.
 
     Args:
-        shape: of what is moved.
+        shape: of the array to move.
         eps: the machine epsilon of its dtype.
-        rng: says which way.
+        rng: decides up or down.
     """
     return 1.0 + eps * rng.choice(np.array([-1.0, 1.0]), size=shape)
 
 
 def step_seed(seed: int, number: int) -> int:
-    """What a step's random numbers are seeded with.
+    """The seed of a step's random numbers.
 
     Args:
         seed: of the run.
@@ -304,22 +304,22 @@ def step_seed(seed: int, number: int) -> int:
 
 
 SCHEDULED = 50
-"""Steps whose learning rates are noted, where a schedule says them."""
+"""Steps whose learning rates are recorded, where a schedule defines them."""
 
 
 def known_kind(thing: Any, modules: tuple[str, ...]) -> str:
-    """The name of the nearest class that a framework or `xcheck` made; its own class if that is none.
+    """The name of the nearest class of a framework or `xcheck`; its own class if there is none.
 
     Args:
         thing: of any class.
-        modules: how the names of their modules start.
+        modules: prefixes of their module names.
     """
     known = (c.__name__ for c in type(thing).__mro__ if c.__module__.startswith(modules))
     return next(known, type(thing).__name__)
 
 
 class Prepared(NamedTuple):
-    """A batch as one side eats it."""
+    """A batch in the form for one side."""
 
     inputs: Any
     targets: Any = None
@@ -327,36 +327,36 @@ class Prepared(NamedTuple):
 
 
 def prepared(prepare: Prepare | None, batch: Batch, side: SideName, islands: Islands | None = None) -> Prepared:
-    """Apply a side's `prepare`; without one, the neutral layout is what it eats.
+    """Apply a side's `prepare`; without one, the neutral layout is used.
 
     Args:
         prepare: of the side, called in the float type of the run.
         batch: for it.
-        side: whose.
-        islands: of a side in float64, where NumPy computes in float64 too while `prepare` runs; None otherwise.
+        side: of the `prepare`.
+        islands: of a side in float64, whose `prepare` also runs NumPy in float64; None otherwise.
 
     Raises:
         UserCodeError: `prepare` raised, or did not return (inputs, targets).
     """
-    batch = batch.copy()  # what is changed in place reaches neither the other side nor the next pass
+    batch = batch.copy()  # in-place changes must reach neither the other side nor the next pass
     if prepare is None:
         return Prepared(batch.inputs, batch.targets)
     with calling(f"{side} prepare", numbers=describe(batch.inputs)):
-        made: Any = prepare(batch) if islands is None else prepared_in_float64(prepare, batch, islands)
-    if not isinstance(made, tuple) or len(made) not in (2, 3):  # pyright: ignore[reportUnknownArgumentType]
+        result: Any = prepare(batch) if islands is None else prepared_in_float64(prepare, batch, islands)
+    if not isinstance(result, tuple) or len(result) not in (2, 3):  # pyright: ignore[reportUnknownArgumentType]
         raise UserCodeError(
             f"The {side} side's prepare returned something else than (inputs, targets).",
-            **got(made),
+            **got(result),
             todo="return (inputs, targets), or (inputs, targets, sample_weight) for Keras",
         )
-    return Prepared(*made)  # pyright: ignore[reportUnknownArgumentType]
+    return Prepared(*result)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def projection(name: str, shape: tuple[int, ...]) -> Array:
     """Fixed random coefficients that turn an output into a scalar: sum(output * coefficients).
 
-    Used as the loss where a pair gives none. Of unit variance over sqrt(size), so that the loss is about as large
-    as the outputs; the same for both sides, since they depend on name and shape alone.
+    The loss of a pair without one. Unit variance over sqrt(size), so that the loss is about as large as the outputs;
+    the same for both sides, since they depend only on name and shape.
 
     Args:
         name: of the output.
@@ -371,7 +371,7 @@ def losses_record(data: Mapping[str, Array], penalty: Mapping[str, Array], total
 
     Args:
         data, penalty: term name -> scalar; "" for an unnamed one.
-        total: what was differentiated; None to take the sum.
+        total: the differentiated loss; None to take the sum.
     """
     record: dict[str, Array] = {}
     for kind, terms in (("data", data), ("penalty", penalty)):

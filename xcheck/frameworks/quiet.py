@@ -1,4 +1,4 @@
-"""What exporters and C++ libraries print, kept off the screen."""
+"""Suppression of output from exporters and C++ libraries."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Drop what is printed, also by C++ code, what is logged and what is warned about, until the block ends."""
+    """Drop printed output, also from C++ code, log messages and warnings, until the block ends."""
     sys.stdout.flush()
     sys.stderr.flush()
-    kept, logged = [os.dup(descriptor) for descriptor in (1, 2)], logging.root.manager.disable
+    copies, log_level = [os.dup(descriptor) for descriptor in (1, 2)], logging.root.manager.disable
     logging.disable(logging.CRITICAL)
-    with tempfile.TemporaryFile() as aside, warnings.catch_warnings():
+    with tempfile.TemporaryFile() as buffer, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for descriptor in (1, 2):
-            os.dup2(aside.fileno(), descriptor)
+            os.dup2(buffer.fileno(), descriptor)
         try:
             yield
         finally:
-            logging.disable(logged)
+            logging.disable(log_level)
             sys.stdout.flush()
             sys.stderr.flush()
-            for descriptor, before in zip((1, 2), kept, strict=True):
-                os.dup2(before, descriptor)
-                os.close(before)
+            for descriptor, copy in zip((1, 2), copies, strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)

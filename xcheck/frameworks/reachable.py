@@ -1,8 +1,8 @@
-"""All that can be reached from what a side returned: saved as it is now, and put back where it is.
+"""All objects reachable from a side: saved, and restored in place.
 
-A step may keep what it likes where it likes: a count on the optimizer, averages that its first call makes, a scheduler
-in a closure, a queue in a global. To make a step again is to put all of it back. Nothing is replaced: containers,
-objects, closures, globals and tensors get their former contents, so that whoever holds them goes on holding them.
+A step may keep state anywhere: a count on the optimizer, averages created by its first call, a scheduler in a closure,
+a queue in a global. Repeating a step requires restoring all of it. No object is replaced: containers, objects,
+closures, globals and tensors get their former contents, so that references to them stay valid.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ from .contents import (
 )
 
 ATOMS = (type(None), bool, int, float, complex, str, bytes, enum.Enum, types.ModuleType, types.BuiltinFunctionType)
-"""What has no contents that could change, or none that is anybody's."""
+"""Types without mutable contents of their own."""
 
 _PLAIN = (bool, int, float, complex, str)
 _GROUPS = "param_groups"
-"""Where PyTorch keeps the settings of an optimizer, as plain numbers."""
+"""Attribute of a PyTorch optimizer with its settings as plain numbers."""
 
 OPAQUE = ("xcheck.", "threading.", "logging.", "weakref.", "concurrent.", "multiprocessing.", "tempfile.", "inspect.")
-"""How the names of modules start, with a dot at their end, whose objects are not looked into."""
+"""Prefixes of module names, with a final dot, whose objects are not searched."""
 
 _OF_MODULE = re.compile(r"\._(?:modules|parameters|buffers)\['([^']+)'\]")
-"""Where a module of PyTorch holds what its attribute is."""
+"""Where a PyTorch module stores its special attributes."""
 
 
 def functions(declared: Any) -> dict[str, Any]:
-    """What the user's functions of a side are called -> the function, of those that a step calls.
+    """Name -> function of the user, for all functions of a side that a step calls.
 
     Args:
         declared: the side.
     """
     names = ("step", "after_step", "loss", "penalty", "prepare", "outputs")
-    found = {name: getattr(declared, name, None) for name in names}
-    return {name: each for name, each in found.items() if each is not None}
+    declared_functions = {name: getattr(declared, name, None) for name in names}
+    return {name: function for name, function in declared_functions.items() if function is not None}
 
 
 class Leaf(NamedTuple):
-    """What a framework says of a tensor of its own.
+    """A saved tensor of a framework.
 
     Attributes:
-        array: its values, which nothing changes any more; None where they cannot be read.
-        back: sets it to them again.
-        held: attribute -> what hangs on it, such as its gradient.
+        array: its values, read-only; None where they cannot be read.
+        back: restores them.
+        held: attribute -> its value, such as the gradient.
     """
 
     array: Array | None
@@ -77,87 +77,87 @@ class Tensors(Protocol):
     """How the tensors of a framework are saved.
 
     Attributes:
-        opaque: modules whose objects are not looked into.
-        passing: attributes that say how a run is made, and nothing of what it keeps.
+        opaque: modules whose objects are not searched.
+        passing: attributes with settings of the current call instead of state.
     """
 
     opaque: Sequence[str]
     passing: frozenset[str]
 
     def leaf(self, thing: Any, store: Store) -> Leaf | None:
-        """A tensor, saved; None for what is none."""
+        """A saved tensor; None for other objects."""
         ...
 
     def always(self, thing: Any) -> bool:
-        """Whether an object is a module or layer, which is looked into wherever its class comes from."""
+        """Whether an object is a module or layer, which is always searched."""
         ...
 
     def wrapped(self, thing: Any) -> Any:
-        """The container of Python's that the framework has put a wrapper around; None for anything else."""
+        """The Python container inside a wrapper of the framework; None for other objects."""
         ...
 
     def place(self, thing: Any) -> Any:
-        """Where a tensor lies: the same for two that share their values."""
+        """The memory place of a tensor, equal for two that share their values."""
         ...
 
     def put(self, thing: Any, array: Array) -> bool:
-        """Give a tensor these values; False for one that never changes."""
+        """Set the values of a tensor; False for an immutable one."""
         ...
 
     def made(self, thing: Any, array: Array) -> Any:
-        """A tensor like another one, of these values."""
+        """A tensor like an existing one, with these values."""
         ...
 
 
 @dataclass(slots=True)
-class Entry:
-    """One thing that was reached.
+class ReachedObject:
+    """One reached object.
 
     Attributes:
-        thing: itself.
-        parent: it was reached from; None for a root.
-        word: how the way goes on from there, such as ".ema" or "[0]".
+        thing: the object.
+        parent: the object that refers to it; None for a root.
+        word: the last part of its path, such as ".ema" or "[0]".
         key: the attribute, index or key there.
-        back: gives it its contents again.
+        back: restores its contents.
         array: the values of a tensor.
-        children: as they are held.
+        children: objects that it refers to.
     """
 
     thing: Any
-    parent: Entry | None
+    parent: ReachedObject | None
     word: str
     key: Any
     back: Callable[[], None]
     array: Array | None = None
     children: Sequence[tuple[str, Any, Any]] = ()
 
-    def way(self) -> list[Entry]:
+    def way(self) -> list[ReachedObject]:
         """From the root to this entry."""
-        found: list[Entry] = [self]
-        at = self.parent
-        while at is not None:
-            found.append(at)
-            at = at.parent
-        return found[::-1]
+        path: list[ReachedObject] = [self]
+        parent = self.parent
+        while parent is not None:
+            path.append(parent)
+            parent = parent.parent
+        return path[::-1]
 
     def where(self) -> str:
-        """The way to it in words."""
+        """Its path as text."""
         return _OF_MODULE.sub(r".\1", "".join(entry.word for entry in self.way()))
 
 
 class Saved:
-    """What could be reached, as it was.
+    """The saved contents of all reachable objects.
 
     Args:
-        roots: name -> what to start from.
+        roots: name -> object to start from.
         tensors: of the framework.
         store: keeps the values.
-        known: ids of what is left alone.
+        known: ids of objects to skip.
     """
 
     def __init__(self, roots: Mapping[str, Any], tensors: Tensors, store: Store, known: Iterable[int] = ()) -> None:
-        self.entries: list[Entry] = []
-        self.stuck: list[Entry] = []
+        self.entries: list[ReachedObject] = []
+        self.stuck: list[ReachedObject] = []
         self._tensors, self._store = tensors, store
         self._opaque = (*OPAQUE, *tensors.opaque)
         self._seen: dict[int, Any] = dict.fromkeys(known)
@@ -166,64 +166,76 @@ class Saved:
             self._walk(name, root)
 
     def restore(self) -> None:
-        """Put all of it back."""
+        """Restore all contents."""
         for entry in self.entries:
             entry.back()
 
     def ids(self) -> set[int]:
-        """Of all that was reached."""
+        """Ids of all reached objects."""
         return set(self._seen)
 
     def moved(self, other: Saved) -> list[str]:
-        """Where two runs of one step have left different values; nothing where only numbers of no effect differ.
+        """Where two runs of one step left different values; empty where only numbers without effect differ.
 
-        Values and the settings of an optimizer are told apart. A plain number alone may be a time that was taken.
+        Arrays and settings of an optimizer count as effects. A plain number may be a measured time.
 
         Args:
-            other: saved after the step was made again from one state.
+            other: saved after the step was repeated from the same state.
         """
-        mine, theirs = self._facts(), other._facts()
-        ways = [way for way, value in mine.items() if way not in theirs or not _alike(value, theirs[way])]
-        ways += [way for way in theirs if way not in mine]
-        if not any(isinstance(mine.get(way, theirs.get(way)), np.ndarray) or _GROUPS in way for way in ways):
+        first_facts, second_facts = self._facts(), other._facts()
+        paths = [
+            path
+            for path, value in first_facts.items()
+            if path not in second_facts or not _equal(value, second_facts[path])
+        ]
+        paths += [path for path in second_facts if path not in first_facts]
+        if not any(
+            isinstance(first_facts.get(path, second_facts.get(path)), np.ndarray) or _GROUPS in path for path in paths
+        ):
             return []
-        stuck = [f"{entry.where()} ({type(entry.thing).__name__}, which cannot be set back)" for entry in self.stuck]
-        outside = [way for way in ways if not way.startswith("model")]
-        return [*stuck, *outside, *(way for way in ways if way.startswith("model"))]
+        stuck_objects = [
+            f"{entry.where()} ({type(entry.thing).__name__}, which cannot be set back)" for entry in self.stuck
+        ]
+        outside_model = [path for path in paths if not path.startswith("model")]
+        return [*stuck_objects, *outside_model, *(path for path in paths if path.startswith("model"))]
 
     def counted(self, later: Saved) -> list[str]:
-        """Where a step has left other whole numbers of Python, but for those of an optimizer.
+        """Where a step changed Python integers, except those of an optimizer.
 
         Args:
             later: saved after the step.
         """
-        mine, theirs = self._facts(), later._facts()
-        whole = [way for way, n in mine.items() if type(n) is int and type(theirs.get(way)) is int and n != theirs[way]]
-        return [way for way in whole if not way.startswith(("optimizer", "model.optimizer"))]
+        facts_before, facts_after = self._facts(), later._facts()
+        changed = [
+            path
+            for path, n in facts_before.items()
+            if type(n) is int and type(facts_after.get(path)) is int and n != facts_after[path]
+        ]
+        return [path for path in changed if not path.startswith(("optimizer", "model.optimizer"))]
 
     def _facts(self) -> dict[str, Any]:
-        """Where -> the numbers, words and values that lie there."""
-        found: dict[str, Any] = {}
+        """Path -> the numbers, strings and arrays there."""
+        facts: dict[str, Any] = {}
         for entry in self.entries:
             where = entry.where()
             if entry.array is not None:
-                found[where] = entry.array
+                facts[where] = entry.array
             plain = {where + word: child for word, _, child in entry.children if isinstance(child, _PLAIN)}
-            found |= plain
-        return found
+            facts |= plain
+        return facts
 
     def _walk(self, name: str, root: Any) -> None:
-        todo: list[tuple[Entry | None, str, Any, Any]] = [(None, name, name, root)]
+        todo: list[tuple[ReachedObject | None, str, Any, Any]] = [(None, name, name, root)]
         while todo:
             parent, word, key, thing = todo.pop()
             if isinstance(thing, ATOMS) or id(thing) in self._seen:
                 continue
-            self._seen[id(thing)] = thing  # held, so that nothing else gets its id
-            entry = Entry(thing, parent, word, key, nothing)
+            self._seen[id(thing)] = thing  # keeps the object alive, so that no new one gets its id
+            entry = ReachedObject(thing, parent, word, key, nothing)
             leaf = self._tensors.leaf(thing, self._store)
             if leaf is not None:
                 entry.back, entry.array = leaf.back, leaf.array
-                entry.children = [(f".{at}", at, held) for at, held in leaf.held.items()]
+                entry.children = [(f".{at}", at, value) for at, value in leaf.held.items()]
             else:
                 opened = self._open(thing)
                 if opened is None:
@@ -252,7 +264,7 @@ class Saved:
         return self._object(thing)
 
     def _closed(self, module: str) -> bool:
-        """Whether what comes from a module is not looked into."""
+        """Whether objects of a module are not searched."""
         return f"{module}.".startswith(self._opaque) and not module.startswith(("xcheck.optim", "xcheck.layers"))
 
     def _object(self, thing: Any) -> Opened | None:
@@ -261,9 +273,9 @@ class Saved:
         children: list[tuple[str, Any, Any]] = []
         attributes = getattr(thing, "__dict__", None)
         if type(attributes) is dict:
-            back, held = mapping(attributes, dict, self._tensors.passing)
+            back, items = mapping(attributes, dict, self._tensors.passing)
             backs.append(back)
-            named = sorted(held, key=lambda each: str(each[1]).startswith("_"))  # the way that a user would go
+            named = sorted(items, key=lambda each: str(each[1]).startswith("_"))  # the path that a user would write
             children += [(f".{key}", key, value) for _, key, value in named]
         slots = [n for c in kind.__mro__ for n in slot_names(c)]
         values = {name: getattr(thing, name, MISSING) for name in slots}
@@ -278,16 +290,16 @@ class Saved:
         return Opened(functools.partial(each_of, backs), children)
 
     def _function(self, thing: types.FunctionType) -> Opened | None:
-        """What a function keeps: its closure, its defaults, its attributes, and the globals that it names."""
+        """The state of a function: its closure, defaults, attributes, and the globals that it uses."""
         if self._closed(thing.__module__ or ""):
             return None
         cells = list(zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True))
         children = [(f" (closure {name})", name, cell) for name, cell in cells]
         children += [(f" (default {i})", i, value) for i, value in enumerate(thing.__defaults__ or ())]
         children += [(f" (default {name})", name, value) for name, value in (thing.__kwdefaults__ or {}).items()]
-        back, held = mapping(thing.__dict__, dict)
-        children += [(f".{key}", key, value) for _, key, value in held]
-        named: list[Callable[[], None]] = [back]
+        back, items = mapping(thing.__dict__, dict)
+        children += [(f".{key}", key, value) for _, key, value in items]
+        restorers: list[Callable[[], None]] = [back]
         if not is_library(thing.__code__.co_filename):
             names = _names(thing.__code__)
             spaces = [thing.__globals__]
@@ -297,19 +309,19 @@ class Saved:
                 new = [n for n in names if (id(space), n) not in self._names]
                 self._names |= {(id(space), n) for n in new}
                 values = {n: space.get(n, MISSING) for n in new}
-                named.append(functools.partial(set_names, space, values))
+                restorers.append(functools.partial(set_names, space, values))
                 children += [(f" (global {n})", n, v) for n, v in values.items() if v is not MISSING]
-        return Opened(functools.partial(each_of, named), children)
+        return Opened(functools.partial(each_of, restorers), children)
 
 
-def _alike(one: Any, other: Any) -> bool:
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
-    return type(one) is type(other) and bool(one == other or one != one)
+def _equal(first: Any, second: Any) -> bool:
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return first.dtype == second.dtype and np.array_equal(first, second, equal_nan=first.dtype.kind in "fc")
+    return type(first) is type(second) and bool(first == second or first != first)
 
 
 def _names(code: types.CodeType) -> list[str]:
-    """The names that a function, and those that are made in it, look up."""
+    """The global names used by a function and its inner functions."""
     inner = [name for const in code.co_consts if isinstance(const, types.CodeType) for name in _names(const)]
     return list(dict.fromkeys([*code.co_names, *inner]))
 

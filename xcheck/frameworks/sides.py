@@ -1,4 +1,4 @@
-"""The one place that knows the concrete sides: which runner, on which device, on which backend."""
+"""The only module with the concrete sides: chooses runner, device and backend."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .fake.runner import NumpyRunner, NumpySide
 from .protocol import Runner
 
 _ONE_THREAD = threading.RLock()
-"""What a side sets for its run, such as the float type of Keras, it sets for the whole process. A run in another thread
+"""Settings of a run, such as the float type of Keras, apply to the whole process, so a run in a different thread
 waits."""
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -36,11 +36,11 @@ Progress = Callable[[str], None]
 
 
 def silent(_: str) -> None:
-    """No progress is shown."""
+    """Show no progress."""
 
 
 class RunLog(Protocol):
-    """What a run says of itself: what it checks, on what, with what remarks. `phases.findings.Findings` is one."""
+    """Pair, environment and notes of a run; implemented by `phases.findings.Findings`."""
 
     pair: Pair
     seed: int
@@ -59,8 +59,8 @@ class Sides:
     Attributes:
         findings: of the run.
         device: "cpu" or "cuda".
-        progress: called with a word on what is being done.
-        store: keeps what is read of all of them.
+        progress: receives a text about the current activity.
+        store: keeps arrays read from all sides.
     """
 
     findings: RunLog
@@ -70,11 +70,11 @@ class Sides:
 
     @contextmanager
     def open(self, side: SideName, precision: str = "float64") -> Generator[Runner]:
-        """One side, built, with its variables made; closed when the block ends. Another thread waits until then."""
+        """Build one side with all its variables; closed when the block ends. Other threads wait until then."""
         with _ONE_THREAD:
             self.progress(f"building the {side} side in {precision}")
             findings = self.findings
-            self.store.rest()  # of what was there before
+            self.store.release()  # memory of the previous sides
             with findings.timed("sides"):
                 runner = _runner(findings.pair, side, precision, self.device, findings.seed, self.store)
             try:
@@ -97,11 +97,11 @@ class Sides:
                 runner.close()
 
     def _make_room(self, runner: Runner) -> None:
-        told = None if self.store.on_disk else needs_disk(runner.side, runner.inventory())
-        if told is not None:
+        note = None if self.store.on_disk else needs_disk(runner.side, runner.inventory())
+        if note is not None:
             self.store.on_disk = True
-            self.findings.notes.append(told)
-            self.progress(told)
+            self.findings.notes.append(note)
+            self.progress(note)
 
 
 def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int, store: Store | None = None) -> Runner:
@@ -145,7 +145,7 @@ def choose_backend(pair: Pair, wanted: str | None) -> None:
     """Let Keras start on a backend.
 
     Raises:
-        SetupError: Keras already runs on another one.
+        SetupError: Keras already runs on a different one.
     """
     if not isinstance(pair.keras, KerasSide) or wanted is None:
         return
@@ -168,18 +168,18 @@ def choose_backend(pair: Pair, wanted: str | None) -> None:
 
 
 def choose_device(pair: Pair, device: Device, *sides: SideName) -> str:
-    """The device asked for; "auto" is a GPU if every side that runs sees one."""
+    """The requested device; "auto" is a GPU if every side that runs sees one."""
     if device != "auto":
         return device
     return "cuda" if all(_sees_gpu(getattr(pair, side)) for side in sides or ("torch", "keras")) else "cpu"
 
 
 def canaries(pair: Pair, *sides: SideName) -> tuple[Outcome, ...]:
-    """What the canaries of a pair's frameworks answer; each is tried once in a process.
+    """The canary outcomes for a pair's frameworks; each canary runs once per process.
 
     Args:
-        pair: whose sides are to run.
-        sides: those alone; all where none is named.
+        pair: with the sides.
+        sides: only these; all if none is named.
 
     Raises:
         SetupError: a framework is not installed.
@@ -217,15 +217,15 @@ def _require(declared: Any) -> None:
 def _import(name: str) -> None:
     try:
         importlib.import_module(name)
-    except (ImportError, OSError) as error:  # OSError: of a shared library that is not there
-        lacking = not_installed(error)
-        if lacking is None:
-            lacking = SetupError(
+    except (ImportError, OSError) as error:  # OSError: for a missing shared library
+        missing = not_installed(error)
+        if missing is None:
+            missing = SetupError(
                 f"{name} is installed here and cannot be imported.",
                 cause=f"{type(error).__name__}: {error}",
                 todo=f"make this work first: {sys.executable} -c 'import {name}'",
             )
-        raise lacking from error
+        raise missing from error
 
 
 def _sees_gpu(declared: Any) -> bool:

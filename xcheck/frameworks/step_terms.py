@@ -1,4 +1,4 @@
-"""What a training step of the user's own returned, as loss terms."""
+"""Loss terms from the return value of a user-defined training step."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ..records.trace import Array, Arrays
 from .tree import named_tensors
 
 TOTALS = ("loss", "total")
-"""What a step may call the sum of its terms."""
+"""Names of the sum of a step's terms."""
 
 
 def returned_terms(value: Any, to_array: Callable[[Any], Any]) -> dict[str, Array]:
-    """Each number in what a step returned, by its name; images, predictions and words beside them are left out.
+    """Each number in the return value of a step by name, without images, predictions and strings.
 
     Args:
         value: a dict, tuple or dataclass, which may hold others.
         to_array: turns a tensor of the framework, or a number, into an array.
     """
-    found: dict[str, Array] = {}
+    terms: dict[str, Array] = {}
     for name, leaf in named_tensors(value, _is_leaf, "term").items():
         array = np.asarray(to_array(leaf))
         if array.size == 1 and array.dtype.kind in "fiu":
-            found[name] = array.reshape(()).astype(np.float64 if array.dtype.kind != "f" else array.dtype)
-    return found
+            terms[name] = array.reshape(()).astype(np.float64 if array.dtype.kind != "f" else array.dtype)
+    return terms
 
 
 def _is_leaf(value: Any) -> bool:
@@ -35,10 +35,10 @@ def _is_leaf(value: Any) -> bool:
 
 
 def step_record(terms: Mapping[str, Array]) -> Arrays:
-    """What a step of the user's own returned, under the names of `StepRecord.losses`; "data" is a name like others.
+    """Terms of a user-defined step under the names of `StepRecord.losses`; "data" is not treated specially.
 
     Args:
-        terms: name -> scalar. Where none is called a total, there is none.
+        terms: name -> scalar. Without a term of a name in `TOTALS` there is no total.
     """
     record = {name if name in ("data", "penalty") else f"data/{name}": value for name, value in terms.items()}
     total = next((terms[name] for name in TOTALS if name in terms), None)

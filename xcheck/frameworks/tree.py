@@ -1,4 +1,4 @@
-"""The tensors in whatever a model takes, returns or keeps, by name; those of several calls as one."""
+"""The tensors in nested inputs, outputs and attributes of a model, by name; outputs of several calls merged."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ..records.trace import Array, Arrays
 def named_tensors(
     value: Any, is_tensor: Callable[[Any], bool], root: str = "output", around: tuple[int, ...] = ()
 ) -> dict[str, Any]:
-    """Every tensor inside a tensor, tuple, list, dict or dataclass, by a name that says where it was.
+    """Every tensor inside a tensor, tuple, list, dict or dataclass, named by its position.
 
-    A lone tensor is called `root`; items of a dict or fields of a dataclass go by their key, items of a tuple or
-    list by `root` and their index, deeper ones joined by dots. None is skipped.
+    A single tensor is called `root`; items of a dict or fields of a dataclass have their key as name, items of a tuple
+    or list `root` and their index, deeper ones joined by dots. None is skipped.
 
     Args:
-        value: what the model returned.
+        value: returned by the model.
         is_tensor: tells a tensor from a container.
         root: name of the value itself.
-        around: ids of the containers that the value is in.
+        around: ids of the enclosing containers.
 
     Raises:
-        TypeError: there is something that is neither, or a container that holds itself.
+        TypeError: a value is neither, or a container contains itself.
     """
     if value is None:
         return {}
@@ -47,34 +47,34 @@ def named_tensors(
         items = [(f"{root}_{i}", item) for i, item in enumerate(value)]  # pyright: ignore
     else:
         raise TypeError(f"{type(value).__name__} is neither a tensor nor a container of tensors")
-    found: dict[str, Any] = {}
+    tensors: dict[str, Any] = {}
     for name, item in items:
         for inner, tensor in named_tensors(item, is_tensor, name, around).items():
             path = inner if inner == name or inner.startswith(f"{name}_") else f"{name}.{inner}"
-            while path in found:
+            while path in tensors:
                 path += "'"
-            found[path] = tensor
-    return found
+            tensors[path] = tensor
+    return tensors
 
 
 def tensors_in(value: Any, is_tensor: Callable[[Any], bool], root: str = "output") -> dict[str, Any]:
-    """Every tensor inside a nested value, by the path to it; whatever is no container and no tensor is skipped.
+    """Every tensor inside a nested value by its path; values that are neither containers nor tensors are skipped.
 
     Args:
-        value: what a module or a layer was given or returned.
+        value: input or output of a module or layer.
         is_tensor: tells a tensor from a container.
-        root: name of a lone tensor; in a container, names are keys and indices joined by dots.
+        root: name of a single tensor; in a container, names are keys and indices joined by dots.
     """
-    found: dict[str, Any] = {}
-    _visit(value, is_tensor, "", lambda name, tensor: found.setdefault(name or root, tensor), ())
-    return found
+    tensors: dict[str, Any] = {}
+    _visit(value, is_tensor, "", lambda name, tensor: tensors.setdefault(name or root, tensor), ())
+    return tensors
 
 
 def replaced(value: Any, others: Mapping[str, Any], is_tensor: Callable[[Any], bool], root: str = "output") -> Any:
-    """A copy of a nested value with other tensors in some places.
+    """A copy of a nested value with some tensors replaced.
 
     Args:
-        value: what a module or a layer returned.
+        value: returned by a module or layer.
         others: the new tensors, by the names of `tensors_in`.
         is_tensor, root: as for `tensors_in`.
     """
@@ -89,38 +89,38 @@ def _visit(
 
     if is_tensor(value):
         return visit(name, value)
-    if id(value) in around:  # a container that holds itself
+    if id(value) in around:  # a container that contains itself
         return value
     if isinstance(value, Mapping):
         items: dict[Any, Any] = {key: inner(key, item) for key, item in value.items()}  # pyright: ignore
         if type(value) is dict:  # pyright: ignore[reportUnknownArgumentType]
             return items
-        made: Any = copy.copy(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        changed: Any = copy.copy(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         for key, item in items.items():
             if item is not value[key]:
-                made[key] = item
-        return made
+                changed[key] = item
+        return changed
     if isinstance(value, tuple | list):
         parts = [inner(i, item) for i, item in enumerate(value)]  # pyright: ignore
         if hasattr(value, "_fields"):  # pyright: ignore[reportUnknownArgumentType]
             return type(value)(*parts)  # pyright: ignore
         return tuple(parts) if isinstance(value, tuple) else parts
     if is_dataclass(value) and not isinstance(value, type):
-        made = copy.copy(value)
-        for f in fields(value):
-            object.__setattr__(made, f.name, inner(f.name, getattr(value, f.name)))
-        return made
+        changed = copy.copy(value)
+        for member in fields(value):
+            object.__setattr__(changed, member.name, inner(member.name, getattr(value, member.name)))
+        return changed
     return value
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A value that an object keeps in a plain attribute, or in a container or another object there.
+class AttributeValue:
+    """A value in a plain attribute of an object, or in a container or object there.
 
     Attributes:
         path: attribute names, keys and indices joined by dots.
-        value: a tensor, a number, a word, None, a function, or a tuple of such.
-        owner, key: who keeps it, and under which attribute, key or index.
+        value: a tensor, a number, a string, None, a function, or a tuple of such.
+        owner, key: the object that contains it, and its attribute, key or index there.
     """
 
     path: str
@@ -129,30 +129,30 @@ class Held:
     key: Any
 
     def put(self, value: Any) -> None:
-        """Keep another value in this place."""
+        """Replace the value."""
         if isinstance(self.owner, list | dict):
             self.owner[self.key] = value  # pyright: ignore[reportUnknownMemberType]
         else:
-            vars(self.owner)[self.key] = value  # past whatever the object does about new attributes
+            vars(self.owner)[self.key] = value  # bypasses the object's __setattr__
 
 
-def held_values(
+def attribute_values(
     thing: Any, root: str, skipped: Container[str], is_tensor: Callable[[Any], bool], foreign: Callable[[Any], bool]
-) -> list[Held]:
-    """What an object keeps in plain attributes, and in the containers and objects in them, a few levels down.
+) -> list[AttributeValue]:
+    """Values in plain attributes of an object, and in containers and objects there, a few levels deep.
 
     Args:
         thing: a module or a layer.
         root: its path.
-        skipped: attributes of the framework's own.
-        is_tensor: tells what is a value, however it looks inside.
-        foreign: tells objects that are not looked into.
+        skipped: attributes of the framework.
+        is_tensor: whether an object is a tensor, which counts as a value.
+        foreign: whether an object must not be searched.
     """
-    found: list[Held] = []
+    values: list[AttributeValue] = []
 
     def visit(owner: Any, key: Any, value: Any, path: str, depth: int) -> None:
         if is_tensor(value) or _is_plain(value):
-            found.append(Held(path, value, owner, key))
+            values.append(AttributeValue(path, value, owner, key))
             return
         items: list[tuple[Any, Any]] = []
         if isinstance(value, dict):
@@ -167,7 +167,7 @@ def held_values(
     for name, value in _attributes(thing):
         if name not in skipped:
             visit(thing, name, value, f"{root}.{name}" if root else name, 3)
-    return found
+    return values
 
 
 def _attributes(thing: Any) -> list[tuple[Any, Any]]:
@@ -186,8 +186,8 @@ _PLAIN = (bool, int, float, str, FunctionType)
 def outputs_record(calls: Sequence[Arrays], size: int) -> Arrays:
     """Outputs under the names of `StepRecord.outputs`: one array per name where the calls share out one batch.
 
-    A step that accumulates its gradient calls the model on a part of the batch at a time; put together again, what
-    it returned is what one call on the whole batch returns. Other calls after the first are told apart by a number.
+    A step that accumulates its gradient calls the model on parts of the batch; the concatenated outputs equal those of
+    one call on the whole batch. Other calls after the first get a number.
 
     Args:
         calls: of the model within the step, in order; output name -> value.
@@ -204,7 +204,7 @@ def outputs_record(calls: Sequence[Arrays], size: int) -> Arrays:
 
 
 def _share_out(calls: Sequence[Arrays], size: int) -> bool:
-    """Whether the first axes of every output add up to the batch, and nothing else sets the calls apart."""
+    """Whether the first axes of every output add up to the batch, and the calls agree in all other shapes."""
     kinds = {tuple((name, v.dtype, v.shape[1:]) for name, v in call.items()) for call in calls}
     return len(kinds) == 1 and all(
         all(call[name].ndim for call in calls) and sum(len(call[name]) for call in calls) == size for name in calls[0]

@@ -1,4 +1,4 @@
-"""How PyTorch and Keras lay out the same weight: named transforms, the layers that promise them, and their parts."""
+"""Weight layouts of PyTorch and Keras: named transforms, the layer kinds that use them, and parts of arrays."""
 
 from .named import LAYOUTS, Layout, Shape, fitting, layout_named, pattern_layout
 

@@ -1,8 +1,8 @@
-"""What two layer kinds promise each other: which parameter of one is which of the other, through which layout.
+"""The table of layer kinds: which parameter of one corresponds to which of the other, through which layout.
 
-Kinds are class names of the frameworks' own layers. A role is the name of a parameter in its layer; with the name of
-an inner layer before it ("query/kernel") where the layer that is ported holds it through another one. Roles are
-expressions, as in a weight map: "bias_ih + bias_hh" are added up, "in_proj_weight[0/3]" is the first third.
+Kinds are class names of the frameworks' own layers. A role is the name of a parameter in its layer, prefixed with the
+name of an inner layer ("query/kernel") that holds the parameter. Roles are expressions, as in a weight map:
+"bias_ih + bias_hh" is a sum, "in_proj_weight[0/3]" is the first third.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Promise:
 
     Attributes:
         torch, keras: roles.
-        layouts: names of the layouts; where there are several, the one that fits the shapes.
+        layouts: names of the layouts; with several, the one that fits the shapes applies.
     """
 
     torch: str
@@ -29,7 +29,7 @@ class Promise:
 
     @property
     def torch_roles(self) -> tuple[str, ...]:
-        """The roles that are added up, without their parts."""
+        """The summed roles, without their parts."""
         return tuple(role.partition("[")[0] for role in self.torch.split(" + "))
 
     @property
@@ -39,15 +39,15 @@ class Promise:
 
     @property
     def inner(self) -> str:
-        """The last name of the Keras layer that holds it; "" for any."""
+        """The last name of the Keras layer that holds the parameter; "" for any."""
         return self.keras.partition("[")[0].rpartition("/")[0]
 
     def layout(self, torch_shape: Shape, keras_shape: Shape) -> Layout | None:
-        """The only layout of the promise that fits; one that does not, to be complained about, if there is one name."""
+        """The only fitting layout; a promise with one name returns it even if it does not fit, to be reported."""
         if len(self.layouts) == 1:
             return LAYOUTS[self.layouts[0]]
-        fit = [name for name in self.layouts if LAYOUTS[name].fits(torch_shape, keras_shape)]
-        return LAYOUTS[fit[0]] if len(fit) == 1 else None
+        fitting_names = [name for name in self.layouts if LAYOUTS[name].fits(torch_shape, keras_shape)]
+        return LAYOUTS[fitting_names[0]] if len(fitting_names) == 1 else None
 
 
 def _promises(*rows: tuple[str, str, str]) -> tuple[Promise, ...]:
@@ -127,33 +127,33 @@ KINDS: dict[tuple[str, str], tuple[Promise, ...]] = {
         for n in (1, 2, 3)
     },
 }
-"""(PyTorch layer kind, Keras layer kind) -> what they promise each other."""
+"""(PyTorch layer kind, Keras layer kind) -> their promises."""
 
 INNER = frozenset(promise.inner for rows in KINDS.values() for promise in rows if promise.inner)
-"""Names of inner Keras layers that a promise asks for."""
+"""Names of the inner Keras layers of all promises."""
 
 GATED = ("GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell")
-"""Layer kinds whose vectors are made of gates, in another order in each framework."""
+"""Layer kinds whose vectors consist of gates, in a different order in each framework."""
 
 _SAME_AS = {"NonDynamicallyQuantizableLinear": "Linear"}
 _NUMBERED = re.compile(r"_l\d+(_reverse)?$")
 
 
 def kind_family(torch_kind: str) -> str:
-    """The kind under which the table knows a PyTorch layer."""
+    """The kind of a PyTorch layer in the table."""
     return _SAME_AS.get(torch_kind, torch_kind)
 
 
 def role_family(torch_kind: str, role: str) -> tuple[str, str]:
-    """A role as the table knows it, and what was cut off: nn.LSTM numbers the weights of its layers, weight_ih_l0."""
-    found = _NUMBERED.search(role) if torch_kind in GATED else None
-    return (role[: found.start()], found.group()) if found else (role, "")
+    """A role in the table, and the removed suffix: nn.LSTM numbers the weights of its layers, as in weight_ih_l0."""
+    match = _NUMBERED.search(role) if torch_kind in GATED else None
+    return (role[: match.start()], match.group()) if match else (role, "")
 
 
 def promised(
     torch_kind: str, torch_role: str, keras_kind: str, keras_role: str, keras_owner: str = ""
 ) -> list[Promise]:
-    """What the two layer kinds promise for two roles; several where the parts of one belong to the other.
+    """The promises of two layer kinds for two roles; several where parts of one parameter belong to the other.
 
     Args:
         torch_kind, keras_kind: class names of the layers that own the parameter, such as "Conv2d", "Conv2D".
@@ -171,11 +171,11 @@ def promised(
 
 
 def between(torch_kind: str, torch_role: str, keras_kind: str, keras_role: str) -> Layout | None:
-    """The layout that the two layer kinds promise for a parameter; None if the table knows none, or several.
+    """The layout of a parameter between two layer kinds; None if the table has none, or several.
 
     Args:
         torch_kind, torch_role, keras_kind, keras_role: as for `promised`.
     """
-    found = promised(torch_kind, torch_role, keras_kind, keras_role)
-    names = {name for p in found for name in p.layouts}
+    promises = promised(torch_kind, torch_role, keras_kind, keras_role)
+    names = {name for p in promises for name in p.layouts}
     return LAYOUTS[names.pop()] if len(names) == 1 else None

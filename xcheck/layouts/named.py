@@ -1,8 +1,8 @@
-"""Named, invertible transforms between the way PyTorch and the way Keras lay out a weight.
+"""Named, invertible transforms between the PyTorch and the Keras layout of a weight.
 
-Which transform belongs to a parameter follows from the kinds of the two layers and the role of the parameter in
-them (`kinds.py`), never from its shape alone: a square matrix fits transposed and untransposed, and only one of them
-is right. For layers that are not known, the weight map names the layout.
+The kinds of the two layers and the role of the parameter in them (`kinds.py`) determine the transform, never only the
+shape: a square matrix fits transposed and untransposed, and only one of them is right. For unknown layers, the weight
+map names the layout.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Layout:
     """A transform and its inverse.
 
     Attributes:
-        name: what a weight map calls it.
+        name: in a weight map.
         summary: PyTorch shape -> Keras shape.
-        forward: (PyTorch array, Keras shape) -> Keras array. Raises ValueError where it does not fit.
-        inverse: (Keras array, PyTorch shape) -> PyTorch array, likewise.
-        pattern: the same as a pattern of `patterns.py`; None where there is none.
+        forward: (PyTorch array, Keras shape) -> Keras array. Raises ValueError if the shapes do not fit.
+        inverse: (Keras array, PyTorch shape) -> PyTorch array; raises the same.
+        pattern: the transform as a pattern of `patterns.py`; None if it has none.
     """
 
     name: str
@@ -35,17 +35,17 @@ class Layout:
     pattern: str | None = None
 
     def fits(self, torch_shape: Shape, keras_shape: Shape) -> bool:
-        """Whether the transform turns the one shape into the other, and back."""
+        """Whether the transform converts each shape into the other."""
         try:
-            there = self.forward(_hollow(torch_shape), keras_shape)
-            back = self.inverse(_hollow(keras_shape), torch_shape)
+            converted = self.forward(_one_byte_array(torch_shape), keras_shape)
+            restored = self.inverse(_one_byte_array(keras_shape), torch_shape)
         except (ValueError, IndexError):
             return False
-        return there.shape == keras_shape and back.shape == torch_shape
+        return converted.shape == keras_shape and restored.shape == torch_shape
 
 
-def _hollow(shape: Shape) -> Array:
-    """An array of this shape that takes one byte."""
+def _one_byte_array(shape: Shape) -> Array:
+    """An array of this shape that uses one byte of memory."""
     return np.broadcast_to(np.zeros((), np.int8), shape)
 
 
@@ -58,37 +58,37 @@ def pattern_layout(name: str, summary: str, text: str, ndims: tuple[int, ...] = 
         ndims: numbers of axes that the PyTorch array may have; () for any that the pattern allows.
 
     Raises:
-        ValueError: the text is no pattern.
+        ValueError: the text is not a pattern.
     """
     pattern = parse_pattern(text)
 
-    def checked(shape: Shape) -> None:
+    def check_axes(shape: Shape) -> None:
         if ndims and len(shape) not in ndims:
             raise ValueError(f"{name} is not about {len(shape)} axes")
 
     def forward(array: Array, keras_shape: Shape) -> Array:
-        checked(array.shape)
+        check_axes(array.shape)
         return pattern.forward(array, keras_shape)
 
     def inverse(array: Array, torch_shape: Shape) -> Array:
-        checked(torch_shape)
+        check_axes(torch_shape)
         return pattern.inverse(array, torch_shape)
 
     return Layout(name, summary, forward, inverse, text)
 
 
-def _same(array: Array, _: Shape) -> Array:
+def _unchanged(array: Array, _: Shape) -> Array:
     return array
 
 
-def _spread(array: Array, keras_shape: Shape) -> Array:
+def _to_channels_last(array: Array, keras_shape: Shape) -> Array:
     if array.ndim != 1 or keras_shape != (*[1] * (len(keras_shape) - 1), array.size) or len(keras_shape) < 2:
         raise ValueError("channels_last takes a vector to axes of one element before the channels")
     return array.reshape(keras_shape)
 
 
-def _gathered(array: Array, torch_shape: Shape) -> Array:
-    _spread(array.reshape(-1), array.shape)
+def _from_channels_last(array: Array, torch_shape: Shape) -> Array:
+    _to_channels_last(array.reshape(-1), array.shape)
     return array.reshape(torch_shape)
 
 
@@ -96,7 +96,7 @@ _CONV = (3, 4, 5)
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
-        Layout("identity", "any shape, unchanged", _same, _same),
+        Layout("identity", "any shape, unchanged", _unchanged, _unchanged),
         pattern_layout("transpose", "(out, in) -> (in, out)", "o i -> i o"),
         pattern_layout("conv", "(out, in, *k) -> (*k, in, out)", "o i ... -> ... i o", _CONV),
         pattern_layout("conv_transpose", "(in, out, *k) -> (*k, out, in)", "i o ... -> ... o i", _CONV),
@@ -109,17 +109,17 @@ LAYOUTS: dict[str, Layout] = {
         pattern_layout("head_bias", "(heads * d,) -> (heads, d)", "(h d) -> h d"),
         pattern_layout("split_last", "(in, heads * d) -> (in, heads, d)", "i (h d) -> i h d"),
         pattern_layout("merge_first", "(heads * d, out) -> (heads, d, out)", "(h d) o -> h d o"),
-        Layout("channels_last", "(c,) -> (1, ..., 1, c)", _spread, _gathered),
+        Layout("channels_last", "(c,) -> (1, ..., 1, c)", _to_channels_last, _from_channels_last),
     )
 }
 """Every layout by name. A square `transpose` differs from `identity` in its values only."""
 
 
 def layout_named(name: str) -> Layout | None:
-    """The layout that a weight map means by a name or by a pattern; None if it is neither.
+    """The layout for a name or pattern in a weight map; None if it is neither.
 
     Raises:
-        ValueError: a pattern is meant, and it is none.
+        ValueError: the text contains "->" but is not a pattern.
     """
     if name in LAYOUTS:
         return LAYOUTS[name]
@@ -127,5 +127,5 @@ def layout_named(name: str) -> Layout | None:
 
 
 def fitting(torch_shape: Shape, keras_shape: Shape) -> list[str]:
-    """Names of all layouts whose shapes fit: candidates to tell the user about, never a choice."""
+    """Names of all layouts that fit the shapes: candidates to show to the user, never a choice."""
     return [name for name, layout in LAYOUTS.items() if layout.fits(torch_shape, keras_shape)]

@@ -1,4 +1,4 @@
-"""Parts of an array, and the expressions of a weight map that name them: "qkv.weight[0:64]", "a.bias + b.bias".
+"""Parts of an array, and expressions for them in a weight map: "qkv.weight[0:64]", "a.bias + b.bias".
 
 A part is written like an index. `[0:64]` are rows 0 to 63, `[:, 0:64]` such columns, `[1]` is one row and drops its
 axis, `[0/3]` is the first of three equal blocks, and `[0:16 of 48]` takes 16 of every 48.
@@ -26,8 +26,8 @@ class Cut:
 
     Attributes:
         start, stop: within a group.
-        every: size of a group; None where the whole axis is one.
-        drop: the axis, of one element then, is left out.
+        every: size of a group; None if the whole axis is one group.
+        drop: remove the axis, which then has one element.
     """
 
     start: int
@@ -41,7 +41,7 @@ class Cut:
         return f"{self.start}:{self.stop}" + (f" of {self.every}" if self.every else "")
 
     def indices(self, length: int) -> Array:
-        """The elements taken of an axis."""
+        """Indices of the selected elements of an axis."""
         groups = np.arange(0, length, self.every or length or 1)
         return (groups[:, None] + np.arange(self.start, self.stop)).reshape(-1)
 
@@ -60,22 +60,22 @@ class Part:
         return f"[{', '.join(':' if cut is None else str(cut) for cut in self.cuts)}]" if self.cuts else ""
 
     def select(self, array: Array) -> Array:
-        """The part of an array."""
+        """This part of an array."""
         if not self.cuts:
             return array
         return array[self._index(array.shape)].reshape(self.shape(array.shape))
 
     def fill(self, array: Array, values: Array) -> None:
-        """Set the part of an array."""
+        """Set this part of an array."""
         sizes = [n if cut is None else cut.indices(n).size for cut, n in self.axes(array.shape)]
         array[self._index(array.shape)] = values.reshape(sizes)
 
     def shape(self, whole: Shape) -> Shape:
-        """Of the part of an array of a shape."""
+        """Shape of this part of an array."""
         return tuple(n if cut is None else cut.indices(n).size for cut, n in self.axes(whole) if not (cut and cut.drop))
 
     def axes(self, shape: Shape) -> list[tuple[Cut | None, int]]:
-        """Each axis of an array of a shape: what is cut of it, and its length."""
+        """The cut and the length of each axis of an array with this shape."""
         cuts = (*self.cuts, *(None,) * (len(shape) - len(self.cuts)))
         return list(zip(cuts, shape, strict=True))
 
@@ -90,58 +90,66 @@ WHOLE = Part()
 
 
 def covered(parts: Iterable[Part], shape: Shape) -> bool:
-    """Whether the parts together are all of an array of a shape."""
+    """Whether the parts together cover an array of this shape."""
     parts = list(parts)
     if any(not part.cuts for part in parts):
         return True
     axes = [part.axes(shape) for part in parts]
-    cut = [any(of[i][0] is not None for of in axes) for i in range(len(shape))]  # an axis that is never cut is one
-    seen = np.zeros([n if c else 1 for n, c in zip(shape, cut, strict=True)], np.bool_)
-    for of in axes:
-        lengths = zip(of, seen.shape, strict=True)
-        chosen: list[Array] = [np.arange(kept) if c is None else c.indices(n) for (c, n), kept in lengths]
-        seen[np.ix_(*chosen)] = True
-    return bool(seen.all())
+    is_cut = [
+        any(cuts[i][0] is not None for cuts in axes) for i in range(len(shape))
+    ]  # an axis without cuts counts as one element
+    covered_elements = np.zeros(
+        [n if cut_of_axis else 1 for n, cut_of_axis in zip(shape, is_cut, strict=True)], np.bool_
+    )
+    for cuts in axes:
+        lengths = zip(cuts, covered_elements.shape, strict=True)
+        chosen: list[Array] = [
+            np.arange(size) if cut_of_axis is None else cut_of_axis.indices(n) for (cut_of_axis, n), size in lengths
+        ]
+        covered_elements[np.ix_(*chosen)] = True
+    return bool(covered_elements.all())
 
 
 def rows_left(parts: Iterable[Part], shape: Shape) -> str:
-    """The one run of leading rows of an array of a shape that no part has, as it is written; "" if it is not one."""
-    taken = np.zeros(shape[:1], np.bool_)
+    """The rows that no part covers, as an index such as "[2:4]"; "" if they are not one contiguous run."""
+    used = np.zeros(shape[:1], np.bool_)
     for part in parts:
         rows = part.cuts[0] if part.cuts else None
         if rows is None or any(part.cuts[1:]):
             return ""
-        taken[rows.indices(shape[0])] = True
-    left = np.flatnonzero(~taken)
-    return f"[{left[0]}:{left[-1] + 1}]" if left.size and left[-1] - left[0] + 1 == left.size else ""
+        used[rows.indices(shape[0])] = True
+    free = np.flatnonzero(~used)
+    return f"[{free[0]}:{free[-1] + 1}]" if free.size and free[-1] - free[0] + 1 == free.size else ""
 
 
 def parse_part(text: str, shape: Shape) -> Part:
-    """The part that "[...]" means of an array of a shape.
+    """Parse "[...]" as a part of an array of this shape.
 
     Raises:
-        ValueError: it means none.
+        ValueError: it is not a valid part.
     """
     words = [word.strip() for word in text.strip()[1:-1].split(",")]
     if len(words) > len(shape):
         raise ValueError(f"{text} has {len(words)} axes, the array {len(shape)}")
-    return Part(tuple(None if w == ":" else _cut(w, n) for w, n in zip(words, shape[: len(words)], strict=True)))
+    return Part(
+        tuple(None if word == ":" else _cut(word, n) for word, n in zip(words, shape[: len(words)], strict=True))
+    )
 
 
 def _cut(word: str, length: int) -> Cut:
-    found = _CUT.fullmatch(word)
-    if found is None:
+    match = _CUT.fullmatch(word)
+    if match is None:
         raise ValueError(f"{word!r} is none of 1, 0:64, 0/3, 0:16 of 48")
-    given = {name: int(value) for name, value in found.groupdict().items() if value is not None}
-    if "row" in given:
-        cut = Cut(given["row"], given["row"] + 1, drop=True)
-    elif "blocks" in given:
-        size, rest = divmod(length, given["blocks"] or 1)
-        if rest or not given["blocks"]:
-            raise ValueError(f"{word}: {length} elements are not {given['blocks']} equal blocks")
-        cut = Cut(given["block"] * size, (given["block"] + 1) * size)
+    numbers = {name: int(value) for name, value in match.groupdict().items() if value is not None}
+    if "row" in numbers:
+        cut = Cut(numbers["row"], numbers["row"] + 1, drop=True)
+    elif "blocks" in numbers:
+        size, remainder = divmod(length, numbers["blocks"] or 1)
+        if remainder or not numbers["blocks"]:
+            raise ValueError(f"{word}: {length} elements are not {numbers['blocks']} equal blocks")
+        cut = Cut(numbers["block"] * size, (numbers["block"] + 1) * size)
     else:
-        cut = Cut(given["start"], given["stop"], given.get("every"))
+        cut = Cut(numbers["start"], numbers["stop"], numbers.get("every"))
     every = length if cut.every is None else cut.every
     if not 0 <= cut.start < cut.stop <= every or every == 0 or length % every:
         raise ValueError(f"{word} does not lie within {length} elements")
@@ -150,11 +158,11 @@ def _cut(word: str, length: int) -> Cut:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """What a key or a value of a weight map means.
+    """A parsed key or value of a weight map.
 
     Attributes:
-        terms: (path, "[...]" or ""), added up.
-        offset: a number added to them.
+        terms: (path, "[...]" or ""), summed.
+        offset: a number added to the sum.
     """
 
     terms: tuple[tuple[str, str], ...]
@@ -162,11 +170,11 @@ class Expression:
 
 
 def read_expression(text: str, known: Callable[[str], bool]) -> Expression:
-    """Take an expression apart; a path that exists is never taken apart.
+    """Parse an expression; an existing path is never split.
 
     Args:
         text: "a.bias + b.bias", "qkv.weight[0:64]", "norm.weight + 1".
-        known: whether there is such a path.
+        known: whether a path exists.
     """
     if known(text):
         return Expression(((text, ""),))

@@ -1,9 +1,9 @@
 """Layouts written as patterns: "(h d) i -> i h d" turns (heads * size, inputs) into (inputs, heads, size).
 
-Left of the arrow are the axes of the PyTorch array, right of it those of the Keras array, each by a letter or a word.
-Axes in parentheses are one axis, the first of them changing slowest. `1` is an axis of one element, `...` stands for
-any further axes in one order. On the right, `~a` runs backwards, and `g@102` is made of three blocks of which the
-second comes first. Sizes follow from the two shapes; `h=4` gives one that does not.
+Left of the arrow are the axes of the PyTorch array, right of it those of the Keras array, each a letter or a word.
+Axes in parentheses are merged into one, the first one varying slowest. `1` is an axis of one element, `...` stands for
+any other axes in the same order. On the right, `~a` is a reversed axis, and `g@102` consists of three blocks with the
+second one first. Sizes follow from the two shapes; `h=4` sets one that does not.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Groups = tuple[tuple[_Axis, ...], ...]
 
 
 class Undetermined(ValueError):
-    """A pattern fits two shapes, but they leave sizes of its axes open.
+    """A pattern fits two shapes, but they do not determine the sizes of all axes.
 
     Attributes:
-        axes: their names.
+        axes: names of the axes without a size.
     """
 
     def __init__(self, message: str, axes: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ class Pattern:
     Attributes:
         text: as written.
         torch, keras: the axes of each side, grouped; a group without axes has one element.
-        sizes: that the pattern gives.
+        sizes: set in the pattern.
     """
 
     text: str
@@ -95,11 +95,11 @@ class Pattern:
         return split.transpose([at[a.name] for a in torch]).reshape(torch_shape)
 
     def order(self, torch_shape: Shape, keras_shape: Shape) -> tuple[tuple[int, int, bool, tuple[int, ...]], ...]:
-        """What the pattern does to arrays of two shapes; equal for patterns that do the same.
+        """A canonical form of the transform between two shapes; equal for patterns with the same effect.
 
         Returns:
-            Per run of axes of more than one element that stay side by side, in the order of Keras: where PyTorch has
-            it, its size, whether it runs backwards, and the order of its blocks.
+            For each run of axes of more than one element that stay adjacent, in Keras order: its position in PyTorch,
+            its size, whether it is reversed, and the order of its blocks.
 
         Raises:
             ValueError: the shapes do not fit.
@@ -137,20 +137,22 @@ class Pattern:
                 elif not unknown and known != length:
                     raise ValueError(f"{self.text} does not fit {torch_shape} and {keras_shape}")
         flat = [[a for group in side for a in group] for side in (torch, keras)]
-        open_ = [a.name for a in flat[0] if a.name not in sizes]
-        if open_:
-            raise Undetermined(f"{self.text}: the shapes {torch_shape} and {keras_shape} leave {open_[0]} open", open_)
+        undetermined = [a.name for a in flat[0] if a.name not in sizes]
+        if undetermined:
+            raise Undetermined(
+                f"{self.text}: the shapes {torch_shape} and {keras_shape} leave {undetermined[0]} open", undetermined
+            )
         return sizes, flat[0], flat[1]
 
 
 def _expanded(groups: Groups, shape: Shape) -> Groups:
-    """With `...` replaced by as many axes as the shape has left."""
-    spot = next((i for i, group in enumerate(groups) if group and group[0].name == "..."), None)
-    if spot is not None:
-        rest = len(shape) - len(groups) + 1
-        if rest < 1:
+    """Replace `...` by the remaining axes of the shape."""
+    ellipsis = next((i for i, group in enumerate(groups) if group and group[0].name == "..."), None)
+    if ellipsis is not None:
+        count = len(shape) - len(groups) + 1
+        if count < 1:
             raise ValueError(f"{len(shape)} axes are too few")
-        groups = (*groups[:spot], *((_Axis(f"...{i}"),) for i in range(rest)), *groups[spot + 1 :])
+        groups = (*groups[:ellipsis], *((_Axis(f"...{i}"),) for i in range(count)), *groups[ellipsis + 1 :])
     if len(groups) != len(shape):
         raise ValueError(f"{len(groups)} axes are meant, {len(shape)} given")
     return groups
@@ -158,10 +160,10 @@ def _expanded(groups: Groups, shape: Shape) -> Groups:
 
 @cache
 def parse_pattern(text: str) -> Pattern:
-    """The pattern that a text describes.
+    """Parse a pattern.
 
     Raises:
-        ValueError: it describes none.
+        ValueError: the text is not a pattern.
     """
     left, arrow, right = text.partition("->")
     if not arrow:
@@ -179,17 +181,17 @@ def parse_pattern(text: str) -> Pattern:
 
 
 def reorders(text: str) -> bool:
-    """Whether a pattern puts the parts of an axis of Keras in another order than PyTorch has them in.
+    """Whether the parts of a Keras axis are in a different order than in PyTorch.
 
     Raises:
-        ValueError: it is no pattern.
+        ValueError: the text is not a pattern.
     """
-    found = parse_pattern(text)
-    names = [axis.name for group in found.torch for axis in group]
-    for group in found.keras:
-        at = [names.index(axis.name) for axis in group]
-        if any(axis.backwards or axis.order for axis in group) or at != list(
-            range(min(at, default=0), max(at, default=-1) + 1)
+    pattern = parse_pattern(text)
+    names = [axis.name for group in pattern.torch for axis in group]
+    for group in pattern.keras:
+        positions = [names.index(axis.name) for axis in group]
+        if any(axis.backwards or axis.order for axis in group) or positions != list(
+            range(min(positions, default=0), max(positions, default=-1) + 1)
         ):
             return True
     return False
@@ -198,18 +200,18 @@ def reorders(text: str) -> bool:
 def _side(text: str, sizes: dict[str, int]) -> Groups:
     groups: list[tuple[_Axis, ...]] = []
     for token in _TOKEN.finditer(text):
-        inside = token[1].split() if token[1] is not None else [token[2]]
-        groups.append(tuple(_axis(word, sizes) for word in inside if word != "1"))
+        words = token[1].split() if token[1] is not None else [token[2]]
+        groups.append(tuple(_axis(word, sizes) for word in words if word != "1"))
     return tuple(groups)
 
 
 def _axis(word: str, sizes: dict[str, int]) -> _Axis:
     if word == "...":
         return _Axis(word)
-    found = _AXIS.fullmatch(word)
-    if found is None:
+    match = _AXIS.fullmatch(word)
+    if match is None:
         raise ValueError(f"{word!r} is no axis")
-    backwards, name, size, order = found.groups()
+    backwards, name, size, order = match.groups()
     if size:
         sizes[name] = int(size)
     blocks = tuple(int(digit) for digit in order or "")

@@ -1,13 +1,13 @@
 """Optimizers of one framework that follow the other framework's formulas.
 
 ```
-xcheck.optim.torch   torch.optim.Optimizer subclasses that step as Keras does: KerasSGD, KerasAdam, ...
-xcheck.optim.keras   keras.optimizers.Optimizer subclasses that step as PyTorch does: TorchSGD, TorchAdam, ...
+xcheck.optim.torch   torch.optim.Optimizer subclasses with Keras's formulas: KerasSGD, KerasAdam, ...
+xcheck.optim.keras   keras.optimizers.Optimizer subclasses with PyTorch's formulas: TorchSGD, TorchAdam, ...
 ```
 
-So a port can keep the optimizer of the setup it came from: train in PyTorch with Keras's Adam, or in Keras
-with PyTorch's. Every class is also here by its own name. Nothing is imported before the first use of a name,
-and then only the framework that this name needs.
+So a port can keep the optimizer of the original setup: train in PyTorch with Keras's Adam, or in Keras with
+PyTorch's. Every class is also available here by name. The first use of a name imports only the framework that it
+needs.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What a user writes: a pair, its two sides, its batches; where pair files are found, imported and started."""
+"""The user's input: a pair, its two sides, its batches; finding, importing and creating pair files."""

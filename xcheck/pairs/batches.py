@@ -1,4 +1,4 @@
-"""The batches that a pair gives, counted and checked as they come."""
+"""The batches of a pair, counted and checked one by one."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ def batches_of(pair: Pair, seed: int, steps: int, *, option: str = "--steps", fe
     """The pair's first `steps` batches.
 
     Args:
-        pair: whose batches.
-        seed: given to it.
-        steps: how many are wanted.
-        option: of the command line that asked for as many.
-        fewer: be content with as many as there are.
+        pair: with the batches.
+        seed: argument of its `batches`.
+        steps: number of batches.
+        option: command-line option that sets this number.
+        fewer: accept fewer batches.
 
     Raises:
         UserCodeError: `batches` raised.
-        BatchError: there are too few, one is no `Batch`, or its arrays change their names.
+        BatchError: there are too few, an item is not a `Batch`, or the names of its arrays change.
     """
     keys: Any = None
     with calling("batches"):
-        made: Any = pair.batches(seed)
-        if made is None:
+        batches: Any = pair.batches(seed)
+        if batches is None:
             raise BatchError(
                 "The pair's batches are none.",
                 where=f"Pair({pair.name!r}).batches",
                 cause="it returns nothing: a `return` or a `yield` is missing",
                 todo="yield xcheck.Batch(inputs, targets), or return a list of them",
             )
-        iterator = iter(made)
+        iterator = iter(batches)
     for number in range(1, steps + 1):
         with calling("batches"):
             batch: Any = next(iterator, None)
@@ -68,10 +68,10 @@ def batches_of(pair: Pair, seed: int, steps: int, *, option: str = "--steps", fe
 
 
 def in_float32(value: Any) -> Any:
-    """Arrays in containers, with each number rounded to the nearest that float32 holds, in the dtype that they have.
+    """Arrays in containers, each number rounded to the nearest float32 number, with unchanged dtypes.
 
-    A side that prepares its inputs in float32 is then given the same numbers as one that does not. What is out of the
-    range of float32 stays as it is.
+    A side that prepares its inputs in float32 then gets the same numbers as one that does not. Numbers out of the
+    range of float32 stay as they are.
     """
     if isinstance(value, Mapping):
         return {key: in_float32(item) for key, item in value.items()}  # pyright: ignore
@@ -79,17 +79,17 @@ def in_float32(value: Any) -> Any:
         return tuple(map(in_float32, value))  # pyright: ignore
     if value is None or value.dtype.kind != "f" or value.dtype.itemsize <= 4:
         return value
-    least, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
-    inside = (np.abs(value) >= least) & (np.abs(value) <= most)
-    return np.where(inside, np.where(inside, value, 0).astype(np.float32), value).astype(value.dtype)
+    smallest, largest = np.finfo(np.float32).tiny, np.finfo(np.float32).max
+    in_range = (np.abs(value) >= smallest) & (np.abs(value) <= largest)
+    return np.where(in_range, np.where(in_range, value, 0).astype(np.float32), value).astype(value.dtype)
 
 
 def _keys(batch: Batch) -> tuple[Any, ...]:
-    def of(value: Any) -> Any:
+    def names(value: Any) -> Any:
         if isinstance(value, Mapping):
             return sorted(str(key) for key in value)  # pyright: ignore
         if isinstance(value, tuple):
             return len(value)  # pyright: ignore[reportUnknownArgumentType]
         return None if value is None else "array"
 
-    return of(batch.inputs), of(batch.targets)
+    return names(batch.inputs), names(batch.targets)

@@ -1,4 +1,4 @@
-"""A batch as named arrays, and back."""
+"""Conversion between a batch and named arrays."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def flat_of(batch: Batch) -> Flat:
 
 
 def like(batch: Batch, flat: Flat) -> Batch:
-    """A batch of these arrays, in containers like those of another one; what float32 cannot hold is rounded.
+    """A batch of these arrays in the containers of an existing batch, rounded to float32.
 
     Args:
-        batch: the other one.
-        flat: has arrays of the same names.
+        batch: with the containers.
+        flat: arrays with the same names.
     """
-    inputs, targets = _contained(batch.inputs, flat.inputs), _contained(batch.targets, flat.targets)
+    inputs, targets = _in_containers(batch.inputs, flat.inputs), _in_containers(batch.targets, flat.targets)
     return Batch(in_float32(inputs), in_float32(targets), dict(flat.compare) or None)
 
 
@@ -35,7 +35,7 @@ def _named(value: Any) -> dict[str, Array]:
     return {} if value is None else {"": value}
 
 
-def _contained(value: Any, arrays: Arrays) -> Any:
+def _in_containers(value: Any, arrays: Arrays) -> Any:
     if isinstance(value, Mapping):
         return {key: arrays[str(key)] for key in value}  # pyright: ignore
     if isinstance(value, tuple):

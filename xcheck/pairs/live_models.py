@@ -1,4 +1,4 @@
-"""Two models that exist already, as a pair."""
+"""A pair of two existing models."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .pair import Batch, KerasSide, Pair, TorchSide
 
 
 def pair_of(torch_model: Any, keras_model: Any, inputs: Any, *, name: str, **settings: Any) -> Pair:
-    """A pair of two live models without a loss: outputs, and gradients of one fixed projection of them.
+    """A pair of two live models without a loss; compares outputs and gradients of a fixed projection of them.
 
     Args:
         torch_model: a `torch.nn.Module`; copied.
         keras_model: a `keras.Model`, built.
         inputs: one batch: an array, tensor, or a tuple or dict of them, or a `Batch`.
         name: of the pair.
-        settings: more fields of `Pair`, such as `weight_map`; `torch` and `keras` take fields of the sides.
+        settings: other fields of `Pair`, such as `weight_map`; `torch` and `keras` take fields of the sides.
     """
     batch = inputs if isinstance(inputs, Batch) else Batch(as_arrays(inputs))
     sides = {side: settings.pop(side, {}) for side in ("torch", "keras")}
@@ -35,14 +35,14 @@ def pair_of(torch_model: Any, keras_model: Any, inputs: Any, *, name: str, **set
 
 
 def batches_from(loader: Iterable[Any], split: Callable[[Any], tuple[Any, Any]] | None = None) -> Iterator[Batch]:
-    """Batches of a DataLoader, a tf.data.Dataset, or whatever yields arrays or tensors.
+    """Batches of a DataLoader, a tf.data.Dataset, or another iterable of arrays or tensors.
 
     Args:
-        loader: yields (inputs, targets), inputs alone, or what `split` takes apart.
-        split: what the loader yields -> (inputs, targets).
+        loader: yields (inputs, targets), only inputs, or items for `split`.
+        split: item of the loader -> (inputs, targets).
 
     Raises:
-        BatchError: something is no array, tensor, number, or container of these.
+        BatchError: an item is not an array, tensor, number, or container of these.
     """
     for item in loader:
         if split is not None:
@@ -55,10 +55,10 @@ def batches_from(loader: Iterable[Any], split: Callable[[Any], tuple[Any, Any]] 
 
 
 def as_arrays(value: Any) -> Any:
-    """Tensors of any framework in containers, as arrays of NumPy.
+    """Tensors of any framework, in containers, as NumPy arrays.
 
     Raises:
-        BatchError: something is neither.
+        BatchError: an item is neither a tensor nor an array of numbers.
     """
     kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]
     if issubclass(kind, Mapping):

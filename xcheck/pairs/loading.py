@@ -1,4 +1,4 @@
-"""Finding and importing pairs. A pair file is Python code and runs with the rights of whoever runs the check."""
+"""Finding and importing pairs. A pair file is Python code and runs with the rights of the user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT = "PAIR"
 
 
 def models_folder() -> Path:
-    """Where named pairs live: `models/` of the working directory, or XCHECK_MODELS."""
+    """The folder of named pairs: `models/` of the working directory, or XCHECK_MODELS."""
     return Path(os.environ.get("XCHECK_MODELS", "models"))
 
 
@@ -31,15 +31,15 @@ def named_pairs() -> list[str]:
 
 
 def load_pair(spec: str, settings: Mapping[str, Any] | None = None) -> Pair:
-    """Import the pair that a command line names.
+    """Import the pair named on a command line.
 
     Args:
         spec: name of a folder under `models/`, or a path of a Python file; either may end in ":ATTRIBUTE".
-        settings: arguments for the file's function `pair(...)`, which then makes the pair.
+        settings: arguments for the file's function `pair(...)`, which then creates the pair.
 
     Raises:
-        PairError: there is no such pair or attribute, or the attribute is no Pair.
-        UserCodeError: the file raised when it was imported, or its function did.
+        PairError: there is no such pair or attribute, or the attribute is not a Pair.
+        UserCodeError: the import of the file or its function raised.
     """
     location, attribute = _split(spec)
     if settings and attribute != DEFAULT:
@@ -59,40 +59,40 @@ def load_pair(spec: str, settings: Mapping[str, Any] | None = None) -> Pair:
                 todo="define a function pair(...) in the file that returns the xcheck.Pair",
             )
         with calling("function pair(...)", numbers=", ".join(f"{k}={v!r}" for k, v in settings.items())):
-            found = factory(**settings)
+            pair = factory(**settings)
     else:
-        found = getattr(module, attribute, None)
-    if not isinstance(found, Pair):
+        pair = getattr(module, attribute, None)
+    if not isinstance(pair, Pair):
         pairs = [name for name, value in vars(module).items() if isinstance(value, Pair)]
         raise PairError(
-            f"{attribute} is no xcheck.Pair." if found is not None else f"The file has no {attribute}.",
+            f"{attribute} is no xcheck.Pair." if pair is not None else f"The file has no {attribute}.",
             where=str(path),
             numbers=f"pairs in the file: {', '.join(pairs) or 'none'}",
             todo=f"define {attribute} = xcheck.Pair(...), or name another: {location}:{pairs[0] if pairs else 'NAME'}",
         )
-    return found
+    return pair
 
 
 def pairs_in(path: Path) -> dict[str, Pair]:
     """Every pair of a pair file, by the name of its attribute.
 
     Raises:
-        PairError: the file holds none.
-        UserCodeError: the file raised when it was imported.
+        PairError: the file contains no pair.
+        UserCodeError: the import of the file raised.
     """
-    found = {name: value for name, value in vars(_import(path.resolve())).items() if isinstance(value, Pair)}
-    if not found:
+    pairs = {name: value for name, value in vars(_import(path.resolve())).items() if isinstance(value, Pair)}
+    if not pairs:
         raise PairError("The file holds no xcheck.Pair.", where=str(path), todo="define PAIR = xcheck.Pair(...)")
-    return found
+    return pairs
 
 
 def specs_in(spec: str, variants: bool = False) -> dict[str, str]:
-    """What a spec stands for: a name to show -> a spec that holds in any folder.
+    """The pairs of a spec: display name -> spec that is valid in any folder.
 
     Args:
-        spec: as `load_pair` takes it.
-        variants: of a file without an attribute, every pair and not `PAIR` alone. A file that cannot be imported
-            stands for its `PAIR`, so that loading it says why.
+        spec: as for `load_pair`.
+        variants: for a file without an attribute, every pair instead of only `PAIR`. A file that cannot be imported
+            yields its `PAIR`, so that loading it reports the error.
 
     Raises:
         PairError: there is no such pair.
@@ -138,14 +138,14 @@ def _locate(location: str) -> Path:
 
 
 def _import(path: Path) -> types.ModuleType:
-    """Import a pair file as a module of a package of its folder, inside one of the folder around it.
+    """Import a pair file as a module in a package of its folder, which is in a package of the parent folder.
 
-    So `from .torch_model import ...` finds what is beside the file, and `from ..common import ...` what is beside
-    the folder.
+    So `from .torch_model import ...` finds files beside the pair file, and `from ..common import ...` files beside
+    its folder.
     """
-    around = f"xcheck_pairs.in_{abs(hash(path.parent.parent)):x}"
-    package = f"{around}.{path.parent.name.replace('-', '_').replace('.', '_')}"
-    for name, folder in (("xcheck_pairs", None), (around, path.parent.parent), (package, path.parent)):
+    parent_package = f"xcheck_pairs.in_{abs(hash(path.parent.parent)):x}"
+    package = f"{parent_package}.{path.parent.name.replace('-', '_').replace('.', '_')}"
+    for name, folder in (("xcheck_pairs", None), (parent_package, path.parent.parent), (package, path.parent)):
         if name not in sys.modules:
             module = types.ModuleType(name)
             module.__path__ = [str(folder)] if folder else []
@@ -169,12 +169,12 @@ def _execute(path: Path, loader: importlib.abc.Loader, module: types.ModuleType)
     try:
         loader.exec_module(module)
     except ModuleNotFoundError as error:
-        beside = path.with_name(f"{error.name}.py")
-        if not beside.is_file():
+        sibling = path.with_name(f"{error.name}.py")
+        if not sibling.is_file():
             raise
         raise PairError(
             f"The pair's file {path.name} imports {error.name} as if it were installed.",
-            where=str(beside),
+            where=str(sibling),
             cause="a pair file is loaded as a part of its folder",
             todo=f"from . import {error.name}, or put the folder on PYTHONPATH",
         ) from error

@@ -1,7 +1,7 @@
-"""The pair: two training setups claimed to be the same, and the data to try them on.
+"""The pair: two training setups claimed to be the same, and their data.
 
-Everything here is a declaration, checked when it is made; no framework is imported. Factories, losses and steps
-are the user's own code and run only in a check.
+Everything here is a declaration, validated on creation; no framework is imported. Factories, losses and steps are the
+user's code and run only during a check.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Arrays = Array | Mapping[str, Array] | tuple[Array, ...]
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """A parameter left out of the comparison on purpose."""
+    """A parameter deliberately left out of the comparison."""
 
     reason: str
 
 
 def waive(reason: str) -> Waiver:
-    """Leave a parameter out of the comparison, for a reason that the report repeats.
+    """Leave a parameter out of the comparison; the report repeats the reason.
 
     Raises:
         PairError: the reason is empty.
@@ -42,16 +42,16 @@ def waive(reason: str) -> Waiver:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Keras variables that stand for one PyTorch parameter and are kept equal by the pair's own code."""
+    """Keras variables that correspond to one PyTorch parameter and are kept equal by the pair's own code."""
 
     paths: tuple[str, ...]
 
 
 def copies(*paths: str) -> Copies:
-    """Declare that Keras holds a parameter several times and keeps the copies equal itself.
+    """Declare that Keras has several copies of a parameter and keeps them equal itself.
 
-    They are then no broken tie: whether they train as the one parameter does is judged by their gradients and
-    updates. Without this, several variables in the place of one parameter are DIFFERENT.
+    They are then not a broken tie: their gradients and updates decide whether they train like the one parameter.
+    Without this, several variables for one parameter are DIFFERENT.
 
     Args:
         paths: of the Keras variables.
@@ -74,12 +74,12 @@ class Batch:
 
     Args:
         inputs: array, or dict of arrays; every array has the batch as its first axis.
-        targets: likewise, or None.
-        compare: output name -> boolean mask of the positions that mean something, such as unpadded tokens;
+        targets: in the same form, or None.
+        compare: output name -> boolean mask of the meaningful positions, such as unpadded tokens;
             its shape covers the first axes of the output.
 
     Raises:
-        BatchError: something is no array, is empty, or is not numeric.
+        BatchError: a value is not an array, is empty, or is not numeric.
     """
 
     inputs: Arrays
@@ -107,11 +107,11 @@ class Batch:
                         numbers=f"dtype {array.dtype}",
                         todo="mark the positions that mean something with True: mask.astype(bool)",
                     )
-        for part in ("inputs", "targets", "compare"):  # whoever made the arrays may use them again
+        for part in ("inputs", "targets", "compare"):  # the caller may change its arrays later
             object.__setattr__(self, part, owned(getattr(self, part)))
 
     def copy(self) -> Batch:
-        """The same numbers in arrays of their own."""
+        """The same batch with new arrays."""
         return replace(self)
 
     @property
@@ -122,15 +122,15 @@ class Batch:
 
     def digest(self) -> str:
         """A fingerprint of names, shapes, dtypes and values, equal on every machine for equal batches."""
-        whole = hashlib.sha256()
+        digest = hashlib.sha256()
         for part, value in (("inputs", self.inputs), ("targets", self.targets), ("compare", self.compare)):
-            for name, array in sorted(_named(value), key=lambda named: named[0]):
-                whole.update(f"{part}{name} {array.dtype.str} {array.shape}".encode())
-                whole.update(np.asarray(array, order="C").tobytes())
-        return whole.hexdigest()
+            for name, array in sorted(_named(value), key=lambda item: item[0]):
+                digest.update(f"{part}{name} {array.dtype.str} {array.shape}".encode())
+                digest.update(np.asarray(array, order="C").tobytes())
+        return digest.hexdigest()
 
     def terms(self) -> int:
-        """Elements of the inputs; the part of a batch that a sum can run over."""
+        """Number of elements of the inputs: most terms of a sum over a batch."""
         return sum(array.size for _, array in _named(self.inputs))
 
 
@@ -176,7 +176,7 @@ def _check_array(where: str, array: Any) -> None:
 
 
 Prepare = Callable[[Batch], Any]
-"""(batch) -> (inputs, targets) or (inputs, targets, sample_weight), NumPy, in the layout the side eats."""
+"""(batch) -> (inputs, targets) or (inputs, targets, sample_weight), NumPy, in the layout of the side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +191,9 @@ class TorchSide:
         penalty: (model) -> scalar or dict of named scalars, added to the loss.
         prepare: (batch) -> (inputs, targets); inputs as a dict (keyword arguments), a tuple (positional) or one
             array.
-        step: (model, optimizer, batch) -> loss; replaces the standard training step whole. `batch` has the prepared
-            inputs, targets and sample_weight as tensors. What the step keeps belongs on the model or the optimizer,
-            a scheduler as `optimizer.scheduler`.
+        step: (model, optimizer, batch) -> loss; replaces the whole standard training step. `batch` has the prepared
+            inputs, targets and sample_weight as tensors. State of the step belongs on the model or the optimizer, a
+            scheduler as `optimizer.scheduler`.
         after_step: (model) -> None, after the optimizer's step; for constraints.
         outputs: (raw) -> tensor or dict of named tensors, what is compared and what the loss receives.
     """
@@ -217,10 +217,10 @@ class KerasSide:
 
     Args:
         build: () -> keras.Model, or a model already built; compiled or not.
-        loss: what `compile` takes as loss. Left out for a model that is already compiled.
+        loss: argument of `compile`. Left out for a model that is already compiled.
         optimizer: () -> keras.optimizers.Optimizer. Left out for a model that is already compiled.
         prepare: (batch) -> (inputs, targets) or (inputs, targets, sample_weight), as `fit` takes them.
-        compile_options: further arguments of `compile`.
+        compile_options: other arguments of `compile`.
         outputs: (raw) -> tensor or dict of named tensors, what is compared and what the loss receives.
     """
 
@@ -248,13 +248,13 @@ def _check_callables(kind: str, side: Any, names: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a negative control is expected to show.
+    """The expected outcome of a negative control.
 
     Args:
         verdict: the verdict of the run.
-        phase: where the sides first part; None for any.
+        phase: of the first divergence; None for any.
         cause: the id of a cause that must be reported, and the only one that is confirmed; None for any.
-        besides: ids of causes that may be confirmed beside it, since the control has them too.
+        besides: ids of other causes that may be confirmed, since the control has them too.
     """
 
     verdict: Verdict
@@ -284,19 +284,19 @@ class Pair:
     """Two training setups claimed to be the same.
 
     Args:
-        name: what reports call it.
+        name: in reports.
         torch, keras: the two sides.
         batches: (seed) -> iterable of `Batch`, at least one per step.
         weight_map: PyTorch path -> Keras path, (Keras path, layout name), list of these where Keras has several
-            variables for it, `copies(...)` where it keeps them equal itself, or `waive(reason)`. What it leaves out is
-            matched by itself; None leaves out everything.
-        ties: groups of paths of either side that must be one storage there.
-        reference: the side whose state the other is set from.
+            variables for it, `copies(...)` where it keeps them equal itself, or `waive(reason)`. Other parameters are
+            matched automatically; None matches all of them so.
+        ties: groups of paths of one side that must share storage.
+        reference: the side whose state is copied to the other.
         expect: for a negative control, a verdict or an `Expectation`.
-        also: phases that run only on request, and that each run of this pair has: "modes", "persistence", "export".
-        accept: differences that are known and meant: ids of causes, with "@place" at one place only; or quantities as
-            the report names them, such as "buffer running_var" or "weight decoder.bias". The run goes on as if they
-            were not there, and is EQUIVALENT apart from them.
+        also: phases on request that every run of this pair includes: "modes", "persistence", "export".
+        accept: known and intended differences: ids of causes, with "@place" for a single place; or quantities named as
+            in the report, such as "buffer running_var" or "weight decoder.bias". The run continues as if they did not
+            exist, and is EQUIVALENT apart from them.
 
     Raises:
         PairError: a part is missing or contradicts another.
@@ -330,17 +330,17 @@ class Pair:
                 where=where,
                 numbers=f"{self.reference!r}, not 'torch' or 'keras'",
             )
-        given: Any = self.weight_map
-        if given is not None and not isinstance(given, Mapping):
+        weight_map: Any = self.weight_map
+        if weight_map is not None and not isinstance(weight_map, Mapping):
             raise PairError(
                 "Pair.weight_map is no dict.",
                 where=where,
-                numbers=f"got {type(given).__name__}",
+                numbers=f"got {type(weight_map).__name__}",
                 todo='write {"torch.path": "keras/path"}, or leave it out',
             )
-        for name, wrong in (("torch", KerasSide), ("keras", TorchSide)):
-            if isinstance(getattr(self, name), wrong):
-                raise PairError(f"Pair.{name} got a {wrong.__name__}.", where=where, todo="swap the two sides")
+        for name, wrong_side in (("torch", KerasSide), ("keras", TorchSide)):
+            if isinstance(getattr(self, name), wrong_side):
+                raise PairError(f"Pair.{name} got a {wrong_side.__name__}.", where=where, todo="swap the two sides")
         unknown = [phase for phase in self.also if phase not in PHASES]
         if unknown or isinstance(self.also, str):
             raise PairError(

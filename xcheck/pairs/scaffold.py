@@ -10,14 +10,14 @@ from ..errors import PairError
 
 
 def write_scaffold(name: str, folder: Path | None = None) -> Path:
-    """Write `<name>.py` with a pair that runs as it is and says what to replace.
+    """Write `<name>.py` with a runnable pair and comments on the parts to replace.
 
     Args:
         name: a Python identifier.
-        folder: where to; None is the working directory.
+        folder: for the file; None for the working directory.
 
     Raises:
-        PairError: the name is no identifier, or the file exists.
+        PairError: the name is not an identifier, or the file exists.
     """
     if not name.isidentifier():
         raise PairError("A pair's name must be a Python identifier.", numbers=f"got {name!r}")

@@ -1,4 +1,4 @@
-"""Calling what a pair brings along: whatever it raises becomes one message that says where."""
+"""Calls of the pair's code: any exception becomes one message with its location."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..records.room import shortage
 
 
 def describe(value: Any) -> str:
-    """Shapes and dtypes of arrays in a container, in one line."""
+    """Shapes and dtypes of the arrays in a container, on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k!r}: {describe(v)}" for k, v in value.items()) + "}"  # pyright: ignore
     if isinstance(value, tuple | list):
@@ -29,18 +29,18 @@ def describe(value: Any) -> str:
 
 
 def got(value: Any) -> dict[str, str | None]:
-    """What a function of the user's gave that is none of what it should, as parts of a message."""
+    """Message parts for an invalid return value of a user's function."""
     cause = "it returns nothing: a `return` is missing" if value is None else None
     return {"numbers": f"got {describe(value)}", "cause": cause}
 
 
 class Passing(BaseException):
-    """What xcheck itself sends through the user's code, to end a call of it early."""
+    """Raised by xcheck through the user's code, to end a call of it early."""
 
 
 @contextmanager
 def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -> Generator[None]:
-    """Turn whatever the user's code raises, or ends the process by, into one message that says where and why.
+    """Turn any exception or process exit of the user's code into one message with location and reason.
 
     Raises:
         UserCodeError: the block raised anything but Ctrl-C, or asked the process to end.
@@ -48,7 +48,7 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
         OutOfMemory: memory ran out in the block.
     """
     try:
-        with _going_on(what):
+        with _catching_exit(what):
             yield
     except (XcheckError, Passing, KeyboardInterrupt, GeneratorExit):
         raise
@@ -56,22 +56,22 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
         if type(error).__module__.startswith("_pytest."):
             raise  # such as pytest.skip
         text = _COLOUR.sub("", _message(error)).strip() or "no message"
-        short = None if isinstance(error, SystemExit) else shortage(error, f"in the pair's {what}")
-        if short is not None:
-            raise short from error
+        out_of_memory = None if isinstance(error, SystemExit) else shortage(error, f"in the pair's {what}")
+        if out_of_memory is not None:
+            raise out_of_memory from error
         frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames if not is_library(f.filename)]
-        at = own[-1] if own else None
-        lacking = not_installed(error, _place(at) if at else f"the pair's {what}")
-        if lacking is not None:
-            raise lacking from error
-        did = f"raised {type(error).__name__}"
+        user_frames = [f for f in frames if not is_library(f.filename)]
+        frame = user_frames[-1] if user_frames else None
+        missing = not_installed(error, _place(frame) if frame else f"the pair's {what}")
+        if missing is not None:
+            raise missing from error
+        event = f"raised {type(error).__name__}"
         if isinstance(error, SystemExit):
-            did, todo = f"asked for the end of the process, with exit code {error.code or 0!r}", _EXIT
+            event, todo = f"asked for the end of the process, with exit code {error.code or 0!r}", _EXIT
             text = "a script that exits when it is done is imported or called here; only a verdict ends a run"
         raise UserCodeError(
-            f"The pair's {what} {did}.",
-            where=_place(at) if at else None,
+            f"The pair's {what} {event}.",
+            where=_place(frame) if frame else None,
             numbers=numbers,
             cause="\n".join([line for line in text.splitlines() if line.strip()][:12]),
             todo=(_FLOATS if _TWO_FLOATS.search(text) else todo)
@@ -82,14 +82,14 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except BaseException as other:  # noqa: BLE001 - it is the user's, whatever its __str__ does
-        return f"its message cannot be shown: __str__ raised {type(other).__name__}"
+    except BaseException as nested:  # noqa: BLE001 - a user's exception may raise anything in __str__
+        return f"its message cannot be shown: __str__ raised {type(nested).__name__}"
 
 
 @contextmanager
-def _going_on(what: str) -> Generator[None]:
-    """While the block runs `os._exit`, which asks nobody, raises SystemExit instead; in other processes it does not."""
-    leave, process, thread = os._exit, os.getpid(), threading.get_ident()
+def _catching_exit(what: str) -> Generator[None]:
+    """While the block runs, `os._exit` raises SystemExit in this process; in other processes it exits."""
+    real_exit, process, thread = os._exit, os.getpid(), threading.get_ident()
 
     def exit_at_once(status: int) -> NoReturn:
         if os.getpid() == process:
@@ -97,22 +97,22 @@ def _going_on(what: str) -> Generator[None]:
                 raise SystemExit(status)
             print(f"A thread of the pair's {what} ended the process, and there is no verdict.", file=sys.stderr)
             sys.stderr.flush()
-        leave(status or (3 if os.getpid() == process else 0))
+        real_exit(status or (3 if os.getpid() == process else 0))
 
     os._exit = exit_at_once
     try:
         yield
     finally:
-        os._exit = leave
+        os._exit = real_exit
 
 
 @contextmanager
 def leaving_out(remarks: list[str], what: str) -> Generator[None]:
-    """Go on without an explanation where the user's code does not bear being looked into, and say so.
+    """Continue without an explanation if the user's code fails while it is observed, and add a remark.
 
     Args:
         remarks: receives the reason.
-        what: is left out.
+        what: the explanation that is left out.
     """
     try:
         yield
@@ -124,7 +124,7 @@ _TWO_FLOATS = re.compile(
     r"a (double|float) tensor.* a (double|float) tensor|float64.*float32|float32.*float64"
     r"|(double|float) != (double|float)"
 )
-"""What both frameworks say of a float64 that meets a float32."""
+"""Error messages of both frameworks for mixed float64 and float32."""
 
 _FLOATS = (
     "everything runs in float64 here: name no dtype, and make tensors in the default one; an operation that exists "
@@ -134,18 +134,18 @@ _FLOATS = (
 _EXIT = "take the exit out, or put it under: if __name__ == '__main__'"
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_HERE = Path(__file__).parent.parent
+_PACKAGE = Path(__file__).parent.parent
 
 
 @functools.cache
 def is_library(filename: str) -> bool:
-    """Whether a file is none of the user's: of Python, of an installed package, or of xcheck."""
+    """Whether a file belongs to Python, an installed package, or xcheck, instead of the user."""
     library = "site-packages" in filename or "/lib/python" in filename or not Path(filename).is_absolute()
-    return library or Path(filename).is_relative_to(_HERE)
+    return library or Path(filename).is_relative_to(_PACKAGE)
 
 
 def line_running() -> str:
-    """ "losses.py:41" of the innermost line of the user's own files that is running; "" where there is none."""
+    """The innermost running line of the user's files, such as "losses.py:41"; "" if there is none."""
     frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         if not is_library(frame.f_code.co_filename):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..numerics.tolerance import KAPPA, epsilon
-from ..records.inventory import LONGEST, TAKEN
+from ..records.inventory import MOST_UPDATES, UPDATE_COUNTS
 from ..records.result import Check, Verdict
 from ..records.sides import SIDES
 from .phase import Live
@@ -35,7 +35,9 @@ def schedule_checks(live: Live) -> list[Check]:
             "update",
             "float64",
             None,
-            f"learning rate, steps 1 to {LONGEST}" if first is None else f"learning rate at step {TAKEN[at] + 1}",
+            f"learning rate, steps 1 to {MOST_UPDATES}"
+            if first is None
+            else f"learning rate at step {UPDATE_COUNTS[at] + 1}",
             None,
             None,
             Verdict.EQUIVALENT if first is None else Verdict.DIFFERENT,
@@ -43,7 +45,7 @@ def schedule_checks(live: Live) -> list[Check]:
             allowed,
             torch_value=torch[at],
             keras_value=keras[at],
-            detail="" if first is None else _difference(torch[at], keras[at], TAKEN[at] + 1),
+            detail="" if first is None else _difference(torch[at], keras[at], UPDATE_COUNTS[at] + 1),
         )
     ]
 

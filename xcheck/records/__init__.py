@@ -1,1 +1,1 @@
-"""What a side holds and what it did, as data: read by the comparison, which asks no framework."""
+"""The state and the computations of a side as plain data; the comparison reads it without any framework."""

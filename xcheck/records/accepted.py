@@ -1,4 +1,4 @@
-"""A difference that the user knows and means: how it is written, what it fits, and what became of it in a run."""
+"""Differences that the user accepts: their syntax, the places they match, and their outcome in a run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .cause_ids import CAUSES
 from .trace import Array
 
 BY_FORMULA = "by its formula"
-"""Taken out of the follower's step by what was proven of it, so that the rest is judged."""
+"""Removed from the follower's step by its proven formula, so that everything else is still judged."""
 NOT_JUDGED = "not judged"
 NOT_SEEN = "not seen"
 NOT_CONFIRMED = "not confirmed"
-"""Found, but not proven: taking it out might hide something else, so it is not accepted."""
+"""Found, but not proven: removing it might hide another difference, so it is not accepted."""
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     "weight": ("gradient", "update"),
@@ -27,23 +27,23 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "output": ("forward",),
     "loss": ("loss",),
 }
-"""First word of a quantity -> the phases that it is compared in."""
+"""First word of a quantity -> the phases in which it is compared."""
 EVERY_PHASE = ("forward", "loss", "gradient", "update", "state")
 NEAR = 3
-"""Names that an error suggests."""
+"""Number of names that an error suggests."""
 
 Deltas = Mapping[tuple[str, str], Array]
-"""(path on the follower, role of a slot, or "" for the value) -> what the reference's way adds to what a step left."""
+"""(follower path, slot role, or "" for the value) -> array to add to the step's result to get the reference's way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A proven difference between two sides at one place, which can be taken out of the follower's step.
+    """A proven difference between two sides at one place, which can be removed from the follower's step.
 
     Attributes:
         torch, keras: the place.
-        part: which difference it is, among those that `deltas` knows.
-        deltas: (parts) -> what the follower's step lacks to what it would be with the reference's way in these parts.
+        part: which of the differences of `deltas` it is.
+        deltas: (parts) -> arrays to add to the follower's step so that these parts follow the reference's way.
     """
 
     torch: str | None
@@ -54,14 +54,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a difference that is accepted.
+    """The outcome of an accepted difference.
 
     Attributes:
-        what: as the user wrote it.
+        what: the entry as the user wrote it.
         where: the places where it was found, as "torch (keras keras)".
         cause: its id; None for a quantity.
         how: `BY_FORMULA`, `NOT_JUDGED`, `NOT_SEEN` or `NOT_CONFIRMED`.
-        not_judged: the quantities that are left out of the comparison because of it, each after its phase.
+        not_judged: the quantities left out of the comparison because of it, each with its phase first.
     """
 
     what: str
@@ -81,11 +81,11 @@ class Acceptance:
     """One entry of `accept`.
 
     Attributes:
-        text: as the user wrote it.
+        text: the entry as the user wrote it.
         cause: id of the cause; None for a quantity.
         name: the place of the cause, or the quantity; "" for every place.
-        phases: that the quantity is compared in.
-        whole: the name is a whole path of a side, and not the end of one.
+        phases: the phases in which the quantity is compared.
+        whole: the name is the whole path of a side, not the end of one.
     """
 
     text: str
@@ -96,10 +96,10 @@ class Acceptance:
 
     @staticmethod
     def of(text: str) -> Acceptance:
-        """From what the user wrote.
+        """Parse an entry that the user wrote.
 
         Raises:
-            PairError: the text is empty, or names a place of a cause that does not exist.
+            PairError: the text is empty, or names a place of an unknown cause.
         """
         words = text.strip()
         cause, at, place = (part.strip() for part in words.partition("@"))
@@ -118,22 +118,22 @@ class Acceptance:
         return Acceptance(text, None, words)
 
     def fits(self, path: str | None) -> bool:
-        """Whether the name is a path, the end of it, or a module around it."""
+        """Whether the name is this path, the end of it, or a module that contains it."""
         if not path:
             return False
         if not self.name or path == self.name:
             return True
-        mine, its = split(self.name), split(path)
+        wanted, actual = split(self.name), split(path)
         if self.whole:
-            return its[: len(mine)] == mine
-        return its[-len(mine) :] == mine
+            return actual[: len(wanted)] == wanted
+        return actual[-len(wanted) :] == wanted
 
     def fits_place(self, torch: str | None, keras: str | None) -> bool:
-        """Whether it accepts its cause at a place; of several names that are told together it must fit each."""
+        """Whether it accepts its cause at a place; it must fit every path where a place lists several."""
         if not self.name:
             return True
-        sides = ([part.partition(" via ")[0] for part in of.split(", ")] for of in (torch, keras) if of)
-        return any(all(self.fits(part) for part in names) for names in sides)
+        sides = ([part.partition(" via ")[0] for part in place.split(", ")] for place in (torch, keras) if place)
+        return any(all(self.fits(part) for part in parts) for parts in sides)
 
 
 def split(path: str) -> list[str]:
@@ -142,6 +142,6 @@ def split(path: str) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The names near to one that fits nothing, as a sentence; "" where none is near."""
+    """A sentence with the known names nearest to an unknown one; "" if none is near."""
     near = difflib.get_close_matches(name, sorted(set(known)), n=NEAR, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else ""

@@ -1,4 +1,4 @@
-"""What happened inside a model: every call of a module or layer, with what went in and what came out."""
+"""The calls inside a model: every call of a module or layer, with its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from .trace import Array, Arrays
 
 LOSS = "(loss)"
-"""Path of the call that the loss and the penalties are computed in."""
+"""Path of the call that computes the loss and the penalties."""
 
 
 def _none() -> dict[str, Any]:
@@ -18,26 +18,24 @@ def _none() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one module or layer in one forward pass, or of one function inside of it.
+    """One call of a module, layer or function in one forward pass.
 
     Attributes:
         index: order in which the call was entered, from 0; a trace lists calls in the order in which they ended.
-        parent: index of the call it was made in; None for the model itself.
-        path: of the module or layer, in the side's words; "" for the model. Of a function, that of the module it was
-            called in.
-        kind: the nearest class of the framework's own that it is or derives from; the name of a function.
-        number: of the call among those of this path, from 1; of a function, among those of its name there.
-        inputs: what went in, by position ("0", "1") or keyword, deeper ones joined by dots. Of a function without the
-            parameters among its arguments.
-        outputs: what came out, by name ("output" for a lone one).
-        parameters: canonical paths of the parameters and buffers that the module itself holds, or that a function was
-            given.
-        gradients: of the total loss with respect to the outputs, by the same names; only those that were asked for
+        parent: index of the enclosing call; None for the model itself.
+        path: of the module or layer, in the side's words; "" for the model. For a function, the path of the module
+            that called it.
+        kind: the nearest framework class that it is or derives from; the name of a function.
+        number: of the call among those of this path, from 1; for a function, among those of its name there.
+        inputs: by position ("0", "1") or keyword, nested ones joined by dots; for a function without parameters
+            of the model.
+        outputs: by name ("output" if there is only one).
+        parameters: canonical paths of the module's own parameters and buffers, or of those passed to a function.
+        gradients: of the total loss with respect to the outputs, by the same names; only those that were requested
             and exist.
-        settings: numbers, strings and truth values that the module holds under a public name, or that a function was
-            given.
-        function: it is one, not a module.
-        line: of the user's files that called a function, such as "losses.py:41"; "" where there is none.
+        settings: numbers, strings and booleans, from public attributes of the module or arguments of a function.
+        function: it is a function, not a module.
+        line: of the user's file that called a function, such as "losses.py:41"; "" if there is none.
     """
 
     index: int
@@ -55,7 +53,7 @@ class Call:
 
     @property
     def name(self) -> str:
-        """Path, and which call of it where there are several; of a function also what it is."""
+        """Path, function name, and number of the call where there are several."""
         shown = self.path or "(the model)"
         if self.function:
             shown += f": {self.kind}"
@@ -63,20 +61,20 @@ class Call:
 
 
 Calls = tuple[Call, ...]
-"""The calls of one forward pass in the order in which they ended: inner ones before the one they were made in."""
+"""The calls of one forward pass in the order in which they ended: inner calls before the enclosing one."""
 
 Swap = Callable[[Call], Mapping[str, Array] | None]
-"""Told of each call as it ends; returns the outputs that those after it shall see instead, or None."""
+"""Receives each call as it ends; returns outputs that replace its own for later calls, or None."""
 
 
 @dataclass(slots=True)
 class Again:
-    """Makes a forward pass again in part, with other parameters; a side may as well make all of it.
+    """Repeats part of a forward pass with different parameters; a side may repeat all of it instead.
 
     Attributes:
-        first: index of the first call that is made again, with all calls around it; 0 for every call.
-        last: index of the call behind which nothing is asked for; None for the end.
-        past: what a pass from 0 to the end left for the others, in the side's own form.
+        first: index of the first repeated call, which includes all enclosing calls; 0 for every call.
+        last: index of the last call needed; None for the end.
+        past: values that a full pass left for later partial ones, in the side's own form.
     """
 
     first: int = 0
@@ -89,10 +87,10 @@ class Stop:
     """A place in a training step where a tensor loses its gradient.
 
     Attributes:
-        path: of the module or layer that it happens in; "" for the model.
-        kind: how it is written, such as "detach".
-        number: of the place among those of this kind there, from 1.
-        value: of the tensor; None where it is more than one.
+        path: of the module or layer that contains it; "" for the model.
+        kind: the function that stops it, such as "detach".
+        number: of the place among those of this kind in the module, from 1.
+        value: of the tensor; None where there are several tensors.
     """
 
     path: str
@@ -102,33 +100,33 @@ class Stop:
 
     @property
     def name(self) -> str:
-        """Where it is."""
+        """Path, kind, and number where there are several."""
         shown = f"{self.path or '(the model)'}: {self.kind}"
         return shown if self.number == 1 else f"{shown} (call {self.number})"
 
 
 Open = Callable[[Stop], bool]
-"""Told of each place where a tensor loses its gradient; whether it shall keep it."""
+"""Receives each place where a tensor loses its gradient; whether to keep the gradient there."""
 
 Inside = Callable[[str], bool]
-"""Told the path of a module or layer; whether the functions called in it are listed too."""
+"""Receives the path of a module or layer; whether to list the functions called in it."""
 
 
 def nowhere(_: str) -> bool:
-    """No function is listed."""
+    """List no function."""
     return False
 
 
 def everywhere(_: str) -> bool:
-    """Every function is listed."""
+    """List every function."""
     return True
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are numbers, strings, truth values or tuples of them, under a public name.
+    """The settings with public names whose values are numbers, strings, booleans or tuples of them.
 
     Args:
-        settings: name -> any value; an index such as a slice is shown as it is written.
+        settings: name -> any value; a slice becomes its source text.
     """
     return {name: _frozen(value) for name, value in settings.items() if not name.startswith("_") and _is_plain(value)}
 

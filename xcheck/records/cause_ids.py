@@ -1,4 +1,4 @@
-"""The ids that a cause can have: what may be accepted by name. `docs/causes.md` says what each means."""
+"""The ids of all causes, which a pair can accept by name. `docs/causes.md` explains each."""
 
 from __future__ import annotations
 
@@ -41,4 +41,4 @@ float32_constant float32_operation
 """
 
 CAUSES = tuple(" ".join((LAYERS, LOSSES, GRADIENTS, UPDATES, TIES_AND_FILES)).split())
-"""Every id; a place without a known cause (`unexplained`) is none that could be accepted."""
+"""Every id; a place without a known cause (`unexplained`) cannot be accepted."""

@@ -1,4 +1,4 @@
-"""The parameters and buffers of a side, and which of their paths are one storage."""
+"""The parameters and buffers of a side, and which of their paths share storage."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One path under which a side knows a parameter or a buffer. A shared one has several entries.
+    """One path of a parameter or buffer of a side. A shared parameter has several entries.
 
     Attributes:
         path: in the side's own words, unique within the side.
         shape, dtype: of the value; dtype as NumPy names it.
-        trainable: whether training is meant to change it.
-        buffer: kept with the model but not trained by gradients, such as BatchNorm statistics.
+        trainable: whether training should change it.
+        buffer: part of the model but not trained by gradients, such as BatchNorm statistics.
         owner: path of the layer it belongs to.
         kind: class name of that layer.
         role: its name in that layer.
-        identity: equal for paths that lead to the same parameter object.
-        storage: equal for paths whose values are, or overlap in, the same memory.
+        identity: equal for paths of the same parameter object.
+        storage: equal for paths whose values share or overlap in memory.
     """
 
     path: str
@@ -47,7 +47,7 @@ class Inventory:
     """All entries of a side, in the side's own order.
 
     Raises:
-        ValueError: two entries have one path.
+        ValueError: two entries have the same path.
     """
 
     entries: tuple[Entry, ...]
@@ -69,11 +69,11 @@ class Inventory:
         return self._by_path.get(path)
 
     def canonical(self) -> tuple[Entry, ...]:
-        """One entry per parameter object: the first path under which it is known."""
+        """One entry per parameter object: that of its first path."""
         return tuple(self._first.values())
 
     def canonical_path(self, path: str) -> str:
-        """The first path of the object that `path` leads to.
+        """The first path of the object at `path`.
 
         Raises:
             KeyError: there is no such path.
@@ -96,12 +96,12 @@ class Inventory:
         return tuple(tuple(group) for group in groups.values())
 
     def joined(self, groups: Iterable[Iterable[str]]) -> Inventory:
-        """The same entries, with the paths of each group, and their aliases, as one storage."""
+        """The same entries, with each group of paths and their aliases as one storage."""
         storage = {entry.path: entry.storage for entry in self.entries}
         for group in groups:
-            held = {storage[path] for path in group}
-            first = next(entry.storage for entry in self.entries if storage[entry.path] in held)
-            storage = {path: first if of in held else of for path, of in storage.items()}
+            joined_storages = {storage[path] for path in group}
+            kept = next(entry.storage for entry in self.entries if storage[entry.path] in joined_storages)
+            storage = {path: kept if old in joined_storages else old for path, old in storage.items()}
         return Inventory(tuple(replace(entry, storage=storage[entry.path]) for entry in self.entries))
 
     def ties(self) -> tuple[tuple[str, ...], ...]:
@@ -122,27 +122,36 @@ class Inventory:
         return len(storages) <= 1
 
 
-LONGEST = 100_000
-"""Updates that learning rates are compared for."""
+MOST_UPDATES = 100_000
+"""Largest number of updates at which learning rates are compared."""
 
-_ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.5, 8.0, 9.0)  # times a power of ten, where schedules change
+_ROUND_NUMBERS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.5, 8.0, 9.0)  # times a power of ten, where schedules change
 
-TAKEN = sorted(
-    {*range(50), *(int(n * 10**k) + d for n in _ROUND for k in range(1, 6) for d in (-1, 0, 1) if n * 10**k <= LONGEST)}
+UPDATE_COUNTS = sorted(
+    {
+        *range(50),
+        *(
+            int(n * 10**k) + d
+            for n in _ROUND_NUMBERS
+            for k in range(1, 6)
+            for d in (-1, 0, 1)
+            if n * 10**k <= MOST_UPDATES
+        ),
+    }
 )
-"""Numbers of updates: all small ones, and round ones with those beside them."""
+"""Numbers of updates at which rates are compared: all small ones, and round ones with their neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What an optimizer was given to train.
+    """The parameters that an optimizer trains.
 
     Attributes:
         listed: canonical path -> how many times it is listed.
-        orphans: shapes of the listed parameters that the model does not hold.
-        hidden: how it is reached -> shape of what the loss has a gradient for, and neither the model nor the optimizer
-            knows of.
-        rates: the learning rate after each number of updates of `TAKEN`, where it follows from the optimizer alone.
+        orphans: shapes of the listed parameters that do not belong to the model.
+        hidden: how it is reached -> shape of a tensor that the loss has a gradient for, unknown to both the model and
+            the optimizer.
+        rates: the learning rate after each number of updates in `UPDATE_COUNTS`, where only the optimizer sets it.
     """
 
     listed: Mapping[str, int]

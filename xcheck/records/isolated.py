@@ -1,4 +1,4 @@
-"""Each hypothesis about a cause on its own: one that raises costs itself, and neither the verdict nor the others."""
+"""Isolation of hypotheses about causes: one that raises affects neither the verdict nor the others."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any, ParamSpec, TypeVar
 from ..errors import UserCodeError
 
 _NOTES: ContextVar[list[str] | None] = ContextVar("notes of the run", default=None)
-"""Of the run that is being made; outside of one, whatever raises is raised."""
+"""Notes of the current run; outside of a run, exceptions propagate."""
 
 
 @contextmanager
 def noting_faults(notes: list[str]) -> Generator[None]:
-    """While the block runs, a hypothesis that raises is a note.
+    """While the block runs, a hypothesis that raises becomes a note.
 
     Args:
-        notes: receives it.
+        notes: receives the notes.
     """
     token = _NOTES.set(notes)
     try:
@@ -37,16 +37,16 @@ T = TypeVar("T")
 def isolated(otherwise: Callable[[], T], name: str | None = None) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """A decorator for a function that tests one hypothesis, or several.
 
-    What the user's code raises is no fault of the hypothesis, and passes.
+    Exceptions from the user's code propagate.
 
     Args:
-        otherwise: makes what is returned where the function raises.
+        otherwise: creates the return value if the function raises.
         name: of the hypothesis; None takes the function's.
     """
 
     def decorate(test: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(test)
-        def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
             notes = _NOTES.get()
             if notes is None:
                 return test(*args, **kwargs)
@@ -54,17 +54,17 @@ def isolated(otherwise: Callable[[], T], name: str | None = None) -> Callable[[C
                 return test(*args, **kwargs)
             except (UserCodeError, MemoryError):
                 raise
-            except Exception as error:  # noqa: BLE001 - a bug of ours in one hypothesis must not cost the others
+            except Exception as error:  # noqa: BLE001 - a bug in one hypothesis must not affect the others
                 notes.append(_fault(name or test.__name__, error))
                 return otherwise()
 
-        return alone
+        return guarded
 
     return decorate
 
 
 def nothing() -> Any:
-    """For a function that returns None, or may."""
+    """The `otherwise` of a function that may return None."""
     return None
 
 

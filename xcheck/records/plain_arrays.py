@@ -1,4 +1,4 @@
-"""Arrays that belong to xcheck: plain, in the byte order of the machine, and shared with nobody."""
+"""Arrays owned by xcheck: plain, in native byte order, sharing no memory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 
 def owned(value: Any) -> Any:
-    """A copy of the arrays in a dict or a tuple; what is no array stays what it is.
+    """A copy of the arrays in a dict or a tuple; values that are not arrays stay as they are.
 
-    A matrix, a memory map or another subclass of an array becomes an array, numbers are put in the byte order of the
-    machine, and floats wider than float64, which no framework has, become float64.
+    A matrix, a memory map or another subclass of an array becomes a plain array, numbers get native byte order, and
+    floats wider than float64, which no framework has, become float64.
 
     Args:
         value: one array, or a dict or tuple of them.

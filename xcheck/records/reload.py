@@ -1,4 +1,4 @@
-"""One side that was saved and loaded again: what there was before, what there is now, and what it did next."""
+"""A side that was saved and reloaded: its state before and after, and its next step."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .trace import Array, Arrays, State, StepRecord
 
 Loss = Literal["parameters", "variables", "views", "joined"]
 """How a tie can change: one parameter becomes several over one memory; one parameter or variable becomes several, each
-with its own memory; parameters over one memory get their own; or what were two become one."""
+with its own memory; parameters over one memory get separate memory; or two parameters become one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A way to save and to load.
+    """A way to save and load.
 
     Attributes:
-        name: what checks call it.
-        keeps_optimizer: the state of the optimizer comes back with the model.
-        unties: what it does to ties by the framework's design.
+        name: in check names.
+        keeps_optimizer: it restores the optimizer's state with the model.
+        unties: how it changes ties by the framework's design.
         says: a documented property of the route that a reader should know.
     """
 
@@ -35,11 +35,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class TieChange:
-    """A tie group that is another one after loading.
+    """A tie group that loading changed.
 
     Attributes:
         paths: of the group before.
-        parts: the groups that it is now; for what was joined, the one group.
+        parts: the groups after loading; one group for "joined".
         loss: how it changed.
     """
 
@@ -50,21 +50,21 @@ class TieChange:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What a route left of a side.
+    """A side after one route.
 
     Attributes:
-        route: that was taken.
-        optimizer_kept: the optimizer's state came back, so that the run that never stopped keeps its own; else both go
-            on with a fresh one.
+        route: the way it was saved.
+        optimizer_kept: the optimizer's state was restored, so the uninterrupted run keeps its own; else both continue
+            with a fresh one.
         before, after: the inventories.
         saved, loaded: the states.
-        unsaved: paths that the saved file does not hold.
-        record: the next step, from what was loaded.
-        mended: the same step once everything that is known to differ was set back; None where nothing differs.
-        attributes: plain attributes that are others after loading -> (before, after), in words.
-        hidden: those of them that hold arrays.
-        remarks: what the route said, and what had to be done by hand.
-        orphans: how many parameters the optimizer trains that the model does not have.
+        unsaved: paths missing from the saved file.
+        record: the next step from the loaded state.
+        mended: the same step after every known difference was set back; None where nothing differs.
+        attributes: plain attributes that loading changed -> (before, after), in words.
+        hidden: those attributes that contain arrays.
+        remarks: messages of the route, and steps that had to be done by hand.
+        orphans: how many parameters the optimizer trains that are not in the model.
     """
 
     route: Route
@@ -83,36 +83,35 @@ class Reloaded:
 
     @property
     def origin(self) -> dict[str, str]:
-        """Path after loading -> path of what it stands for."""
+        """Path after loading -> its path before saving."""
         return counterparts(self.before, self.after)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that a route lost and should not have.
+    """Something that a route lost and should have kept.
 
     Attributes:
         id: of the cause.
-        route: that lost it.
+        route: the way that lost it.
         names: paths or attributes, in the words of the side.
-        said: the numbers.
-        explained: with everything that is known to differ set back, the next step is that of the run that never
-            stopped.
+        detail: the numbers.
+        explained: with every known difference set back, the next step equals that of the uninterrupted run.
     """
 
     id: str
     route: str
     names: tuple[str, ...]
-    said: str
+    detail: str
     explained: bool
 
 
 def counterparts(before: Inventory, after: Inventory) -> dict[str, str]:
-    """Path of each entry of a rebuilt model -> path of the entry of the original that it stands for.
+    """Path of each entry of a rebuilt model -> path of its counterpart in the original.
 
-    The same path, as a rule. Layers that are made anew inside of others may be numbered anew: then the order says
-    which is which, as long as roles and shapes agree all along it. What is left is a copy: it stands for the entry it
-    is numbered after, or for the only one of its role and shape; else it has no counterpart.
+    Usually the same path. Layers rebuilt inside others may get new numbers: then the order decides, as long as all
+    roles and shapes agree along it. Any other entry is a copy: its counterpart is the entry whose path it extends by
+    "#" and a number, or the only one of its role and shape; else it has none.
     """
     known = {entry.path for entry in before.entries}
     paths = [entry.path for entry in after.entries]
@@ -120,13 +119,13 @@ def counterparts(before: Inventory, after: Inventory) -> dict[str, str]:
         return {path: path for path in paths}
     if _shapes(before) == _shapes(after):
         return {new.path: old.path for old, new in zip(before.entries, after.entries, strict=True)}
-    found = {path: path for path in paths if path in known}
+    origin = {path: path for path in paths if path in known}
     for entry in after.entries:
-        alike = [old.path for old in before.canonical() if _shape(old) == _shape(entry)]
-        numbered = [path for path in alike if path == entry.path.partition("#")[0]]
-        if entry.path not in found and (numbered or len(alike) == 1):
-            found[entry.path] = (numbered or alike)[0]
-    return found
+        same_shape = [old.path for old in before.canonical() if _shape(old) == _shape(entry)]
+        original = [path for path in same_shape if path == entry.path.partition("#")[0]]
+        if entry.path not in origin and (original or len(same_shape) == 1):
+            origin[entry.path] = (original or same_shape)[0]
+    return origin
 
 
 def _shapes(inventory: Inventory) -> list[Any]:
@@ -144,35 +143,35 @@ def tie_changes(before: Inventory, after: Inventory) -> list[TieChange]:
     copies = [entry for entry in after.entries if entry.path in origin]
     changes: list[TieChange] = []
     for group in before.tie_groups():
-        mine = [entry for entry in copies if origin[entry.path] in group]
-        by_storage = _groups({e.path: e.storage for e in mine})
-        split = {(identity[origin[e.path]], e.identity) for e in mine}
-        several = len(split) > len({object_ for object_, _ in split})
-        if several and len(by_storage) == 1:
-            parts = _groups({e.path: e.identity for e in mine})
+        members = [entry for entry in copies if origin[entry.path] in group]
+        by_storage = _groups({e.path: e.storage for e in members})
+        split = {(identity[origin[e.path]], e.identity) for e in members}
+        separated = len(split) > len({old for old, _ in split})
+        if separated and len(by_storage) == 1:
+            parts = _groups({e.path: e.identity for e in members})
             changes.append(TieChange(group, parts, "parameters"))
-        elif several or len(by_storage) > 1:
-            changes.append(TieChange(group, by_storage, "variables" if several else "views"))
-    for now in _groups({entry.path: entry.storage for entry in copies}):
-        if len({storage[origin[path]] for path in now}) > 1:
-            changes.append(TieChange(now, (now,), "joined"))
+        elif separated or len(by_storage) > 1:
+            changes.append(TieChange(group, by_storage, "variables" if separated else "views"))
+    for group in _groups({entry.path: entry.storage for entry in copies}):
+        if len({storage[origin[path]] for path in group}) > 1:
+            changes.append(TieChange(group, (group,), "joined"))
     return changes
 
 
-def _groups(kind: Mapping[str, Hashable]) -> tuple[tuple[str, ...], ...]:
+def _groups(keys: Mapping[str, Hashable]) -> tuple[tuple[str, ...], ...]:
     groups: dict[Hashable, list[str]] = {}
-    for path, key in kind.items():
+    for path, key in keys.items():
         groups.setdefault(key, []).append(path)
     return tuple(tuple(group) for group in groups.values())
 
 
 def carried(state: State, before: Inventory, after: Inventory, *, slots: bool) -> State:
-    """A state of the original in the paths of the rebuilt model; what has no counterpart there is left out.
+    """A state of the original under the paths of the rebuilt model, without entries that have no counterpart.
 
     Args:
         state: of the original.
         before, after: the inventories.
-        slots: take the optimizer's memory along.
+        slots: include the optimizer's slots.
     """
     origin = {new: before.canonical_path(old) for new, old in counterparts(before, after).items()}
     first = {entry.path: origin[entry.path] for entry in after.canonical() if entry.path in origin}
@@ -180,8 +179,8 @@ def carried(state: State, before: Inventory, after: Inventory, *, slots: bool) -
     def renamed(arrays: Mapping[str, Any]) -> dict[str, Any]:
         return {new: arrays[old] for new, old in first.items() if old in arrays}
 
-    kept = renamed(state.slots) if slots else {}
-    return State(renamed(state.parameters), renamed(state.buffers), kept, state.updates)
+    carried_slots = renamed(state.slots) if slots else {}
+    return State(renamed(state.parameters), renamed(state.buffers), carried_slots, state.updates)
 
 
 def same_bits(left: Arrays, right: Arrays) -> bool:

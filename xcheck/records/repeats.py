@@ -1,11 +1,11 @@
-"""A training step that was made twice from one state, and did not come out the same."""
+"""A training step that gave different results when run twice from the same state."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .trace import StepRecord, unlike
+from .trace import StepRecord, differing_groups
 
 PHASES = {
     "inference": "forward",
@@ -16,21 +16,21 @@ PHASES = {
     "uses": "gradient",
     "after.buffers": "state",
 }
-"""First word of what a record calls a group of arrays -> the phase that compares them; all others are of the update."""
+"""First word of a group name in a record -> the phase that compares it; all other groups belong to the update."""
 
 ORDER = ("forward", "loss", "gradient", "update", "state")
 
 
 @dataclass(frozen=True, slots=True)
 class Unrepeated:
-    """What did not repeat.
+    """The part of a step that did not repeat.
 
     Attributes:
         side: "torch" or "keras".
         step: from 1.
-        phase: the first whose numbers did not repeat; "" where all numbers of the step did, and what it leaves to the
-            next one did not.
-        moved: where what moved is kept, in words.
+        phase: the first phase whose numbers did not repeat; "" where all did, and only state left for the next step
+            did not.
+        moved: where the changed state is stored, in words.
     """
 
     side: str
@@ -39,7 +39,7 @@ class Unrepeated:
     moved: Sequence[str] = ()
 
     def reaches(self, step: int, phase: str) -> bool:
-        """Whether what did not repeat may be why a number differs.
+        """Whether the missing repeatability may explain a difference in a number.
 
         Args:
             step, phase: of the number.
@@ -50,14 +50,14 @@ class Unrepeated:
 
 
 def unrepeated(side: str, record: StepRecord, again: StepRecord, moved: Sequence[str]) -> Unrepeated | None:
-    """What of a step did not repeat; None where all of it did.
+    """The part of a step that did not repeat; None if all of it did.
 
     Args:
         side: of the step.
-        record, again: the step, made twice from one state.
-        moved: where the two runs have left different values, in words.
+        record, again: the step, run twice from one state.
+        moved: where the two runs left different values, in words.
     """
-    groups = (group.partition(".slots")[0] for group in unlike(record, again))
+    groups = (group.partition(".slots")[0] for group in differing_groups(record, again))
     phases = [PHASES.get(group.partition(".use")[0], "update") for group in groups]
     if not phases and not moved:
         return None

@@ -1,4 +1,4 @@
-"""A difference that nothing explains, as arrays and a script that shows it without the models."""
+"""An unexplained difference as arrays and a script that reproduces it without the models."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SCRIPT, SAVED = "reproduce.py", "reproduce.npz"
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """What shows a difference.
+    """A script and its data.
 
     Attributes:
-        script: that reads the arrays from beside itself.
+        script: Python source; it reads the arrays from its own folder.
         arrays: by name.
     """
 
@@ -32,11 +32,11 @@ class Reproduction:
         """Write both files, making the folder; returns the path of the script.
 
         Args:
-            folder: where to.
+            folder: for both files.
         """
         folder = Path(folder)
         arrays: dict[str, Any] = {name: np.asarray(array) for name, array in self.arrays.items()}
         packed = io.BytesIO()
-        np.savez(packed, **arrays)  # numbers and truth values alone, which need no pickle
+        np.savez(packed, **arrays)  # only numbers and booleans, which need no pickle
         write_whole(folder / SAVED, packed.getvalue())
         return write_whole(folder / SCRIPT, self.script)

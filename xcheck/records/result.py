@@ -39,21 +39,21 @@ PHASES = (
     "persistence",
     "export",
 )
-"""Every phase, in the order in which data flows through them."""
+"""Every phase, in dataflow order."""
 
 
 AT_ORDINARY = "at weights of ordinary size"
-"""How the detail of each check of the step starts that is made from such weights, after all others."""
+"""Start of the detail of each check of the last step, which starts from such weights."""
 
 ON_MADE = "on the given batch "
-"""How the detail of each check of a step starts that is made on a batch which the pair does not give."""
+"""Start of the detail of each check of a step on a batch that xcheck generated."""
 
 TIED, APART = "tied", "apart"
-"""What a side is built with: one storage for all paths of a group, or several."""
+"""How a side was built: one storage for all paths of a group, or several."""
 
 
 class Verdict(StrEnum):
-    """What is known about one comparison, or about a whole run."""
+    """The outcome of one comparison, or of a whole run."""
 
     DIFFERENT = "DIFFERENT"
     INCONCLUSIVE = "INCONCLUSIVE"
@@ -62,7 +62,7 @@ class Verdict(StrEnum):
 
     @staticmethod
     def worst(verdicts: Sequence[Verdict]) -> Verdict:
-        """The worst of several; of none it is INCONCLUSIVE, since nothing was compared."""
+        """The worst of several; INCONCLUSIVE for none, since nothing was compared."""
         order = list(Verdict)
         return min(verdicts, key=order.index, default=Verdict.INCONCLUSIVE)
 
@@ -76,15 +76,14 @@ class Check:
         precision: "float64" or "float32"; None where nothing numeric was compared.
         step: training step, from 1; None outside the steps.
         name: the quantity, in the reference's words.
-        torch, keras: its path on each side; None where a side has no such thing.
+        torch, keras: its path on each side; None where a side has none.
         verdict: of this comparison.
-        metric: which measure came closest to its allowance, or went furthest above it: "norm", "row" or
-            "element".
-        error, allowed: the value of that measure and what rounding can explain, both relative to the scale
-            of the quantity; None where nothing was measured or where the value is not finite.
+        metric: the measure closest to its allowance, or furthest above it: "norm", "row" or "element".
+        error, allowed: the value of that measure and its allowance for rounding, both relative to the scale of the
+            quantity; None where nothing was measured or the value is not finite.
         required_tolerance: the smallest `t` with |keras - torch| <= t * (scale + |torch|) everywhere.
         worst_index: index of the worst element, in the reference's layout.
-        detail: what a reader must know besides the numbers.
+        detail: what a reader must know in addition to the numbers.
     """
 
     phase: str
@@ -105,37 +104,37 @@ class Check:
 
     @property
     def severity(self) -> float:
-        """How many times the allowance the error is; infinite where a failure has no number."""
+        """Error divided by allowance; infinite where a failure has no number."""
         if self.error is not None and self.allowed:
             return self.error / self.allowed
         return 0.0 if self.verdict is Verdict.EQUIVALENT else math.inf
 
     @property
     def at_ordinary(self) -> bool:
-        """Whether the step was made from weights of ordinary size, and not from those of the training."""
+        """Whether the step started from weights of ordinary size instead of those of the training."""
         return self.detail.startswith(AT_ORDINARY)
 
     @property
     def further(self) -> str:
-        """Where a step was made that is none of the training, as in "first parts in forward WHERE"; "" elsewhere."""
+        """Where a step outside of the training was made, as in "first parts in forward WHERE"; "" for other steps."""
         return self.detail.partition("; ")[0] if self.detail.startswith((AT_ORDINARY, ON_MADE)) else ""
 
     @property
     def of_use(self) -> bool:
-        """Whether a single use of a parameter, or the sum of its uses, was compared, and not its whole gradient."""
+        """Whether it compares a single use of a parameter, or the sum of its uses, instead of the whole gradient."""
         return self.phase == "gradient" and (" via " in self.name or self.name.startswith("uses of "))
 
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """The first place, in dataflow order, where the sides part.
+    """The first place, in dataflow order, where the sides differ.
 
     Attributes:
-        phase, precision, step, torch, keras: as in `Check`. Where both sides could be looked into, the paths are those
-            of the first calls that give something else though they are given the same.
-        local_error, allowed: the difference there, and what rounding can explain.
+        phase, precision, step, torch, keras: as in `Check`. Where the calls of both sides could be recorded, the paths
+            are those of the first calls with equal inputs and different outputs.
+        local_error, allowed: the difference there, and the allowance for rounding.
         name: of the quantity.
-        agreed: the last that still agreed before it, in words.
+        agreed: the last value before it that agreed, in words.
     """
 
     phase: str
@@ -153,7 +152,7 @@ class Divergence:
 class Cause:
     """A named explanation of a difference; `confirmed` once a recomputation made the difference vanish.
 
-    `exchanges` take it out of a step; only a run that is going on has them.
+    `exchanges` remove it from a step; they exist only during a run.
     """
 
     id: str
@@ -168,19 +167,19 @@ class Cause:
 
 
 Stages = Mapping[str, Mapping[str, Mapping[str, str]]]
-"""Stage -> side -> what was done -> what it left of a tie. The stages are "build", "sync", "step", "save", "export"."""
+"""Stage -> side -> action -> state of the tie after it. The stages are "build", "sync", "step", "save", "export"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """One group of parameter paths that is a single storage on at least one side, or a single path used several times.
+    """A group of parameter paths with a single storage on at least one side, or a single path used several times.
 
     Attributes:
         torch, keras: the paths of the group on each side.
         status: "same", "missing" (tied on the reference only), "extra" (tied on the other side only),
             "equal_but_untied" or "duplicated".
-        uses: side -> in how many places a step uses it, as far as the side told them apart.
-        stages: see `Stages`; of a stage that did not run there is nothing.
+        uses: side -> in how many places a step uses it, where the side could distinguish them.
+        stages: see `Stages`; without the stages that did not run.
     """
 
     torch: tuple[str, ...]
@@ -200,24 +199,24 @@ class Tie:
 
 @dataclass(frozen=True, slots=True)
 class ResultData:
-    """Everything a run found out, as data. Renderers read this and nothing else; `xcheck.Result` adds them.
+    """All findings of a run, as data. Renderers read only this; `xcheck.Result` adds them.
 
     Attributes:
         pair: name of the pair.
         verdict: worst of the checks.
-        expected: the verdict the pair declares, where it is a negative control.
-        seed, steps: as asked for.
+        expected: the verdict that the pair declares, for a negative control.
+        seed, steps: as requested.
         environment: versions, devices and flags of this run.
         checks: every comparison, in dataflow order.
         first_divergence: see `Divergence`; None where nothing differs.
         coverage: how much of the two setups was compared.
         ties: tie groups, see `Tie`.
         timings: seconds per stage.
-        notes: what a reader should know though it changes no verdict.
-        failure: message of the error that ended the run early, None for a run that ended by itself.
-        exports: what each ONNX file is made of, and which constants hold the storages of its side.
-        accepted: what became of each difference that the user knows and means.
-        reproduction: of a difference that nothing explains; in files of its own, not in `result.json`.
+        notes: information that changes no verdict.
+        failure: message of the error that ended the run early; None for a complete run.
+        exports: contents of each ONNX file, and which constants hold the storages of its side.
+        accepted: outcome of each difference that the user accepts.
+        reproduction: of an unexplained difference; in separate files, not in `result.json`.
     """
 
     pair: str
@@ -252,7 +251,7 @@ class ResultData:
         """The inverse of `to_dict`.
 
         Raises:
-            FileError: the schema version is not ours, or a field is missing or unknown.
+            FileError: the schema version is not `SCHEMA_VERSION`, or a field is missing or unknown.
         """
         version = data.get("schema_version")
         if version != SCHEMA_VERSION:
@@ -279,7 +278,7 @@ class ResultData:
             raise FileError("This result is damaged.", cause=f"{type(error).__name__}: {error}") from error
 
     def json_text(self) -> str:
-        """What `result.json` holds."""
+        """The text of `result.json`."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     def to_json(self, path: str | Path) -> Path:
@@ -291,7 +290,7 @@ class ResultData:
         """Read a `result.json`.
 
         Raises:
-            FileError: there is no such file, or it is not a result.
+            FileError: the file does not exist, or is not a result.
         """
         try:
             data = json.loads(Path(path).read_text())

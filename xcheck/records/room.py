@@ -1,4 +1,4 @@
-"""How much memory a check takes against what the machine has: known before it trains, and said in one line."""
+"""Memory that a check needs and the machine has: estimated before training, and reported in one line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..errors import OutOfMemory, SetupError
 from .inventory import Inventory
 
 IN_MEMORY = 36
-"""Copies of all parameters that a check holds at most where everything is kept in memory: 20 with plain SGD, as
-scripts/bench_memory.py measures it, and for the two slots of Adam 8 more each, which are counted and not measured."""
+"""Most copies of all parameters that a check holds when everything stays in memory: 20 with plain SGD, measured by
+scripts/bench_memory.py, and 8 more for each of the two slots of Adam, which are counted and not measured."""
 
 ON_DISK = 10
-"""Copies with Adam where what is kept is on disk, measured likewise in a float64 step; 5 with plain SGD."""
+"""Copies with Adam when stored values are on disk, measured the same way in a float64 step; 5 with plain SGD."""
 
 LIVE = 5
-"""Copies that no check can do without: both models, their gradients, and what one of them computes an update from."""
+"""Copies that every check needs: both models, their gradients, and the optimizer slots of one of them."""
 
 _GIB = 2.0**30
 _MEMINFO = Path("/proc/meminfo")
@@ -28,60 +28,60 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def needs_disk(side: str, inventory: Inventory) -> str | None:
-    """What to tell where memory will not hold all that a check keeps; None where it will.
+    """A note if the values that a check stores do not fit in memory; None if they do.
 
     Args:
-        side: that is built.
-        inventory: of it, in the precision of the run.
+        side: the side that is built.
+        inventory: of that side, in the precision of the run.
 
     Raises:
-        SetupError: memory will not even hold what cannot be on disk.
+        SetupError: not even the values that cannot be on disk fit in memory.
     """
     size = sum(entry.size * _bytes(entry.dtype) for entry in inventory.canonical())
     has, free = total(), available()
     if free is None or size * IN_MEMORY <= free:
         return None
     count = sum(entry.size for entry in inventory.canonical()) / 1e6
-    told = f"{count:.0f} M parameters on the {side} side, {size / _GIB:.1f} GiB a copy"
+    sizes = f"{count:.0f} M parameters on the {side} side, {size / _GIB:.1f} GiB a copy"
     if has is not None and size * LIVE > has:
         raise SetupError(
             "This machine has not enough memory for this check.",
-            numbers=f"{told}: it needs {size * LIVE / _GIB:.0f} GiB at least, and there are {has / _GIB:.0f} GiB",
+            numbers=f"{sizes}: it needs {size * LIVE / _GIB:.0f} GiB at least, and there are {has / _GIB:.0f} GiB",
             cause="both models are trained in float64 at the same time",
             todo="check a smaller config of the same model, with fewer or narrower layers",
         )
-    doubt = ""
+    warning = ""
     if size * ON_DISK > free:
-        doubt = "; that may be too much, and --free-steps 0, --precision float64 and plain SGD take less"
+        warning = "; that may be too much, and --free-steps 0, --precision float64 and plain SGD take less"
     return (
-        f"{told}: the check could take {size * IN_MEMORY / _GIB:.0f} GiB, and {free / _GIB:.0f} GiB are free, so what "
-        f"it keeps goes to temporary files, and it takes {size * ON_DISK / _GIB:.0f} GiB at most{doubt}"
+        f"{sizes}: the check could take {size * IN_MEMORY / _GIB:.0f} GiB, and {free / _GIB:.0f} GiB are free, so what "
+        f"it keeps goes to temporary files, and it takes {size * ON_DISK / _GIB:.0f} GiB at most{warning}"
     )
 
 
 def _bytes(dtype: str) -> int:
     try:
         return np.dtype(dtype).itemsize
-    except TypeError:  # one that NumPy does not have, such as bfloat16
+    except TypeError:  # a dtype that NumPy lacks, such as bfloat16
         return 2
 
 
 def total() -> int | None:
-    """Bytes of memory that the machine has, or that this process may have; None where that cannot be told."""
+    """Bytes of memory of the machine, or allowed for this process; None if unknown."""
     try:
-        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
     limit = _number(_CGROUP / "memory.max")
-    return found if limit is None else min(found, limit)
+    return installed if limit is None else min(installed, limit)
 
 
 def available() -> int | None:
-    """Bytes of memory that are free, or can be freed at once; None where that cannot be told."""
+    """Bytes of memory that are free or can be freed at once; None if unknown."""
     if not _MEMINFO.is_file():
         return total()
-    told = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
-    free = int(told["MemAvailable"].split()[0]) * 1024
+    meminfo = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+    free = int(meminfo["MemAvailable"].split()[0]) * 1024
     limit, used = _number(_CGROUP / "memory.max"), _number(_CGROUP / "memory.current")
     if limit is None or used is None:
         return free
@@ -97,30 +97,30 @@ def _number(path: Path) -> int | None:
 # Where memory ran out --------------------------------------------------------------------------------------------
 
 _KINDS = ("OutOfMemoryError", "ResourceExhaustedError")
-"""What PyTorch and TensorFlow call it; where it is a plain RuntimeError, only the words tell."""
+"""Exception classes of PyTorch and TensorFlow; a plain RuntimeError is recognized by `_WORDS`."""
 
 _WORDS = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|resource_exhausted|bad_alloc", re.I)
 
 
 def shortage(error: BaseException, doing: str | None = None) -> OutOfMemory | None:
-    """What to tell of an exception that says that memory ran out, in the words of any library; None for any other.
+    """The error to raise for an out-of-memory exception of any library; None for any other exception.
 
     Args:
-        error: that was raised.
-        doing: what was being done.
+        error: the exception.
+        doing: the operation that raised it.
     """
     kinds = [kind.__name__ for kind in type(error).__mro__]
-    worded = any(k in ("RuntimeError", "OpError") for k in kinds) and _WORDS.search(str(error))
-    if not (isinstance(error, MemoryError) or any(k in kinds for k in _KINDS) or worded):
+    by_words = any(k in ("RuntimeError", "OpError") for k in kinds) and _WORDS.search(str(error))
+    if not (isinstance(error, MemoryError) or any(k in kinds for k in _KINDS) or by_words):
         return None
-    said = next((line.strip() for line in str(error).splitlines() if re.search(r"\d", line)), str(error).strip())
-    has, free, most = total(), available(), _peak()
-    numbers = [f"this process had {most / _GIB:.1f} GiB at most" if most else ""]
+    message = next((line.strip() for line in str(error).splitlines() if re.search(r"\d", line)), str(error).strip())
+    has, free, peak = total(), available(), _peak()
+    numbers = [f"this process had {peak / _GIB:.1f} GiB at most" if peak else ""]
     numbers += [f"{free / _GIB:.1f} of {has / _GIB:.1f} GiB are free now" if has and free is not None else ""]
     return OutOfMemory(
         "This machine has not enough memory for that, and there is no verdict.",
         where=doing,
-        numbers="\n".join(filter(None, [said, ", ".join(filter(None, numbers))])),
+        numbers="\n".join(filter(None, [message, ", ".join(filter(None, numbers))])),
         cause="both models are trained in float64, and several copies of all parameters are kept",
         todo="check a smaller config of the same model, or smaller batches; --precision float64 and --free-steps 0 "
         "take less",
@@ -128,7 +128,7 @@ def shortage(error: BaseException, doing: str | None = None) -> OutOfMemory | No
 
 
 def _peak() -> int | None:
-    """Bytes that this process has had at once; None where that cannot be told."""
+    """Peak memory of this process in bytes; None if unknown."""
     try:
         import resource
     except ModuleNotFoundError:  # on Windows

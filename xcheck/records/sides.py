@@ -9,5 +9,5 @@ SIDES: tuple[SideName, SideName] = ("torch", "keras")
 
 
 def other_side(side: SideName) -> SideName:
-    """The side that `side` is not."""
+    """The other side of the pair."""
     return "keras" if side == "torch" else "torch"

@@ -1,7 +1,7 @@
-"""What an optimizer remembers about a parameter, in words both frameworks share.
+"""Optimizer slots: the state per parameter, under names common to both frameworks.
 
-Each framework names and scales these slots its own way. A role is the name. The canonical momentum is what a step
-adds to the weight, as Keras's SGD keeps it; PyTorch keeps a sum of gradients, which the learning rate turns into that.
+Each framework names and scales its slots differently. A role is the common name. The canonical momentum is the amount
+added to the weight, as in Keras's SGD; PyTorch stores a sum of gradients, which the learning rate converts to it.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ ROLES = {
 """Every role and its meaning."""
 
 AVERAGE = "average"
-"""Role of the decaying mean of a weight; of further ones that a side keeps, with a number behind it."""
+"""Role of the decaying mean of a weight; a number follows for each further mean of the same weight."""
 
 ADDED_UP = ("momentum", AVERAGE)
-"""Roles in the units of the weight: where two parameters are added up, so are these; the others are of gradients."""
+"""Roles in units of the weight: summed where two parameters are summed; all other roles are in units of gradients."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a framework keeps a role.
+    """How a framework stores a role.
 
     Attributes:
         role: one of `ROLES`.
-        sign: of the canonical value against the stored one.
-        times_lr: the canonical value is the stored one times the learning rate of the last update besides.
+        sign: of the canonical value relative to the stored one.
+        times_lr: the canonical value is also multiplied by the learning rate of the last update.
     """
 
     role: str
@@ -50,15 +50,15 @@ class Slot:
         """The value in the units of the role.
 
         Args:
-            stored: as the framework keeps it.
-            learning_rate: of the update that left it behind.
+            stored: the framework's value.
+            learning_rate: of the update that produced it.
         """
         if not self.times_lr:
             return stored if self.sign > 0 else -stored
         return stored * (self.sign * learning_rate)
 
     def stored(self, canonical: Array, learning_rate: float) -> Array | None:
-        """The inverse; None where a learning rate of zero leaves nothing to go back from."""
+        """The inverse; None where it would divide by a learning rate of zero."""
         if not self.times_lr:
             return canonical if self.sign > 0 else -canonical
         return canonical / (self.sign * learning_rate) if learning_rate else None
@@ -101,7 +101,7 @@ KERAS: dict[tuple[str, str], Slot] = {
 
 
 def find(table: Mapping[tuple[str, str], Slot], classes: Sequence[str], name: str) -> Slot | None:
-    """The slot that an optimizer keeps under a name, looked up by its class and then its bases.
+    """The slot of an optimizer with this name, looked up by its class and then its bases.
 
     Args:
         table: `TORCH` or `KERAS`.

@@ -1,8 +1,8 @@
-"""Values that are kept: each of them once, however often it is read, and on disk where memory would not hold them.
+"""Storage of arrays: each value once, however often it is read, and on disk where memory is too small.
 
-A check reads one value many times over: a step starts where the one before it ended, each twin goes back to that
-start, a step that is made again leaves what it left before. So what is read is looked up among what is kept and still
-in use, bit by bit, and is copied only if it is new. What is kept cannot be written to.
+A check reads one value many times: a step starts where the previous one ended, each twin returns to that start, a
+repeated step leaves the same values. So each array read is looked up, bit by bit, among the stored arrays still in
+use, and is copied only if it is new. Stored arrays are read-only.
 """
 
 from __future__ import annotations
@@ -25,26 +25,25 @@ LEAST = 1 << 16
 """Bytes from which a value is looked up; smaller ones are copied in less time."""
 
 FILE = 1 << 28
-"""Bytes that a file on disk has room for, where a single value does not take more."""
+"""Size of a file on disk in bytes, unless a single value needs more."""
 
 CHUNK = 1 << 18
-"""Elements that are compared at once."""
+"""Elements compared at once."""
 
 SAMPLES = 16
-"""Elements by which a value is looked up before it is compared."""
+"""Elements in the lookup key of a value."""
 
 _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-"""Of glibc alone."""
+"""Only glibc has it."""
 
 _Key = tuple[str, tuple[int, ...], bytes]
 
 
 class Store:
-    """What the sides of a run read of themselves.
+    """The arrays that the sides of a run have read from themselves.
 
     Attributes:
-        on_disk: large values that come in from now on go to files without a name, which are gone with the last array
-            that reads them.
+        on_disk: from now on, large values go to unnamed files, which disappear with the last array that reads them.
     """
 
     def __init__(self) -> None:
@@ -54,42 +53,42 @@ class Store:
         self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
     def keep(self, array: Array) -> Array:
-        """An array of these values that nothing changes any more; the one that is kept already, if there is one.
+        """A read-only array of these values; the stored one if it exists.
 
         Args:
-            array: may change later on.
+            array: may change later.
         """
         if array.nbytes < LEAST or array.dtype.itemsize not in (1, 2, 4, 8):
             return np.array(array)
         key = _key(array)
-        for found in [ref() for ref in self._known.get(key, ())]:
-            if found is not None and same_bits(found, array):
-                return found
-        kept = self._written(array) if self.on_disk else np.array(array)
-        kept.flags.writeable = False
-        self._remember(key, kept)
-        return kept
+        for stored in [ref() for ref in self._known.get(key, ())]:
+            if stored is not None and same_bits(stored, array):
+                return stored
+        copy = self._written(array) if self.on_disk else np.array(array)
+        copy.flags.writeable = False
+        self._remember(key, copy)
+        return copy
 
-    def given(self, arrays: Iterable[Array]) -> list[Array]:
-        """What of the arrays that a side is set to can stand for the copies that it will be read as, while it is held.
+    def adopt(self, arrays: Iterable[Array]) -> list[Array]:
+        """The arrays that can replace later copies of the same values, for as long as the caller holds them.
 
-        That is what cannot be written to, and lies in memory as a copy of it would.
+        These are the arrays that are read-only and contiguous.
 
         Args:
-            arrays: the side was set to.
+            arrays: values that a side was set to.
         """
-        lasting = [a for a in arrays if a.nbytes >= LEAST and not a.flags.writeable and a.flags.c_contiguous]
-        for array in lasting:
+        adopted = [a for a in arrays if a.nbytes >= LEAST and not a.flags.writeable and a.flags.c_contiguous]
+        for array in adopted:
             key = _key(array)
             if not any(ref() is array for ref in self._known.get(key, ())):
                 self._remember(key, array)
-        return lasting
+        return adopted
 
-    def rest(self) -> None:
-        """Give back what memory is not needed now, where it is scarce.
+    def release(self) -> None:
+        """Return unused memory to the system where memory is scarce.
 
-        What was read of files is read again. A training step leaves cycles that hold its tensors until they are
-        looked for, and the C library keeps what was freed unless it is told.
+        Pages read from files are dropped and can be read again. A training step leaves reference cycles that hold its
+        tensors until they are collected, and the C library keeps freed memory unless it is asked to return it.
         """
         if self.on_disk:
             gc.collect()
@@ -113,10 +112,10 @@ class Store:
 
 
 class _File:
-    """A file that is written once and read as if it were memory; it has no name, and goes when nothing reads it.
+    """An unnamed file, written once and memory-mapped for reading; it disappears when nothing reads it.
 
     Args:
-        size: bytes that it has room for.
+        size: in bytes.
     """
 
     def __init__(self, size: int) -> None:
@@ -126,13 +125,13 @@ class _File:
         self._size, self._used = size, 0
 
     def __del__(self) -> None:
-        self._file.close()  # what is mapped stays for as long as an array reads it
+        self._file.close()  # the mapping stays as long as an array reads it
 
     def has_room(self, size: int) -> bool:
         return self._used + size <= self._size
 
     def write(self, array: Array) -> Array:
-        """The array as it is in the file now."""
+        """Write the array; returns it as mapped from the file."""
         try:
             self._file.seek(self._used)
             self._file.write(np.ascontiguousarray(array).data)
@@ -145,16 +144,16 @@ class _File:
                 todo="set TMPDIR to a folder with more room, or run with fewer parameters: a smaller config of the "
                 "same model",
             ) from error
-        found = np.frombuffer(self.map, array.dtype, array.size, self._used).reshape(array.shape)
+        mapped = np.frombuffer(self.map, array.dtype, array.size, self._used).reshape(array.shape)
         self._used += -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        return found
+        return mapped
 
 
 def same_bits(one: Array, other: Array) -> bool:
-    """Whether two arrays of one shape and dtype hold the same bits; NaN is NaN, and zero is not minus zero.
+    """Whether two arrays of one shape and dtype have the same bits; NaN equals NaN, and zero differs from minus zero.
 
     Args:
-        one, other: of elements of 1, 2, 4 or 8 bytes.
+        one, other: arrays with elements of 1, 2, 4 or 8 bytes.
     """
     bits = f"u{one.dtype.itemsize}"
     left, right = one.view(bits), other.view(bits)
@@ -162,7 +161,7 @@ def same_bits(one: Array, other: Array) -> bool:
         return bool(np.array_equal(left, right))
     rows = max(1, CHUNK * len(left) // left.size)
     starts = range(0, len(left), rows)
-    return all(np.array_equal(left[at : at + rows], right[at : at + rows]) for at in starts)
+    return all(np.array_equal(left[start : start + rows], right[start : start + rows]) for start in starts)
 
 
 def _key(array: Array) -> _Key:
@@ -170,10 +169,10 @@ def _key(array: Array) -> _Key:
     return array.dtype.str, array.shape, np.asarray(array.flat[places]).tobytes()
 
 
-def _forget(known: dict[_Key, list[weakref.ref[Array]]], key: _Key, gone: weakref.ref[Array]) -> None:
-    """Runs when an array dies, and holds nothing of the store but its table."""
-    left = [ref for ref in known.get(key, ()) if ref is not gone]
-    if left:
-        known[key] = left
+def _forget(known: dict[_Key, list[weakref.ref[Array]]], key: _Key, freed: weakref.ref[Array]) -> None:
+    """Runs when an array is freed; refers only to the table of the store, not to the store."""
+    remaining = [ref for ref in known.get(key, ()) if ref is not freed]
+    if remaining:
+        known[key] = remaining
     else:
         known.pop(key, None)

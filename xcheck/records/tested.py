@@ -1,4 +1,4 @@
-"""The versions that the whole test suite was run on: so far those of `constraints.txt` alone."""
+"""The versions that the whole test suite was run on: so far only those of `constraints.txt`."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def within(name: str, version: str) -> bool:
 
     Args:
         name: one of `TESTED`.
-        version: as the distribution says it.
+        version: as the distribution reports it.
     """
     lowest, highest = map(_numbers, TESTED[name])
-    found = _numbers(version)
-    return lowest <= found and found[: len(highest)] <= highest
+    numbers = _numbers(version)
+    return lowest <= numbers and numbers[: len(highest)] <= highest
 
 
 def untested(versions: Mapping[str, Any]) -> list[str]:
     """One line for each version outside of the tested range.
 
     Args:
-        versions: name -> version; names that are not in `TESTED` are passed over.
+        versions: name -> version; names that are not in `TESTED` are skipped.
     """
     return [
         f"{name} {version} is outside of the versions that xcheck was tested on, {span(name)}: "

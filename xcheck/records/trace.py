@@ -1,8 +1,8 @@
-"""What a side did, as NumPy arrays keyed by (step, phase, name); on disk as one safetensors file.
+"""The steps of a side as NumPy arrays keyed by (step, phase, name); on disk as one safetensors file.
 
-A `StepRecord` holds one training step in the words and the layout of the side that made it: the state it
-started from, what it computed, the state it ended in. Comparison works on records alone, so a record made
-elsewhere, or read from disk, is as good as a live one.
+A `StepRecord` holds one training step with the names and layouts of its side: the initial state, the computed
+values, the final state. Comparison uses only records, so a record from elsewhere or from disk is as good as a live
+one.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Groups = tuple[tuple[str, ...], ...]
 
 TRACE_VERSION = 1
 DROPOUT_RATES = "dropout rates"
-"""Setting of a step: the rates at which its training pass would have dropped something."""
+"""Setting of a step: the dropout rates of its training pass."""
 
 DROPOUT_NOISE = "random numbers of dropout"
 """Setting of a step: how many numbers each dropout of its training pass would have drawn, by rate; absent if one of
 them is not known."""
 
 AT_INFERENCE = "dropout rates at inference"
-"""Setting of a step: those of its pass in inference mode."""
+"""Setting of a step: the dropout rates of its pass in inference mode."""
 
 OF_DROPOUT = (DROPOUT_RATES, DROPOUT_NOISE, AT_INFERENCE)
 """What stands for what dropout would do, since it is off."""
@@ -55,17 +55,17 @@ def _empty() -> dict[str, Array]:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything a training step starts from, or leaves behind.
+    """The full state before or after a training step.
 
     Attributes:
         parameters: path -> value, one entry per storage.
-        buffers: path -> value of what is saved with the model but not trained.
-        slots: path -> slot role -> value, the optimizer's memory per parameter, in canonical units
+        buffers: path -> value, saved with the model but not trained.
+        slots: path -> slot role -> value, the optimizer's state per parameter, in canonical units
             (see `slots.py`).
         updates: how many updates the optimizer has made.
-        ties: the groups of paths that are one storage; those of a single path are left out.
-        guessed: an optimizer is neither the framework's own nor xcheck's, so that the roles of its slots are guesses
-            from their names.
+        ties: the groups of several paths that share storage.
+        guessed: an optimizer is neither the framework's nor xcheck's, so the roles of its slots are guessed from their
+            names.
     """
 
     parameters: Arrays = field(default_factory=_empty)
@@ -76,20 +76,20 @@ class State:
     guessed: bool = False
 
     def values(self) -> Arrays:
-        """Parameters and buffers together; what is a parameter on one side may be a buffer on the other."""
+        """Parameters and buffers together; a parameter of one side may be a buffer of the other."""
         return {**self.parameters, **self.buffers}
 
     def value(self, path: str) -> Array:
         """A parameter or buffer.
 
         Raises:
-            KeyError: there is neither at this path.
+            KeyError: there is no parameter or buffer at this path.
         """
         return self.parameters[path] if path in self.parameters else self.buffers[path]
 
 
 def total_of(losses: Arrays) -> Array | None:
-    """The total loss; where a step of the user's own names none, the sum of what it returned, which may be no loss."""
+    """The total loss; if a user-defined step names none, the sum of its return values, which may not be a loss."""
     if "total" in losses or not losses:
         return losses.get("total")
     return np.sum([np.asarray(value, np.float64) for value in losses.values()], axis=0)
@@ -101,19 +101,18 @@ class StepRecord:
 
     Attributes:
         step: from 1.
-        before, after: the state around the step.
+        before, after: the states before and after the step.
         inference: outputs by name before the step, in inference mode.
         outputs: outputs by name during the step, in training mode.
         losses: "data" and "penalty", their sum "total", and named terms as "data/<name>", "penalty/<name>";
             scalars.
-        settings: what is compared besides arrays of the model: `DROPOUT_RATES`, `DROPOUT_NOISE` and
-            `AT_INFERENCE`, sorted.
-        gradients: path -> gradient of the total loss as backpropagation left it, before any clipping; None
-            where the framework gave none.
-        uses: path -> use -> gradient through this use alone, in the order of the forward pass; parameters that are
-            tied or used several times. Taken in the first step, see `uses.py`.
-        draws: what drew random numbers though dropout was off, as "layer: function"; not kept on disk.
-        draws: what drew random numbers though dropout was off, as "layer: function"; not kept on disk.
+        settings: compared in addition to the arrays of the model: `DROPOUT_RATES`, `DROPOUT_NOISE`
+            and `AT_INFERENCE`, sorted.
+        gradients: path -> gradient of the total loss after backpropagation, before any clipping; None if the
+            framework gave none.
+        uses: path -> use -> gradient through this use only, in the order of the forward pass; for parameters that are
+            tied or used several times. Recorded in the first step, see `uses.py`.
+        draws: functions that drew random numbers although dropout was off, as "layer: function"; not saved.
     """
 
     step: int
@@ -128,16 +127,16 @@ class StepRecord:
     draws: tuple[str, ...] = ()
 
     def update(self, path: str) -> Array | None:
-        """What the step added to a parameter or buffer; None if there is none at this path."""
+        """The change of a parameter or buffer; None if there is none at this path."""
         after = self.after.values().get(path)
         return None if after is None else after - self.before.value(path)
 
     def updates(self) -> dict[str, Array]:
-        """Path -> what the step added to the parameter."""
+        """Path -> change of the parameter."""
         return {p: new - self.before.parameters[p] for p, new in self.after.parameters.items()}
 
     def items(self) -> Iterator[tuple[Key, Array]]:
-        """Every array of the record under its key; a missing gradient has none."""
+        """Every array of the record with its key, except missing gradients."""
         groups: list[tuple[str, Mapping[str, Array | None]]] = [
             ("inference", self.inference),
             ("outputs", self.outputs),
@@ -155,8 +154,8 @@ class StepRecord:
                     yield Key(self.step, phase, name), array
 
 
-def unlike(record: StepRecord, other: StepRecord) -> list[str]:
-    """The groups of two records of one step that do not hold the same bits, as `StepRecord.items` calls them."""
+def differing_groups(record: StepRecord, other: StepRecord) -> list[str]:
+    """The groups that differ between two records of one step, named as in `StepRecord.items`."""
     one, two = dict(record.items()), dict(other.items())
     groups = {
         key.phase
@@ -171,22 +170,22 @@ def _same(one: Array, other: Array) -> bool:
 
 
 def _inverted(table: Mapping[str, Arrays]) -> dict[str, dict[str, Array]]:
-    """Path -> name -> array, as name -> path -> array."""
-    found: dict[str, dict[str, Array]] = {}
+    """Turn path -> name -> array into name -> path -> array."""
+    inverted: dict[str, dict[str, Array]] = {}
     for path, by_name in table.items():
         for name, array in by_name.items():
-            found.setdefault(name, {})[path] = array
-    return found
+            inverted.setdefault(name, {})[path] = array
+    return inverted
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The steps of one side and how they were made.
+    """The steps of one side and their circumstances.
 
     Attributes:
-        header: plain JSON data: pair, side, precision, seed, environment, and what the maker adds.
+        header: plain JSON data: pair, side, precision, seed, environment, and additions of the caller.
         steps: in order.
-        twins: for each step, the same step from perturbed starts; what the noise is measured from.
+        twins: for each step, the same step from perturbed starts, to measure the noise.
     """
 
     header: Mapping[str, Any]
@@ -198,12 +197,12 @@ class Trace:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Array] = {}
-        made: list[dict[str, Any]] = []
+        entries: list[dict[str, Any]] = []
         runs = [(0, record) for record in self.steps]
         runs += [(i, twin) for twins in self.twins for i, twin in enumerate(twins, 1)]
         for run, record in runs:
             arrays |= {_join(run, key): np.asarray(array, order="C") for key, array in record.items()}
-            made.append(
+            entries.append(
                 {
                     "run": run,
                     "step": record.step,
@@ -217,7 +216,7 @@ class Trace:
         header = {
             **self.header,
             "trace_version": TRACE_VERSION,
-            "records": made,
+            "records": entries,
         }
         save_file(arrays, path, metadata={"xcheck": json.dumps(header)})
         return path
@@ -246,7 +245,7 @@ class Trace:
         if header.pop("trace_version", None) != TRACE_VERSION:
             raise FileError("This trace was written in another format.", where=str(path))
         try:
-            records = [(made["run"], _record(made, arrays)) for made in header.pop("records")]
+            records = [(entry["run"], _record(entry, arrays)) for entry in header.pop("records")]
         except (KeyError, TypeError, ValueError) as error:
             raise FileError("This trace is damaged.", where=str(path), cause=repr(error)) from error
         steps = tuple(record for run, record in records if run == 0)
@@ -258,8 +257,8 @@ def _join(run: int, key: Key) -> str:
     return _SEPARATOR.join((str(run), str(key.step), key.phase, key.name))
 
 
-def _record(made: Mapping[str, Any], arrays: Arrays) -> StepRecord:
-    start = _join(made["run"], Key(made["step"], "", "")).removesuffix(_SEPARATOR)
+def _record(entry: Mapping[str, Any], arrays: Arrays) -> StepRecord:
+    start = _join(entry["run"], Key(entry["step"], "", "")).removesuffix(_SEPARATOR)
     groups: dict[str, dict[str, Array]] = {}
     for joined, array in arrays.items():
         if joined.startswith(start):
@@ -276,18 +275,18 @@ def _record(made: Mapping[str, Any], arrays: Arrays) -> StepRecord:
         parameters, buffers = groups.get(f"{prefix}.parameters", {}), groups.get(f"{prefix}.buffers", {})
         return State(parameters, buffers, slots, updates, tuple(tuple(group) for group in ties), guessed)
 
-    (before, after), (tied_before, tied_after) = made["updates"], made.get("ties", ((), ()))
-    guesses = made.get("guessed", (False, False))
+    (before, after), (tied_before, tied_after) = entry["updates"], entry.get("ties", ((), ()))
+    guessed_around = entry.get("guessed", (False, False))
     gradients: dict[str, Array | None] = {**groups.get("gradients", {})}
-    gradients |= dict.fromkeys(made["missing_gradients"])
+    gradients |= dict.fromkeys(entry["missing_gradients"])
     return StepRecord(
-        made["step"],
-        state("before", before, tied_before, guesses[0]),
-        state("after", after, tied_after, guesses[1]),
+        entry["step"],
+        state("before", before, tied_before, guessed_around[0]),
+        state("after", after, tied_after, guessed_around[1]),
         groups.get("inference", {}),
         groups.get("outputs", {}),
         groups.get("losses", {}),
         groups.get("settings", {}),
         gradients,
-        {path: {use: groups[f"uses.{use}"][path] for use in uses} for path, uses in made.get("uses", {}).items()},
+        {path: {use: groups[f"uses.{use}"][path] for use in uses} for path, uses in entry.get("uses", {}).items()},
     )

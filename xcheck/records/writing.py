@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all: a full disk or an interrupt leaves no half of one that could be read."""
+"""Atomic file writing: a full disk or an interrupt leaves no partial file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
-    """Write a file beside its place, then move it there; its folder is made, an old file is replaced.
+    """Write a temporary file in the same folder, then move it to `path`; creates the folder, replaces an old file.
 
     Args:
         path: the file.
-        content: what it is to hold; text in UTF-8, what UTF-8 does not have in escapes.
+        content: text is written in UTF-8, with escapes for characters that UTF-8 lacks.
 
     Raises:
-        OSError: the file cannot be written; then there is none of the new and the old one stays.
+        OSError: the file cannot be written; the old file stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
@@ -25,7 +25,7 @@ def write_whole(path: Path, content: str | bytes) -> Path:
             file.write(data)
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # a temporary file is its owner's alone
+        os.chmod(name, 0o666 & ~mask)  # only the owner can read a temporary file
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

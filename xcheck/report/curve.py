@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 460, 190
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 26
 """Margins, for the labels of the axes."""
 DECADES = 40
-"""Most decades that an axis spans; what is smaller lies on its lower edge, as an error of exactly zero does."""
+"""Most decades of an axis; smaller values, also an error of exactly zero, lie on its lower edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +21,15 @@ class Curve:
     """One quantity of a free run, step by step, on a logarithmic axis.
 
     Attributes:
-        title: what drifts.
-        said: the curve in a sentence.
+        title: the quantity.
+        summary: the curve in a sentence.
         error, allowed: lines, each the `d` of an SVG path.
-        over: where the error is above its allowance, (x, y).
+        over: points with an error above its allowance, (x, y).
         rows, columns: ticks, (place, label).
     """
 
     title: str
-    said: str
+    summary: str
     error: str
     allowed: str
     over: list[tuple[float, float]]
@@ -38,18 +38,18 @@ class Curve:
 
 
 def curves(result: ResultData) -> list[Curve]:
-    """The curve of the total loss and that of the weights, for each precision that ran freely; few steps make none."""
+    """The curves of the total loss and of the weights for each precision of the free run; none for a single step."""
     groups: dict[tuple[str | None, bool], list[Check]] = {}
     for c in result.checks:
         if c.phase == "trajectory" and c.step is not None and math.isfinite(c.severity) and c.allowed:
             groups.setdefault((c.precision, c.name == "total loss"), []).append(c)
     several = len({precision for precision, _ in groups}) > 1
-    found: list[Curve] = []
+    result_curves: list[Curve] = []
     for (precision, loss), checks in groups.items():
         if len(checks) > 1:
             title = "total loss" if loss else "the parameter that is furthest off"
-            found.append(_curve(f"{title}, {precision}" if several else title, checks))
-    return found
+            result_curves.append(_curve(f"{title}, {precision}" if several else title, checks))
+    return result_curves
 
 
 def _curve(title: str, checks: Sequence[Check]) -> Curve:
@@ -70,17 +70,17 @@ def _curve(title: str, checks: Sequence[Check]) -> Curve:
 
     final = checks[-1]
     outside = [c for c in checks if (c.error or 0.0) > (c.allowed or 0.0)]
-    said = f"step {last}: error {number(final.error)}, allowed {number(final.allowed)}"
+    summary = f"step {last}: error {number(final.error)}, allowed {number(final.allowed)}"
     if outside:
-        said += f"; outside on {len(outside)} of {len(checks)} steps, first on step {outside[0].step}"
-    apart = max(1, math.ceil((high - low) / 6))
+        summary += f"; outside on {len(outside)} of {len(checks)} steps, first on step {outside[0].step}"
+    spacing = max(1, math.ceil((high - low) / 6))
     return Curve(
         title,
-        one_line(said),
+        one_line(summary),
         line([error for _, error, _ in points]),
         line([allowed for _, _, allowed in points]),
         [(x(c.step or 0), y(c.error or 0.0)) for c in outside],
-        [(y(10.0**decade), f"1e{decade}") for decade in range(low, high + 1, apart)],
+        [(y(10.0**decade), f"1e{decade}") for decade in range(low, high + 1, spacing)],
         [(x(step), str(step)) for step in sorted({first, (first + last) // 2, last})],
     )
 

@@ -1,6 +1,6 @@
 """The report as one HTML file that needs no network, no script and no second file.
 
-Results become small view objects, these go into small templates, and every text is escaped on its way.
+Results become small view objects, which small templates render; every text is escaped.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .ties import shown_ties, stage_rows, status, uses
 from .words import NONE, count, index, many_lines, number, one_line, ratio, rows, severity, two_values
 
 MOST = 2000
-"""Checks per table; a page with more opens slowly, and result.json has them all."""
+"""Most checks per table; a page with more opens slowly, and result.json has them all."""
 DECADES_BELOW = 4
-"""Decades under the allowance that a bar can show."""
+"""Decades below the allowance that a bar can show."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """One check, every number already written."""
+    """One check with all numbers formatted."""
 
     verdict: str
     phase: str
@@ -55,7 +55,7 @@ class PhaseView:
 
     Attributes:
         bar: length of the bar in percent of its column; None where nothing was measured.
-        over: the bar stands for an error above its allowance.
+        over: the error is above its allowance.
     """
 
     label: str
@@ -69,7 +69,7 @@ class PhaseView:
 
 @dataclass(frozen=True, slots=True)
 class DivergenceView:
-    """The card of the first divergence; `check` has its evidence, where a check matches it."""
+    """The card of the first divergence; `check` has its evidence, if a check matches."""
 
     place: str
     name: str
@@ -100,8 +100,8 @@ class ResultView:
     """One section of the page.
 
     Attributes:
-        mark: where the allowance stands on the bars of the phases, in percent of their column.
-        failing_mixed: the failing checks do not all have the same verdict.
+        mark: position of the allowance on the bars of the phases, in percent of their column.
+        failing_mixed: the failing checks have several verdicts.
         others: named like the field of `ResultData` that they show.
     """
 
@@ -138,8 +138,8 @@ def write_html(results: Sequence[ResultData], path: Path) -> Path:
     """Write the report on one or more results as a self-contained page, worst verdict first.
 
     Args:
-        results: what to report.
-        path: the file; its folder is made, an old file is replaced.
+        results: to report.
+        path: the file; its folder is created, an old file is replaced.
 
     Returns:
         The path.
@@ -159,14 +159,14 @@ def as_html(results: Sequence[ResultData]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = [result_view(result, f"r{i}") for i, result in enumerate(views.by_verdict(results), start=1)]
-    counts = [(v.value, sum(view.verdict == v.value for view in shown)) for v in Verdict]
+    result_views = [result_view(result, f"r{i}") for i, result in enumerate(views.by_verdict(results), start=1)]
+    counts = [(v.value, sum(view.verdict == v.value for view in result_views)) for v in Verdict]
     page = environment.get_template("page.html")
-    return page.render(results=shown, counts=[(word, many) for word, many in counts if many])
+    return page.render(results=result_views, counts=[(verdict, number) for verdict, number in counts if number])
 
 
 def result_view(result: ResultData, anchor: str) -> ResultView:
-    """Everything the page says about one result, as text."""
+    """The content of the page for one result, as text."""
     failing, passing = views.failing(result), views.passing(result)
     pair = one_line(result.pair)
     size = f"{count(result.steps, 'step')} asked for, {count(len(result.checks), 'check')}"
@@ -211,7 +211,7 @@ def result_view(result: ResultData, anchor: str) -> ResultView:
 
 
 def _check(check: Check) -> CheckView:
-    known = check.torch_value is not None or check.keras_value is not None
+    has_values = check.torch_value is not None or check.keras_value is not None
     return CheckView(
         verdict=check.verdict.value,
         phase=check.phase,
@@ -226,7 +226,7 @@ def _check(check: Check) -> CheckView:
         tolerance=number(check.required_tolerance),
         metric=one_line(check.metric or ""),
         element=NONE if check.worst_index is None else index(check.worst_index),
-        values=two_values(check.torch_value, check.keras_value) if known else None,
+        values=two_values(check.torch_value, check.keras_value) if has_values else None,
         detail=one_line(check.detail),
     )
 
@@ -265,7 +265,7 @@ def _phases(result: ResultData) -> tuple[list[PhaseView], float]:
     several = len({row.precision for row in table if row.precision}) > 1
     factors = [severity(row.worst) for row in table if row.worst]
     top = max([1, *(math.ceil(math.log10(factor)) for factor in factors if 1 < factor < math.inf)])
-    rows_ = [
+    phase_views = [
         PhaseView(
             label=one_line(views.phase_label(row, several)),
             verdict=views.NOT_RUN if row.verdict is None else row.verdict.value,
@@ -277,11 +277,11 @@ def _phases(result: ResultData) -> tuple[list[PhaseView], float]:
         )
         for row in table
     ]
-    return rows_, _bar(1.0, top)
+    return phase_views, _bar(1.0, top)
 
 
 def _bar(factor: float, top: int) -> float:
-    """Percent of the way from `DECADES_BELOW` under the allowance to `top` above it; never quite nothing."""
+    """Percent of the range from `DECADES_BELOW` below the allowance to `top` above it; small errors stay visible."""
     if factor <= 0:
         return 0.0
     decades = max(0.1, min(math.log10(factor), top) + DECADES_BELOW)
@@ -289,7 +289,7 @@ def _bar(factor: float, top: int) -> float:
 
 
 def _unbroken(text: str) -> Markup:
-    """A sentence whose numbers, such as 5.7e-05, a browser must not break at the minus sign."""
+    """A sentence in which a browser does not break numbers such as 5.7e-05 at the minus sign."""
     return Markup(re.sub(r"\b\d[\d.]*e-\d+", r'<span class="num">\g<0></span>', str(escape(text))))
 
 

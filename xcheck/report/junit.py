@@ -21,7 +21,7 @@ SHOWN = 20
 """Failing checks in the text of one test case."""
 _TAGS = {Verdict.DIFFERENT: "failure", Verdict.INCONCLUSIVE: "error"}
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 forbids even as a reference: https://www.w3.org/TR/xml/#charsets."""
+"""Characters that XML 1.0 forbids even as a reference: https://www.w3.org/TR/xml/#charsets."""
 
 
 def write_junit(results: Sequence[ResultData], path: Path) -> Path:
@@ -29,7 +29,7 @@ def write_junit(results: Sequence[ResultData], path: Path) -> Path:
 
     Args:
         results: one test suite each, in this order.
-        path: the file; its folder is made, an old file is replaced.
+        path: the file; its folder is created, an old file is replaced.
 
     Returns:
         The path.
@@ -48,12 +48,12 @@ def write_junit(results: Sequence[ResultData], path: Path) -> Path:
 def _suite(result: ResultData) -> ET.Element:
     suite = ET.Element("testsuite", name=_legal(result.pair))
     table = {"verdict": result.verdict.value, "seed": str(result.seed), "steps": str(result.steps)}
-    said = views.expectation(result)
-    if said is not None:
-        table["expected"] = said
+    expected = views.expectation(result)
+    if expected is not None:
+        table["expected"] = expected
     properties = ET.SubElement(suite, "properties")
     if result.accepted:
-        table["accepted"] = "; ".join(f"{what}: {became}" for what, became in views.accepted(result))
+        table["accepted"] = "; ".join(f"{what}: {outcome}" for what, outcome in views.accepted(result))
     for name, value in table.items():
         ET.SubElement(properties, "property", name=name, value=_legal(value))
     rows = views.phase_rows(result)
@@ -63,8 +63,8 @@ def _suite(result: ResultData) -> ET.Element:
         case = _case(suite, result, "accepted")
         ET.SubElement(case, "system-out").text = _legal(f"{apart}\n{table['accepted']}")
     verdicts = [row.verdict or Verdict.INCONCLUSIVE for row in rows]
-    told = bool(rows) and Verdict.worst(verdicts) is Verdict.worst([*verdicts, result.verdict])
-    if result.failure is not None or not told:
+    explained = bool(rows) and Verdict.worst(verdicts) is Verdict.worst([*verdicts, result.verdict])
+    if result.failure is not None or not explained:
         _run(suite, result)
     _count(suite)
     suite.set("time", f"{result.timings.get('total', sum(result.timings.values())):.3f}")
@@ -89,7 +89,7 @@ def _phase(suite: ET.Element, result: ResultData, row: views.PhaseRow) -> None:
 
 
 def _run(suite: ET.Element, result: ResultData) -> None:
-    """A case for what no phase shows: no check, an early end, or a verdict worse than that of the checks."""
+    """A case for problems outside of any phase: no check, an early end, or a verdict worse than that of the checks."""
     verdict = result.verdict if result.verdict in _TAGS else Verdict.INCONCLUSIVE
     _bad(_case(suite, result, "run"), verdict, views.headline(result), as_text(result, width=120))
 
@@ -99,8 +99,8 @@ def _case(suite: ET.Element, result: ResultData, name: str) -> ET.Element:
 
 
 def _bad(case: ET.Element, verdict: Verdict, message: str, text: str) -> None:
-    bad = ET.SubElement(case, _TAGS[verdict], type=verdict.value, message=_legal(one_line(message)))
-    bad.text = _legal(text)
+    problem = ET.SubElement(case, _TAGS[verdict], type=verdict.value, message=_legal(one_line(message)))
+    problem.text = _legal(text)
 
 
 def _line(check: Check) -> str:
@@ -108,13 +108,13 @@ def _line(check: Check) -> str:
     item = one_line(check.name or check.torch or check.keras or "?")
     item += f" (keras {one_line(check.keras)})" if check.keras and check.keras != check.name else ""
     step = f" at step {check.step}" if check.step else ""
-    said = one_line(check.detail)
+    text = one_line(check.detail)
     if check.error is not None:
         factor = ratio(check)
         numbers = f"{number(check.error)} against {number(check.allowed)} allowed"
         numbers += "" if factor == "-" else f", {factor}"
-        said = f"{numbers}; {said}" if said else numbers
-    return f"{check.verdict.value} {item}{step}: {said or 'no numbers'}"
+        text = f"{numbers}; {text}" if text else numbers
+    return f"{check.verdict.value} {item}{step}: {text or 'no numbers'}"
 
 
 def _count(element: ET.Element) -> None:
@@ -125,5 +125,5 @@ def _count(element: ET.Element) -> None:
 
 
 def _legal(text: str) -> str:
-    """The text with what XML cannot hold replaced by U+FFFD."""
+    """The text with U+FFFD for every character that XML forbids."""
     return _ILLEGAL.sub("\ufffd", text)

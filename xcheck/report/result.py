@@ -1,4 +1,4 @@
-"""The result of a check as a user holds it: the data of a run, which can show itself."""
+"""The user's result object: the data of a run, with methods that render it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..records.result import ResultData, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Result(ResultData):
-    """Everything a run found out; fields as in `ResultData`."""
+    """All findings of a run; fields as in `ResultData`."""
 
     def to_html(self, path: str | Path) -> Path:
         """Write the report as one HTML file to `path`; returns the path."""
@@ -27,7 +27,7 @@ class Result(ResultData):
         return as_text(self)
 
     def _repr_html_(self) -> str:
-        """The report, as a notebook shows it: the first lines, and the rest on demand."""
+        """The report for a notebook: the first lines, and the remaining ones on demand."""
         first, _, rest = self.report().partition("\n\n")
         return f"<pre><b>{escape(first)}</b></pre><details><summary>report</summary><pre>{escape(rest)}</pre></details>"
 

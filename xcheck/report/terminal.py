@@ -1,4 +1,4 @@
-"""The report for a terminal: the answer on the first line, the evidence below it, nothing ever too wide.
+"""The report for a terminal: the answer on the first line, the evidence below it, no line too wide.
 
 Parameter paths and user text reach the console as `Text`, never as markup, with control characters escaped.
 """
@@ -40,7 +40,7 @@ MOST = 140
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A parameter path: where its column is too narrow it loses its middle, and it never wraps."""
+    """A parameter path: it never wraps, and loses its middle in a narrow column."""
 
     text: str
 
@@ -50,7 +50,7 @@ class Path:
         return Measurement(min(width, 12), width).with_maximum(options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The path in the columns there are."""
+        """The path in the available columns."""
         yield Text(cut(self.text, options.max_width), no_wrap=True)
 
 
@@ -58,9 +58,9 @@ def as_text(result: ResultData, *, verbose: bool = False, width: int = 80) -> st
     """The report as plain text without escape codes.
 
     Args:
-        result: what to report.
+        result: to report.
         verbose: also list every failing check with its detail, the environment and the timings.
-        width: columns that no line exceeds.
+        width: maximum columns of a line.
 
     Returns:
         Lines without trailing blanks; the first one starts with the verdict.
@@ -79,12 +79,12 @@ def print_result(result: ResultData, console: Console, *, verbose: bool = False)
         console.print()
         console.print(Text(title, style="bold"), width=width)
         console.print(Padding(body, (0, 0, 0, 2)), width=width)
-    covered = "; ".join(f"{what}: {many}" for what, many in views.coverage(result))
+    covered = "; ".join(f"{what}: {counts}" for what, counts in views.coverage(result))
     closing = [("coverage", _prose(covered))] if covered else []
     closing += [("note", _prose(note)) for note in result.notes]
-    said = views.expectation(result)
-    if said is not None:
-        closing.append(("expected", _prose(said, "bold")))
+    expected = views.expectation(result)
+    if expected is not None:
+        closing.append(("expected", _prose(expected, "bold")))
     if closing:
         console.print()
         console.print(_fields(closing), width=width)
@@ -94,8 +94,8 @@ def _answer(result: ResultData, width: int) -> RenderableType:
     line = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     line.add_column(no_wrap=True)
     line.add_column(overflow="fold")
-    said = views.headline(result, path_width=max(12, (width - 16) * 2 // 3))
-    line.add_row(Text(result.verdict.value, style=STYLES[result.verdict]), Text(said, style="bold"))
+    headline = views.headline(result, path_width=max(12, (width - 16) * 2 // 3))
+    line.add_row(Text(result.verdict.value, style=STYLES[result.verdict]), Text(headline, style="bold"))
     why = views.because(result)
     if why is not None:
         line.add_row(Text(), Text(why))
@@ -110,7 +110,7 @@ def _sections(result: ResultData, width: int, verbose: bool) -> Iterable[tuple[s
     if result.causes:
         yield "Causes", _causes(result)
     if result.accepted:
-        yield "Accepted", _fields([(what, _prose(became)) for what, became in views.accepted(result)])
+        yield "Accepted", _fields([(what, _prose(outcome)) for what, outcome in views.accepted(result)])
     phases = views.phase_rows(result)
     if phases:
         yield "Phases", _phases(phases, wide=width >= WIDE)
@@ -146,8 +146,8 @@ def _divergence(result: ResultData, first: Divergence) -> RenderableType:
     if first.local_error is not None:
         factor = f", that is {times(first.local_error / first.allowed)}" if first.allowed else ""
         metric = f" (worst {check.metric})" if check and check.metric in ("element", "row") else ""
-        said = f"{number(first.local_error)} against {number(first.allowed)} allowed{factor}{metric}"
-        lines.append(("error", Text(said, style="bold")))
+        error = f"{number(first.local_error)} against {number(first.allowed)} allowed{factor}{metric}"
+        lines.append(("error", Text(error, style="bold")))
     if check is not None:
         lines += _evidence(check)
     if first.agreed:
@@ -172,9 +172,9 @@ def _evidence(check: Check) -> list[tuple[str, RenderableType]]:
 def _causes(result: ResultData) -> RenderableType:
     blocks: list[RenderableType] = []
     for number_, cause in enumerate(result.causes):
-        known = Text("confirmed", "bold red") if cause.confirmed else Text("suspected", "yellow")
+        status = Text("confirmed", "bold red") if cause.confirmed else Text("suspected", "yellow")
         lines: list[tuple[str, RenderableType]] = [
-            ("cause", Text.assemble(one_line(cause.id), ", ", known)),
+            ("cause", Text.assemble(one_line(cause.id), ", ", status)),
             ("", _prose(cause.summary)),
         ]
         if cause.torch or cause.keras:
@@ -209,7 +209,7 @@ def _phases(phases: list[views.PhaseRow], *, wide: bool) -> RenderableType:
 
 def _failing(shown: list[Check], more: int, *, wide: bool, verbose: bool) -> RenderableType:
     several = len({check.verdict for check in shown}) > 1
-    precise = len({check.precision for check in shown if check.precision}) > 1
+    several_precisions = len({check.precision for check in shown if check.precision}) > 1
     measured = any(check.error is not None for check in shown)
     table = _table(*(["verdict"] if several else []), "phase")
     table.add_column("step", justify="right", no_wrap=True)
@@ -220,7 +220,7 @@ def _failing(shown: list[Check], more: int, *, wide: bool, verbose: bool) -> Ren
         _numeric_columns(table, "ratio")
     for check in shown:
         cells: list[RenderableType] = [Text(check.verdict.value, STYLES[check.verdict])] if several else []
-        cells += [Text(views.phase_label(check, precise)), Text(str(check.step or ""))]
+        cells += [Text(views.phase_label(check, several_precisions)), Text(str(check.step or ""))]
         item: RenderableType = Path(_name(check))
         if check.detail and (verbose or check.error is None):
             item = Group(item, Text(one_line(check.detail), style="dim", overflow="fold"))

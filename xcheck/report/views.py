@@ -1,4 +1,4 @@
-"""What a report says about a result, before any markup: the answer, the phases, the failures in order."""
+"""The content of a report before any markup: the answer, the phases, the sorted failures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..records.result import AT_ORDINARY, PHASES, Check, Divergence, ResultData,
 from .words import count, cut, listed, number, one_line, severity
 
 NOT_RUN = "not run"
-FEW = 5
-"""Names of one kind in a sentence."""
+MOST_NAMES = 5
+"""Most names of one kind in a sentence."""
 MATCH_OF = "match of "
-"""How the name begins of a check that says that it is not known which parameter is which."""
+"""Start of the name of a check for a doubtful match of parameters."""
 
 STEPPED = ("forward", "loss", "gradient", "update")
 _RANK = {verdict: rank for rank, verdict in enumerate(Verdict)}
@@ -24,9 +24,9 @@ class PhaseRow:
     """All checks of one phase in one precision.
 
     Attributes:
-        phase, precision: what is summed up; precision is None where nothing numeric was compared.
-        verdict: the worst of the checks; None for a phase that something expected and that did not run.
-        count: how many checks.
+        phase, precision: of the checks; precision is None where nothing numeric was compared.
+        verdict: the worst of the checks; None for an expected phase that did not run.
+        count: number of checks.
         worst: the check furthest above its allowance, or else the one closest to it; None where nothing
             failed and nothing was measured.
     """
@@ -54,7 +54,7 @@ def failing(result: ResultData) -> list[Check]:
 
 
 def once_each(checks: Sequence[Check]) -> list[Check]:
-    """The first of each quantity: one that fails in every step does not crowd out the others."""
+    """The first check of each quantity, so that one that fails in every step does not displace the others."""
     first: dict[tuple[str, str | None, str], Check] = {}
     for check in checks:
         first.setdefault((check.phase, check.precision, check.name), check)
@@ -67,23 +67,23 @@ def passing(result: ResultData) -> list[Check]:
 
 
 def worst_first(checks: Sequence[Check]) -> list[Check]:
-    """Worst verdict first; of one verdict the earliest phase, and in a phase what is furthest off."""
+    """Worst verdict first; for one verdict the earliest phase, and in a phase the largest deviation."""
     return sorted(checks, key=lambda c: (_RANK[c.verdict], phase_order(c.phase), -severity(c), c.step or 0))
 
 
 def phase_order(phase: str) -> int:
-    """The place of a phase in the flow of data; unknown ones come last."""
+    """The index of a phase in the dataflow; unknown ones come last."""
     return PHASES.index(phase) if phase in PHASES else len(PHASES)
 
 
 def phase_rows(result: ResultData) -> list[PhaseRow]:
-    """One row per phase and precision that ran, and per phase that was expected and did not."""
+    """One row per phase and precision that ran, and per expected phase that did not run."""
     groups: dict[tuple[str, str | None], list[Check]] = {}
     for check in result.checks:
         groups.setdefault((check.phase, check.precision), []).append(check)
     ran = {phase for phase, _ in groups}
     table = [_phase_row(*key, checks) for key, checks in groups.items()]
-    table += [PhaseRow(phase, None, None, 0, None) for phase in _wanted(result) - ran]
+    table += [PhaseRow(phase, None, None, 0, None) for phase in _expected_phases(result) - ran]
     widest = [None, *precisions(result)]
     return sorted(table, key=lambda row: (phase_order(row.phase), row.phase, widest.index(row.precision)))
 
@@ -95,36 +95,38 @@ def _phase_row(phase: str, precision: str | None, checks: list[Check]) -> PhaseR
     return PhaseRow(phase, precision, verdict, len(checks), worst if shown else None)
 
 
-def _wanted(result: ResultData) -> set[str]:
+def _expected_phases(result: ResultData) -> set[str]:
     named = {str((result.expectation or {}).get("phase") or "")} | {cause.phase for cause in result.causes}
     if result.first_divergence:
         named.add(result.first_divergence.phase)
     return named & set(PHASES)
 
 
-def phase_label(of: Check | PhaseRow, several: bool) -> str:
-    """`update`, or `update float32` where a table holds several precisions."""
-    return f"{of.phase} {of.precision}" if several and of.precision else of.phase
+def phase_label(item: Check | PhaseRow, several: bool) -> str:
+    """`update`, or `update float32` in a table with several precisions."""
+    return f"{item.phase} {item.precision}" if several and item.precision else item.phase
 
 
 def failing_title(result: ResultData) -> str:
     """`26 of 71 checks DIFFERENT, worst first`."""
-    found = {c.verdict for c in result.checks} - {Verdict.EQUIVALENT}
-    word = found.pop().value if len(found) == 1 else f"not {Verdict.EQUIVALENT.value}"
+    verdicts = {c.verdict for c in result.checks} - {Verdict.EQUIVALENT}
+    word = verdicts.pop().value if len(verdicts) == 1 else f"not {Verdict.EQUIVALENT.value}"
     return f"{len(failing(result))} of {count(len(result.checks), 'check')} {word}, worst first"
 
 
-def place(of: Check | Divergence, result: ResultData) -> str:
+def place(item: Check | Divergence, result: ResultData) -> str:
     """`update at step 1 in float32`; the precision only where the result has more than one or no float64."""
-    precision = of.precision if of.precision and precisions(result) != ["float64"] else None
-    further = {(c.phase, c.precision, c.step): c.further for c in result.checks if c.further}
-    when = further.get((of.phase, of.precision, of.step)) or (f"at step {of.step}" if of.step else "")
-    parts = [of.phase, when, f"in {precision}" if precision else ""]
+    precision = item.precision if item.precision and precisions(result) != ["float64"] else None
+    outside_training = {(c.phase, c.precision, c.step): c.further for c in result.checks if c.further}
+    where = outside_training.get((item.phase, item.precision, item.step)) or (
+        f"at step {item.step}" if item.step else ""
+    )
+    parts = [item.phase, where, f"in {precision}" if precision else ""]
     return " ".join(part for part in parts if part)
 
 
 def first_check(result: ResultData) -> Check | None:
-    """The check behind the first divergence: its own, or else the worst failing one; None if none fails."""
+    """The check of the first divergence, or else the worst failing one; None if none fails."""
     checks, first = failing(result), result.first_divergence
     if first is None:
         return checks[0] if checks else None
@@ -134,101 +136,109 @@ def first_check(result: ResultData) -> Check | None:
 
 
 def headline(result: ResultData, path_width: int = 10_000) -> str:
-    """The answer in one sentence, without the verdict's word.
+    """The answer in one sentence, without the name of the verdict.
 
     Args:
-        result: what to sum up.
-        path_width: columns that one parameter path may take; longer ones lose their middle.
+        result: to summarize.
+        path_width: maximum columns of a parameter path; longer ones lose their middle.
     """
     match result.verdict:
         case Verdict.EQUIVALENT:
-            said = _same(result)
+            answer = _same(result)
         case Verdict.NUMERIC:
-            said = _numeric(result, path_width)
+            answer = _numeric(result, path_width)
         case Verdict.DIFFERENT:
-            said = _different(result, path_width)
+            answer = _different(result, path_width)
         case Verdict.INCONCLUSIVE:
-            said = _inconclusive(result, path_width)
-    return f"{cut(one_line(result.pair), path_width)}: {said}"
+            answer = _inconclusive(result, path_width)
+    return f"{cut(one_line(result.pair), path_width)}: {answer}"
 
 
 def apart_from(result: ResultData) -> str:
-    """`apart from what is accepted (biased_variance@norm)`; "" where nothing that is accepted was found."""
-    seen = [one_line(a.what) for a in result.accepted if a.seen]
-    return f"apart from what is accepted ({', '.join(seen)})" if seen else ""
+    """`apart from what is accepted (biased_variance@norm)`; "" where no accepted difference was found."""
+    accepted_names = [one_line(a.what) for a in result.accepted if a.seen]
+    return f"apart from what is accepted ({', '.join(accepted_names)})" if accepted_names else ""
 
 
 def accepted(result: ResultData) -> list[tuple[str, str]]:
-    """What the user accepts, each with what became of it in the run."""
-    return [(one_line(a.what), _became(a)) for a in result.accepted]
+    """The accepted differences, each with its outcome in the run."""
+    return [(one_line(a.what), _outcome(a)) for a in result.accepted]
 
 
-def _became(a: Accepted) -> str:
-    at = f" at {listed(_few([one_line(place) for place in a.where]))}" if a.where else ""
-    lost = f"not judged: {', '.join(_few([one_line(name) for name in a.not_judged]))}" if a.not_judged else ""
+def _outcome(a: Accepted) -> str:
+    where = f" at {listed(_shortened([one_line(place) for place in a.where]))}" if a.where else ""
+    not_judged = (
+        f"not judged: {', '.join(_shortened([one_line(name) for name in a.not_judged]))}" if a.not_judged else ""
+    )
     if a.how == BY_FORMULA:
-        return f"taken out by its formula{at}, and the rest judged" + (f"; {lost}" if lost else "")
+        return f"taken out by its formula{where}, and the rest judged" + (f"; {not_judged}" if not_judged else "")
     if a.how == NOT_JUDGED:
-        return lost or f"accepted{at}"
+        return not_judged or f"accepted{where}"
     if a.how == NOT_CONFIRMED:
-        return f"found{at}, but not confirmed, and so not accepted: taking it out might hide something else"
+        return f"found{where}, but not confirmed, and so not accepted: taking it out might hide something else"
     return "accepted, but not seen in this run"
 
 
-def _few(names: list[str]) -> list[str]:
-    return names if len(names) <= FEW else [*names[: FEW - 1], f"{len(names) - FEW + 1} more (see result.json)"]
+def _shortened(names: list[str]) -> list[str]:
+    return (
+        names
+        if len(names) <= MOST_NAMES
+        else [*names[: MOST_NAMES - 1], f"{len(names) - MOST_NAMES + 1} more (see result.json)"]
+    )
 
 
 def because(result: ResultData) -> str | None:
-    """Why the sides part, in one sentence; None where nothing was found."""
+    """Why the sides differ, in one sentence; None where no cause was found."""
     first = result.first_divergence
-    phase = [c for c in result.causes if first is not None and c.phase == first.phase]
-    place = [c for c in phase if first is not None and (c.torch, c.keras) == (first.torch, first.keras)]
-    there = sorted(place or phase, key=lambda c: not c.confirmed)
+    in_phase = [c for c in result.causes if first is not None and c.phase == first.phase]
+    at_place = [c for c in in_phase if first is not None and (c.torch, c.keras) == (first.torch, first.keras)]
+    candidates = sorted(at_place or in_phase, key=lambda c: not c.confirmed)
     if first is None or result.verdict is not Verdict.DIFFERENT:
         return None
     doubt = next((c for c in result.checks if c.name.startswith(MATCH_OF) and c.verdict is Verdict.INCONCLUSIVE), None)
-    if doubt is not None and first.phase in STEPPED and not (there and there[0].confirmed):
+    if doubt is not None and first.phase in STEPPED and not (candidates and candidates[0].confirmed):
         return f"perhaps: {doubt.torch} is not {doubt.keras}: {one_line(doubt.detail)}"
-    if not there:
+    if not candidates:
         return None
-    return f"{'because' if there[0].confirmed else 'perhaps'}: {one_line(there[0].summary)}"
+    return f"{'because' if candidates[0].confirmed else 'perhaps'}: {one_line(candidates[0].summary)}"
 
 
 def _same(result: ResultData) -> str:
     ran = {c.phase for c in result.checks}
     steps = len({c.step for c in result.checks if c.step and c.phase in STEPPED and not c.at_ordinary})
-    apart = f" {said}" if (said := apart_from(result)) else ""
+    exceptions = f" {text}" if (text := apart_from(result)) else ""
     where = f" in {listed(precisions(result))}" if precisions(result) else ""
     if ran.issuperset(STEPPED):
-        further = f" and one {AT_ORDINARY}" if any(c.at_ordinary for c in result.checks) else ""
-        return f"the same computation{apart}, {count(steps, 're-synced step')}{where}{further}"
-    return f"the same in all that was checked{apart}{where}: {', '.join(sorted(ran, key=phase_order)) or 'nothing'}"
+        ordinary = f" and one {AT_ORDINARY}" if any(c.at_ordinary for c in result.checks) else ""
+        return f"the same computation{exceptions}, {count(steps, 're-synced step')}{where}{ordinary}"
+    return (
+        f"the same in all that was checked{exceptions}{where}: {', '.join(sorted(ran, key=phase_order)) or 'nothing'}"
+    )
 
 
 def _numeric(result: ResultData, width: int) -> str:
-    apart = f" {of}" if (of := apart_from(result)) else ""
-    said = f"the same computation in float64{apart}, but one side loses more precision in float32"
+    exceptions = f" {text}" if (text := apart_from(result)) else ""
+    answer = f"the same computation in float64{exceptions}, but one side loses more precision in float32"
     worst = first_check(result)
     if worst is None:
-        return said
+        return answer
     item = _item(worst.name, worst.keras, width)
-    return f"{said}: {worst.phase} {item}, {_against(worst.error, worst.allowed)}"
+    return f"{answer}: {worst.phase} {item}, {_against(worst.error, worst.allowed)}"
 
 
 def _different(result: ResultData, width: int) -> str:
     check, first = first_check(result), result.first_divergence
-    at = first or check
-    if at is None:
+    location = first or check
+    if location is None:
         return "not the same computation; no check says where"
-    error = at.error if isinstance(at, Check) else at.local_error
-    reason = _against(error, at.allowed) if error is not None else one_line(check.detail if check else "")
-    item = _item(at.torch or at.name, at.keras if at.keras != at.torch else None, width)
-    if at.torch is None and at.keras:
-        item = f"{cut(one_line(at.keras), width)} (keras only)"
-    elif at.torch and at.keras is None:
-        item = f"{cut(one_line(at.torch), width)} (torch only)"
-    return f"first parts in {place(at, result)}: {item}" + (f", {reason}" if reason else "")
+    error = location.error if isinstance(location, Check) else location.local_error
+    reason = _against(error, location.allowed) if error is not None else one_line(check.detail if check else "")
+    item = _item(location.torch or location.name, location.keras if location.keras != location.torch else None, width)
+    if location.torch is None and location.keras:
+        item = f"{cut(one_line(location.keras), width)} (keras only)"
+    elif location.torch and location.keras is None:
+        item = f"{cut(one_line(location.torch), width)} (torch only)"
+    return f"first parts in {place(location, result)}: {item}" + (f", {reason}" if reason else "")
 
 
 def _inconclusive(result: ResultData, width: int) -> str:
@@ -238,9 +248,13 @@ def _inconclusive(result: ResultData, width: int) -> str:
         return "nothing was compared"
     checks = [c for c in failing(result) if c.verdict is Verdict.INCONCLUSIVE]
     if not checks:
-        lost = [f"{n} {what} {status}" for what, t in result.coverage.items() for status, n in t.items()
-                if n and status not in ("matched", "compared", "waived")]  # fmt: skip
-        return f"not all was compared: {', '.join(lost) or 'see the coverage'}"
+        left_out = [
+            f"{number} {what} {status}"
+            for what, table in result.coverage.items()
+            for status, number in table.items()
+            if number and status not in ("matched", "compared", "waived")
+        ]
+        return f"not all was compared: {', '.join(left_out) or 'see the coverage'}"
     first = checks[0]
     item = _item(first.torch or first.name or first.keras or "?", None, width)
     reason = one_line(first.detail) or _against(first.error, first.allowed)
@@ -260,10 +274,10 @@ def _against(error: float | None, allowed: float | None) -> str:
 
 
 def coverage(result: ResultData) -> list[tuple[str, str]]:
-    """Per kind of thing, how many were compared and how many were not; zeros are left out."""
+    """Per kind of item, the number of items in each status; zeros are left out."""
     lines: list[tuple[str, str]] = []
     for what, table in result.coverage.items():
-        parts = [f"{many} {one_line(status)}" for status, many in table.items() if many]
+        parts = [f"{number} {one_line(status)}" for status, number in table.items() if number]
         lines.append((one_line(what), ", ".join(parts) or "none"))
     return lines
 
@@ -273,10 +287,10 @@ def expectation(result: ResultData) -> str | None:
     if result.expected is None and result.expectation is None:
         return None
     table = result.expectation or {}
-    said = one_line(str(table.get("verdict") or result.expected))
-    said += f" in {one_line(str(table['phase']))}" if table.get("phase") else ""
-    said += f", cause {one_line(str(table['cause']))}" if table.get("cause") else ""
+    text = one_line(str(table.get("verdict") or result.expected))
+    text += f" in {one_line(str(table['phase']))}" if table.get("phase") else ""
+    text += f", cause {one_line(str(table['cause']))}" if table.get("cause") else ""
     if "held" not in table:
-        return f"{said}: not judged"
+        return f"{text}: not judged"
     why = f" ({one_line(str(table['why']))})" if table.get("why") else ""
-    return f"{said}: {'held' if table['held'] else 'NOT held'}{why}"
+    return f"{text}: {'held' if table['held'] else 'NOT held'}{why}"

@@ -1,4 +1,4 @@
-"""How numbers, paths and sentences are written, the same in every renderer."""
+"""Formatting of numbers, paths and sentences, common to all renderers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def number(value: float | None) -> str:
 
 
 def severity(check: Check) -> float:
-    """The severity of a check with nan read as infinite, so that it sorts."""
+    """The severity of a check, with nan as infinity for sorting."""
     return math.inf if math.isnan(check.severity) else check.severity
 
 
@@ -47,7 +47,7 @@ def times(value: float) -> str:
 
 
 def two_values(torch: float | None, keras: float | None) -> tuple[str, str]:
-    """Two values with as many digits as it takes to tell them apart, and two more."""
+    """Two values with two digits more than needed to distinguish them."""
     if torch is None or keras is None:
         return _value(torch), _value(keras)
     digits = next((d for d in range(4, 18) if f"{torch:.{d}g}" != f"{keras:.{d}g}"), 4)
@@ -65,12 +65,12 @@ def index(value: tuple[int, ...]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text on one line, every control character shown by its escape, so that none reaches a terminal."""
+    """Text on one line, with every control character escaped."""
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def many_lines(text: str) -> str:
-    """Like `one_line` for each line of a text; trailing blanks go."""
+    """Like `one_line` for each line of a text, without trailing blanks."""
     return "\n".join(one_line(line.replace("\t", "    ")).rstrip() for line in text.strip("\n").split("\n"))
 
 
@@ -79,7 +79,7 @@ def _escaped(char: str) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most `width` terminal columns; what is too long loses its middle, never its end."""
+    """The text in at most `width` terminal columns; a longer text loses its middle, never its end."""
     if cell_len(text) <= width:
         return text
     if width <= len(ELLIPSIS):
@@ -89,18 +89,18 @@ def cut(text: str, width: int) -> str:
 
 
 def _fit(text: str, width: int) -> str:
-    used, kept = 0, 0
+    used, length = 0, 0
     for char in text:
         used += cell_len(char)
         if used > width:
             break
-        kept += 1
-    return text[:kept]
+        length += 1
+    return text[:length]
 
 
-def count(many: int, thing: str) -> str:
+def count(number: int, thing: str) -> str:
     """`1 step`, `5 steps`."""
-    return f"{many} {thing}" if many == 1 else f"{many} {thing}s"
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def listed(items: list[str]) -> str:

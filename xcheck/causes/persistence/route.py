@@ -117,7 +117,7 @@ def _cause(side: SideName, group: Sequence[Fault]) -> Cause:
         summary=f"{side}: {explanation.summary.format(names=names)}",
         evidence={
             "routes": ", ".join(f.route for f in group),
-            "found": fault.said,
+            "found": fault.detail,
             "same_step_when_set_back": all(f.explained for f in group),
         },
         confirmed=all(f.explained for f in group),

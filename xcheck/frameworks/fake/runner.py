@@ -1,6 +1,6 @@
-"""A side without a framework: a linear model written out in NumPy.
+"""A side without a framework: a linear model in NumPy.
 
-The pipeline is tested with it, and it shows what a side must provide: y = x W + b with mean squared error and SGD
+Tests of the pipeline use it, and it shows what a side must provide: y = x W + b with mean squared error and SGD
 with momentum, in either framework's names and layout.
 """
 
@@ -35,14 +35,14 @@ class NumpySide:
     """Declares a linear model as one side of a pair.
 
     Args:
-        side: whose names and layout it uses: "torch" has linear.weight (out, in), "keras" dense/kernel (in, out).
+        side: its names and layout: "torch" has linear.weight (out, in), "keras" dense/kernel (in, out).
         inputs, outputs: sizes.
         learning_rate, momentum: of SGD.
         copies: how many times the weight exists; with `tied`, as that many paths of one storage.
         tied: whether the copies are one storage.
         prepare: as on the other sides.
         fault: rewrites each record, to plant a difference in exactly one place.
-        spoil: changes the runner that was loaded from a file, to plant a loss.
+        spoil: changes the runner loaded from a file, to plant a loss.
         exports: route -> function that writes the parameters to a file as an ONNX model from "x" to one output.
     """
 
@@ -132,10 +132,10 @@ class NumpyRunner:
         parameters, momenta, self._updates = snapshot
         self._parameters, self._momenta = dict(parameters), dict(momenta)
 
-    def differing(self, one: Any, other: Any) -> Sequence[str]:
+    def differing(self, first: Any, second: Any) -> Sequence[str]:
         return ()
 
-    def counted(self, one: Any, other: Any) -> Sequence[str]:
+    def counted(self, before: Any, after: Any) -> Sequence[str]:
         return ()
 
     def modes(self) -> Sequence[str]:
@@ -178,8 +178,8 @@ class NumpyRunner:
         kernel = self._parameters[self._weight]
         out = x @ (kernel.T if self.side == "torch" else kernel) + self._parameters[self._bias]
         path, kind = ("linear", "Linear") if self.side == "torch" else ("dense", "Dense")
-        held = (self._weight, self._bias)
-        inner = Call(1, 0, path, kind, 1, {"0": x}, {"output": out}, held)
+        parameters = (self._weight, self._bias)
+        inner = Call(1, 0, path, kind, 1, {"0": x}, {"output": out}, parameters)
         swapped = swap(inner) if swap else None
         whole = Call(0, None, "", "Model", 1, {"0": x}, {"output": out} if swapped is None else swapped)
         return inner, whole
@@ -221,11 +221,11 @@ class NumpyRunner:
         return []
 
     def close(self) -> None:
-        """Holds nothing."""
+        """Nothing to free."""
 
 
 class NumpyPersistence:
-    """Saves a `NumpyRunner` whole, or its parameters alone."""
+    """Saves a whole `NumpyRunner`, or only its parameters."""
 
     routes: Sequence[Route] = (Route("all", keeps_optimizer=True), Route("parameters"))
 
@@ -233,26 +233,26 @@ class NumpyPersistence:
         self._runner = runner
 
     def reload(self, route: Route, folder: Path, batch: Batch) -> Loaded:
-        ours = self._runner
+        original = self._runner
         save_file(
-            {path: np.ascontiguousarray(value) for path, value in ours.read().parameters.items()}, folder / "model"
+            {path: np.ascontiguousarray(value) for path, value in original.read().parameters.items()}, folder / "model"
         )
-        made = NumpyRunner(ours.declared, precision=ours.precision, device="cpu", seed=1)
-        made.write(State(load_file(folder / "model")))
+        loaded = NumpyRunner(original.declared, precision=original.precision, device="cpu", seed=1)
+        loaded.write(State(load_file(folder / "model")))
         if route.keeps_optimizer:
-            made.restore(ours.snapshot())
-        if ours.declared.spoil is not None:
-            ours.declared.spoil(made)
-        return Loaded(made, route.keeps_optimizer)
+            loaded.restore(original.snapshot())
+        if original.declared.spoil is not None:
+            original.declared.spoil(loaded)
+        return Loaded(loaded, route.keeps_optimizer)
 
     @contextmanager
     def restarted(self) -> Generator[None]:
-        kept = self._runner.snapshot()
-        self._runner.restore((kept[0], {}, 0))
+        snapshot = self._runner.snapshot()
+        self._runner.restore((snapshot[0], {}, 0))
         try:
             yield
         finally:
-            self._runner.restore(kept)
+            self._runner.restore(snapshot)
 
     def unsaved(self, route: Route) -> Sequence[str]:
         return ()
@@ -285,4 +285,4 @@ class NumpyExporter:
             ready = prepared(self._runner.declared.prepare, batch, self._runner.side)
             return [("x", np.asarray(ready.inputs, self._runner.precision))]
 
-        return Exported(inputs, lambda found: {"output": next(iter(found.values()))})
+        return Exported(inputs, lambda outputs: {"output": next(iter(outputs.values()))})

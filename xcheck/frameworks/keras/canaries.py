@@ -70,7 +70,7 @@ def _float64() -> None:
     expect(named == "float64", f"a layer that asks for float32 gets {named}")
     expect(dtype == "float64", f"a cast to float32 gave {dtype}")
     expect_equal("a third times 0.25 times 0.1, cast to float32 in between", to_numpy(made), [[1 / 3 * 0.25 * 0.1]])
-    expect(islands.found, "a cast to float32 was not seen")
+    expect(islands.casts, "a cast to float32 was not seen")
     expect(keras.config.floatx() == floatx, f"the float type of Keras is left at {keras.config.floatx()}")
 
 
@@ -264,7 +264,7 @@ def _tensorflow() -> None:
         _ = third * narrow
         boxes = tf.image.crop_and_resize(tf.fill((1, 2, 2, 1), third), tf.zeros((1, 4), tf.float64), [0], [2, 2])
         expect(boxes.dtype == tf.float64, f"an operation without float64 gave {boxes.dtype.name}")
-    expect(islands.found, "casts to float32 were not seen")
+    expect(islands.casts, "casts to float32 were not seen")
     expect(islands.numbers, "numbers of float32 came in unseen")
     expect(tf.constant(0.1).dtype == tf.float32, "TensorFlow's own float type is left changed")
 

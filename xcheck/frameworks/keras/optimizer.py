@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from ...records.inventory import TAKEN
+from ...records.inventory import UPDATE_COUNTS
 from ..protocol import SCHEDULED, known_kind
 from .variables import to_numpy, unwrapped
 
@@ -46,7 +46,7 @@ def _schedule(optimizer: Any) -> list[float]:
 
 
 def rates(model: Any) -> tuple[float, ...]:
-    """The learning rate after each number of updates of `TAKEN`; nothing where other code may set it.
+    """The learning rate after each number of updates of `UPDATE_COUNTS`; nothing where other code may set it.
 
     Args:
         model: compiled.
@@ -56,6 +56,6 @@ def rates(model: Any) -> tuple[float, ...]:
         return ()
     rate = getattr(optimizer, "_learning_rate", None)
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        return tuple(float(to_numpy(rate(n))) for n in TAKEN)
+        return tuple(float(to_numpy(rate(n))) for n in UPDATE_COUNTS)
     own = any("train_step" in vars(c) for c in type(model).__mro__ if not c.__module__.startswith("keras."))
-    return () if own else (float(to_numpy(optimizer.learning_rate)),) * len(TAKEN)
+    return () if own else (float(to_numpy(optimizer.learning_rate)),) * len(UPDATE_COUNTS)

@@ -29,7 +29,7 @@ from ...pairs.user_code import calling
 from ...records.islands import Islands
 from ...records.reload import Route, carried
 from ..protocol import EAGER, Loaded
-from ..tree import Held, held_values
+from ..tree import AttributeValue, attribute_values
 from .patches.precision import layer_of
 from .variables import to_numpy
 
@@ -210,16 +210,16 @@ class KerasPersistence:
                 elif not isinstance(held.value, tuple):
                     held.put(value)
 
-    def _held(self) -> list[Held]:
+    def _held(self) -> list[AttributeValue]:
         model = self._runner.model
         state = {id(v) for v in [*model.variables, *getattr(model.optimizer, "variables", [])]}
         own = _own_attributes()
-        found: list[Held] = []
+        found: list[AttributeValue] = []
         names: dict[str, int] = defaultdict(int)
         for layer in {id(layer): layer for layer in model._flatten_layers()}.values():
             names[layer.name] += 1  # the path of a layer says how it was built, not where it is
             name = layer.name if names[layer.name] == 1 else f"{layer.name}#{names[layer.name]}"
-            found += held_values(layer, name, own, _is_value, _foreign)
+            found += attribute_values(layer, name, own, _is_value, _foreign)
         return [held for held in found if id(held.value) not in state and "._self_" not in held.path]
 
 

@@ -27,7 +27,7 @@ from ..asked import asked
 from ..compared import compared
 from ..drawing import rates_setting
 from ..optimizers import facts_of_all
-from ..outside import Outside
+from ..outside import FunctionState
 from ..protocol import EAGER, Prepared, prepared, step_seed
 from ..reachable import functions
 from ..tree import outputs_record
@@ -85,7 +85,7 @@ class KerasRunner:
         self.islands = Islands(layer_of)
         self.remarks: list[str] = []
         self._names: dict[str, int] = defaultdict(int)
-        self._outside = Outside(self, KerasTensors())
+        self._outside = FunctionState(self, KerasTensors())
         with self._scope():
             self.model = self._build()
             self._compile()
@@ -180,7 +180,7 @@ class KerasRunner:
             write(self.model, State(state.parameters, state.buffers))
             follow(state)
             write(self.model, state)
-        self._given = self.store.given(state.values().values())
+        self._given = self.store.adopt(state.values().values())
 
     def snapshot(self) -> Any:
         self._outside.enter()
@@ -190,13 +190,13 @@ class KerasRunner:
         self._outside.enter()
         with self._scope():
             snapshot.restore()
-        self.store.rest()
+        self.store.release()
 
-    def differing(self, one: Any, other: Any) -> Sequence[str]:
-        return one.moved(other)
+    def differing(self, first: Any, second: Any) -> Sequence[str]:
+        return first.moved(second)
 
-    def counted(self, one: Any, other: Any) -> Sequence[str]:
-        return one.counted(other)
+    def counted(self, before: Any, after: Any) -> Sequence[str]:
+        return before.counted(after)
 
     def holdings(self) -> Holdings | None:
         return holdings(self.model)
@@ -250,7 +250,7 @@ class KerasRunner:
             gradients = self._gradients(seen) if observe else {}
             settings = rates_setting(rates, at_inference, drawn)
             seen.forget()
-            self.store.rest()
+            self.store.release()
             made = number, *averages(self.read), inference, outputs, losses, settings, gradients
             return StepRecord(*made, draws=tuple(dict.fromkeys(drew)))
 

@@ -43,7 +43,7 @@ def _float64() -> None:
         _ = x * table
     expect(made.dtype == torch.float64, f"a cast to float32 gave {made.dtype}")
     expect_equal("a third times 0.1, cast to float32 in between", made, [1 / 3 * 0.1])
-    expect(len(islands.found) == 3, f"of 3 casts to float32 these were seen: {list(islands.found)}")
+    expect(len(islands.casts) == 3, f"of 3 casts to float32 these were seen: {list(islands.casts)}")
     expect(islands.numbers, "numbers of float32 came in unseen")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ...records.inventory import TAKEN
+from ...records.inventory import UPDATE_COUNTS
 from ..protocol import SCHEDULED, known_kind
 
 
@@ -42,21 +42,21 @@ def _schedule(optimizer: torch.optim.Optimizer | None) -> list[float]:
 
 
 def rates(optimizer: torch.optim.Optimizer | None) -> tuple[float, ...]:
-    """The learning rate after each number of updates of `TAKEN`; nothing where other code may set it.
+    """The learning rate after each number of updates of `UPDATE_COUNTS`; nothing where other code may set it.
 
     Args:
         optimizer: of the side, without a scheduler.
     """
     schedule = vars(optimizer).get("_schedule") if optimizer is not None else None
     if schedule is not None:
-        return tuple(float(schedule(n)) for n in TAKEN)
+        return tuple(float(schedule(n)) for n in UPDATE_COUNTS)
     known = optimizer is not None and type(optimizer).__module__.startswith(("torch.optim.", "xcheck.optim."))
     if optimizer is None or not known or _hooked(optimizer):
         return ()
     groups = optimizer.param_groups
     found = {float(group["lr"]) for group in groups}
     decays = any(group.get("lr_decay") or "lambd" in group for group in groups)  # Adagrad and ASGD have their own
-    return () if decays or len(found) != 1 else (*found,) * len(TAKEN)
+    return () if decays or len(found) != 1 else (*found,) * len(UPDATE_COUNTS)
 
 
 def _hooked(optimizer: torch.optim.Optimizer) -> bool:

@@ -27,7 +27,7 @@ from ...records.reload import Route
 from ...records.trace import State
 from ..protocol import Loaded
 from ..reachable import functions
-from ..tree import Held, held_values
+from ..tree import AttributeValue, attribute_values
 from .state import Memory
 from .variables import to_numpy
 
@@ -176,13 +176,13 @@ class TorchPersistence:
                     optimizer.state[new] = optimizer.state.pop(old, {})
                 group["params"] = parameters
 
-    def _held(self) -> list[Held]:
+    def _held(self) -> list[AttributeValue]:
         model = self._runner.model
         state = {id(t) for t in [*model.parameters(), *model.buffers()]}
         found = [
             held
             for path, module in model.named_modules()
-            for held in held_values(module, path, _OWN, torch.is_tensor, _foreign)
+            for held in attribute_values(module, path, _OWN, torch.is_tensor, _foreign)
         ]
         return [held for held in found if id(held.value) not in state]
 

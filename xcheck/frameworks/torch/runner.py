@@ -27,7 +27,7 @@ from ..asked import asked
 from ..compared import compared, nothing_to_differentiate
 from ..drawing import rates_setting
 from ..optimizers import facts_of_all
-from ..outside import Outside
+from ..outside import FunctionState
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, step_seed
 from ..reachable import functions
 from ..tree import outputs_record
@@ -89,7 +89,7 @@ class TorchRunner:
         self.islands = Islands(self._layer)
         self.remarks: list[str] = []
         self.hidden: Mapping[str, tuple[int, ...]] = {}
-        self._outside = Outside(self, TorchTensors())
+        self._outside = FunctionState(self, TorchTensors())
         try:
             torch.manual_seed(seed)
             with self._scope():
@@ -194,13 +194,13 @@ class TorchRunner:
     def restore(self, snapshot: Any) -> None:
         self._outside.enter()
         self.memory.restore(snapshot)
-        self.store.rest()
+        self.store.release()
 
-    def differing(self, one: Any, other: Any) -> Sequence[str]:
-        return one[0].moved(other[0])
+    def differing(self, first: Any, second: Any) -> Sequence[str]:
+        return first[0].moved(second[0])
 
-    def counted(self, one: Any, other: Any) -> Sequence[str]:
-        return one[0].counted(other[0])
+    def counted(self, before: Any, after: Any) -> Sequence[str]:
+        return before[0].counted(after[0])
 
     def holdings(self) -> Holdings | None:
         held = self.memory.holdings()
@@ -237,7 +237,7 @@ class TorchRunner:
             found = observer.unscaled()
             gradients = {path: found.get(id(p)) for path, p in paths.items()}
         outputs = outputs_record(observer.calls, batch.size) if observer else {}
-        self.store.rest()
+        self.store.release()
         rates = rates_setting(dropout.rates, at_inference, dropout.numbers)
         made = number, *averages(self.read), inference, outputs, losses, rates, gradients
         return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)))

@@ -114,7 +114,7 @@ class Memory:
                 tensor = parameters[path] if path in parameters else buffers[path]
                 tensor.copy_(torch.from_numpy(np.array(array)))
             follow(state)
-            self._given = self.store.given(state.values().values())
+            self._given = self.store.adopt(state.values().values())
             for path, roles in state.slots.items():
                 self._write_slots(parameters[path], roles, state.updates)
 

@@ -1,4 +1,4 @@
-"""Optimizers for Keras that step as PyTorch's do."""
+"""Optimizers for Keras with PyTorch's formulas."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ class TorchAdagrad(TorchRules):
 
 
 class _AdamFamily(TorchRules):
-    """The arguments that the Adam optimizers share, and the two running means of most of them."""
+    """The common arguments of the Adam optimizers, and the two running means of most of them."""
 
     constants = ("betas", "eps")
 

@@ -1,4 +1,4 @@
-"""What PyTorch's optimizers share, for Keras: decay, step counts, gradient clipping."""
+"""The common base of the Keras optimizers with PyTorch's formulas: decay, step counts, gradient clipping."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ops: Any = keras.ops  # for a static reader, any operation of it may return None
 
 
 class TorchRules(keras.optimizers.Optimizer):
-    """What PyTorch's optimizers share; a subclass adds its slots and its update.
+    """Common rules of PyTorch's optimizers; a subclass adds its slots and its update.
 
     ```
     here:     g += weight_decay * p;        update      (decoupled: p -= p * weight_decay * lr;   update)
@@ -96,7 +96,7 @@ class TorchRules(keras.optimizers.Optimizer):
         raise NotImplementedError
 
     def decrement(self, i: int, g: Any, lr: Any, t: Any) -> Any:
-        """Amount that is subtracted from a variable; brings its slots up to date.
+        """Amount to subtract from a variable; also updates its slots.
 
         Args:
             i: position of the variable among those of `build`.
@@ -131,14 +131,14 @@ class TorchRules(keras.optimizers.Optimizer):
         return value
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this optimizer again, without its state."""
+        """The constructor arguments of this optimizer, without its state."""
         config = super().get_config()
         config["lr"] = config.pop("learning_rate")
         return {**config, "max_norm": self.max_norm, **{name: getattr(self, name) for name in self.constants}}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
-        """The optimizer that `get_config` described.
+        """Create an optimizer from the result of `get_config`.
 
         Args:
             config: what `get_config` returned.
@@ -150,7 +150,7 @@ class TorchRules(keras.optimizers.Optimizer):
         return cls(**config)
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Nothing: `update_step` decays."""
+        """Do nothing: `update_step` applies the decay."""
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         dense = [ops.zeros(g.shape, g.dtype) + g if hasattr(g, "dense_shape") else g for g in grads]
@@ -168,7 +168,7 @@ class TorchRules(keras.optimizers.Optimizer):
 
 
 def read(variable: Any) -> Any:
-    """A variable's tensor: times a number it keeps that number's digits, which the variable may not."""
+    """A variable's tensor; its product with a number keeps the number's digits, unlike that of the variable."""
     return ops.convert_to_tensor(variable)
 
 

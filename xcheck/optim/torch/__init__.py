@@ -1,4 +1,4 @@
-"""Optimizers for PyTorch that step as Keras's do."""
+"""Optimizers for PyTorch with Keras's formulas."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ class KerasAdam(KerasRules):
 
 
 class KerasAdamW(KerasAdam):
-    """AdamW as `keras.optimizers.AdamW` does it: `KerasAdam` with a decay that is always there.
+    """AdamW as `keras.optimizers.AdamW` does it: `KerasAdam` with a decay that is always applied.
 
     ```
     both:     p -= p * weight_decay * lr, then Adam's update of the same framework
@@ -360,7 +360,7 @@ class KerasNadam(KerasRules):
 
 
 def _moments(g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """The running means of the gradient and of its square, brought up to date in place."""
+    """Update the running means of the gradient and of its square in place."""
     m = state["exp_avg"].add_((g - state["exp_avg"]) * (1 - group["beta_1"]))
     v = state["exp_avg_sq"].add_((g.square() - state["exp_avg_sq"]) * (1 - group["beta_2"]))
     return m, v

@@ -1,4 +1,4 @@
-"""What Keras's optimizers share, for PyTorch: schedule, clipping, decay, step count."""
+"""The common base of the PyTorch optimizers with Keras's formulas: schedule, clipping, decay, step count."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Shared(TypedDict, total=False):
 
 
 def grown(share: float, t: int, like: Tensor) -> Tensor:
-    """1 - share^t, the weight that a decaying mean has gathered in t steps.
+    """1 - share^t, the total weight of a decaying mean after t steps.
 
     Keras computes it in the dtype of the variable, which in float32 costs the second moment two digits in the first
     steps: 1 - 0.999 is known to 6e-5 of itself.
@@ -39,7 +39,7 @@ def grown(share: float, t: int, like: Tensor) -> Tensor:
 
 
 class KerasRules(Optimizer):
-    """What Keras's optimizers share; a subclass adds its slots and its update.
+    """Common rules of Keras's optimizers; a subclass adds its slots and its update.
 
     ```
     here:     clip g;   p -= p * weight_decay * lr;   update
@@ -93,7 +93,7 @@ class KerasRules(Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, **formula})
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles carry: PyTorch's own selection, and the settings of this class."""
+        """State for copies and pickles: PyTorch's own selection, and the settings of this class."""
         return super().__getstate__() | {"_clipping": self._clipping, "_schedule": self._schedule}
 
     @property
@@ -102,11 +102,11 @@ class KerasRules(Optimizer):
         return max((int(state["step"]) for state in self.state.values() if "step" in state), default=0)
 
     def slots(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        """Names and start values of the slots of one parameter, `step` apart."""
+        """Names and start values of the slots of one parameter, without `step`."""
         raise NotImplementedError
 
     def decrement(self, g: Tensor, state: dict[str, Any], group: dict[str, Any], t: int) -> Tensor:
-        """Amount that is subtracted from the parameter in step `t`; brings the slots up to date."""
+        """Amount to subtract from the parameter in step `t`; also updates the slots."""
         raise NotImplementedError
 
     @torch.no_grad()

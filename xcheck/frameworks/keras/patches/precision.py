@@ -103,7 +103,7 @@ def policy_islands(model: Any, islands: Islands) -> None:
     """Note the layers that name a narrow float as their own dtype."""
     for layer in model._flatten_layers():
         if layer.dtype_policy.name in NARROW:
-            islands.found[layer_of(layer) or layer.name, f"dtype={layer.dtype_policy.name!r}"] = 1
+            islands.casts[layer_of(layer) or layer.name, f"dtype={layer.dtype_policy.name!r}"] = 1
 
 
 def exact_factors(model: Any, islands: Islands) -> None:
@@ -120,7 +120,7 @@ def exact_factors(model: Any, islands: Islands) -> None:
                 meant = float(str(np.asarray(held, np.float32)))
                 variable.regularizer = regularizer = copy.copy(regularizer)
                 setattr(regularizer, name, keras.ops.convert_to_tensor(meant, "float64"))
-                islands.found[variable.path, f"{name} of a regularizer made before the run"] = 1
+                islands.casts[variable.path, f"{name} of a regularizer made before the run"] = 1
 
 
 @contextmanager
