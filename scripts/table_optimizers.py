@@ -238,6 +238,8 @@ PyTorch and Keras call different formulas by the same name: epsilon stands in an
 another way, a momentum has another unit. `xcheck.optim` has each framework's formulas for the other one:
 `xcheck.optim.KerasAdam` is a PyTorch optimizer that steps as Keras's Adam does, `xcheck.optim.TorchAdam` a Keras
 optimizer that steps as PyTorch's. What differs, and both formulas, stand in the classes' docstrings.
+Arguments have the names of the framework whose class it is: `lr`, `betas` and `eps` in a PyTorch optimizer,
+`learning_rate`, `beta_1`, `beta_2` and `epsilon` in a Keras one. By keyword the other framework's names do as well.
 
 The table gives the largest difference of any weight after both have taken the same gradients, from the same
 weights, in float64. Gradients are drawn over six decades, 1e-5 to 10, with random signs; the learning rate starts

@@ -67,8 +67,8 @@ def pair(
             [{"params": matrices}, {"params": vectors, "weight_decay": None}],
             lambda taken: learning_rate(taken, training),
             weight_decay=training.weight_decay,
-            beta_2=training.beta_2,
-            epsilon=training.epsilon,
+            betas=(0.9, training.beta_2),
+            eps=training.epsilon,
             global_clipnorm=training.clip,
         )
 

@@ -67,9 +67,10 @@ def test_an_import_of_the_users_own_is_no_matter_of_installing() -> None:
 
 
 def test_the_tested_versions_are_the_pinned_ones() -> None:
-    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
-    highest = {name: highest for name, (_, highest) in tested.TESTED.items() if name != "python"}
-    assert highest == {name: pinned[name] for name in highest}
+    for number, file in enumerate(("constraints-lowest.txt", "constraints.txt")):
+        pinned = dict(line.split("==") for line in (ROOT / file).read_text().splitlines() if "==" in line)
+        ends = {name: span[number] for name, span in tested.TESTED.items() if name != "python"}
+        assert ends == {name: pinned[name] for name in ends}
 
 
 def test_all_is_well_here() -> None:

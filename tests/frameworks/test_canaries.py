@@ -182,7 +182,13 @@ def test_they_are_tried_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("name", "version", "inside"),
-    [("torch", "2.13.0+cpu", True), ("torch", "2.9.0", False), ("torch", "2.13.1", False), ("keras", "3.14.1", False)],
+    [
+        ("torch", "2.13.0+cpu", True),
+        ("torch", "2.9.0", False),
+        ("torch", "2.13.1", False),
+        ("keras", "3.14.1", False),
+        ("keras", "3.15.0", True),
+    ],
 )
 def test_a_version_outside_of_the_tested_range_is_said(name: str, version: str, inside: bool) -> None:
     assert tested.within(name, version) is inside

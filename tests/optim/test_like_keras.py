@@ -13,6 +13,7 @@ import torch
 import xcheck.optim
 from xcheck.errors import BadInput
 from xcheck.frameworks.keras.patches.precision import float64_throughout
+from xcheck.optim.names import translated
 
 SLOTS = {
     "KerasSGD": ({"momentum": 0.9, "nesterov": True}, {"velocity"}),
@@ -92,10 +93,13 @@ def test_a_copy_keeps_clipping_and_schedule():
 @each
 def test_defaults_are_keras_defaults(name):
     theirs = inspect.signature(getattr(keras.optimizers, name.removeprefix("Keras"))).parameters
+    torchs = inspect.signature(getattr(torch.optim, name.removeprefix("Keras").replace("Nadam", "NAdam"))).parameters
     mine = inspect.signature(getattr(xcheck.optim, name)).parameters
-    shared = [n for n in mine if n in theirs and mine[n].kind is not inspect.Parameter.VAR_KEYWORD]
-    assert "learning_rate" in shared
-    assert {n: mine[n].default for n in shared} == {n: theirs[n].default for n in shared}
+    own = {n: p.default for n, p in mine.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
+    assert own.keys() <= torchs.keys()  # the names are PyTorch's, whose class it is
+    wanted = translated({n: p.default for n, p in theirs.items()}, {n: p.default for n, p in torchs.items()}, name)
+    assert own.keys() - wanted.keys() == {"params"}
+    assert own == {n: wanted.get(n, own["params"]) for n in own}
 
 
 @pytest.mark.parametrize("name", ["Adam", "Nadam"])

@@ -1,4 +1,4 @@
-"""The versions that the whole test suite was run on: so far only those of `constraints.txt`."""
+"""The versions that tests were run on: from those of `constraints-lowest.txt` to those of `constraints.txt`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 TESTED = {
     "python": ("3.11", "3.11"),
-    "numpy": ("2.4.6", "2.4.6"),
+    "numpy": ("2.0.0", "2.4.6"),
     "torch": ("2.13.0", "2.13.0"),
-    "keras": ("3.15.1", "3.15.1"),
-    "tensorflow": ("2.21.0", "2.21.0"),
-    "jax": ("0.10.2", "0.10.2"),
-    "onnx": ("1.23.2", "1.23.2"),
-    "onnxruntime": ("1.31.1", "1.31.1"),
+    "keras": ("3.15.0", "3.15.1"),
+    "tensorflow": ("2.20.0", "2.21.0"),
+    "jax": ("0.6.0", "0.10.2"),
+    "onnx": ("1.20.0", "1.23.2"),
+    "onnxruntime": ("1.23.0", "1.31.1"),
     "tf2onnx": ("1.17.0", "1.17.0"),
 }
 """Distribution -> the lowest and the highest version."""

@@ -71,26 +71,24 @@ class Clip:
         return told
 
     @property
-    def keras(self) -> str:
-        """How it is asked for in Keras."""
-        arguments = {"value": "clipvalue", "each": "clipnorm", "together": "global_clipnorm"}
-        if self.kind == "none":
-            return "no clipnorm, clipvalue or global_clipnorm"
-        if self.added:
-            return f"an optimizer of xcheck.optim.keras with max_norm={self.limit!r}"
-        return f"{arguments[self.kind]}={self.limit!r}"
+    def in_torch(self) -> str:
+        """The call of PyTorch between `backward` and `step`; "" if it has none."""
+        if self.kind == "value":
+            return f"torch.nn.utils.clip_grad_value_(model.parameters(), {self.limit!r})"
+        if self.kind == "together" and self.added and not self.tied:
+            return f"torch.nn.utils.clip_grad_norm_(model.parameters(), {self.limit!r})"
+        return ""
 
     @property
-    def torch(self) -> str:
-        """How it is asked for in PyTorch."""
+    def formula(self) -> str:
+        """What to write where no class or function does it."""
         if self.kind == "none":
             return "no clipping"
         if self.kind == "value":
-            return f"torch.nn.utils.clip_grad_value_(model.parameters(), {self.limit!r})"
-        if self.kind == "together" and self.added:
-            return f"torch.nn.utils.clip_grad_norm_(model.parameters(), {self.limit!r})"
-        argument = "clipnorm" if self.kind == "each" else "global_clipnorm"
-        return f"an optimizer of xcheck.optim.torch with {argument}={self.limit!r}"
+            return f"clip each element at {self.limit!r}"
+        norm = f"norm + {self.added!r}" if self.added else "norm"
+        which = "each gradient by its own" if self.kind == "each" else "all gradients by their common"
+        return f"multiply {which} factor min(1, {self.limit!r} / ({norm}))"
 
 
 NO_CLIP = Clip()

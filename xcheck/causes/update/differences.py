@@ -13,8 +13,9 @@ from ...matching import Match, MatchPlan
 from ...records.sides import SIDES, SideName, other_side
 from ..recomputed import REPRODUCED, gap
 from ..text import listed
+from .calls import call, either, like_the_other
+from .clipping import NO_CLIP
 from .constraint import FREE, Projection
-from .formulas import TORCH_ALONE
 from .recipe import Recipe
 
 
@@ -40,6 +41,11 @@ class Both:
     def of(self, side: SideName) -> Recipe:
         """The recipe of one side."""
         return self.torch if side == "torch" else self.keras
+
+    def alike(self) -> str:
+        """The calls that make the optimizer of one side as that of the other; "" where no class is."""
+        torch, keras = self.torch.said, self.keras.said
+        return either(call("torch", like_the_other(torch, keras)), call("keras", like_the_other(keras, torch)))
 
     def settled(self) -> Both:
         """With one rate for each decay: where several give what was observed, one that the other side has too."""
@@ -73,10 +79,6 @@ class Difference:
     evidence: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-INSIDE = "whose decay is a part of the gradient, as PyTorch's is and that of Keras is not"
-"""Of the optimizers that follow PyTorch."""
-
-
 def differences(both: Both) -> list[Difference]:
     """Everything in which the recipes differ.
 
@@ -100,7 +102,7 @@ def _formula(both: Both) -> Iterator[Difference]:
         yield Difference(
             "optimizer_formula",
             f"the two {both.name} follow different formulas: {family.places}",
-            f"torch: xcheck.optim.Keras{both.name}(...), or keras: xcheck.optim.Torch{both.name}(...)",
+            both.alike() or f"a formula of your own, on either side: {family.places}",
             lambda recipe: replace(recipe, said=replace(recipe.said, style=reference.said.style)),
         )
 
@@ -118,8 +120,7 @@ def _settings(both: Both) -> Iterator[Difference]:
 
         torch_word, keras_word = words[0], words[-1]
         shown = f"{values[0]!r} in torch, {values[1]!r} in keras"
-        fix = f"torch: {torch_word}={values[1]!r}"
-        fix = fix if name in TORCH_ALONE else f"keras: {keras_word}={values[0]!r}, or {fix}"
+        fix = f"keras: {_set('keras', both, name)}, or torch: {_set('torch', both, name)}"
         summary, cause = f"the two {both.name} have another {name}: {shown}", "optimizer_setting"
         schedules = both.torch.said.schedule, both.keras.said.schedule
         if name == "learning_rate" and any(schedules):
@@ -127,7 +128,9 @@ def _settings(both: Both) -> Iterator[Difference]:
             summary = f"the learning rate of step {both.t} is {values[0]!r} in torch and {values[1]!r} in keras"
             summary += _shift("keras", values[0], schedules[1], both.t)
             summary += _shift("torch", values[1], schedules[0], both.t)
-            fix = f"keras: let the schedule give {values[0]!r} for {both.t - 1} steps taken, or torch: {values[1]!r}"
+        if name == "learning_rate" and (any(schedules) or both.torch.said.initial is not None):
+            taken = f"after {both.t - 1} step{'s' * (both.t != 2)}"
+            fix = f"keras: a schedule that gives {values[0]!r} {taken}, or torch: one that gives {values[1]!r}"
         yield Difference(
             cause,
             summary,
@@ -150,10 +153,22 @@ def _carried(both: Both) -> Iterator[Difference]:
         "carried_momentum",
         f"the learning rate has changed, and the momentum of the {side} side with it: it is worth {worth:.6g} times "
         f"what it was; that of the {other_side(side)} side keeps the rate of the steps that it is made of",
-        f"keras: xcheck.optim.Torch{both.name}(...), or torch: xcheck.optim.Keras{both.name}(...)",
+        both.alike() or f"keras: divide the momentum by {worth:.6g} where the learning rate changes",
         lambda recipe: replace(recipe, carried=reference.carried),
         evidence={"torch": torch, "keras": keras},
     )
+
+
+def _set(side: SideName, both: Both, name: str) -> str:
+    """How one setting of a side is made as the other side has it."""
+    mine, other = both.of(side).said, both.of(other_side(side)).said
+    value, words = other.settings[name], mine.family.settings[name]
+    word = words[0] if side == "torch" else words[-1]
+    if mine.own:
+        return f"{word}={value!r} in {mine.own}"
+    wanted = like_the_other(mine, other)
+    whole = call(side, replace(mine, settings=wanted.settings)) or call(side, wanted)
+    return whole or f"{word}={value!r}, which no optimizer has there: write the formula with it"
 
 
 def _shift(side: SideName, wanted: float, schedule: Sequence[float], t: int) -> str:
@@ -168,6 +183,7 @@ def _shift(side: SideName, wanted: float, schedule: Sequence[float], t: int) -> 
 
 
 def _lookups(both: Both) -> Iterator[Difference]:
+    whole = call("keras", like_the_other(both.keras.said, both.torch.said))
     for path in sorted(both.keras.lookups - both.torch.lookups):
         keeps = both.of(both.plan.reference).lookups
         yield Difference(
@@ -175,7 +191,7 @@ def _lookups(both: Both) -> Iterator[Difference]:
             f"keras squares the gradient of {path} lookup by lookup and adds the squares up: it comes as a list of "
             "rows, in which a row that is looked up several times stands as often; torch squares the sum",
             "keras: make the gradient of the table dense: keras.ops.take(keras.ops.reshape(table, table.shape), "
-            "indexes, axis=0), or use an optimizer of xcheck.optim.keras",
+            "indexes, axis=0)" + (f", or {whole}" if whole and both.torch.said.style == "torch" else ""),
             lambda recipe, keeps=keeps: replace(recipe, lookups=keeps),
             keras=path,
         )
@@ -191,10 +207,10 @@ def _clipping(both: Both) -> Iterator[Difference]:
         counted = "torch" if one.tied else "keras"
         cause = "clipping_counts_a_tie_twice"
         fix = f"{counted}: clip each parameter once, however many names it has: "
-        fix += "model.parameters() names a tied one once" if counted == "torch" else one.keras
+        fix += "model.parameters() names a tied one once" if counted == "torch" else _clipped("keras", both)
     else:
         cause = "clipping_formula" if alike else "clipping"
-        fix = f"keras: {one.keras}, or torch: {two.torch}"
+        fix = f"keras: {_clipped('keras', both)}, or torch: {_clipped('torch', both)}"
     yield Difference(
         cause,
         f"torch {one.words}, keras {two.words}",
@@ -202,6 +218,17 @@ def _clipping(both: Both) -> Iterator[Difference]:
         lambda recipe: replace(recipe, clip=reference),
         evidence={"torch": one.words, "keras": two.words},
     )
+
+
+def _clipped(side: SideName, both: Both) -> str:
+    """How a side comes to clip as the other does."""
+    mine, other = both.of(side).said, both.of(other_side(side))
+    wanted = replace(other.clip, tied=False, again=False)
+    if side == "torch" and mine.clip == NO_CLIP and (wanted == NO_CLIP or wanted.in_torch):
+        return wanted.in_torch or "no clipping between backward and step"
+    as_the_other = like_the_other(mine, other.said)
+    whole = call(side, replace(mine, clip=wanted)) or call(side, replace(as_the_other, clip=wanted))
+    return whole or f"{wanted.formula}, before the optimizer has the gradients"
 
 
 def _decay(both: Both) -> Iterator[Difference]:
@@ -226,8 +253,7 @@ def _decay(both: Both) -> Iterator[Difference]:
             "decay_in_the_gradient",
             f"the weight decay of the {inside} side is a part of the gradient, which the {both.name} then scales; that "
             f"of the {outside} side is taken off the weight by itself",
-            f"torch: torch.optim.AdamW or xcheck.optim.Keras{both.name}, or keras: "
-            f"xcheck.optim.Torch{both.name}(weight_decay=...)",
+            f"keras: {_decaying('keras', both)}, or torch: {_decaying('torch', both)}",
             lambda recipe: replace(recipe, coupled=reference.coupled),
         )
     for (torch, keras), names in uneven.items():
@@ -283,13 +309,32 @@ def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str
             summary += f"the {other_side(side)} side takes that times its learning rate"
             return "decay_not_scaled", summary, f"{side}: multiply the decay by the learning rate, {lr!r}"
     summary = f"{shown} decays by {torch!r} in torch and by {keras!r} in keras, per unit of the learning rate"
-    if not keras and both.torch.coupled:
-        return (
-            "weight_decay",
-            summary,
-            f"keras: xcheck.optim.Torch{both.name}(weight_decay={torch!r}), {INSIDE}",
-        )
-    return "weight_decay", summary, f"keras: weight_decay={torch!r}, or torch: weight_decay={keras!r}"
+    fix = f"keras: {_decaying('keras', both, torch)}, or torch: {_decaying('torch', both, keras)}"
+    return "weight_decay", summary, fix
+
+
+def _decaying(side: SideName, both: Both, rate: float | None = None) -> str:
+    """How a side comes to decay as the other does.
+
+    Args:
+        side: that is changed.
+        both: the recipes.
+        rate: of the decay; that of the side itself where this is None, and only its place is changed.
+    """
+    mine, other = both.of(side).said, both.of(other_side(side)).said
+    rate = mine.decay if rate is None else rate
+    coupled = both.of(other_side(side)).coupled
+    wanted = replace(mine, decay=rate, coupled=coupled)
+    whole = None if mine.own else call(side, wanted)
+    whole = whole or call(side, replace(like_the_other(mine, other), decay=rate, coupled=coupled))
+    if whole:
+        return whole
+    if not rate:
+        return "no weight decay"
+    weight = "parameter" if side == "torch" else "variable"
+    if coupled:
+        return f"weight_decay=0, and {rate!r} * {weight} added to each gradient before the update"
+    return f"weight_decay=0, and each {weight} times 1 - {rate!r} * learning rate before the update"
 
 
 def _constraints(both: Both) -> Iterator[Difference]:

@@ -88,10 +88,11 @@ def _rmsprop(style: Style, at: Start, s: Settings) -> tuple[Array, Arrays]:
 
 
 def _adagrad(style: Style, at: Start, s: Settings) -> tuple[Array, Arrays]:
+    rate = s["learning_rate"] / (1 + (at.t - 1) * s["lr_decay"])
     start = np.full_like(at.gradient, s["initial_accumulator_value"])
     total = (at.slot("accumulator") if at.t > 1 else start) + at.squares
     root = np.sqrt(total) + s["epsilon"] if style == "torch" else np.sqrt(total + s["epsilon"])
-    return -s["learning_rate"] * at.gradient / root, {"accumulator": total}
+    return -rate * at.gradient / root, {"accumulator": total}
 
 
 def _adadelta(style: Style, at: Start, s: Settings) -> tuple[Array, Arrays]:
@@ -218,17 +219,21 @@ FAMILIES: dict[str, Family] = {
     ),
     "Adagrad": Family(
         _adagrad,
-        {**_LR, **_EPS, "initial_accumulator_value": ("initial_accumulator_value",)},
+        {**_LR, **_EPS, "initial_accumulator_value": ("initial_accumulator_value",), "lr_decay": ("lr_decay",)},
         _of_squares("accumulator", None),
         _WHERE_ROOT,
+        {"lr_decay": 0.0},
     ),
     "Lion": Family(_lion, {**_LR, **_BETAS}, _of_lion),
     "Adadelta": Family(_adadelta, {**_LR, "rho": ("rho",), **_EPS}, _of_squares("second_moment", "rho")),
 }
 """By the name of the class in Keras, without the "Keras" or "Torch" of the followers in `xcheck.optim`."""
 
-TORCH_ALONE = frozenset({"dampening"})
-"""Settings by our names that Keras does not have."""
+FOLLOWED = frozenset(FAMILIES) - {"Lion", "Adadelta"}
+"""Those that `xcheck.optim` has for the other framework."""
+
+TORCH_ALONE = frozenset({"dampening", "momentum_decay", "lr_decay"})
+"""Settings by our names that no class with Keras's formulas has."""
 
 COUPLED: frozenset[str] = frozenset(FAMILIES) - {"AdamW", "Lion"}
 """Those whose `weight_decay` in PyTorch is a part of the gradient; in Keras it never is."""

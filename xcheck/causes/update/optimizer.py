@@ -17,11 +17,13 @@ from ...matching import MatchPlan
 from ...records.accepted import Deltas, Exchange
 from ...records.isolated import isolated
 from ...records.result import Cause
-from ...records.sides import SideName
+from ...records.sides import SideName, other_side
 from ...records.trace import Arrays, StepRecord
 from ..recomputed import REPRODUCED, gap
+from .calls import call, like_the_other
+from .clipping import NO_CLIP
 from .differences import SIDES, Both, Difference, differences
-from .formulas import family_named
+from .formulas import Style, family_named
 from .recipe import Observed, Recipe, Said, observed, read, said
 
 BASE = "Optimizer"
@@ -37,12 +39,14 @@ class Facts:
         shown: name of the class itself.
         numbers: its settings by the side's names.
         schedule: learning rates of the first steps, where they follow one.
+        lone: it derives from no optimizer of a framework but the base of all.
     """
 
     name: str
     shown: str
     numbers: Mapping[str, Any]
     schedule: tuple[float, ...] = ()
+    lone: bool = False
 
     @staticmethod
     def of(environment: Mapping[str, Any]) -> Facts:
@@ -50,7 +54,19 @@ class Facts:
         shown = str(environment.get("optimizer", ""))
         kind = str(environment.get("optimizer_kind", shown))
         numbers = environment.get("optimizer_settings", {})
-        return Facts(shown if kind == BASE else kind, shown, numbers, tuple(environment.get("schedule") or ()))
+        schedule = tuple(environment.get("schedule") or ())
+        return Facts(shown if kind == BASE else kind, shown, numbers, schedule, kind == BASE)
+
+    def said(self, side: SideName, name: str, style: Style | None) -> Said | None:
+        """What the side says of an optimizer of a family.
+
+        Args:
+            side: whose.
+            name: of the family.
+            style: whose formula it follows; None for that of the side.
+        """
+        own = "" if self.shown == self.name and not self.lone else self.shown
+        return said(side, name, style or side, self.numbers, self.schedule, own)
 
 
 @isolated(list[Cause])
@@ -82,8 +98,8 @@ def update_causes(
     if family is None or family is not other_family:
         return []
     told = (
-        said("torch", torch_name, torch_style or "torch", facts["torch"].numbers, facts["torch"].schedule),
-        said("keras", keras_name, keras_style or "keras", facts["keras"].numbers, facts["keras"].schedule),
+        facts["torch"].said("torch", torch_name, torch_style),
+        facts["keras"].said("keras", keras_name, keras_style),
     )
     if told[0] is None or told[1] is None:
         return []
@@ -125,8 +141,9 @@ def update_causes(
 def _another(plan: MatchPlan, record: StepRecord, other: StepRecord, facts: Mapping[str, Facts]) -> list[Cause]:
     """Two optimizers of other names; proven where each side's updates come out by its own formula."""
     records = {plan.reference: record, plan.follower: other}
-    made = {side: _by_itself(side, facts[side], observed(records[side])) for side in SIDES}
-    shown = {side: facts[side].shown for side in SIDES}
+    told: dict[SideName, Said | None] = {side: _by_itself(side, facts[side]) for side in SIDES}
+    made = {side: _makes(told[side], observed(records[side])) for side in SIDES}
+    shown: dict[SideName, str] = {side: facts[side].shown for side in SIDES}
     return [
         Cause(
             id="another_optimizer",
@@ -136,16 +153,30 @@ def _another(plan: MatchPlan, record: StepRecord, other: StepRecord, facts: Mapp
             summary=f"the torch side trains with {shown['torch']}, the keras side with {shown['keras']}",
             evidence={f"{side}_update_recomputed": made[side] for side in SIDES},
             confirmed=all(made.values()),
-            fix=f"keras: the optimizer that torch calls {shown['torch']}, or torch: {shown['keras']}",
+            fix=f"keras: {_as('keras', told, shown)}, or torch: {_as('torch', told, shown)}",
         )
     ]
 
 
-def _by_itself(side: SideName, facts: Facts, seen: Observed) -> bool:
-    """Whether a side's updates are those of the optimizer that it names, by its framework's formula."""
+def _by_itself(side: SideName, facts: Facts) -> Said | None:
+    """What a side says of its optimizer; None where its formula is not known."""
     name, family, style = family_named(facts.name)
-    told = said(side, name, style or side, facts.numbers, facts.schedule) if family is not None else None
+    return facts.said(side, name, style) if family is not None else None
+
+
+def _makes(told: Said | None, seen: Observed) -> bool:
+    """Whether a side's updates are those of the optimizer that it names, by its framework's formula."""
     return told is not None and read(told, told, seen) is not None
+
+
+def _as(side: SideName, told: Mapping[SideName, Said | None], shown: Mapping[SideName, str]) -> str:
+    """How a side comes to train with the optimizer of the other one."""
+    mine, other = told[side], told[other_side(side)]
+    wanted = other if mine is None or other is None else like_the_other(mine, other)
+    if wanted is not None and other is not None and other.clip != NO_CLIP:
+        wanted = replace(wanted, clip=other.clip)
+    whole = None if wanted is None else call(side, wanted)
+    return whole or f"what {other_side(side)} calls {shown[other_side(side)]}"
 
 
 def _cause(found: Difference, facts: Mapping[str, Facts], measured: Mapping[str, Any], confirmed: bool) -> Cause:

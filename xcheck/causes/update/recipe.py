@@ -36,6 +36,9 @@ class Said:
         coupled: the decay is a part of the gradient.
         clip: of the gradients.
         schedule: learning rates of the first steps, where they follow one.
+        name: of the family.
+        own: name of the class where the user wrote it; "" for the framework's and those of `xcheck.optim`.
+        initial: learning rate that a scheduler beside the optimizer started from.
     """
 
     side: SideName
@@ -46,10 +49,18 @@ class Said:
     coupled: bool
     clip: Clip
     schedule: tuple[float, ...] = ()
+    name: str = ""
+    own: str = ""
+    initial: float | None = None
 
 
 def said(
-    side: SideName, name: str, style: Style, given: Mapping[str, Any], schedule: tuple[float, ...] = ()
+    side: SideName,
+    name: str,
+    style: Style,
+    given: Mapping[str, Any],
+    schedule: tuple[float, ...] = (),
+    own: str = "",
 ) -> Said | None:
     """What a side says, from the numbers of its optimizer; None where they are not enough.
 
@@ -59,6 +70,7 @@ def said(
         style: whose formula it follows.
         given: the numbers by the names of the side.
         schedule: learning rates of the first steps, where they follow one.
+        own: name of the class where the user wrote it.
     """
     family = FAMILIES[name]
     settings = family.read(given)
@@ -67,7 +79,8 @@ def said(
     decay = given.get("weight_decay")
     coupled = style == "torch" and name in COUPLED and not given.get("decoupled_weight_decay")
     rate = float(decay) if isinstance(decay, int | float) else 0.0
-    return Said(side, family, style, settings, rate, coupled, declared_clip(given), schedule)
+    clip, initial = declared_clip(given), given.get("initial_lr")
+    return Said(side, family, style, settings, rate, coupled, clip, schedule, name, own, initial)
 
 
 @dataclass(frozen=True, slots=True)

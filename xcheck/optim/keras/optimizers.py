@@ -6,9 +6,10 @@ and of the variable's shape. Source of PyTorch's formulas: `torch/optim/*.py` of
 for comparison: `keras/src/optimizers/*.py` of Keras 3.15.1.
 
 Decay, step counts and clipping come before every update; `TorchRules` has them. Each class takes PyTorch's
-arguments with PyTorch's defaults, `lr` and `weight_decay` among them, and by keyword `max_norm` and what all
-Keras optimizers take, all explained there. Each raises `BadInput` for numbers that PyTorch refuses. Left out:
-`maximize`, and the switches of PyTorch's implementation (`foreach`, `fused`, `capturable`, `differentiable`).
+arguments with PyTorch's defaults by Keras's names, `learning_rate` and `weight_decay` among them, and by
+keyword `max_norm` and what all Keras optimizers take, all explained there; by keyword PyTorch's names
+(`lr`, `betas`, ...) do as well. Each raises `BadInput` for numbers that PyTorch refuses. Left out: `maximize`,
+and the switches of PyTorch's implementation (`foreach`, `fused`, `capturable`, `differentiable`).
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ import keras
 import numpy as np
 
 from ...errors import BadInput
-from .rules import TorchRules, at_least_zero, bias_correction, larger, ops, read
+from .rules import AdamRules, TorchRules, at_least_zero, bias_correction, larger, ops, read
 
 __all__ = ["TorchAdagrad", "TorchAdam", "TorchAdamW", "TorchAdamax", "TorchNadam", "TorchRMSprop", "TorchSGD"]
 
-Betas = tuple[float, float] | list[float]
 saved_by_keras = keras.saving.register_keras_serializable(package="xcheck.optim")
 
 
@@ -53,7 +53,7 @@ class TorchSGD(TorchRules):
 
     def __init__(
         self,
-        lr: Any = 1e-3,
+        learning_rate: Any = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
         weight_decay: float = 0.0,
@@ -65,7 +65,7 @@ class TorchSGD(TorchRules):
         if nesterov and (momentum == 0 or dampening != 0):
             numbers = f"momentum = {momentum}, dampening = {dampening}"
             raise BadInput("Nesterov needs momentum and no dampening.", where="TorchSGD", numbers=numbers)
-        super().__init__(lr, weight_decay, **others)
+        super().__init__(learning_rate, weight_decay, **others)
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
 
     def build_slots(self, variables: Sequence[Any]) -> None:
@@ -95,8 +95,8 @@ class TorchRMSprop(TorchRules):
     defaults of alpha (0.99; Keras's rho is 0.9) and of the learning rate (1e-2; 1e-3) differ too.
 
     Args:
-        alpha: share of the averages that is kept.
-        eps: in units of the gradient.
+        rho: share of the averages that is kept.
+        epsilon: in units of the gradient.
         momentum: share of the buffer that is kept; 0 keeps no slot.
         centered: divide by the standard deviation instead of the root mean square. Nothing keeps `v - a^2`
             from rounding below zero; the result is then NaN, as in PyTorch.
@@ -105,22 +105,22 @@ class TorchRMSprop(TorchRules):
     divided by their size; only with momentum).
     """
 
-    constants = ("alpha", "eps", "momentum", "centered")
+    constants = ("rho", "epsilon", "momentum", "centered")
 
     def __init__(
         self,
-        lr: Any = 1e-2,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
+        learning_rate: Any = 1e-2,
+        rho: float = 0.99,
+        epsilon: float = 1e-8,
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
         **others: Any,
     ) -> None:
         """Set up the optimizer; see the class."""
-        at_least_zero("TorchRMSprop", alpha=alpha, eps=eps, momentum=momentum)
-        super().__init__(lr, weight_decay, **others)
-        self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
+        at_least_zero("TorchRMSprop", rho=rho, epsilon=epsilon, momentum=momentum)
+        super().__init__(learning_rate, weight_decay, **others)
+        self.rho, self.epsilon, self.momentum, self.centered = rho, epsilon, momentum, centered
 
     def build_slots(self, variables: Sequence[Any]) -> None:
         """See the class."""
@@ -131,12 +131,12 @@ class TorchRMSprop(TorchRules):
     def decrement(self, i: int, g: Any, lr: Any, t: Any) -> Any:
         """See the class."""
         square = self._velocities[i]
-        square = self.keep(square, read(square) * self.alpha + g * g * (1 - self.alpha))
+        square = self.keep(square, read(square) * self.rho + g * g * (1 - self.rho))
         if self.centered:
             average = self._average_gradients[i]
-            average = self.keep(average, read(average) * self.alpha + g * (1 - self.alpha))
+            average = self.keep(average, read(average) * self.rho + g * (1 - self.rho))
             square = square - average * average
-        update = g / (ops.sqrt(square) + self.eps)
+        update = g / (ops.sqrt(square) + self.epsilon)
         if self.momentum:
             buffer = self._momentum_buffers[i]
             update = self.keep(buffer, read(buffer) * self.momentum + update)
@@ -158,27 +158,27 @@ class TorchAdagrad(TorchRules):
     Args:
         lr_decay: growth per step of what the learning rate is divided by.
         initial_accumulator_value: start of the sum, in units of the gradient squared.
-        eps: in units of the gradient.
+        epsilon: in units of the gradient.
 
     Slots: `_accumulators` (s).
     """
 
-    constants = ("lr_decay", "initial_accumulator_value", "eps")
+    constants = ("lr_decay", "initial_accumulator_value", "epsilon")
 
     def __init__(
         self,
-        lr: Any = 1e-2,
+        learning_rate: Any = 1e-2,
         lr_decay: float = 0.0,
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
-        eps: float = 1e-10,
+        epsilon: float = 1e-10,
         **others: Any,
     ) -> None:
         """Set up the optimizer; see the class."""
         start = initial_accumulator_value
-        at_least_zero("TorchAdagrad", lr_decay=lr_decay, initial_accumulator_value=start, eps=eps)
-        super().__init__(lr, weight_decay, **others)
-        self.lr_decay, self.initial_accumulator_value, self.eps = lr_decay, start, eps
+        at_least_zero("TorchAdagrad", lr_decay=lr_decay, initial_accumulator_value=start, epsilon=epsilon)
+        super().__init__(learning_rate, weight_decay, **others)
+        self.lr_decay, self.initial_accumulator_value, self.epsilon = lr_decay, start, epsilon
 
     def build_slots(self, variables: Sequence[Any]) -> None:
         """See the class."""
@@ -188,34 +188,11 @@ class TorchAdagrad(TorchRules):
     def decrement(self, i: int, g: Any, lr: Any, t: Any) -> Any:
         """See the class."""
         total = self.keep(self._accumulators[i], read(self._accumulators[i]) + g * g)
-        return lr / ((t - 1) * self.lr_decay + 1) * g / (ops.sqrt(total) + self.eps)
-
-
-class _AdamFamily(TorchRules):
-    """The common arguments of the Adam optimizers, and the two running means of most of them."""
-
-    constants = ("betas", "eps")
-
-    def __init__(self, lr: Any, betas: Betas, eps: float, weight_decay: float, **others: Any) -> None:
-        at_least_zero(type(self).__name__, eps=eps)
-        if not all(0 <= beta < 1 for beta in betas):
-            raise BadInput("Betas are from 0 to below 1.", where=type(self).__name__, numbers=f"{betas}")
-        super().__init__(lr, weight_decay, **others)
-        self.betas, self.eps = tuple(betas), eps
-
-    def build_slots(self, variables: Sequence[Any]) -> None:
-        self._momentums = self.slot(variables, "momentum")
-        self._velocities = self.slot(variables, "velocity")
-
-    def moments(self, i: int, g: Any) -> tuple[Any, Any]:
-        m, v = read(self._momentums[i]), read(self._velocities[i])
-        m = self.keep(self._momentums[i], m + (g - m) * (1 - self.betas[0]))
-        v = self.keep(self._velocities[i], v * self.betas[1] + g * g * (1 - self.betas[1]))
-        return m, v
+        return lr / ((t - 1) * self.lr_decay + 1) * g / (ops.sqrt(total) + self.epsilon)
 
 
 @saved_by_keras
-class TorchAdam(_AdamFamily):
+class TorchAdam(AdamRules):
     """Adam as `torch.optim.Adam` does it.
 
     ```
@@ -228,28 +205,31 @@ class TorchAdam(_AdamFamily):
     times more in step 1. The default is 1e-8 against 1e-7.
 
     Args:
-        betas: shares of `m` and of `v` that are kept.
-        eps: in units of the gradient.
+        beta_1: share of `m` that is kept.
+        beta_2: share of `v` that is kept.
+        epsilon: in units of the gradient.
         amsgrad: divide by the root of the largest `v` so far.
         decoupled_weight_decay: decay the variable instead of the gradient; this is AdamW.
 
     Slots: `_momentums` (m), `_velocities` (v), `_velocity_hats` (amsgrad only).
     """
 
-    constants = (*_AdamFamily.constants, "amsgrad", "decoupled_weight_decay")
+    constants = (*AdamRules.constants, "amsgrad", "decoupled_weight_decay")
 
     def __init__(
         self,
-        lr: Any = 1e-3,
-        betas: Betas = (0.9, 0.999),
-        eps: float = 1e-8,
+        learning_rate: Any = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
         decoupled_weight_decay: bool = False,
         **others: Any,
     ) -> None:
         """Set up the optimizer; see the class."""
-        super().__init__(lr, betas, eps, weight_decay, decoupled_weight_decay=decoupled_weight_decay, **others)
+        others["decoupled_weight_decay"] = decoupled_weight_decay
+        super().__init__(learning_rate, (beta_1, beta_2), epsilon, weight_decay, **others)
         self.amsgrad = amsgrad
 
     def build_slots(self, variables: Sequence[Any]) -> None:
@@ -262,8 +242,8 @@ class TorchAdam(_AdamFamily):
         m, v = self.moments(i, g)
         if self.amsgrad:
             v = self.keep(self._velocity_hats[i], larger(read(self._velocity_hats[i]), v))
-        root = ops.sqrt(v) / ops.sqrt(bias_correction(self.betas[1], t))
-        return lr / bias_correction(self.betas[0], t) * m / (root + self.eps)
+        root = ops.sqrt(v) / ops.sqrt(bias_correction(self.beta_2, t))
+        return lr / bias_correction(self.beta_1, t) * m / (root + self.epsilon)
 
 
 @saved_by_keras
@@ -276,30 +256,33 @@ class TorchAdamW(TorchAdam):
     The default decay is 0.01 against 0.004.
 
     Args:
-        betas: shares of `m` and of `v` that are kept.
-        eps: in units of the gradient.
+        beta_1: share of `m` that is kept.
+        beta_2: share of `v` that is kept.
+        epsilon: in units of the gradient.
         amsgrad: divide by the root of the largest `v` so far.
 
     Slots: those of `TorchAdam`.
     """
 
-    constants = (*_AdamFamily.constants, "amsgrad")
+    constants = (*AdamRules.constants, "amsgrad")
 
     def __init__(
         self,
-        lr: Any = 1e-3,
-        betas: Betas = (0.9, 0.999),
-        eps: float = 1e-8,
+        learning_rate: Any = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
         **others: Any,
     ) -> None:
         """Set up the optimizer; see the class."""
-        super().__init__(lr, betas, eps, weight_decay, amsgrad, decoupled_weight_decay=True, **others)
+        others["decoupled_weight_decay"] = True
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay, amsgrad, **others)
 
 
 @saved_by_keras
-class TorchAdamax(_AdamFamily):
+class TorchAdamax(AdamRules):
     """Adamax as `torch.optim.Adamax` does it.
 
     ```
@@ -311,22 +294,24 @@ class TorchAdamax(_AdamFamily):
     1e-8 against 1e-7.
 
     Args:
-        betas: shares of `m` and of `u` that are kept.
-        eps: in units of the gradient.
+        beta_1: share of `m` that is kept.
+        beta_2: share of `u` that is kept.
+        epsilon: in units of the gradient.
 
     Slots: `_m` (m), `_u` (u as PyTorch has it, with epsilon in it).
     """
 
     def __init__(
         self,
-        lr: Any = 2e-3,
-        betas: Betas = (0.9, 0.999),
-        eps: float = 1e-8,
+        learning_rate: Any = 2e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
         weight_decay: float = 0.0,
         **others: Any,
     ) -> None:
         """Set up the optimizer; see the class."""
-        super().__init__(lr, betas, eps, weight_decay, **others)
+        super().__init__(learning_rate, (beta_1, beta_2), epsilon, weight_decay, **others)
 
     def build_slots(self, variables: Sequence[Any]) -> None:
         """See the class."""
@@ -336,13 +321,13 @@ class TorchAdamax(_AdamFamily):
     def decrement(self, i: int, g: Any, lr: Any, t: Any) -> Any:
         """See the class."""
         m, u = read(self._m[i]), read(self._u[i])
-        m = self.keep(self._m[i], m + (g - m) * (1 - self.betas[0]))
-        u = self.keep(self._u[i], larger(u * self.betas[1], ops.abs(g) + self.eps))
-        return lr / bias_correction(self.betas[0], t) * m / u
+        m = self.keep(self._m[i], m + (g - m) * (1 - self.beta_1))
+        u = self.keep(self._u[i], larger(u * self.beta_2, ops.abs(g) + self.epsilon))
+        return lr / bias_correction(self.beta_1, t) * m / u
 
 
 @saved_by_keras
-class TorchNadam(_AdamFamily):
+class TorchNadam(AdamRules):
     """Nadam as `torch.optim.NAdam` does it.
 
     ```
@@ -355,21 +340,23 @@ class TorchNadam(_AdamFamily):
     against 1e-7.
 
     Args:
-        betas: shares of `m` (in the long run) and of `v` that are kept.
-        eps: in units of the gradient.
-        momentum_decay: pace at which the momentum grows to `betas[0]`.
+        beta_1: share of `m` that is kept in the long run.
+        beta_2: share of `v` that is kept.
+        epsilon: in units of the gradient.
+        momentum_decay: pace at which the momentum grows to `beta_1`.
         decoupled_weight_decay: decay the variable instead of the gradient.
 
     Slots: `_momentums` (m), `_velocities` (v), `_mu_products` (M; shape (), one for each variable).
     """
 
-    constants = (*_AdamFamily.constants, "momentum_decay", "decoupled_weight_decay")
+    constants = (*AdamRules.constants, "momentum_decay", "decoupled_weight_decay")
 
     def __init__(
         self,
-        lr: Any = 2e-3,
-        betas: Betas = (0.9, 0.999),
-        eps: float = 1e-8,
+        learning_rate: Any = 2e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
         weight_decay: float = 0.0,
         momentum_decay: float = 4e-3,
         decoupled_weight_decay: bool = False,
@@ -377,7 +364,8 @@ class TorchNadam(_AdamFamily):
     ) -> None:
         """Set up the optimizer; see the class."""
         at_least_zero("TorchNadam", momentum_decay=momentum_decay)
-        super().__init__(lr, betas, eps, weight_decay, decoupled_weight_decay=decoupled_weight_decay, **others)
+        others["decoupled_weight_decay"] = decoupled_weight_decay
+        super().__init__(learning_rate, (beta_1, beta_2), epsilon, weight_decay, **others)
         self.momentum_decay = momentum_decay
 
     def build_slots(self, variables: Sequence[Any]) -> None:
@@ -391,7 +379,7 @@ class TorchNadam(_AdamFamily):
         mu, mu_next = self._mu(t), self._mu(t + 1)
         product = self.keep(self._mu_products[i], read(self._mu_products[i]) * mu)
         n = m * (mu_next / (1 - product * mu_next)) + g * ((1 - mu) / (1 - product))
-        return lr * n / (ops.sqrt(v / bias_correction(self.betas[1], t)) + self.eps)
+        return lr * n / (ops.sqrt(v / bias_correction(self.beta_2, t)) + self.epsilon)
 
     def _mu(self, t: Any) -> Any:
-        return (1 - 0.5 * ops.exp(t * (self.momentum_decay * math.log(0.96)))) * self.betas[0]
+        return (1 - 0.5 * ops.exp(t * (self.momentum_decay * math.log(0.96)))) * self.beta_1

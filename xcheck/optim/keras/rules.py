@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from ...errors import BadInput
+from ..names import either_name
 
 ops: Any = keras.ops  # for a static reader, any operation of it may return None
 
@@ -30,9 +31,9 @@ class TorchRules(keras.optimizers.Optimizer):
     function is not.
 
     Args:
-        lr: learning rate; a number, a `keras.optimizers.schedules.LearningRateSchedule`, or a function
+        learning_rate: a number, a `keras.optimizers.schedules.LearningRateSchedule`, or a function
             without arguments.
-        weight_decay: 0 or more; 0 for none.
+        weight_decay: 0 or more; 0 or None for none.
         decoupled_weight_decay: decay the variable instead of the gradient.
         max_norm: clip all gradients together, before anything else, as `torch.nn.utils.clip_grad_norm_`
             does: by `min(1, max_norm / (norm + 1e-6))`; None for none.
@@ -53,20 +54,27 @@ class TorchRules(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        lr: Any,
-        weight_decay: float = 0.0,
+        learning_rate: Any,
+        weight_decay: float | None = 0.0,
         decoupled_weight_decay: bool = False,
         max_norm: float | None = None,
         **keras_arguments: Any,
     ) -> None:
         """Set up the optimizer; see the class."""
-        if isinstance(lr, int | float):
-            lr = float(lr)
-            at_least_zero(type(self).__name__, lr=lr)
+        if isinstance(learning_rate, int | float):
+            learning_rate = float(learning_rate)
+            at_least_zero(type(self).__name__, learning_rate=learning_rate)
+        weight_decay = weight_decay or 0.0
         at_least_zero(type(self).__name__, weight_decay=weight_decay, max_norm=max_norm or 0.0)
-        super().__init__(learning_rate=lr, weight_decay=weight_decay, **keras_arguments)
+        super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **keras_arguments)
         self.decoupled_weight_decay = decoupled_weight_decay
         self.max_norm = max_norm
+
+    def __init_subclass__(cls) -> None:
+        """Let the subclass take its arguments by PyTorch's names too."""
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            cls.__init__ = either_name(cls.__init__)
 
     def build(self, variables: Sequence[Any]) -> None:
         """Create the slots, once.
@@ -131,23 +139,9 @@ class TorchRules(keras.optimizers.Optimizer):
         return value
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor arguments of this optimizer, without its state."""
-        config = super().get_config()
-        config["lr"] = config.pop("learning_rate")
-        return {**config, "max_norm": self.max_norm, **{name: getattr(self, name) for name in self.constants}}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
-        """Create an optimizer from the result of `get_config`.
-
-        Args:
-            config: what `get_config` returned.
-            custom_objects: classes by name, for a schedule that Keras does not know.
-        """
-        config = dict(config)
-        if isinstance(config["lr"], dict):
-            config["lr"] = keras.saving.deserialize_keras_object(config["lr"], custom_objects=custom_objects)
-        return cls(**config)
+        """The arguments that make this optimizer again, without its state."""
+        own = {name: getattr(self, name) for name in self.constants}
+        return {**super().get_config(), "max_norm": self.max_norm, **own}
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         """Do nothing: `update_step` applies the decay."""
@@ -165,6 +159,34 @@ class TorchRules(keras.optimizers.Optimizer):
         for variable in trainable_variables:
             self.assign_add(self._steps[self._get_variable_index(variable)], 1)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+
+class AdamRules(TorchRules):
+    """The arguments that the Adam optimizers share, and the two running means of most of them."""
+
+    constants = ("beta_1", "beta_2", "epsilon")
+
+    def __init__(
+        self, learning_rate: Any, betas: tuple[float, float], epsilon: float, weight_decay: float, **others: Any
+    ) -> None:
+        """Set up the optimizer; see the subclass."""
+        at_least_zero(type(self).__name__, epsilon=epsilon)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise BadInput("Betas are from 0 to below 1.", where=type(self).__name__, numbers=f"{betas}")
+        super().__init__(learning_rate, weight_decay, **others)
+        (self.beta_1, self.beta_2), self.epsilon = betas, epsilon
+
+    def build_slots(self, variables: Sequence[Any]) -> None:
+        """See the subclass."""
+        self._momentums = self.slot(variables, "momentum")
+        self._velocities = self.slot(variables, "velocity")
+
+    def moments(self, i: int, g: Any) -> tuple[Any, Any]:
+        """The running means of the gradient and of its square, brought up to date."""
+        m, v = read(self._momentums[i]), read(self._velocities[i])
+        m = self.keep(self._momentums[i], m + (g - m) * (1 - self.beta_1))
+        v = self.keep(self._velocities[i], v * self.beta_2 + g * g * (1 - self.beta_2))
+        return m, v
 
 
 def read(variable: Any) -> Any:

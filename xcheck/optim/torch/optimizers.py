@@ -6,10 +6,11 @@ formulas: `keras/src/optimizers/{sgd,rmsprop,adam,adamw,adagrad,adamax,nadam}.py
 comparison: `torch/optim/*.py` of PyTorch 2.13.0.
 
 Clipping, decay and step count come before every update; `KerasRules` has them. Each class takes `params`,
-`learning_rate` (step per unit of what the formula multiplies by it) and, by keyword, `weight_decay`,
+`lr` (step per unit of what the formula multiplies by it) and, by keyword, `weight_decay`,
 `clipnorm`, `clipvalue` and `global_clipnorm`, all explained there; each raises `BadInput` where `KerasRules`
-does. A step's scalars (`1 - beta^t` and the like) are computed in float64 whatever the parameter's dtype is,
-where Keras computes them in the parameter's dtype.
+does. Arguments have PyTorch's names and Keras's defaults; by keyword Keras's names (`learning_rate`, `beta_1`,
+...) do as well. A step's scalars (`1 - beta^t` and the like) are computed in float64 whatever the parameter's
+dtype is, where Keras computes them in the parameter's dtype.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from torch.optim.optimizer import ParamsT
 
 from ...errors import BadInput
 from .rules import KerasRules, LearningRate, Shared, grown
+
+Betas = tuple[float, float]
 
 __all__ = [
     "KerasAdagrad",
@@ -59,7 +62,7 @@ class KerasSGD(KerasRules):
     def __init__(
         self,
         params: ParamsT,
-        learning_rate: LearningRate = 0.01,
+        lr: LearningRate = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
         **shared: Unpack[Shared],
@@ -67,7 +70,7 @@ class KerasSGD(KerasRules):
         """Set up the optimizer; see the class."""
         if not 0 <= momentum <= 1:
             raise BadInput("Momentum goes from 0 to 1.", where=type(self).__name__, numbers=f"{momentum}")
-        super().__init__(params, learning_rate, {"momentum": momentum, "nesterov": nesterov}, **shared)
+        super().__init__(params, lr, {"momentum": momentum, "nesterov": nesterov}, **shared)
 
     def slots(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """See the class."""
@@ -96,9 +99,9 @@ class KerasRMSprop(KerasRules):
     learning rate (1e-3, 1e-2) differ too.
 
     Args:
-        rho: share of the averages that is kept.
+        alpha: share of the averages that is kept.
+        eps: added to the mean square, so in units of the gradient squared.
         momentum: share of the velocity that is kept; 0 keeps no slot.
-        epsilon: added to the mean square, so in units of the gradient squared.
         centered: divide by the standard deviation instead of the root mean square.
 
     Slots: `square_avg` (gradient squared); `grad_avg` (gradient; centered only); `velocity` (units of the
@@ -108,16 +111,16 @@ class KerasRMSprop(KerasRules):
     def __init__(
         self,
         params: ParamsT,
-        learning_rate: LearningRate = 0.001,
-        rho: float = 0.9,
+        lr: LearningRate = 0.001,
+        alpha: float = 0.9,
+        eps: float = 1e-7,
         momentum: float = 0.0,
-        epsilon: float = 1e-7,
         centered: bool = False,
         **shared: Unpack[Shared],
     ) -> None:
         """Set up the optimizer; see the class."""
-        formula = {"rho": rho, "momentum": momentum, "epsilon": epsilon, "centered": centered}
-        super().__init__(params, learning_rate, formula, **shared)
+        formula = {"alpha": alpha, "eps": eps, "momentum": momentum, "centered": centered}
+        super().__init__(params, lr, formula, **shared)
 
     def slots(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """See the class."""
@@ -126,12 +129,12 @@ class KerasRMSprop(KerasRules):
 
     def decrement(self, g: Tensor, state: dict[str, Any], group: dict[str, Any], t: int) -> Tensor:
         """See the class."""
-        rho = group["rho"]
-        square = state["square_avg"].mul_(rho).add_(g.square() * (1 - rho))
+        alpha = group["alpha"]
+        square = state["square_avg"].mul_(alpha).add_(g.square() * (1 - alpha))
         if group["centered"]:
-            average = state["grad_avg"].mul_(rho).add_(g * (1 - rho))
+            average = state["grad_avg"].mul_(alpha).add_(g * (1 - alpha))
             square = square - average.square()
-        update = g * group["lr"] / (square + group["epsilon"]).sqrt()
+        update = g * group["lr"] / (square + group["eps"]).sqrt()
         return state["velocity"].mul_(group["momentum"]).add_(update) if group["momentum"] > 0 else update
 
 
@@ -139,8 +142,8 @@ class KerasAdam(KerasRules):
     """Adam as `keras.optimizers.Adam` does it.
 
     ```
-    both:     m += (1-beta_1)*(g - m);   v += (1-beta_2)*(g^2 - v);   amsgrad: below, the largest v so far
-              c1 = 1 - beta_1^t;   c2 = 1 - beta_2^t
+    both:     m += (1-beta1)*(g - m);   v += (1-beta2)*(g^2 - v);   amsgrad: below, the largest v so far
+              c1 = 1 - beta1^t;   c2 = 1 - beta2^t
     here:     p -= lr*sqrt(c2)/c1 * m / (sqrt(v) + epsilon)
     PyTorch:  p -= lr/c1 * m / (sqrt(v)/sqrt(c2) + eps)
     ```
@@ -148,9 +151,8 @@ class KerasAdam(KerasRules):
     31.6 times more in step 1, the same in the long run. The default is 1e-7 against 1e-8.
 
     Args:
-        beta_1: share of `m` that is kept.
-        beta_2: share of `v` that is kept.
-        epsilon: in units of the gradient.
+        betas: shares of `m` and of `v` that are kept.
+        eps: in units of the gradient.
         amsgrad: divide by the root of the largest `v` so far.
 
     Slots: `exp_avg` (m), `exp_avg_sq` (v), `max_exp_avg_sq` (amsgrad only).
@@ -159,16 +161,15 @@ class KerasAdam(KerasRules):
     def __init__(
         self,
         params: ParamsT,
-        learning_rate: LearningRate = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
+        lr: LearningRate = 0.001,
+        betas: Betas = (0.9, 0.999),
+        eps: float = 1e-7,
         amsgrad: bool = False,
         **shared: Unpack[Shared],
     ) -> None:
         """Set up the optimizer; see the class."""
-        formula = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon, "amsgrad": amsgrad}
-        super().__init__(params, learning_rate, formula, **shared)
+        formula = {"betas": betas, "eps": eps, "amsgrad": amsgrad}
+        super().__init__(params, lr, formula, **shared)
 
     def slots(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """See the class."""
@@ -180,8 +181,8 @@ class KerasAdam(KerasRules):
         m, v = _moments(g, state, group)
         if group["amsgrad"]:
             v = torch.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
-        alpha = group["lr"] * grown(group["beta_2"], t, g).sqrt() / grown(group["beta_1"], t, g)
-        return m * alpha / (v.sqrt() + group["epsilon"])
+        alpha = group["lr"] * grown(group["betas"][1], t, g).sqrt() / grown(group["betas"][0], t, g)
+        return m * alpha / (v.sqrt() + group["eps"])
 
 
 class KerasAdamW(KerasAdam):
@@ -195,9 +196,8 @@ class KerasAdamW(KerasAdam):
 
     Args:
         weight_decay: per unit of `lr`.
-        beta_1: share of `m` that is kept.
-        beta_2: share of `v` that is kept.
-        epsilon: in units of the gradient.
+        betas: shares of `m` and of `v` that are kept.
+        eps: in units of the gradient.
         amsgrad: divide by the root of the largest `v` so far.
 
     Slots: those of `KerasAdam`.
@@ -209,11 +209,10 @@ class KerasAdamW(KerasAdam):
     def __init__(
         self,
         params: ParamsT,
-        learning_rate: LearningRate = 0.001,
+        lr: LearningRate = 0.001,
         weight_decay: float = 0.004,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
+        betas: Betas = (0.9, 0.999),
+        eps: float = 1e-7,
         amsgrad: bool = False,
         **clips: float | None,
     ) -> None:
@@ -221,7 +220,7 @@ class KerasAdamW(KerasAdam):
         if weight_decay is None:
             raise BadInput("AdamW needs a weight decay.", where=type(self).__name__, todo="use KerasAdam")
         shared = Shared(weight_decay=weight_decay, **clips)
-        super().__init__(params, learning_rate, beta_1, beta_2, epsilon, amsgrad, **shared)
+        super().__init__(params, lr, betas, eps, amsgrad, **shared)
 
 
 class KerasAdagrad(KerasRules):
@@ -237,7 +236,7 @@ class KerasAdagrad(KerasRules):
 
     Args:
         initial_accumulator_value: start of the sum, in units of the gradient squared.
-        epsilon: added to the sum, so in units of the gradient squared.
+        eps: added to the sum, so in units of the gradient squared.
 
     Slots: `sum` (gradient squared).
     """
@@ -245,14 +244,14 @@ class KerasAdagrad(KerasRules):
     def __init__(
         self,
         params: ParamsT,
-        learning_rate: LearningRate = 0.001,
+        lr: LearningRate = 0.001,
         initial_accumulator_value: float = 0.1,
-        epsilon: float = 1e-7,
+        eps: float = 1e-7,
         **shared: Unpack[Shared],
     ) -> None:
         """Set up the optimizer; see the class."""
-        formula = {"initial_accumulator_value": initial_accumulator_value, "epsilon": epsilon}
-        super().__init__(params, learning_rate, formula, **shared)
+        formula = {"initial_accumulator_value": initial_accumulator_value, "eps": eps}
+        super().__init__(params, lr, formula, **shared)
 
     def slots(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """See the class."""
@@ -261,24 +260,23 @@ class KerasAdagrad(KerasRules):
     def decrement(self, g: Tensor, state: dict[str, Any], group: dict[str, Any], t: int) -> Tensor:
         """See the class."""
         total = state["sum"].add_(g.square())
-        return g * group["lr"] / (total + group["epsilon"]).sqrt()
+        return g * group["lr"] / (total + group["eps"]).sqrt()
 
 
 class KerasAdamax(KerasRules):
     """Adamax as `keras.optimizers.Adamax` does it.
 
     ```
-    both:     m += (1-beta_1)*(g - m);   c1 = 1 - beta_1^t
-    here:     u = max(beta_2*u, |g|);         p -= lr*m / (c1 * (u + epsilon))
-    PyTorch:  u = max(beta_2*u, |g| + eps);   p -= lr*m / (c1 * u)
+    both:     m += (1-beta1)*(g - m);   c1 = 1 - beta1^t
+    here:     u = max(beta2*u, |g|);         p -= lr*m / (c1 * (u + epsilon))
+    PyTorch:  u = max(beta2*u, |g| + eps);   p -= lr*m / (c1 * u)
     ```
     Epsilon is added anew in every step here; in PyTorch it enters the norm and decays with it. The default
     learning rate is 1e-3 against 2e-3, epsilon 1e-7 against 1e-8.
 
     Args:
-        beta_1: share of `m` that is kept.
-        beta_2: share of `u` that is kept.
-        epsilon: in units of the gradient.
+        betas: shares of `m` and of `u` that are kept.
+        eps: in units of the gradient.
 
     Slots: `exp_avg` (m), `exp_inf` (u as Keras has it, without epsilon).
     """
@@ -286,15 +284,14 @@ class KerasAdamax(KerasRules):
     def __init__(
         self,
         params: ParamsT,
-        learning_rate: LearningRate = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
+        lr: LearningRate = 0.001,
+        betas: Betas = (0.9, 0.999),
+        eps: float = 1e-7,
         **shared: Unpack[Shared],
     ) -> None:
         """Set up the optimizer; see the class."""
-        formula = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
-        super().__init__(params, learning_rate, formula, **shared)
+        formula = {"betas": betas, "eps": eps}
+        super().__init__(params, lr, formula, **shared)
 
     def slots(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """See the class."""
@@ -302,27 +299,26 @@ class KerasAdamax(KerasRules):
 
     def decrement(self, g: Tensor, state: dict[str, Any], group: dict[str, Any], t: int) -> Tensor:
         """See the class."""
-        m = state["exp_avg"].add_((g - state["exp_avg"]) * (1 - group["beta_1"]))
-        u = torch.maximum(state["exp_inf"].mul_(group["beta_2"]), g.abs(), out=state["exp_inf"])
-        return m * group["lr"] / ((u + group["epsilon"]) * grown(group["beta_1"], t, g))
+        m = state["exp_avg"].add_((g - state["exp_avg"]) * (1 - group["betas"][0]))
+        u = torch.maximum(state["exp_inf"].mul_(group["betas"][1]), g.abs(), out=state["exp_inf"])
+        return m * group["lr"] / ((u + group["eps"]) * grown(group["betas"][0], t, g))
 
 
 class KerasNadam(KerasRules):
     """Nadam as `keras.optimizers.Nadam` does it.
 
     ```
-    both:     m and v as in Adam;   c2 = 1 - beta_2^t;   M_t = mu_1 * mu_2 * ... * mu_t
+    both:     m and v as in Adam;   c2 = 1 - beta2^t;   M_t = mu_1 * mu_2 * ... * mu_t
               n = mu_(t+1)*m/(1 - M_(t+1)) + (1 - mu_t)*g/(1 - M_t);   p -= lr * n / (sqrt(v/c2) + epsilon)
-    here:     mu_t = beta_1 * (1 - 0.5 * 0.96^t)
-    PyTorch:  mu_t = beta_1 * (1 - 0.5 * 0.96^(t*momentum_decay))
+    here:     mu_t = beta1 * (1 - 0.5 * 0.96^t)
+    PyTorch:  mu_t = beta1 * (1 - 0.5 * 0.96^(t*momentum_decay))
     ```
     So this is PyTorch's NAdam at `momentum_decay=1`; its default is 0.004, and the default learning rate is
     1e-3 here against 2e-3, epsilon 1e-7 against 1e-8.
 
     Args:
-        beta_1: share of `m` that is kept.
-        beta_2: share of `v` that is kept.
-        epsilon: in units of the gradient.
+        betas: shares of `m` and of `v` that are kept.
+        eps: in units of the gradient.
 
     Slots: `exp_avg` (m), `exp_avg_sq` (v), `mu_product` (M; shape ()).
     """
@@ -330,15 +326,14 @@ class KerasNadam(KerasRules):
     def __init__(
         self,
         params: ParamsT,
-        learning_rate: LearningRate = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
+        lr: LearningRate = 0.001,
+        betas: Betas = (0.9, 0.999),
+        eps: float = 1e-7,
         **shared: Unpack[Shared],
     ) -> None:
         """Set up the optimizer; see the class."""
-        formula = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
-        super().__init__(params, learning_rate, formula, **shared)
+        formula = {"betas": betas, "eps": eps}
+        super().__init__(params, lr, formula, **shared)
 
     def slots(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """See the class."""
@@ -349,18 +344,18 @@ class KerasNadam(KerasRules):
         """See the class."""
 
         def mu(i: int) -> float:
-            return group["beta_1"] * (1 - 0.5 * 0.96**i)
+            return group["betas"][0] * (1 - 0.5 * 0.96**i)
 
         m, v = _moments(g, state, group)
         for i in range(int(state["step"]) + 1, t + 1):  # more than one after steps without a gradient
             state["mu_product"].mul_(mu(i))
         product = float(state["mu_product"])
         n = m * (mu(t + 1) / (1 - product * mu(t + 1))) + g * ((1 - mu(t)) / (1 - product))
-        return n * group["lr"] / ((v / grown(group["beta_2"], t, g)).sqrt() + group["epsilon"])
+        return n * group["lr"] / ((v / grown(group["betas"][1], t, g)).sqrt() + group["eps"])
 
 
 def _moments(g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """Update the running means of the gradient and of its square in place."""
-    m = state["exp_avg"].add_((g - state["exp_avg"]) * (1 - group["beta_1"]))
-    v = state["exp_avg_sq"].add_((g.square() - state["exp_avg_sq"]) * (1 - group["beta_2"]))
+    m = state["exp_avg"].add_((g - state["exp_avg"]) * (1 - group["betas"][0]))
+    v = state["exp_avg_sq"].add_((g.square() - state["exp_avg_sq"]) * (1 - group["betas"][1]))
     return m, v

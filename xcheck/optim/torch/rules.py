@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
 from ...errors import BadInput
+from ..names import either_name, translated
 
 LearningRate = float | Callable[[int], float]
 
@@ -50,17 +51,18 @@ class KerasRules(Optimizer):
     gradient; PyTorch counts for each parameter the steps that it had a gradient in.
 
     Args:
-        params: tensors, or groups as dicts; a group may set `lr`, `weight_decay` and the formula's constants.
+        params: tensors, or groups as dicts; a group may set `lr`, `weight_decay` and the formula's constants,
+            each by its name in either framework.
             A group with `"weight_decay": None` is what `exclude_from_weight_decay` is in Keras.
-        learning_rate: a number, kept as `group["lr"]` where PyTorch's schedulers find it; or a function of
+        lr: a number, kept as `group["lr"]` where PyTorch's schedulers find it; or a function of
             the number of steps already taken (0 in the first), called before every step for all groups.
-        formula: the constants of the subclass, by Keras's names; they go into each group.
+        formula: the constants of the subclass, by PyTorch's names; they go into each group.
         weight_decay: per unit of `lr`, decoupled from the gradient in every optimizer; None for none.
         clipnorm: largest Euclidean norm of one parameter's gradient.
         clipvalue: largest absolute value of an element of a gradient.
         global_clipnorm: largest Euclidean norm of all gradients taken together.
 
-    The three kinds of clipping and a function given as `learning_rate` belong to the optimizer: copies and
+    The three kinds of clipping and a function given as `lr` belong to the optimizer: copies and
     pickles keep them, `state_dict()` holds the slots and the groups only.
 
     Slots: `step` (shape (), the step count after the parameter's last update), and those of the subclass.
@@ -74,7 +76,7 @@ class KerasRules(Optimizer):
     def __init__(
         self,
         params: ParamsT,
-        learning_rate: LearningRate,
+        lr: LearningRate,
         formula: dict[str, Any],
         weight_decay: float | None = None,
         clipnorm: float | None = None,
@@ -86,11 +88,28 @@ class KerasRules(Optimizer):
         self._clipping = {kind: limit for kind, limit in clips.items() if limit is not None}
         if len(self._clipping) > 1:
             raise BadInput("Clip in one way.", where=type(self).__name__, numbers=f"{self._clipping}")
-        self._schedule = learning_rate if callable(learning_rate) else None
-        lr = float(learning_rate(0) if callable(learning_rate) else learning_rate)
-        if lr < 0:
-            raise BadInput("The learning rate is negative.", where=type(self).__name__, numbers=f"{lr}")
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, **formula})
+        self._schedule = lr if callable(lr) else None
+        rate = float(lr(0) if callable(lr) else lr)
+        if rate < 0:
+            raise BadInput("The learning rate is negative.", where=type(self).__name__, numbers=f"{rate}")
+        super().__init__(params, {"lr": rate, "weight_decay": weight_decay, **formula})
+
+    def __init_subclass__(cls) -> None:
+        """Let the subclass take its arguments by Keras's names too."""
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            cls.__init__ = either_name(cls.__init__)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As PyTorch does; the constants may have the names of either framework.
+
+        Args:
+            param_group: with `params`.
+
+        Raises:
+            BadInput: a constant is there under both of its names.
+        """
+        super().add_param_group(translated(param_group, self.defaults, type(self).__name__))
 
     def __getstate__(self) -> dict[str, Any]:
         """State for copies and pickles: PyTorch's own selection, and the settings of this class."""
