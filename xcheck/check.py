@@ -23,7 +23,7 @@ from .phases.canaries import sit_out
 from .phases.findings import Findings
 from .phases.finite import within_range
 from .phases.inventory import NO_STEP, match_sides, unmatched
-from .phases.kept_apart import KeptApart, added_up
+from .phases.kept_apart import KeptApart, added_up, not_applied
 from .phases.ordinary import Ordinary
 from .phases.phase import Live, Run
 from .phases.reach import AFTER, MadeBatches, Reach
@@ -166,6 +166,7 @@ def _steps(live: Live) -> None:
         findings.checks += overwriting(plan, step, findings.environment) if "update" in findings.phases else []
         untouched.after(step)
         findings.count_step(made)
+        findings.checks = not_applied(live, step)
         judged_step.explain(live, step)
         if ended := added_up(live, made):
             findings.checks += ended

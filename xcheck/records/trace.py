@@ -105,7 +105,7 @@ class StepRecord:
         uses: path -> use -> gradient through this use alone, in the order of the forward pass; parameters that are
             tied or used several times. Taken in the first step, see `uses.py`.
         draws: what drew random numbers though dropout was off, as "layer: function"; not kept on disk.
-        draws: what drew random numbers though dropout was off, as "layer: function"; not kept on disk.
+        passes: how often the step called the model, where it was watched; not kept on disk.
     """
 
     step: int
@@ -118,6 +118,7 @@ class StepRecord:
     gradients: Mapping[str, Array | None] = field(default_factory=dict[str, Array | None])
     uses: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
     draws: tuple[str, ...] = ()
+    passes: int = 0
 
     def update(self, path: str) -> Array | None:
         """What the step added to a parameter or buffer; None if there is none at this path."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -19,6 +20,9 @@ from ...stepping.lockstep import StepPair
 from ..envelope import Envelope
 from .matched import floor_of_matches, gradient_of, parameter_items
 
+LATER_CALL = re.compile(r" \(call \d+\)")
+"""In the name of an output of a second or later call of the model in one step."""
+
 
 def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The outputs, in inference mode before the step and in training mode during it.
@@ -31,8 +35,7 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
     modes = (("inference", _inference), ("training", _outputs))
     _check_masks(step, [get(record) for _, get in modes for record in (step.reference.record, step.follower)])
     for mode, get in modes:
-        items = list(_output_items(plan, step, get, mode))
-        items = [_turned(item) for item in items]
+        items = [_turned(item) for item in _output_items(plan, step, get, mode) if not _uncalled(step, get, item)]
         # Outputs are quantities of their own: another's size is no excuse, but for what is exactly zero.
         sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
         found = compare_items(frame, items, floor=epsilon(precision) * max(sizes, default=0.0))
@@ -71,6 +74,32 @@ def _output_items(plan: MatchPlan, step: StepPair, get: Callable[[StepRecord], A
         )
         sides = (mine, theirs) if plan.reference == "torch" else (theirs, mine)
         yield Item(f"{mine} ({mode})", *sides, left, right, responses, moved=moved)
+
+
+def _uncalled(step: StepPair, get: Callable[[StepRecord], Arrays], item: Item) -> bool:
+    """Whether an output is missing since a side made no such call of its model: its step calls parts of it, or less.
+
+    How a step comes to its gradients is its own affair; these, and the losses, are compared.
+    """
+    if item.reference is not None and item.other is not None:
+        return False
+    whole = bool(get(step.reference.record)) and bool(get(step.follower))
+    return not whole or LATER_CALL.search(item.name) is not None
+
+
+def uncalled(plan: MatchPlan, step: StepPair) -> list[str]:
+    """A line where training outputs could not be compared.
+
+    Args:
+        plan: of the run.
+        step: of both sides.
+    """
+    mine, theirs = step.reference.record, step.follower
+    alone = bool(mine.outputs) != bool(theirs.outputs)
+    if not alone and not any(map(LATER_CALL.search, mine.outputs.keys() ^ theirs.outputs.keys())):
+        return []
+    often = f"{plan.reference} {mine.passes} times, {plan.follower} {theirs.passes} times"
+    return [f"training outputs are compared as far as both sides make them: a step calls the whole model in {often}"]
 
 
 def _named_otherwise(plan: MatchPlan, check: Check, step: StepPair, get: Callable[[StepRecord], Arrays]) -> Check:

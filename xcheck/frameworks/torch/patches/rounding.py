@@ -33,12 +33,11 @@ upsample_nearest3d where zero
 EXACT = frozenset(_EXACT.split())
 """Operations that choose, move or round to whole numbers: what comes out is exact, whatever computes it."""
 
-COUNTING = frozenset(
-    """
-    add addbmm addmm baddbmm bmm cumprod cumsum div dot floor_divide fmod index_add index_put linear mm mul mv pow prod
-    remainder rsub scatter_add scatter_reduce square sub sum
-    """.split()
-)
+_COUNTING = """
+add addbmm addmm baddbmm bmm cumprod cumsum div dot floor_divide fmod index_add index_put linear mm mul mv pow prod
+remainder rsub scatter_add scatter_reduce square sub sum
+"""
+COUNTING = frozenset(_COUNTING.split())
 """Operations that are exact where they make whole numbers of whole numbers. Code counts in floating point, and makes
 an index or a length of it, which one rounding error would move by one."""
 
