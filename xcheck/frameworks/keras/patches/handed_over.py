@@ -6,6 +6,7 @@ written for the one may not take the other, and both are working code.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -56,7 +57,9 @@ class HandedOver:
 
     def _tried(self, model: keras.Model, parts: Sequence[Any], kept: Any) -> Mapping[str, Any]:
         try:
-            made = _train(model, parts)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of inputs that may be none; steps to come say again what is true
+                made = _train(model, parts)
         except REFUSED as refused:
             kept.restore()
             model.train_function = None  # holds the step that it was made of
