@@ -384,3 +384,26 @@ def test_a_model_that_its_build_compiles_is_run_as_it_was_written(slope: float) 
     result = checked(left, right, steps=1)
     assert result.verdict == ("EQUIVALENT" if slope == 0.1 else "DIFFERENT"), result.report()
     assert slope == 0.1 or "activation" in confirmed(result)
+
+
+def test_a_factor_that_one_side_trains_is_no_constant_of_the_other() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by = nn.Parameter(torch.tensor(1.5))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.by
+
+    class Untracked(layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by = tf.Variable(1.5)
+
+        def call(self, x: Any) -> Any:
+            return x * tf.cast(self.by, x.dtype)
+
+    result = checked({"build": lambda: torch_mlp(Scale())}, {"build": lambda: keras_mlp(Untracked())})
+    assert result.verdict == "DIFFERENT", result.report()
+    assert confirmed(result) == []
+    assert any("2.by has no counterpart" in cause.summary for cause in result.causes)
