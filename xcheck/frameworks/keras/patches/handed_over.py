@@ -15,7 +15,7 @@ import keras
 
 from .training_step import has_own_step
 
-REFUSED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+REFUSED = (AttributeError, IndexError, KeyError, TypeError, UserWarning, ValueError)
 """What a step raises that takes its data otherwise."""
 
 UNPACKED = "values to unpack"
@@ -58,7 +58,7 @@ class HandedOver:
     def _tried(self, model: keras.Model, parts: Sequence[Any], kept: Any) -> Mapping[str, Any]:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of inputs that may be none; steps to come say again what is true
+                warnings.filterwarnings("error", message=r"(?s).*structure of `inputs`")  # a tuple, where x is expected
                 made = _train(model, parts)
         except REFUSED as refused:
             kept.restore()
