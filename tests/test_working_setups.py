@@ -153,20 +153,6 @@ def test_a_step_may_call_a_part_of_its_model(factor: float) -> None:
     assert factor == 1.0 or result.first_divergence.phase == "loss"
 
 
-@pytest.mark.parametrize("noted", [False, True])
-def test_a_further_pass_that_nothing_is_made_of_is_no_difference(noted: bool) -> None:
-    def step(model: Any, optimizer: Any, batch: Any) -> Any:
-        optimizer.zero_grad()
-        loss = torch_loss(model(batch.inputs), batch.targets)
-        further = torch_loss(model(2 * batch.inputs), batch.targets)
-        (loss + 0.1 * further if noted else loss).backward()
-        optimizer.step()
-        return loss
-
-    result = checked({"step": step})
-    assert result.verdict == ("DIFFERENT" if noted else "EQUIVALENT"), result.report()
-
-
 def in_chunks(share: float) -> Callable[..., Any]:
     def step(model: Any, optimizer: Any, batch: Any) -> Any:
         optimizer.zero_grad()

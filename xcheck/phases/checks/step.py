@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -19,9 +18,6 @@ from ...records.trace import Array, Arrays, StepRecord
 from ...stepping.lockstep import StepPair
 from ..envelope import Envelope
 from .matched import floor_of_matches, gradient_of, parameter_items
-
-LATER_CALL = re.compile(r" \(call \d+\)")
-"""In the name of an output of a second or later call of the model in one step."""
 
 
 def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
@@ -77,14 +73,13 @@ def _output_items(plan: MatchPlan, step: StepPair, get: Callable[[StepRecord], A
 
 
 def _uncalled(step: StepPair, get: Callable[[StepRecord], Arrays], item: Item) -> bool:
-    """Whether an output is missing since a side made no such call of its model: its step calls parts of it, or less.
+    """Whether an output is missing since a side made no call of its model: its step calls parts of it.
 
     How a step comes to its gradients is its own affair; these, and the losses, are compared.
     """
     if item.reference is not None and item.other is not None:
         return False
-    whole = bool(get(step.reference.record)) and bool(get(step.follower))
-    return not whole or LATER_CALL.search(item.name) is not None
+    return not (get(step.reference.record) and get(step.follower))
 
 
 def uncalled(plan: MatchPlan, step: StepPair) -> list[str]:
@@ -95,8 +90,7 @@ def uncalled(plan: MatchPlan, step: StepPair) -> list[str]:
         step: of both sides.
     """
     mine, theirs = step.reference.record, step.follower
-    alone = bool(mine.outputs) != bool(theirs.outputs)
-    if not alone and not any(map(LATER_CALL.search, mine.outputs.keys() ^ theirs.outputs.keys())):
+    if bool(mine.outputs) == bool(theirs.outputs):
         return []
     often = f"{plan.reference} {mine.passes} times, {plan.follower} {theirs.passes} times"
     return [f"training outputs are compared as far as both sides make them: a step calls the whole model in {often}"]
