@@ -14,6 +14,8 @@ import pytest
 pytest.importorskip("keras_hub")
 pytest.importorskip("transformers")
 
+import backbones
+
 import xcheck
 from xcheck.frameworks.sides import Sides, silent
 from xcheck.matching import MatchPlan
@@ -142,6 +144,18 @@ def test_the_port_runs_without_a_map(name):
     if cause is not None:
         assert result.first_divergence.phase == "forward"
         assert cause in [c.id for c in result.causes if c.confirmed and c.phase == "forward"]
+
+
+@pytest.mark.parametrize("name", backbones.PORTS)
+def test_a_backbone_runs_without_a_map_or_a_waiver(name):
+    port = backbones.PORTS[name]
+    result = xcheck.check(backbones.pair(name), steps=1, free_steps=0, precision=("float64",), reach="none")
+    assert result.verdict == ("DIFFERENT" if port.cause else "EQUIVALENT"), result.report()
+    parameters = result.coverage["parameters"]
+    assert (parameters["unmatched"], parameters["waived"]) == (0, 0)
+    assert not [c.name for c in result.checks if c.verdict == "INCONCLUSIVE"]
+    inside = {(c.phase, c.id) for c in result.causes if c.confirmed and c.phase != "initialization"}
+    assert inside == ({("forward", port.cause)} if port.cause else set())
 
 
 def test_a_parameter_that_only_the_port_has_and_nothing_uses_does_not_end_the_run():

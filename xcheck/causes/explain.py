@@ -41,7 +41,7 @@ from .locate.loss.search import loss_search
 from .locate.reordered import reordered_outputs
 from .locate.replay import Scene, calls_from_start
 from .locate.stopped_gradients import stopped_gradients
-from .random_layers import drawing_check, random_layer, undecided
+from .random_layers import drawing_check, random_layer, undecided, with_dropout
 from .recomputed import REPRODUCED
 from .setup.ties import parting_causes
 from .state.joined_batches import joined_batches
@@ -109,7 +109,7 @@ def _random(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
         with findings.timed("explain"), ended_by_user_code(findings.notes):
             asked: dict[SideName, Runner] = {plan.reference: reference, plan.follower: follower}
             made: dict[SideName, Sequence[str]] = {side: runner.draws(batch) for side, runner in asked.items()}
-            draws = made
+            draws = with_dropout(made, _rates(plan, step))
         found = drawing_check(draws, step.number) if draws else None
         if found is None:
             return False
@@ -351,20 +351,19 @@ def _at_inference(
 @isolated(nothing)
 def _dropout(findings: Findings, scene: Scene, first: Check) -> None:
     """Dropout changes nothing in a run, since it is off: its rates are compared, and its calls looked up."""
-    records: dict[SideName, StepRecord] = {
-        scene.plan.reference: scene.step.reference.record,
-        scene.plan.follower: scene.step.follower,
-    }
-    rates: dict[SideName, list[float]] = {
-        side: record.settings.get(DROPOUT_RATES, np.zeros(0)).tolist() for side, record in records.items()
-    }
-    causes = dropout_causes(scene.aligned({}), scene.plan.reference, rates)
+    causes = dropout_causes(scene.aligned({}), scene.plan.reference, _rates(scene.plan, scene.step))
     findings.causes += causes
     if causes and first.name == DROPOUT_RATES:
         at = replace(first, torch=causes[0].torch, keras=causes[0].keras)
         findings.located = Divergence(
             at.phase, at.precision, at.step, at.torch, at.keras, at.error, at.allowed, at.name, "what goes in there"
         )
+
+
+def _rates(plan: MatchPlan, step: StepPair) -> dict[SideName, list[float]]:
+    """The rates of the dropout that was switched off on each side."""
+    records: dict[SideName, StepRecord] = {plan.reference: step.reference.record, plan.follower: step.follower}
+    return {side: record.settings.get(DROPOUT_RATES, np.zeros(0)).tolist() for side, record in records.items()}
 
 
 def merged(causes: Sequence[Cause]) -> list[Cause]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..records.result import Cause, Check, Verdict
-from ..records.sides import SIDES, SideName
+from ..records.sides import SIDES, SideName, other_side
+from ..records.trace import DROPOUT_RATES
 
 RANDOM_LAYER = "random_layer"
 """Id of the cause."""
@@ -16,6 +18,26 @@ NAME = "random numbers in training"
 
 DRAWN = ("forward", "loss", "gradient", "update", "state")
 """Phases whose quantities may follow from what is drawn."""
+
+
+def with_dropout(
+    draws: Mapping[SideName, Sequence[str]], rates: Mapping[SideName, Sequence[float]]
+) -> dict[SideName, Sequence[str]]:
+    """What draws on each side, with the dropout of places that the other side lacks, where that side draws by itself.
+
+    Dropout that a model makes by hand, of a mask that it draws, is drawn like any other number; dropout of a layer is
+    switched off while a side is watched, and would seem to draw nothing.
+
+    Args:
+        draws: though dropout is off, as `Runner.draws` says.
+        rates: of the dropout that was switched off.
+    """
+    found: dict[SideName, Sequence[str]] = {}
+    for side in SIDES:
+        own, other = rates[side], other_side(side)
+        alone = Counter(own) - Counter(rates[other]) if len(own) > len(rates[other]) and draws[other] else ()
+        found[side] = [*draws[side], *(f"dropout at a rate of {rate:g}" for rate in alone)]
+    return found
 
 
 def random_layer(draws: Mapping[SideName, Sequence[str]]) -> Cause | None:
@@ -60,7 +82,8 @@ def undecided(checks: Sequence[Check], step: int, draws: Mapping[SideName, Seque
     detail = f"both sides draw random numbers in training ({told}), and no two frameworks draw alike: not comparable"
 
     def judged(check: Check) -> Check:
-        of_step = check.step == step and check.phase in DRAWN and check.error is not None
+        judged_here = check.error is not None or check.name == DROPOUT_RATES
+        of_step = check.step == step and check.phase in DRAWN and judged_here
         if not of_step or check.verdict is not Verdict.DIFFERENT or "(inference)" in check.name:
             return check
         return replace(check, verdict=Verdict.INCONCLUSIVE, detail=detail)

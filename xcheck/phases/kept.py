@@ -62,9 +62,11 @@ def _changed(plan: MatchPlan, record: StepRecord, side: str) -> dict[str, States
     """Path -> values before and after the step, for the unmatched buffers of a side that the step changes."""
     paths = [path for owner, path in plan.unmatched_buffers if owner == side]
     states = {path: (record.before.buffers[path], record.after.buffers[path]) for path in paths}
-    return {
-        p: (a, b) for p, (a, b) in states.items() if a.dtype.kind == "f" and not np.array_equal(a, b, equal_nan=True)
-    }
+    return {p: (a, b) for p, (a, b) in states.items() if a.dtype.kind in "fiu" and not _same(a, b)}
+
+
+def _same(one: Array, other: Array) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _counterparts(states: States, others: Mapping[str, States]) -> list[str]:

@@ -8,6 +8,7 @@ slot is not copied to the follower. Each side continues with its own slot, and t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ..records.result import Check, Verdict
 from ..stepping.lockstep import StepPair
@@ -55,15 +56,39 @@ def unjudged(names: Iterable[str]) -> list[Check]:
     return [Check("update", "float64", 1, name, None, None, Verdict.INCONCLUSIVE, detail=detail) for name in names]
 
 
+ADDED_UP = (
+    "Keras adds gradients up over several steps (gradient_accumulation_steps), and the reference has no such "
+    "memory to start from, so the run ends here: let one batch be what one update is made from, and call the "
+    "model on parts of it within the step"
+)
+
+
 def accumulated(live: Live, step: int) -> list[Check]:
     """Checks of gradients that Keras sums over several steps: the next step cannot start from the reference's state."""
-    detail = (
-        "Keras adds gradients up over several steps (gradient_accumulation_steps), and the reference has no such "
-        "memory to start from, so the run ends here: let one batch be what one update is made from, and call the "
-        "model on parts of it within the step"
-    )
-    names = (n for n in _unmapped(live) if "gradient_accumulator" in n)
-    return [Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=detail) for name in names]
+    names = _accumulators(live)
+    return [Check("update", "float64", step, name, None, None, Verdict.INCONCLUSIVE, detail=ADDED_UP) for name in names]
+
+
+def not_applied(live: Live, step: StepPair) -> list[Check]:
+    """The checks so far; gradients that both sides only sum are undecided, since a factor may be applied later.
+
+    Args:
+        live: both sides.
+        step: that was compared last.
+    """
+    checks = live.findings.checks
+    updates = (*step.reference.record.updates().values(), *step.follower.updates().values())
+    if not _accumulators(live) or any(update.any() for update in updates):
+        return checks
+    of_step = ("gradient", step.number, Verdict.DIFFERENT)
+    return [
+        replace(c, verdict=Verdict.INCONCLUSIVE, detail=ADDED_UP) if (c.phase, c.step, c.verdict) == of_step else c
+        for c in checks
+    ]
+
+
+def _accumulators(live: Live) -> list[str]:
+    return [name for name in _unmapped(live) if "gradient_accumulator" in name]
 
 
 def _unmapped(live: Live) -> list[str]:

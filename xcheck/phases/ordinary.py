@@ -21,6 +21,8 @@ from .repeats import REPEATABILITY
 SCALES = (1.0, 0.5, 0.25)
 """Scales of the weights, tried in order until a step stays finite and does not multiply rounding errors."""
 
+NOT_CARRIED = "a state that training changes has no counterpart to start from"
+
 BEFORE_THE_UPDATE = ("forward", "loss", "gradient")
 """The phases of a step up to its gradients."""
 
@@ -55,6 +57,8 @@ class Ordinary:
             return  # these weights would only show it again
         if any(c.name.startswith(REPEATABILITY) for c in self.before):
             self.leave_out("a step does not repeat")
+        elif any(map(uncarried, self.before)):
+            self.leave_out(NOT_CARRIED)
         elif runner is None:
             self.leave_out("the reference is a recording")
         elif plan.doubts:
@@ -107,6 +111,11 @@ class Ordinary:
     def leave_out(self, reason: str) -> None:
         """Note that there is no such step, and why."""
         self.live.findings.notes.append(f"not covered: weights of ordinary size ({reason})")
+
+
+def uncarried(check: Check) -> bool:
+    """Whether a check says that a state which training changes is not carried over to the other side."""
+    return check.phase == "state" and check.verdict is Verdict.INCONCLUSIVE
 
 
 def finite(step: StepPair) -> bool:

@@ -24,10 +24,11 @@ from ..pairs.batches import batches_of
 from ..pairs.flat import flat_of, like
 from ..pairs.pair import Batch
 from ..records.result import ON_MADE, Check, Verdict
+from ..records.sides import SideName
 from ..records.trace import State
 from ..stepping.lockstep import StepPair, perturbed, reference_steps, resynced
 from .checks.step import forward_checks
-from .ordinary import BEFORE_THE_UPDATE, finite
+from .ordinary import BEFORE_THE_UPDATE, NOT_CARRIED, finite, uncarried
 from .phase import Live
 from .uncovered import uncovered
 from .validity import fixed_size, ignored_label, refusal
@@ -77,6 +78,7 @@ class MadeBatchSteps:
     _made: MadeBatch = field(init=False)
     _outcome: str | None = field(init=False, default=None)
     _before: dict[str, float] | None = field(init=False, default=None)
+    _passes: dict[SideName, int] = field(init=False, default_factory=dict[SideName, int])
 
     def __post_init__(self) -> None:
         runner = self.live.reference.runner
@@ -132,6 +134,8 @@ class MadeBatchSteps:
             return "the reference is a recording"
         if live.plan.doubts:
             return "which parameter is which is open"
+        if any(map(uncarried, checks)):
+            return NOT_CARRIED
         unsteady = any(c.verdict is Verdict.INCONCLUSIVE and c.name.startswith("repeatability of") for c in checks)
         return "steps do not repeat" if unsteady or any(findings.draws.values()) else None
 
@@ -165,7 +169,9 @@ class MadeBatchSteps:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self._outcome = fixed_size(live.findings.pair, self.batch, batch)
+                self._outcome = fixed_size(live.findings.pair, self.batch, batch) or self._split_otherwise(
+                    runner, batch
+                )
                 if made.mask is not None and self._outcome is None:
                     batch = self._without_padding(runner, batch)
                 # At ties, twice: rounding errors that break ties do not break them equally from perturbed weights.
@@ -178,6 +184,23 @@ class MadeBatchSteps:
                         yield from self._step(runner, batch, twins)
         except UserCodeError as error:
             self._outcome = refusal(runner, live.follower, self._restore, self.number, batch, error)
+
+    def _split_otherwise(self, runner: Runner, batch: Batch) -> str | None:
+        """Why a batch of another size is not valid: a step takes it in another number of parts than the given ones."""
+        if batch.size == self.batch.size:
+            return None
+        for side in (runner, self.live.follower):
+            if side.side not in self._passes:
+                self._passes[side.side] = self._parts(side, self.batch)
+            given = self._passes[side.side]
+            if given > 1 and (now := self._parts(side, batch)) != given:
+                return f"the {side.side} step calls its model {now} times there, and {given} times on a given batch"
+        return None
+
+    def _parts(self, side: Runner, batch: Batch) -> int:
+        assert self._start is not None
+        side.restore(self._start[side is self.live.follower])
+        return side.step(self.number, batch).passes
 
     def _step(self, runner: Runner, batch: Batch, twins: int) -> Iterator[StepPair]:
         findings, ties = self.live.findings, self._made.ties

@@ -9,6 +9,7 @@ from ..pairs.pair import Batch
 from ..records.result import Check, Verdict
 from ..records.trace import AT_INFERENCE, DROPOUT_RATES
 from ..stepping.lockstep import StepPair
+from .checks.step import uncalled
 from .checks.unused import zero_gradients
 from .checks.uses import unsplit
 from .findings import Findings
@@ -70,6 +71,7 @@ class Untouched:
         if "gradient" in findings.phases:
             findings.notes += unsplit(plan, step)
             if step.number == 1:
+                findings.notes += uncalled(plan, step)
                 findings.ties = used(findings.ties, plan, step.reference.record, step.follower)
 
     def judge(self) -> None:

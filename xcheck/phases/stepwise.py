@@ -38,6 +38,7 @@ def steps_in_float64(live: Live) -> None:
         findings.checks += overwriting(plan, step, findings.environment) if "update" in findings.phases else []
         untouched.after(step)
         findings.count_step(number)
+        findings.checks = not_applied(live, step)
         explain(live, step)
         if final_checks := accumulated(live, number):
             findings.checks += final_checks

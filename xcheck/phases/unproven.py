@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..matching import MatchPlan
-from ..records.result import Check, Verdict
+from ..records.result import Cause, Check, Verdict
 from .findings import Findings
 
 COMPUTED = ("forward", "loss", "gradient", "update", "state")
@@ -22,6 +22,7 @@ def judge_by_match(findings: Findings, plan: MatchPlan) -> None:
         findings: of all steps in float64.
         plan: of the run.
     """
+    findings.causes = _of_what_is_matched(findings, plan)
     if plan.mapped or plan.proven:
         return
     if plan.open:
@@ -47,6 +48,33 @@ def judge_by_match(findings: Findings, plan: MatchPlan) -> None:
             "models differ where these weights and batches do not reach"
         )
         findings.checks.append(Check("inventory", None, None, "match", None, None, Verdict.INCONCLUSIVE, detail=detail))
+
+
+def _of_what_is_matched(findings: Findings, plan: MatchPlan) -> list[Cause]:
+    """The causes; none is confirmed where a parameter without a counterpart has been trained, and then made one up.
+
+    Before it is trained it may have just the value that the other side has in its place.
+    """
+    first = min(
+        (c.step for c in findings.checks if c.phase in COMPUTED and c.verdict is Verdict.DIFFERENT and c.step),
+        default=1,
+    )
+    if first == 1:
+        return findings.causes
+    found: list[Cause] = []
+    for cause in findings.causes:
+        places = (cause.torch, plan.unmatched_torch, "."), (cause.keras, plan.unmatched_keras, "/")
+        alone = [
+            p
+            for place, paths, joint in places
+            for p in paths
+            if place and p.startswith(f"{place.partition(':')[0]}{joint}")
+        ]
+        if cause.phase == "forward" and alone:
+            told = f"{cause.summary}; {', '.join(alone)} has no counterpart, and step {first - 1} has changed it"
+            cause = replace(cause, summary=told, confirmed=False, fix=f"give the other side what {', '.join(alone)} is")
+        found.append(cause)
+    return found
 
 
 def _is_open(plan: MatchPlan, place: str | None) -> bool:

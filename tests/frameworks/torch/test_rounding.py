@@ -62,10 +62,23 @@ def test_each_element_of_a_result_is_off_by_one_rounding_error(compute: Callable
         lambda: X * 1024.0 / torch.tensor(-0.5, dtype=F64),
         lambda: torch.stack(torch._foreach_mul([X, Y], 2.0)),
         lambda: torch.tensor(41.0, dtype=F64) + 1.0,  # a count of steps
+        lambda: torch.histc(X, 7),
+        lambda: (X > 0).to(F64).sum(0).cumsum(0) / 1.0,
+        lambda: torch.zeros(3, dtype=F64).scatter_add_(0, torch.arange(40) % 3, torch.ones(40, dtype=F64)),
+        lambda: F.one_hot(torch.arange(40) % 3).to(F64).T @ torch.arange(40, dtype=F64)[:, None],
     ],
 )
 def test_what_chooses_moves_and_counts_is_exact(compute: Callable[[], torch.Tensor]) -> None:
     assert not moved(compute).any()
+
+
+def test_a_count_with_one_fraction_in_it_is_rounded() -> None:
+    counts = torch.arange(1, 7, dtype=F64)
+    assert not moved(lambda: counts * 3.0).any()
+    assert moved(lambda: counts / 3.0).all()  # of whole numbers, and not whole
+    counts[4] = 0.3
+    assert moved(lambda: counts * 3.0).all()
+    assert moved(lambda: counts.clone().add_(0.7)).all()  # 0.3 + 0.7 is whole, and rounded
 
 
 def test_what_is_kept_for_the_way_back_is_moved_as_well() -> None:

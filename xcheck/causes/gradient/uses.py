@@ -106,9 +106,9 @@ def _told(plan: MatchPlan, split: Split) -> Iterator[Told]:
             gap = _gap(observed, _sum(g for name, g in full.items() if name not in lost), full)
             if gap <= REPRODUCED:
                 yield Told("detached_use" if detached else "lost_use", side, lost, detached, gap)
-    for side, observed, full, _ in sides:
+    for side, observed, full, own in sides:
         gap = _gap(observed, _sum(full.values()) / len(full), full)
-        if len(full) > 1 and gap <= REPRODUCED:
+        if len(own) == len(full) > 1 and gap <= REPRODUCED:  # what a side uses once, it takes no mean of
             yield Told("averaged_uses", side, tuple(full), gap=gap)
 
 

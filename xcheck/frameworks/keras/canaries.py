@@ -18,7 +18,7 @@ from ...records.store import Store
 from ..canary import EVERY, GRADIENT, MODEL, NUMPY, Canary, Outcome, expect, expect_equal, outcomes
 from ..protocol import Prepared
 from .device import named_device
-from .patches import calls, dropout, layer_names, precision, resize, rounding, stops, training_step, uses
+from .patches import calls, dropout, handed_over, layer_names, precision, resize, rounding, stops, training_step, uses
 from .variables import to_numpy
 
 X = np.array([[0.5, -1.0]])
@@ -142,6 +142,7 @@ class _Side:
         self.model.compile(optimizer=keras.optimizers.SGD(0.5), loss="mse", run_eagerly=True, jit_compile=False)
         self.model.optimizer.build(self.model.trainable_variables)
         self.projected, self.store, self.seed = False, Store(), 0
+        self._handed_over = handed_over.HandedOver()
         self.ready = Prepared(_x(), keras.ops.zeros((1, 2), dtype="float64"))
 
     def _picked(self, raw: Any) -> Any:

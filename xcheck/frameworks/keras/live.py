@@ -22,3 +22,4 @@ class LiveKeras(Protocol):
     _picked: Callable[..., Any]
     _total: Callable[..., Any]
     _scope: Any
+    _handed_over: Any

@@ -40,6 +40,7 @@ from .optimizer import facts
 from .optimizers import build_alone, built_by_a_step, optimizers_of, unmapped_of
 from .patches.calls import Watch, differentiated
 from .patches.dropout import dropout_off
+from .patches.handed_over import HandedOver
 from .patches.layer_names import naming
 from .patches.precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .patches.rounding import rounding
@@ -80,12 +81,11 @@ class KerasRunner:
         self.precision = precision
         self.seed = seed
         self._device = named_device(device)
-        self.projected = False
-        self._mode = EAGER
+        self.projected, self._mode = False, EAGER
         self.islands = Islands(layer_of)
         self.remarks: list[str] = []
         self._names: dict[str, int] = defaultdict(int)
-        self._outside = FunctionState(self, KerasTensors())
+        self._outside, self._handed_over = FunctionState(self, KerasTensors()), HandedOver()
         with self._scope():
             self.model = self._build()
             self._compile()
@@ -143,16 +143,18 @@ class KerasRunner:
     def _ensure_built(self, ready: Prepared) -> None:
         """Create the variables that a subclassed model makes at its first call, and the optimizer's slots."""
         if not self.model.built or not self.model.variables:
-            self._call(ready.inputs, training=False)
+            with unchanged(self.model):
+                self._call(ready.inputs, training=False)
         self._made.fill()
         if self.precision == "float64":
             policy_islands(self.model, self.islands)
             exact_factors(self.model, self.islands)
         with calling("keras optimizer build"):
             left = build_alone(self.model)
-        if left:
+        if left or self._handed_over.is_open(self.model):
             kept = self.snapshot()
-            with calling("keras training step"), dropout_off([]), built_by_a_step(self.model):
+            told = calling("keras training step", numbers=describe(tuple(ready)))
+            with told, dropout_off([]), built_by_a_step(self.model) if left else nullcontext():
                 self._train(ready, EAGER)
             self.restore(kept)
 
@@ -218,8 +220,8 @@ class KerasRunner:
 
     def _train(self, ready: Prepared, mode: str) -> Mapping[str, Any]:
         if mode != "fit":
-            tensors = (keras.tree.map_structure(as_tensor, part) for part in ready)  # as `fit` hands them over
-            return self.model.train_on_batch(*tensors, return_dict=True)
+            tensors = [keras.tree.map_structure(as_tensor, part) for part in ready]  # as `fit` hands them over
+            return self._handed_over.train(self.model, tensors, self.snapshot)
         size = len(keras.tree.flatten(ready.inputs)[0])
         fit: Any = self.model.fit
         weights = {} if ready.sample_weight is None else {"sample_weight": ready.sample_weight}
@@ -240,19 +242,18 @@ class KerasRunner:
             seen = Seen()
             watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
             told = calling("keras training step", numbers=describe(tuple(ready)))
-            rates, drawn = list[float](), list[int | None]()
+            rates, drawn, drew = list[float](), list[int | None](), list[str]()
             replaced = self.projected or self.declared.outputs is not None  # the loss sees what is picked, always
-            drew: list[str] = []
             with told, dropout_off(rates, drew, numbers=drawn), watch if observe or replaced else nullcontext():
                 logs = self._train(ready, mode)
             losses = seen.losses(logs, has_own_step(self.model))
-            outputs = outputs_record(seen.calls(), batch.size)
+            outputs, passes = outputs_record(calls := seen.calls(), batch.size), len(calls)
             gradients = self._gradients(seen) if observe else {}
             settings = rates_setting(rates, at_inference, drawn)
             seen.forget()
             self.store.release()
             made = number, *averages(self.read), inference, outputs, losses, settings, gradients
-            return StepRecord(*made, draws=tuple(dict.fromkeys(drew)))
+            return StepRecord(*made, draws=tuple(dict.fromkeys(drew)), passes=passes)
 
     def draws(self, batch: Batch) -> tuple[str, ...]:
         return draws(self, batch)

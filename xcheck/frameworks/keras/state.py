@@ -97,12 +97,25 @@ def holdings(model: keras.Model) -> Holdings | None:
 
 @contextmanager
 def unchanged(model: keras.Model) -> Generator[None]:
-    """The buffers of a model have the values of before when the block ends: looking at it leaves it as it was."""
+    """The buffers of a model have the values of before when the block ends: looking at it leaves it as it was.
+
+    What a layer makes in the block, when it is built by its first call, has the values of before that call.
+    """
     held = [place.variable for place in canonical(model).values() if place.buffer]
-    before = [to_numpy(variable) for variable in held]
+    before = {id(variable): (variable, to_numpy(variable)) for variable in held}
+    lock = keras.layers.Layer._lock_state
+
+    def locked(self: Any) -> None:
+        lock(self)
+        for variable in self.non_trainable_variables:
+            if id(variable) not in before:
+                before[id(variable)] = variable, to_numpy(variable)
+
+    keras.layers.Layer._lock_state = locked
     try:
         yield
     finally:
-        for variable, value in zip(held, before, strict=True):
+        keras.layers.Layer._lock_state = lock
+        for variable, value in before.values():
             if not np.array_equal(to_numpy(variable), value, equal_nan=value.dtype.kind == "f"):
                 variable.assign(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -27,6 +29,16 @@ def set_flags(device: torch.device) -> tuple[Any, ...]:
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     return before
+
+
+def eagerly(wanted: bool = True) -> AbstractContextManager[Any]:
+    """A model that its own code compiles is run as it was written while the block runs: what is compiled is not seen.
+
+    Args:
+        wanted: False leaves the compiler alone.
+    """
+    known = "torch._dynamo" in sys.modules  # which takes seconds to import, and whoever compiles has done so
+    return torch.compiler.set_stance("force_eager") if wanted and known else nullcontext()
 
 
 def restore_flags(before: tuple[Any, ...]) -> None:

@@ -12,6 +12,8 @@ from torch.nn.parameter import is_lazy
 
 from ...errors import PairError
 from ...records.plain_arrays import owned
+from ...records.store import Store
+from .reachable import held_by
 
 
 def refuse_without_values(model: torch.nn.Module) -> None:
@@ -32,14 +34,15 @@ def refuse_without_values(model: torch.nn.Module) -> None:
         )
 
 
-def whole_after_a_call(model: torch.nn.Module, call: Callable[[], Any]) -> bool:
+def whole_after_a_call(model: torch.nn.Module, call: Callable[[], Any], store: Store) -> bool:
     """Call a model once, so that it makes what it makes at its first call.
 
-    A model that makes nothing is left as it was, its plain attributes too.
+    A model that makes nothing is left as it was, its plain attributes too, and what they hold.
 
     Args:
         model: to call, `switched` to inference.
         call: makes one forward pass.
+        store: keeps what the model holds.
 
     Returns:
         Whether the call made parameters or buffers, or gave lazy ones their shape.
@@ -49,14 +52,11 @@ def whole_after_a_call(model: torch.nn.Module, call: Callable[[], Any]) -> bool:
         UserCodeError: the model cannot be called.
     """
     before = _shapes(model)
-    kept = [(m, dict(vars(m)), dict(m._buffers)) for m in model.modules() if not _scripted(m)]
+    kept = held_by(model, store)
     call()
     made = _shapes(model)
     if made == before:
-        for module, attributes, buffers in kept:
-            vars(module).clear()
-            vars(module).update(attributes)
-            module._buffers.update(buffers)
+        kept.restore()
         return False
     call()
     again = sorted(_shapes(model).keys() - made.keys())

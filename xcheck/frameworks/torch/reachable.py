@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from ...records.store import Store
 from ...records.trace import Array
-from ..reachable import Leaf
+from ..reachable import Leaf, Saved
 
 
 class TorchTensors:
@@ -55,6 +56,27 @@ class TorchTensors:
             return None
         with torch._C.DisableTorchFunction():
             return _leaf(thing, store)
+
+
+def held_by(model: torch.nn.Module, store: Store) -> Saved:
+    """What the modules hold in attributes, such as a recurrent state; parameters and buffers are left to others.
+
+    Args:
+        model: whose modules.
+        store: keeps what lies there.
+    """
+    known = [id(tensor) for tensor in (*model.parameters(), *model.buffers())]
+    return Saved({"model": model}, TorchTensors(), store, known)
+
+
+@contextmanager
+def looked_at(model: torch.nn.Module, store: Store) -> Generator[None]:
+    """What a call keeps in attributes of the modules is as before when the block ends; arguments as of `held_by`."""
+    kept = held_by(model, store)
+    try:
+        yield
+    finally:
+        kept.restore()
 
 
 def _set_state(generator: torch.Generator, state: torch.Tensor) -> None:

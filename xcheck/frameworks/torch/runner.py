@@ -33,7 +33,7 @@ from ..reachable import functions
 from ..tree import outputs_record
 from .drawing import draws
 from .export import TorchExporter
-from .flags import flags, restore_flags, set_flags
+from .flags import eagerly, flags, restore_flags, set_flags
 from .losses import arrays, scalars, step_losses
 from .making import refuse_without_values, set_training, switched, tensors_of, whole_after_a_call
 from .optimizer import facts
@@ -46,7 +46,7 @@ from .patches.stops import stops
 from .patches.training_step import Observer
 from .patches.uses import uses
 from .persistence import TorchPersistence
-from .reachable import TorchTensors
+from .reachable import TorchTensors, looked_at
 from .state import Memory
 from .unregistered import hidden
 from .variables import as_real, inventory, to_numpy
@@ -84,6 +84,7 @@ class TorchRunner:
                 todo="run with --device auto or --device cpu",
             )
         self.seed = seed
+        self._called: Any = None
         self._flags = set_flags(self.device)
         self._paths: dict[int, str] = {}
         self.islands = Islands(self._layer)
@@ -93,8 +94,7 @@ class TorchRunner:
         try:
             torch.manual_seed(seed)
             with self._scope():
-                self.model = self._build()
-                self._called: Any = self.model
+                self.model = self._called = self._build()
                 self._prepare_training()
             self.islands.numbers.clear()  # what came in while the model was built is in its state
         except BaseException:
@@ -149,7 +149,7 @@ class TorchRunner:
         torch.set_default_dtype(self.dtype)
         mode = Float64Throughout(self.islands) if self.dtype == torch.float64 else nullcontext()
         try:
-            with self.device, mode:
+            with self.device, mode, eagerly(self._called is None or self._called is self.model):
                 yield
         finally:
             torch.set_default_dtype(dtype)
@@ -169,7 +169,7 @@ class TorchRunner:
         ready = self._ready(batch)
         with self._scope():
             with switched(self.model, False), DropoutOff(), torch.no_grad():
-                made = whole_after_a_call(self.model, lambda: self._call(ready.inputs))
+                made = whole_after_a_call(self.model, lambda: self._call(ready.inputs), self.store)
             if made:
                 self.model.to(device=self.device, dtype=self.dtype)
                 self._prepare_training()
@@ -233,14 +233,13 @@ class TorchRunner:
                     observer.remove()
         gradients: dict[str, Array | None] = {}
         if observer:
-            paths = {path: p for path, p in self.memory.parameters().items() if p.requires_grad}
-            found = observer.unscaled()
-            gradients = {path: found.get(id(p)) for path, p in paths.items()}
-        outputs = outputs_record(observer.calls, batch.size) if observer else {}
-        self.store.release()
+            found, parameters = observer.unscaled(), self.memory.parameters()
+            gradients = {path: found.get(id(p)) for path, p in parameters.items() if p.requires_grad}
+        outputs = outputs_record(calls := observer.calls if observer else [], batch.size)
         rates = rates_setting(dropout.rates, at_inference, dropout.numbers)
+        self.store.release()
         made = number, *averages(self.read), inference, outputs, losses, rates, gradients
-        return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)))
+        return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)), passes=len(calls))
 
     def _compiled(self) -> Any:
         told = calling("torch model, compiled,", todo="leave the phase modes out where torch.compile has no compiler")
@@ -283,7 +282,8 @@ class TorchRunner:
         return self._infer(self._ready(batch))[0]
 
     def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
-        with self._scope(), switched(self.model, False), DropoutOff() as dropout, torch.no_grad():
+        looked = looked_at(self.model, self.store)
+        with self._scope(), looked, switched(self.model, False), DropoutOff() as dropout, torch.no_grad():
             named = self._named_outputs(self._call(ready.inputs))
         return {name: to_numpy(t) for name, t in named.items()}, dropout.rates
 

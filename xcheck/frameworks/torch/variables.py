@@ -85,7 +85,7 @@ def to_numpy(tensor: torch.Tensor, store: Store | None = None) -> Array:
 def seen(tensor: torch.Tensor) -> Array:
     """The values, which may change with the tensor."""
     with torch._C.DisableTorchFunction():  # what watches the user's functions need not see this
-        detached = tensor.detach().cpu()
+        detached = tensor.detach().cpu().resolve_conj().resolve_neg()  # NumPy knows no lazy sign
         if detached.dtype in (torch.bfloat16, torch.float16):
             detached = detached.float()
         return detached.numpy()

@@ -33,8 +33,9 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
     modes = (("inference", _inference), ("training", _outputs))
     _check_masks(step, [get(record) for _, get in modes for record in (step.reference.record, step.follower)])
     for mode, get in modes:
-        items = list(_output_items(plan, step, get, mode))
-        items = [_with_axis_advice(item) for item in items]
+        items = [
+            _with_axis_advice(item) for item in _output_items(plan, step, get, mode) if not _uncalled(step, get, item)
+        ]
         # Each output is judged by its own size; the sizes of others matter only for values that are exactly zero.
         sizes = [rms(i.reference) for i in items if i.reference is not None and measurable(i.reference)]
         compared = compare_items(frame, items, floor=epsilon(precision) * max(sizes, default=0.0))
@@ -78,6 +79,30 @@ def _output_items(plan: MatchPlan, step: StepPair, get: Callable[[StepRecord], A
         )
         sides = (name, other_name) if plan.reference == "torch" else (other_name, name)
         yield Item(f"{name} ({mode})", *sides, value, other_value, responses, moved=moved)
+
+
+def _uncalled(step: StepPair, get: Callable[[StepRecord], Arrays], item: Item) -> bool:
+    """Whether an output is missing since a side made no call of its model: its step calls parts of it.
+
+    How a step comes to its gradients is its own affair; these, and the losses, are compared.
+    """
+    if item.reference is not None and item.other is not None:
+        return False
+    return not (get(step.reference.record) and get(step.follower))
+
+
+def uncalled(plan: MatchPlan, step: StepPair) -> list[str]:
+    """A line where training outputs could not be compared.
+
+    Args:
+        plan: of the run.
+        step: of both sides.
+    """
+    reference, follower = step.reference.record, step.follower
+    if bool(reference.outputs) == bool(follower.outputs):
+        return []
+    often = f"{plan.reference} {reference.passes} times, {plan.follower} {follower.passes} times"
+    return [f"training outputs are compared as far as both sides make them: a step calls the whole model in {often}"]
 
 
 def _with_other_names(plan: MatchPlan, check: Check, step: StepPair, get: Callable[[StepRecord], Arrays]) -> Check:

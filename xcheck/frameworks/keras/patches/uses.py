@@ -209,7 +209,7 @@ def _on_tensorflow(runner: LiveKeras, ready: Prepared) -> list[_Read]:
     tape_class.gradient = gradient
     try:
         with _without_update(runner), told.watching():
-            runner.model.train_step(_tensors(ready))
+            runner.model.train_step(runner._handed_over.data(_tensors(ready)))
     finally:
         tape_class.gradient = original
     return told.reads
@@ -230,7 +230,7 @@ def _on_torch(runner: LiveKeras, ready: Prepared) -> list[_Read]:
     told = _ToldApart(runner.model, alias)
     held = [(v.value, v.value.grad) for v in runner.model.trainable_variables]
     with _without_update(runner), told.watching():
-        runner.model.train_step(_tensors(ready))
+        runner.model.train_step(runner._handed_over.data(_tensors(ready)))
     for parameter, gradient in held:
         parameter.grad = gradient
     return told.reads

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ....records.islands import Islands
+from ..variables import seen
 
 NARROW = (torch.float32, torch.bfloat16, torch.float16)
 _AS_ASKED = ("torch.amp.grad_scaler", "torch._utils")
@@ -71,7 +72,7 @@ class Float64Throughout(TorchFunctionMode):
                 return type(value)(map(noted, items)) if any(map(_is_float32, items)) else value  # pyright: ignore
             if not _is_float32(value):
                 return value
-            numbers = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+            numbers = seen(value) if isinstance(value, torch.Tensor) else np.asarray(value)
             factors = self._islands.enter(name.strip("_"), numbers)
             if factors is None:
                 return value

@@ -6,7 +6,7 @@ The twins of a step run so; `tolerance.py` says what is made of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -22,7 +22,7 @@ _EXACT = """
 abs adaptive_max_pool2d adaptive_max_pool3d amp_foreach_non_finite_check_and_unscale amp_update_scale amax amin
 bernoulli cat ceil clamp clamp_max clamp_min clone complex conj_physical constant_pad_nd copy copysign cummax cummin
 diag_embed embedding exponential fill flip floor fmax fmin fractional_max_pool2d fractional_max_pool3d frac gather
-geometric hardshrink hardtanh hardtanh_backward heaviside im2col index index_copy index_fill index_select kthvalue
+geometric hardshrink hardtanh hardtanh_backward heaviside histc im2col index index_copy index_fill index_select kthvalue
 masked_fill masked_scatter masked_select max maximum max_pool2d_with_indices max_pool3d_with_indices median min
 minimum mode msort nan_to_num nanmedian neg normal pixel_shuffle pixel_unshuffle put rand rand_like randn_like random
 reflection_pad1d reflection_pad2d reflection_pad3d relu repeat repeat_interleave replication_pad1d replication_pad2d
@@ -32,6 +32,14 @@ upsample_nearest3d where zero
 """
 EXACT = frozenset(_EXACT.split())
 """Operations that choose, move or round to whole numbers: what comes out is exact, whatever computes it."""
+
+_COUNTING = """
+add addbmm addmm baddbmm bmm cumprod cumsum div dot floor_divide fmod index_add index_put linear mm mul mv pow prod
+remainder rsub scatter_add scatter_reduce square sub sum
+"""
+COUNTING = frozenset(_COUNTING.split())
+"""Operations that are exact where they make whole numbers of whole numbers. Code counts in floating point, and makes
+an index or a length of it, which one rounding error would move by one."""
 
 ADDED = {"gelu": 0, "gelu_backward": 0, "_log_softmax": None, "logsumexp": None}
 """Operations that compute 1 + x inside, for a small x: operation -> the argument that the sum is multiplied by, None
@@ -76,9 +84,11 @@ class _Rounding(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        made = func(*args, **kwargs)
         name, written, fresh = _writes(func)
-        if self.idle or not (written or fresh) or _exact(name, args, kwargs):
+        still = self.idle or not (written or fresh) or _exact(name, args, kwargs)
+        counts = not still and name in COUNTING and _whole((args, kwargs))  # before the arguments are written to
+        made = func(*args, **kwargs)
+        if still or (counts and _whole((args, kwargs, made))):
             return made
         given = [kwargs[key] if key in kwargs else args[at] for at, key in written if key in kwargs or at < len(args)]
         added = args[ADDED[name]] if ADDED.get(name) is not None else 1.0
@@ -145,6 +155,21 @@ def _power_of_two(value: Any) -> bool:
     if isinstance(value, torch.Tensor) and not value.ndim:
         value = value.item()
     return isinstance(value, int | float) and value != 0 and math.frexp(value)[0] in (-0.5, 0.5)
+
+
+def _whole(values: Any) -> bool:
+    """All floating-point numbers in it are whole."""
+    if isinstance(values, torch.Tensor):
+        if not values.dtype.is_floating_point or not values.numel():
+            return not values.dtype.is_complex
+        if values.layout != torch.strided or not float(values[(0,) * values.ndim]).is_integer():
+            return False
+        return bool((values == values.round()).all())
+    if isinstance(values, float):
+        return values.is_integer()
+    if isinstance(values, Mapping):
+        values = values.values()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return not isinstance(values, complex) and (not isinstance(values, Iterable) or all(map(_whole, values)))
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
