@@ -425,7 +425,7 @@ CATCHES_ALL = (
     ("xcheck/pairs/user_code.py", "_message"),
     ("xcheck/cli/commands.py", "main"),
     ("xcheck/cli/sweep.py", "attempt"),
-    ("xcheck/records/isolated.py", "alone"),
+    ("xcheck/records/isolated.py", "guarded"),
     ("xcheck/frameworks/canary.py", "_outcomes"),
 )
 """Where everything is caught: what the user's code raises becomes one message; a bug of ours gets an exit code of its
