@@ -12,6 +12,7 @@ import functools
 import re
 import sys
 import types
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -228,16 +229,18 @@ class Saved:
         todo: list[tuple[ReachedObject | None, str, Any, Any]] = [(None, name, name, root)]
         while todo:
             parent, word, key, thing = todo.pop()
-            if isinstance(thing, ATOMS) or id(thing) in self._seen:
+            kind: type = type(thing)
+            if _atomic(kind) or id(thing) in self._seen:
                 continue
             self._seen[id(thing)] = thing  # keeps the object alive, so that no new one gets its id
             entry = ReachedObject(thing, parent, word, key, nothing)
-            leaf = self._tensors.leaf(thing, self._store)
+            container = _container(kind)
+            leaf = None if container is not None else self._tensors.leaf(thing, self._store)
             if leaf is not None:
                 entry.back, entry.array = leaf.back, leaf.array
                 entry.children = [(f".{at}", at, value) for at, value in leaf.held.items()]
             else:
-                opened = self._open(thing)
+                opened = self._open(thing) if container is None else container(thing)
                 if opened is None:
                     if isinstance(thing, Iterator):
                         self.stuck.append(entry)
@@ -312,6 +315,17 @@ class Saved:
                 restorers.append(functools.partial(set_names, space, values))
                 children += [(f" (global {n})", n, v) for n, v in values.items() if v is not MISSING]
         return Opened(functools.partial(each_of, restorers), children)
+
+
+@functools.cache
+def _atomic(kind: type) -> bool:
+    return issubclass(kind, ATOMS)
+
+
+@functools.cache
+def _container(kind: type) -> Callable[[Any], Opened] | None:
+    """How objects of a container type of Python itself are opened: no framework has a say in them."""
+    return opener(kind) if kind in (list, dict, tuple, set, frozenset, OrderedDict, deque) else None
 
 
 def _equal(first: Any, second: Any) -> bool:

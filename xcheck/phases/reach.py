@@ -200,7 +200,7 @@ class MadeBatchSteps:
     def _parts(self, side: Runner, batch: Batch) -> int:
         assert self._start is not None
         side.restore(self._start[side is self.live.follower])
-        return side.step(self.number, batch).passes
+        return side.step(self.number, batch).passes or 0
 
     def _step(self, runner: Runner, batch: Batch, twins: int) -> Iterator[StepPair]:
         findings, ties = self.live.findings, self._made.ties

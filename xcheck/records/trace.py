@@ -113,7 +113,7 @@ class StepRecord:
         uses: path -> use -> gradient through this use only, in the order of the forward pass; for parameters that are
             tied or used several times. Recorded in the first step, see `uses.py`.
         draws: functions that drew random numbers although dropout was off, as "layer: function"; not saved.
-        passes: how often the step called the model, where it was watched; not saved.
+        passes: how often the step called the model; None where it was not watched. Not saved.
     """
 
     step: int
@@ -126,7 +126,7 @@ class StepRecord:
     gradients: Mapping[str, Array | None] = field(default_factory=dict[str, Array | None])
     uses: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
     draws: tuple[str, ...] = ()
-    passes: int = 0
+    passes: int | None = None
 
     def update(self, path: str) -> Array | None:
         """The change of a parameter or buffer; None if there is none at this path."""

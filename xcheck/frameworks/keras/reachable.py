@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +74,7 @@ class KerasTensors:
         """A variable of Keras or of its backend, or a tensor that never changes, saved."""
         if isinstance(thing, keras.Variable):
             return _variable(thing, store)
-        if not type(thing).__module__.startswith(_BACKENDS):
+        if not _of_backend(type(thing)):
             return None
         if keras.ops.is_tensor(thing) and hasattr(thing, "shape"):
             concrete = keras.config.backend() != "tensorflow" or hasattr(thing, "_numpy")
@@ -81,6 +82,11 @@ class KerasTensors:
                 return _tensor(thing, store)
             return Leaf(None, _nothing)
         return None
+
+
+@functools.cache
+def _of_backend(kind: type) -> bool:
+    return kind.__module__.startswith(_BACKENDS)
 
 
 def _nothing() -> None:

@@ -239,7 +239,7 @@ class TorchRunner:
         rates = rates_setting(dropout.rates, at_inference, dropout.numbers)
         self.store.release()
         made = number, *averages(self.read), inference, outputs, losses, rates, gradients
-        return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)), passes=len(calls))
+        return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)), passes=len(calls) if observer else None)
 
     def _compiled(self) -> Any:
         told = calling("torch model, compiled,", todo="leave the phase modes out where torch.compile has no compiler")

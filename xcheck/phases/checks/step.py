@@ -82,13 +82,12 @@ def _output_items(plan: MatchPlan, step: StepPair, get: Callable[[StepRecord], A
 
 
 def _uncalled(step: StepPair, get: Callable[[StepRecord], Arrays], item: Item) -> bool:
-    """Whether an output is missing since a side made no call of its model: its step calls parts of it.
+    """Whether a training output is missing because the step of that side called only parts of its model.
 
-    How a step comes to its gradients is its own affair; these, and the losses, are compared.
+    The gradients and losses of such a step are compared all the same.
     """
-    if item.reference is not None and item.other is not None:
-        return False
-    return not (get(step.reference.record) and get(step.follower))
+    values = (step.reference.record, item.reference), (step.follower, item.other)
+    return get is _outputs and any(value is None and record.passes == 0 for record, value in values)
 
 
 def uncalled(plan: MatchPlan, step: StepPair) -> list[str]:
