@@ -121,7 +121,6 @@ def _held(layers: int, width: int, words: int, asked: argparse.Namespace) -> dic
 
     import xcheck
     from xcheck.optim.keras.optimizers import TorchAdam
-    from xcheck.records import room
 
     class Torch(torch.nn.Module):
         def __init__(self) -> None:

@@ -45,9 +45,9 @@ ROOMS = 18
 """Entries of `xcheck/` at most: a reader sees the way of the data in one look."""
 
 SHARED = (
-    "asked",
+    "user_arguments",
     "canary",
-    "compared",
+    "compared_outputs",
     "drawing",
     "numpy_precision",
     "optimizers",
@@ -56,7 +56,7 @@ SHARED = (
     "step_terms",
     "tree",
 )
-KEPT = ("averages", "contents", "outside", "reachable")
+KEPT = ("averages", "containers", "function_state", "reachable")
 OF_EVERY_SIDE = tuple(f"frameworks.{name}" for name in sorted(SHARED + KEPT))
 
 NARROWER = {
@@ -273,7 +273,7 @@ def test_the_house_keeps_its_rules():
         (
             "xcheck/frameworks/torch/runner.py",
             "from ..keras.variables import slots",
-            "may import only frameworks.asked",
+            "may import only frameworks.averages",
         ),
         ("xcheck/frameworks/keras/runner.py", "import tensorflow as tf", "must be inside a function"),
         ("xcheck/frameworks/keras/runner.py", "import torch", "must be inside a function"),
@@ -425,7 +425,7 @@ CATCHES_ALL = (
     ("xcheck/pairs/user_code.py", "_message"),
     ("xcheck/cli/commands.py", "main"),
     ("xcheck/cli/sweep.py", "attempt"),
-    ("xcheck/records/isolated.py", "guarded"),
+    ("xcheck/records/isolated_hypotheses.py", "guarded"),
     ("xcheck/frameworks/canary.py", "_outcomes"),
 )
 """Where everything is caught: what the user's code raises becomes one message; a bug of ours gets an exit code of its

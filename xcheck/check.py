@@ -17,10 +17,10 @@ from .phases.begin import begin, live_reference, validate
 from .phases.canaries import skip_broken
 from .phases.findings import Findings
 from .phases.inventory import NO_STEP, match_sides, unmatched
+from .phases.judge_steps import steps_in_float32, steps_in_float64
 from .phases.phase import Live, Run
 from .phases.reach import Reach
 from .phases.steps import skipped_phase
-from .phases.stepwise import steps_in_float32, steps_in_float64
 from .phases.unproven import judge_by_match
 from .records.sides import other_side
 from .report.result import Result

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xcheck.causes.forward.linear import linear_causes
-from xcheck.causes.forward.local import Local, Seen
+from xcheck.causes.forward.one_computation import Local, Seen
 from xcheck.numerics.align.orders import Order
 from xcheck.records.calls import Call
 

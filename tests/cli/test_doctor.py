@@ -14,7 +14,6 @@ from xcheck.cli import doctor
 from xcheck.errors import EXTRAS, not_installed
 from xcheck.frameworks import sides
 from xcheck.frameworks.canary import EVERY, Outcome
-from xcheck.records import tested
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -20,7 +20,6 @@ from xcheck.frameworks.canary import NUMPY, Outcome
 from xcheck.frameworks.keras import canaries as of_keras
 from xcheck.frameworks.torch import canaries as of_torch
 from xcheck.phases import AVAILABLE
-from xcheck.records import tested
 
 TP, KP = "xcheck.frameworks.torch.patches", "xcheck.frameworks.keras.patches"
 

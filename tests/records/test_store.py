@@ -13,7 +13,6 @@ import torch
 
 import xcheck
 from xcheck.frameworks.torch.runner import TorchRunner
-from xcheck.records import room
 from xcheck.records.inventory import Entry, Inventory
 from xcheck.records.store import LEAST, Store, same_bits
 from xcheck.stepping.lockstep import reference_steps

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..numerics.judge import FLOAT32_EXPLAINS
 from ..phases.trajectory import FLOAT32_OPERATION
 from ..records.islands import NO_FLOAT64
-from ..records.isolated import isolated
+from ..records.isolated_hypotheses import isolated
 from ..records.result import Cause, Check
 from ..records.sides import SIDES, SideName
 from .text import listed

@@ -14,7 +14,7 @@ from ..phases.findings import Findings
 from ..phases.phase import Live
 from ..phases.trajectory import FLOAT32_CONSTANT, FLOAT32_OPERATION
 from ..records.calls import Calls, everywhere
-from ..records.isolated import isolated, nothing
+from ..records.isolated_hypotheses import isolated, nothing
 from ..records.result import Cause, Check, Divergence, Verdict
 from ..records.sides import SideName
 from ..records.trace import AT_INFERENCE, DROPOUT_NOISE, DROPOUT_RATES, OF_DROPOUT, Arrays, StepRecord
@@ -24,7 +24,7 @@ from .dtype import float32_constants
 from .forward.dropout import dropout_causes, dropping_at_inference
 from .forward.dropped_tensors import explain_noise
 from .forward.families import forward_causes
-from .forward.local import Local
+from .forward.one_computation import Local
 from .forward.unexplained import reproduction_of, unexplained
 from .gradient.backward_scaling import passed_back_causes
 from .gradient.padding_row import PADDING_ROW, row_causes
@@ -43,6 +43,7 @@ from .locate.replay import Scene, calls_from_start
 from .locate.stopped_gradients import stopped_gradients
 from .random_layers import drawing_check, random_layer, undecided, with_dropout
 from .recomputed import REPRODUCED
+from .refused_tracing import ended_by_user_code
 from .setup.ties import parting_causes
 from .state.joined_batches import joined_batches
 from .state.statistics import running_means, statistics_causes
@@ -50,7 +51,6 @@ from .update.optimizer import update_causes
 from .update.sparse_squares import squares_of_lookups
 from .update.summed_parameters import added_up_parameters
 from .update.whole_steps import rates_of_some, whole_step_causes
-from .watched import ended_by_user_code
 
 INSIDE = ("forward",)
 """Phases whose differences can be followed into the models."""

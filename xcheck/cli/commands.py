@@ -28,8 +28,8 @@ from ..pairs.scaffold import write_scaffold
 from ..phases.match import match
 from ..phases.reach import Reach
 from ..phases.trajectory import FREE_STEPS
+from ..records.memory_needed import shortage
 from ..records.result import Verdict, schema_text
-from ..records.room import shortage
 from ..records.trace import Trace
 from ..report.html import write_html
 from ..report.junit import write_junit

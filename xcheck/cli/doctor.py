@@ -15,7 +15,7 @@ from ..frameworks.canary import Outcome
 from ..frameworks.quiet import quiet
 from ..frameworks.sides import BACKENDS, canaries, choose_backend, choose_device
 from ..pairs.pair import Batch, KerasSide, Pair, TorchSide
-from ..records.tested import TESTED, span, within
+from ..records.tested_versions import TESTED, span, within
 from ..records.version import __version__
 
 NEEDED = ("python", "numpy", "torch", "keras")

@@ -28,8 +28,8 @@ from ..errors import BadInput, FileError, PairError, SetupError, result_of, show
 from ..frameworks.importing import import_quietly
 from ..frameworks.sides import choose_backend
 from ..pairs.loading import load_pair, named_pairs, specs_in
+from ..records.memory_needed import shortage
 from ..records.result import Verdict
-from ..records.room import shortage
 from ..report.result import Result
 from ..report.views import apart_from
 from ..report.words import ratio

@@ -22,7 +22,7 @@ import numpy as np
 from ..pairs.user_code import is_library
 from ..records.store import Store
 from ..records.trace import Array
-from .contents import (
+from .containers import (
     MISSING,
     Opened,
     class_contents,

@@ -18,10 +18,10 @@ import numpy as np
 from ..errors import PairError, SetupError, not_installed
 from ..pairs.batches import batches_of
 from ..pairs.pair import Batch, KerasSide, Pair, TorchSide
-from ..records.room import needs_disk
+from ..records.memory_needed import needs_disk
 from ..records.sides import SideName
 from ..records.store import Store
-from ..records.tested import untested
+from ..records.tested_versions import untested
 from .canary import Outcome
 from .fake.runner import NumpyRunner, NumpySide
 from .protocol import Runner

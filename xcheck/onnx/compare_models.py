@@ -13,8 +13,8 @@ from ..errors import FileError
 from ..numerics.compare import measurable, rms
 from ..numerics.judge import Frame, Item, compare_items
 from ..numerics.tolerance import TWINS, epsilon
+from ..records.memory_needed import available
 from ..records.result import Check, Verdict
-from ..records.room import available
 from ..records.trace import Array, Arrays
 from ..stepping.lockstep import perturbed
 from .files import LARGEST, Weight, invalid, load, weights

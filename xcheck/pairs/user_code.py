@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import UserCodeError, XcheckError, not_installed
-from ..records.room import shortage
+from ..records.memory_needed import shortage
 
 
 def describe(value: Any) -> str:

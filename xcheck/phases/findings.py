@@ -18,10 +18,10 @@ from ..numerics.tolerance import WIDE
 from ..pairs.pair import Expectation, Pair
 from ..records.accepted import Acceptance, Accepted
 from ..records.inventory import Holdings, Inventory
-from ..records.isolated import noting_faults
+from ..records.isolated_hypotheses import noting_faults
+from ..records.memory_needed import shortage
 from ..records.reproduction import Reproduction
 from ..records.result import Cause, Check, Divergence, Tie, Verdict
-from ..records.room import shortage
 from ..records.sides import SideName
 from ..records.trace import Arrays
 from ..report.result import Result

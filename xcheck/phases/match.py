@@ -12,7 +12,7 @@ from ..pairs.pair import Pair
 from ..records.inventory import Inventory
 from ..records.sides import other_side
 from .findings import Findings
-from .kept import with_kept_buffers
+from .state_across_batches import with_kept_buffers
 
 
 def match(

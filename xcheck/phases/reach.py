@@ -28,9 +28,9 @@ from ..records.sides import SideName
 from ..records.trace import State
 from ..stepping.lockstep import StepPair, perturbed, reference_steps, resynced
 from .checks.step import forward_checks
+from .not_covered import uncovered
 from .ordinary import BEFORE_THE_UPDATE, NOT_CARRIED, finite, uncarried
 from .phase import Live
-from .uncovered import uncovered
 from .validity import fixed_size, ignored_label, refusal
 
 Reach = Literal["none", "default", "full"]

@@ -12,11 +12,11 @@ from ..records.result import Check, Verdict
 from ..records.sides import SideName
 from ..stepping.free_run import FreeRun, free_running, in_turns
 from .checks.step import trajectory_checks
-from .envelope import Envelope, diverged
 from .findings import Findings
 from .finite import within_range
 from .phase import Run
 from .steps import timed
+from .trajectory_bounds import Envelope, diverged
 
 FREE_STEPS = 20
 """Steps of the free run by default."""

@@ -10,7 +10,7 @@ from ..pairs.batches import batches_of
 from ..pairs.pair import Batch
 from ..records.result import Verdict
 from ..records.sides import SideName
-from ..stepping.effect import effects, idle
+from ..stepping.dependence import effects, idle
 from ..stepping.lockstep import StepPair, reference_steps, resynced
 from .checks.unused import excused, idle_excused, unproven, unreached, without_gradient
 from .findings import Findings

@@ -10,7 +10,7 @@ import pytest
 
 from xcheck.causes.forward.attention import ATTENTION, FILLS
 from xcheck.causes.forward.forms import Form, Problem, search
-from xcheck.causes.forward.local import Local, Seen
+from xcheck.causes.forward.one_computation import Local, Seen
 from xcheck.causes.forward.recurrent import OLD_HARD, PICKS, RECURRENT
 from xcheck.causes.forward.resize import COORDINATES, RESIZE
 from xcheck.numerics.align.orders import Order

@@ -13,7 +13,7 @@ from xcheck.numerics.tolerance import KAPPA
 from xcheck.phases import STEP_PHASES
 from xcheck.phases.checks.step import trajectory_checks
 from xcheck.phases.checks.unused import excused, unproven, unreached, without_gradient, zero_gradients
-from xcheck.phases.envelope import Envelope
+from xcheck.phases.trajectory_bounds import Envelope
 from xcheck.records.trace import StepRecord
 from xcheck.stepping.lockstep import StepPair
 

@@ -12,7 +12,7 @@ import numpy as np
 from ...records.calls import Call
 from ...records.trace import Array, Arrays
 from .forms import Form, Problem, Setting, either, one_of
-from .local import Seen
+from .one_computation import Seen
 
 FILLS = ("left out", "lowered by a large number", "set to a large negative number", "given nothing")
 """What becomes of what a mask blocks; the four part only where a row has nothing else."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...numerics.align.orders import Order, closest
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.trace import Array
 from ..prove import Trial, prove
-from .local import Local, Seen
+from .one_computation import Local, Seen
 
 Axes = tuple[int, ...]
 

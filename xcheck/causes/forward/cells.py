@@ -12,7 +12,7 @@ from ...records.calls import Call
 from ...records.trace import Array, Arrays
 from .activation import sigmoid
 from .forms import Form, Problem, Setting
-from .local import Seen, role_of
+from .one_computation import Seen, role_of
 
 GATES = {"gru": ("update", "reset", "candidate"), "lstm": ("input", "forget", "candidate", "output")}
 """In the order of Keras."""

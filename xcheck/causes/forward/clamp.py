@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ..prove import Trial, prove
 from .activation import fewest_digits
-from .local import Local, Seen
+from .one_computation import Local, Seen
 
 Bounds = tuple[float | None, float | None]
 """The lowest and the highest value that is let through; None where no value came to it."""

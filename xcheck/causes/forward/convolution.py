@@ -15,7 +15,7 @@ from ...numerics.align.families import family_of
 from ...records.trace import Array
 from .dense import fitted_scale, scale_setting
 from .forms import Form, Problem, Setting, either
-from .local import Seen
+from .one_computation import Seen
 
 Pads = tuple[tuple[int, int], ...]
 

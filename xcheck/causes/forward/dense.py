@@ -10,7 +10,7 @@ import numpy as np
 from ...records.trace import Array
 from .activation import fewest_digits
 from .forms import Form, Problem, Setting, either
-from .local import Seen
+from .one_computation import Seen
 
 FEWEST = 4
 """Examples that tell of one number."""

@@ -10,7 +10,7 @@ import numpy as np
 from ...numerics.align import Alignment
 from ...numerics.align.graph import Graph, Key
 from ...records.calls import Call, Calls
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import AT_INFERENCE, Array, Arrays

@@ -15,8 +15,8 @@ from .dense import DENSE
 from .embedding import EMBEDDING
 from .forms import Form, search
 from .linear import linear_causes
-from .local import Local
 from .normalisation import NORM
+from .one_computation import Local
 from .operands import operand_causes
 from .padding import PADDING
 from .pooling import POOLING

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, Arrays
 from ..prove import Trial, prove
 from .layout import permuted, reordered
-from .local import Local, Seen
+from .one_computation import Local, Seen
 from .weights import Used, weight_causes
 
 Settings = Mapping[str, Any]

@@ -7,7 +7,7 @@ import numpy as np
 from ...records.result import Cause
 from ...records.trace import Array
 from ..prove import Trial, prove
-from .local import Local, Seen
+from .one_computation import Local, Seen
 
 
 def reordered(local: Local, array: Array, other: Array) -> bool:

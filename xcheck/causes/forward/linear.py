@@ -10,12 +10,12 @@ from typing import cast
 import numpy as np
 
 from ...numerics.align.orders import closest
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.trace import Array
 from ..prove import Trial, prove
 from .activation import fewest_digits
-from .local import Local, Seen
+from .one_computation import Local, Seen
 
 SAMPLE = 4096
 """Elements that coefficients are solved from; they are verified on all."""

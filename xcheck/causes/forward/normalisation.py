@@ -11,7 +11,7 @@ import numpy as np
 from ...numerics.align.families import family_of
 from ...records.trace import Array
 from .forms import Form, Problem, Setting, either, one_of
-from .local import Seen
+from .one_computation import Seen
 
 KINDS = ("batchnorm", "layernorm", "groupnorm", "rmsnorm")
 ROLES = {

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.trace import Array
 from ..prove import Trial, prove
 from .activation import PLAIN
-from .local import Local, Seen
+from .one_computation import Local, Seen
 
 OF_ONE: Mapping[str, Callable[[Array], Array]] = {name: f for name, f in PLAIN.items() if name != "none"}
 OF_TWO: Mapping[str, Callable[[Array, Array], Array]] = {

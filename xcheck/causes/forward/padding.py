@@ -10,7 +10,7 @@ import numpy as np
 
 from ...records.trace import Array
 from .forms import Form, Problem, Setting
-from .local import Seen
+from .one_computation import Seen
 
 Mode = Literal["constant", "reflect", "symmetric", "edge", "wrap"]
 MODES: dict[str, Mode] = {

@@ -11,7 +11,7 @@ import numpy as np
 from ...records.trace import Array
 from .convolution import as_it_is, channels_last, first_of_many, other_pads, padded, read_pads, spatial, windows
 from .forms import Form, Problem, Setting, either
-from .local import Seen
+from .one_computation import Seen
 
 
 def _read(seen: Seen) -> Problem | None:

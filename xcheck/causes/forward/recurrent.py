@@ -16,7 +16,7 @@ from ...records.calls import Call
 from ...records.trace import Array, Arrays
 from .activation import PLAIN
 from .forms import Form, Problem, Setting, either, one_of
-from .local import Seen
+from .one_computation import Seen
 
 GATES = {"gru": 3, "lstm": 4}
 PICKS = ("every step", "the last step", "the end of each direction")

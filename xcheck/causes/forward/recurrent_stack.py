@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ...numerics.align.families import family_of
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.trace import Array, Arrays
 from .forms import Form, Problem, Setting, search
-from .local import Local, Seen
+from .one_computation import Local, Seen
 from .recurrent import GATES, HARD, OLD_HARD, Direction, directions_of, examples_first, run_direction, torch_batch_first
 
 MOST = 4

@@ -10,7 +10,7 @@ import numpy as np
 from ...records.trace import Array
 from .convolution import as_it_is, channels_last
 from .forms import Form, Problem, Setting, either
-from .local import Seen
+from .one_computation import Seen
 
 MODES = {
     "nearest": "nearest",

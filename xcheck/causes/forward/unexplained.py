@@ -12,7 +12,7 @@ from ...records.reproduction import SAVED, SCRIPT, Reproduction
 from ...records.result import Cause
 from ...records.trace import Array, Arrays
 from .activation import fewest_digits
-from .local import Local, Seen
+from .one_computation import Local, Seen
 
 UNEXPLAINED = "unexplained"
 """Id of a cause that says that there is none."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.trace import Array, Arrays
-from .local import Local
+from .one_computation import Local
 
 MOST_PLACES = 4096
 """Places at which a part of a parameter is looked for."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...numerics.compare import measure
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...matching import MatchPlan
 from ...phases.checks.splits import WHOLE, Split, splits
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, Arrays, StepRecord

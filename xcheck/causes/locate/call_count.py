@@ -12,7 +12,7 @@ from ...numerics.align.graph import Graph, Key
 from ...numerics.align.orders import closest
 from ...numerics.compare import measure
 from ...records.calls import Call
-from ...records.isolated import isolated, nothing
+from ...records.isolated_hypotheses import isolated, nothing
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array

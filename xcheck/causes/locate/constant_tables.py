@@ -16,7 +16,7 @@ from ...numerics.align import Alignment, distance
 from ...numerics.align.families import family_of
 from ...numerics.align.graph import Graph, Key
 from ...records.calls import Call
-from ...records.isolated import isolated, nothing
+from ...records.isolated_hypotheses import isolated, nothing
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, Arrays

@@ -22,7 +22,7 @@ from ...records.islands import made_in_float32
 from ...records.result import Check
 from ...records.sides import SideName
 from ...records.trace import Array, Arrays
-from ..forward.local import Local, Seen, role_of
+from ..forward.one_computation import Local, Seen, role_of
 from .axes import order_of
 from .replay import Name, Scene, named
 

@@ -7,7 +7,7 @@ import numpy as np
 from ...numerics.align import Alignment
 from ...numerics.align.graph import Graph, Key
 from ...numerics.compare import measure
-from ...records.isolated import isolated, nothing
+from ...records.isolated_hypotheses import isolated, nothing
 from ...records.result import Cause
 from ...records.trace import Array
 from ..forward.activation import fewest_digits

@@ -16,7 +16,7 @@ from ...numerics.align.graph import Graph, Key
 from ...numerics.align.orders import Order, closest
 from ...numerics.compare import measure
 from ...records.calls import Call
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, State

@@ -16,7 +16,7 @@ from ...numerics.align import distance
 from ...numerics.align.graph import value_of
 from ...phases.checks.step import gradient_checks
 from ...records.calls import Open, Stop
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause, Check, Verdict
 from ...records.sides import SideName, other_side
 from ...records.trace import State, StepRecord

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...pairs.pair import Batch
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Array

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...matching import MatchPlan
 from ...pairs.pair import Batch
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES
 from ...records.trace import Array, StepRecord

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...matching import Match, MatchPlan
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, StepRecord

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Array

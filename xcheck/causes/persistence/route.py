@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.reload import Fault
 from ...records.result import Cause
 from ...records.sides import SideName

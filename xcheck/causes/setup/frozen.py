@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...matching import MatchPlan
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ..text import listed

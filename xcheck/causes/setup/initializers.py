@@ -9,7 +9,7 @@ import numpy as np
 from ...matching import MatchPlan
 from ...numerics.distributions import Distribution, distance_bound
 from ...numerics.tolerance import CHANCE_OF_FALSE_ALARM
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName
 from ...records.trace import Array

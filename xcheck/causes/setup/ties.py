@@ -9,7 +9,7 @@ import numpy as np
 
 from ...matching import MatchPlan
 from ...records.inventory import Holdings, Inventory
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause, Tie
 from ...records.sides import SideName
 from ...records.trace import State, StepRecord

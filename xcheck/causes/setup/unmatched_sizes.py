@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ...matching import MatchPlan
 from ...numerics.align.families import family_of
 from ...records.inventory import Entry, Inventory
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName
 

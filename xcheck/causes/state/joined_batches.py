@@ -13,7 +13,7 @@ from ...records.calls import Call, Calls
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, Arrays, StepRecord
-from ..forward.local import role_of
+from ..forward.one_computation import role_of
 from ..prove import Trial, prove
 from ..recomputed import REPRODUCED, gap, reproduces
 from .statistics import channels_last, moments, norm_calls, running_means

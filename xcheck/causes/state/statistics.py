@@ -18,11 +18,11 @@ from ...matching import Match, MatchPlan
 from ...numerics.align.families import family_of
 from ...records.accepted import Deltas, Exchange
 from ...records.calls import Call, Calls
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, StepRecord
-from ..forward.local import role_of
+from ..forward.one_computation import role_of
 from ..recomputed import REPRODUCED, gap, reproduces
 from ..update.clipping import rounded
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...matching import MatchPlan
 from ...records.accepted import Deltas, Exchange
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Arrays, StepRecord

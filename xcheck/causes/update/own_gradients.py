@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...phases.phase import Live
-from ...records.isolated import isolated, nothing
+from ...records.isolated_hypotheses import isolated, nothing
 from ...records.result import Verdict
 from ...stepping.lockstep import StepPair
 from .optimizer import update_causes

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ...matching import Match, MatchPlan
 from ...numerics.compare import measure
-from ...records.isolated import isolated
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import StepRecord

@@ -17,7 +17,7 @@ from ...records.islands import Islands
 from ...records.store import Store
 from ..canary import EVERY, GRADIENT, MODEL, NUMPY, Canary, Outcome, expect, expect_equal, outcomes
 from ..protocol import Prepared
-from .device import named_device
+from .backends import named_device
 from .patches import calls, dropout, handed_over, layer_names, precision, resize, rounding, stops, training_step, uses
 from .variables import to_numpy
 

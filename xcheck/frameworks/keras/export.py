@@ -18,7 +18,7 @@ from ..quiet import quiet
 from .variables import to_numpy
 
 if TYPE_CHECKING:
-    from .live import LiveKeras
+    from .running_side import LiveKeras
 
 OWN = "Model.export"
 DIRECT = "tf2onnx"

@@ -23,16 +23,16 @@ from ...records.plain_arrays import owned
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
-from ..asked import asked
-from ..compared import compared
+from ..compared_outputs import compared
 from ..drawing import rates_setting
+from ..function_state import FunctionState
 from ..optimizers import facts_of_all
-from ..outside import FunctionState
 from ..protocol import EAGER, Prepared, prepared, step_seed
 from ..reachable import functions
 from ..tree import outputs_record
-from .device import named_device
-from .device import sees_gpu as sees_gpu
+from ..user_arguments import asked
+from .backends import named_device
+from .backends import sees_gpu as sees_gpu
 from .drawing import draws, used_rates
 from .export import KerasExporter
 from .initializers import promises

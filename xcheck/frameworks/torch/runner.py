@@ -23,14 +23,14 @@ from ...records.islands import Islands
 from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
-from ..asked import asked
-from ..compared import compared, nothing_to_differentiate
+from ..compared_outputs import compared, nothing_to_differentiate
 from ..drawing import rates_setting
+from ..function_state import FunctionState
 from ..optimizers import facts_of_all
-from ..outside import FunctionState
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, step_seed
 from ..reachable import functions
 from ..tree import outputs_record
+from ..user_arguments import asked
 from .drawing import draws
 from .export import TorchExporter
 from .flags import eagerly, flags, restore_flags, set_flags

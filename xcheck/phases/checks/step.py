@@ -16,7 +16,7 @@ from ...records.result import Check, Verdict
 from ...records.sides import other_side
 from ...records.trace import DROPOUT_NOISE, DROPOUT_RATES, Array, Arrays, StepRecord
 from ...stepping.lockstep import StepPair
-from ..envelope import Envelope
+from ..trajectory_bounds import Envelope
 from .matched import floor_of_matches, gradient_of, parameter_items
 
 NONE = np.zeros(0)

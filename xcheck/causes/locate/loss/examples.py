@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....records.isolated import isolated
+from ....records.isolated_hypotheses import isolated
 from ....records.result import Cause
 from ...loss.examples import Examples, example_causes
 from .probe import Look, LossProbe, penalties

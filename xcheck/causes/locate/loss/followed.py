@@ -19,13 +19,13 @@ from ....numerics.align.families import family_of
 from ....numerics.align.graph import Graph
 from ....numerics.align.orders import Order
 from ....records.calls import LOSS, Calls
-from ....records.isolated import isolated, nothing
+from ....records.isolated_hypotheses import isolated, nothing
 from ....records.result import Cause
 from ....records.sides import SIDES
 from ....records.trace import Arrays, State
 from ....stepping.lockstep import StepPair
 from ...forward.families import value_causes
-from ...forward.local import Local, Seen
+from ...forward.one_computation import Local, Seen
 from ..axes import order_of
 from ..forward import Parting, Tried, best_of, ends_of, local_of, once_each, parting_of, suspects_of, tried_at
 from ..replay import Name, Scene, named

@@ -17,7 +17,7 @@ from ....matching import MatchPlan
 from ....numerics.align.orders import Order, closest
 from ....numerics.compare import measure
 from ....records.calls import LOSS, Call
-from ....records.isolated import isolated
+from ....records.isolated_hypotheses import isolated
 from ....records.result import Cause
 from ....records.sides import SideName
 from ....records.trace import Array, Arrays, State

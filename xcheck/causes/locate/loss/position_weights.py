@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....records.isolated import isolated
+from ....records.isolated_hypotheses import isolated
 from ....records.result import Cause
 from ...loss.positions import counted_causes
 from .probe import Look, LossProbe

@@ -13,7 +13,7 @@ from ...loss.formula import LOSS_FACTOR, loss_causes
 from ...loss.penalties import penalised_causes
 from ...loss.penalty import penalty_causes
 from ...recomputed import reproduces
-from ...watched import ended_by_user_code
+from ...refused_tracing import ended_by_user_code
 from ..forward import Parting
 from .examples import by_example
 from .followed import followed_loss

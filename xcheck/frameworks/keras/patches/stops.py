@@ -18,7 +18,7 @@ from ..variables import to_numpy
 from .training_step import in_graph
 
 if TYPE_CHECKING:
-    from ..live import LiveKeras
+    from ..running_side import LiveKeras
 
 KIND = "stop_gradient"
 

@@ -18,7 +18,7 @@ import keras
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from ....records.trace import Array
-from ...compared import nothing_to_differentiate
+from ...compared_outputs import nothing_to_differentiate
 from ...protocol import losses_record, projection
 from ...step_terms import returned_terms, step_record
 from ..optimizers import applying

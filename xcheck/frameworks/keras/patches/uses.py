@@ -28,7 +28,7 @@ from .dropout import dropout_off
 from .training_step import Seen, loss_scale, observed
 
 if TYPE_CHECKING:
-    from ..live import LiveKeras
+    from ..running_side import LiveKeras
 
 
 def uses(runner: LiveKeras, number: int, batch: Batch) -> Mapping[str, Arrays]:

@@ -15,7 +15,7 @@ from .averages import average_notes, overwriting
 from .checks.unused import excused
 from .dropping import Dropping
 from .finite import within_range, without_nonfinite
-from .kept_apart import SeparateSlots, accumulated, not_applied
+from .one_sided_slots import SeparateSlots, accumulated, not_applied
 from .ordinary import Ordinary
 from .phase import Live, Run
 from .reach import AFTER, MadeBatchSteps

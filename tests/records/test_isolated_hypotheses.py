@@ -10,7 +10,7 @@ from ports import CLASSES, FEATURES, HIDDEN, keras_sgd, mlp
 import xcheck
 from xcheck.causes.forward import families as forward
 from xcheck.errors import UserCodeError
-from xcheck.records.isolated import isolated, nothing, noting_faults
+from xcheck.records.isolated_hypotheses import isolated, nothing, noting_faults
 
 QUICK: dict[str, Any] = {"steps": 1, "precision": ("float64",), "free_steps": 0}
 

@@ -9,7 +9,7 @@ from ports import keras_sgd, mlp, torch_sgd
 
 import xcheck
 from xcheck.numerics.tolerance import LUCK
-from xcheck.phases.envelope import Envelope
+from xcheck.phases.trajectory_bounds import Envelope
 from xcheck.records.result import Check, Verdict
 
 
