@@ -5,7 +5,7 @@ from fakes import linear_pair, plan_of
 
 from xcheck.errors import BatchError, InternalError, result_of
 from xcheck.pairs.pair import Expectation, waive
-from xcheck.phases.findings import Findings, _wide_allowances, first_divergence
+from xcheck.phases.findings import Findings, _wide_allowances, first_divergence, in_order
 from xcheck.records.result import Cause, Check, Verdict
 
 SAME = Check("forward", "float64", 1, "output", "output", "output", Verdict.EQUIVALENT, 0.0, 1e-15)
@@ -159,3 +159,21 @@ def test_an_allowance_above_one_in_a_million_is_said_with_the_widest_of_its_phas
     checks += [check("initialization", 0.5, "distribution", None), check("gradient", 17.0, precision="float32")]
     (note,) = _wide_allowances(checks)
     assert note.startswith("rounding alone may move w by 3.0e-04 of its size in update, step 3")
+
+
+def test_causes_stand_in_dataflow_order_and_observations_behind_them() -> None:
+    def cause(id: str, phase: str) -> Cause:
+        return Cause(id=id, phase=phase, torch=None, keras=None, summary="", evidence={}, confirmed=True, fix="")
+
+    causes = [
+        cause("same_random_stream", "initialization"),
+        cause("biased_variance", "state"),
+        cause("momentum", "state"),
+        cause("epsilon", "forward"),
+    ]
+    different = [Check(phase, "float64", 1, "x", None, None, Verdict.DIFFERENT) for phase in ("state", "forward")]
+    found = [c.id for c in in_order(causes, different)]
+    assert found == ["epsilon", "momentum", "biased_variance", "same_random_stream"]
+    shown = Check("initialization", "float64", None, "x", None, None, Verdict.DIFFERENT)
+    assert in_order(causes, [*different, shown])[0].id == "same_random_stream"
+    assert in_order(causes[:1], [])[0].id == "same_random_stream"

@@ -21,7 +21,7 @@ from ..records.inventory import Holdings, Inventory
 from ..records.isolated_hypotheses import noting_faults
 from ..records.memory_needed import shortage
 from ..records.reproduction import Reproduction
-from ..records.result import Cause, Check, Divergence, Tie, Verdict
+from ..records.result import PHASES, Cause, Check, Divergence, Tie, Verdict
 from ..records.sides import SideName
 from ..records.trace import Arrays
 from ..report.result import Result
@@ -29,6 +29,29 @@ from .ties.stages import staged
 
 EXPLAINED_BY_FLOAT32 = ("float32_constant", "float32_operation")
 """Causes that state what rounding explains; beside another cause they are not a second mistake."""
+
+
+OF_THE_BUILD = ("inventory", "initialization")
+"""Phases in which a cause may be an observation that explains no difference."""
+
+BY_DESIGN = ("biased_variance",)
+"""Causes that lie in a framework itself: the author of a port mends all others first."""
+
+
+def in_order(causes: Sequence[Cause], checks: Sequence[Check]) -> list[Cause]:
+    """The causes in dataflow order; in a phase what the port's author can mend first, observations at the end.
+
+    Args:
+        causes: as they were found.
+        checks: of the run.
+    """
+    different = {c.phase for c in checks if c.verdict is Verdict.DIFFERENT}
+
+    def rank(cause: Cause) -> tuple[bool, int, bool]:
+        observed = bool(different) and cause.phase in OF_THE_BUILD and cause.phase not in different
+        return observed, PHASES.index(cause.phase), cause.id in BY_DESIGN
+
+    return sorted(causes, key=rank)
 
 
 @dataclass
@@ -172,7 +195,7 @@ class Findings:
             environment=self.environment,
             checks=tuple(self.checks),
             first_divergence=divergence,
-            causes=tuple(replace(cause, exchanges=()) for cause in self.causes),
+            causes=tuple(replace(cause, exchanges=()) for cause in in_order(self.causes, self.checks)),
             coverage=self.coverage,
             ties=staged(self.ties, self.checks),
             timings=self.timings,
