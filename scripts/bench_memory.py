@@ -121,6 +121,7 @@ def _held(layers: int, width: int, words: int, asked: argparse.Namespace) -> dic
 
     import xcheck
     from xcheck.optim.keras.optimizers import TorchAdam
+    from xcheck.records import memory_needed
 
     class Torch(torch.nn.Module):
         def __init__(self) -> None:
@@ -163,7 +164,7 @@ def _held(layers: int, width: int, words: int, asked: argparse.Namespace) -> dic
     sides = xcheck.TorchSide(Torch, optimizer=torch_optimizer), xcheck.KerasSide(Keras, optimizer=keras_optimizer)
     pair = xcheck.Pair("chain", *sides, batches, weight_map=names if asked.map else None)
     if asked.on_disk:
-        room.available = lambda: 0
+        memory_needed.available = lambda: 0
     sampler = Sampler()
     sampler.start()
     precision = ("float64", "float32") if asked.full else ("float64",)

@@ -14,7 +14,7 @@ import pytest
 
 import xcheck
 from xcheck.frameworks.drawing import STAND_IN, noise_size
-from xcheck.phases.dropping import SCALED
+from xcheck.records.result import SCALED
 
 
 def batches(seed: int) -> Iterator[xcheck.Batch]:

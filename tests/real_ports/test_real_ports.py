@@ -137,7 +137,7 @@ def test_the_port_runs_without_a_map(name):
     assert sum(bool(line.strip()) for line in path.read_text().splitlines()) <= 25
     result = xcheck.check(load_pair(str(path)), steps=2, free_steps=0, precision=("float64",))
     assert result.verdict == verdict, result.report()
-    assert {c.step for c in result.checks if c.phase == "update" and not c.at_ordinary} == {1, 2}
+    assert {c.step for c in result.checks if c.phase == "update" and not c.further} == {1, 2}
     assert result.coverage["parameters"]["unmatched"] == 0
     assert result.coverage["parameters"].get("unused", 0) == len(OPEN.get(name, []))
     assert not [c.name for c in result.checks if c.verdict == "INCONCLUSIVE"]
@@ -179,4 +179,4 @@ def test_a_parameter_that_only_the_port_has_and_nothing_uses_does_not_end_the_ru
     assert result.verdict == "EQUIVALENT", result.report()
     unused = [c for c in result.checks if c.detail.startswith("unused: no counterpart")]
     assert [c.keras for c in unused] == ["token_embedding/reverse_embeddings"]
-    assert {c.step for c in result.checks if c.phase == "update" and not c.at_ordinary} == {1, 2}
+    assert {c.step for c in result.checks if c.phase == "update" and not c.further} == {1, 2}

@@ -9,15 +9,12 @@ from ..errors import UserCodeError
 from ..frameworks.drawing import STAND_IN
 from ..frameworks.protocol import Runner
 from ..pairs.pair import Batch
-from ..records.result import Check, Verdict
+from ..records.result import SCALED, Check, Verdict
 from ..records.trace import DROPOUT_NOISE, DROPOUT_RATES
 from ..stepping.lockstep import StepPair, reference_steps, resynced
 from .ordinary import finite
 from .phase import Live
 from .repeats import REPEATABILITY
-
-SCALED = "with each dropout multiplying its input by 1 + rate"
-"""Start of the detail of a check of this step."""
 
 
 @dataclass

@@ -43,7 +43,10 @@ PHASES = (
 
 
 AT_ORDINARY = "at weights of ordinary size"
-"""Start of the detail of each check of the last step, which starts from such weights."""
+"""Start of the detail of each check of the step that starts from such weights."""
+
+SCALED = "with each dropout multiplying its input by 1 + rate"
+"""Start of the detail of each check of the step that is made so."""
 
 ON_MADE = "on the given batch "
 """Start of the detail of each check of a step on a batch that xcheck generated."""
@@ -117,7 +120,7 @@ class Check:
     @property
     def further(self) -> str:
         """Where a step outside of the training was made, as in "first parts in forward WHERE"; "" for other steps."""
-        return self.detail.partition("; ")[0] if self.detail.startswith((AT_ORDINARY, ON_MADE)) else ""
+        return self.detail.partition("; ")[0] if self.detail.startswith((AT_ORDINARY, ON_MADE, SCALED)) else ""
 
     @property
     def of_use(self) -> bool:

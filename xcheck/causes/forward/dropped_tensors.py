@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...numerics.align import Alignment
-from ...phases.dropping import SCALED
 from ...phases.phase import Live
 from ...records.isolated_hypotheses import isolated, nothing
-from ...records.result import Cause, Check, Divergence, Verdict
+from ...records.result import SCALED, Cause, Check, Divergence, Verdict
 from ...records.sides import SideName, other_side
 from ...records.trace import DROPOUT_NOISE
 from ...stepping.lockstep import StepPair

@@ -154,7 +154,8 @@ class KerasRunner:
         if left or self._handed_over.is_open(self.model):
             kept = self.snapshot()
             told = calling("keras training step", numbers=describe(tuple(ready)))
-            with told, dropout_off([]), built_by_a_step(self.model) if left else nullcontext():
+            watch = observed(self.model, Seen(), self._picked, self._named_outputs, self.projected)
+            with told, dropout_off([]), watch, built_by_a_step(self.model) if left else nullcontext():
                 self._train(ready, EAGER)
             self.restore(kept)
 
@@ -214,8 +215,7 @@ class KerasRunner:
         return (*compiled, "fit")
 
     def _set_mode(self, mode: str) -> None:
-        self.model.run_eagerly = mode == EAGER
-        self.model.jit_compile = mode in ("xla", "compiled")
+        self.model.run_eagerly, self.model.jit_compile = mode == EAGER, mode in ("xla", "compiled")
         self.model.train_function = None  # made anew for the mode at the next step
 
     def _train(self, ready: Prepared, mode: str) -> Mapping[str, Any]:
