@@ -72,6 +72,11 @@ EATS = {
         lambda x: x["image"],
         lambda x: x["image"].transpose(0, 3, 1, 2),
     ),
+    "named image": Eaten(
+        lambda rng: {"image": rng.standard_normal((2, PIXELS, PIXELS, 3))},
+        lambda x: {"images": x["image"]},
+        lambda x: x["image"].transpose(0, 3, 1, 2),
+    ),
 }
 
 HUB = {"vocabulary_size": TOKENS, "num_layers": 1, "hidden_dim": 24, "intermediate_dim": 40}
@@ -152,7 +157,7 @@ PORTS = {
             | {"intermediate_dim": 96, "apply_layernorm": True},
         ),
         ("Dinov2", {**FACES, "mlp_ratio": 4, "image_size": PIXELS, "patch_size": PATCH}),
-        "image",
+        "named image",
     ),
     "deit": Port(
         ("DeiT", {**IMAGE, "patch_size": (PATCH, PATCH), "intermediate_dim": 40, "layer_norm_epsilon": 1e-12}),
