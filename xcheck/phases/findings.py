@@ -31,9 +31,6 @@ EXPLAINED_BY_FLOAT32 = ("float32_constant", "float32_operation")
 """Causes that state what rounding explains; beside another cause they are not a second mistake."""
 
 
-OF_THE_BUILD = ("inventory", "initialization")
-"""Phases in which a cause may be an observation that explains no difference."""
-
 BY_DESIGN = ("biased_variance",)
 """Causes that lie in a framework itself: the author of a port mends all others first."""
 
@@ -48,7 +45,8 @@ def in_order(causes: Sequence[Cause], checks: Sequence[Check]) -> list[Cause]:
     different = {c.phase for c in checks if c.verdict is Verdict.DIFFERENT}
 
     def rank(cause: Cause) -> tuple[bool, int, bool]:
-        observed = bool(different) and cause.phase in OF_THE_BUILD and cause.phase not in different
+        # Initial weights are synced away, so that what is said of them explains no difference of another phase.
+        observed = bool(different) and cause.phase == "initialization" and cause.phase not in different
         return observed, PHASES.index(cause.phase), cause.id in BY_DESIGN
 
     return sorted(causes, key=rank)
