@@ -69,8 +69,10 @@ def test_a_mean_is_named_unless_everything_is_scaled_alike():
     def mean(uses):
         return sum(uses.values()) / len(uses)
 
-    assert [id_ for id_, *_ in ids(3, mean)] == ["averaged_uses"]
     plan, record, other = told_apart(3, mean)
+    assert use_causes(plan, record, other) == []  # the other side may use it once, on three batches in one
+    other = replace(other, uses={K: {f"enc (call {n})": other.gradients[K] / 3 for n in (1, 2, 3)}})
+    assert [c.id for c in use_causes(plan, record, other)] == ["averaged_uses"]
     scaled = replace(other, gradients={**other.gradients, KB: other.gradients[KB] / 3})
     assert use_causes(plan, record, scaled) == []
     halved = replace(other, losses={**other.losses, "total": other.losses["total"] / 3})
