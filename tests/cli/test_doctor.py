@@ -26,6 +26,7 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 sys.argv[0] = "xcheck"
 from xcheck.cli.commands import main
+from xcheck.records import tested_versions
 main()
 """
 
@@ -62,13 +63,13 @@ def test_a_pair_file_that_imports_what_is_missing_says_what_to_install(tmp_path:
 def test_an_import_of_the_users_own_is_no_matter_of_installing() -> None:
     assert not_installed(ModuleNotFoundError("No module named 'my_data'", name="my_data")) is None
     assert not_installed(ValueError("torch")) is None
-    assert set(EXTRAS) >= set(tested.TESTED) - {"python", "numpy"}
+    assert set(EXTRAS) >= set(tested_versions.TESTED) - {"python", "numpy"}
 
 
 def test_the_tested_versions_are_the_pinned_ones() -> None:
     for number, file in enumerate(("constraints-lowest.txt", "constraints.txt")):
         pinned = dict(line.split("==") for line in (ROOT / file).read_text().splitlines() if "==" in line)
-        ends = {name: span[number] for name, span in tested.TESTED.items() if name != "python"}
+        ends = {name: span[number] for name, span in tested_versions.TESTED.items() if name != "python"}
         assert ends == {name: pinned[name] for name in ends}
 
 
@@ -82,7 +83,7 @@ def test_all_is_well_here() -> None:
 def test_what_is_amiss_is_said_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(tested.TESTED, "torch", ("1.0", "1.1"))
+    monkeypatch.setitem(tested_versions.TESTED, "torch", ("1.0", "1.1"))
 
     def broken(*_: Any) -> tuple[Outcome, ...]:
         return (Outcome("torch 2", "dropout off", EVERY, "it dropped", 0.0),)

@@ -20,6 +20,7 @@ from xcheck.frameworks.canary import NUMPY, Outcome
 from xcheck.frameworks.keras import canaries as of_keras
 from xcheck.frameworks.torch import canaries as of_torch
 from xcheck.phases import AVAILABLE
+from xcheck.records import tested_versions
 
 TP, KP = "xcheck.frameworks.torch.patches", "xcheck.frameworks.keras.patches"
 
@@ -190,11 +191,11 @@ def test_they_are_tried_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_a_version_outside_of_the_tested_range_is_said(name: str, version: str, inside: bool) -> None:
-    assert tested.within(name, version) is inside
-    assert len(tested.untested({name: version, "device": "cpu"})) == (not inside)
+    assert tested_versions.within(name, version) is inside
+    assert len(tested_versions.untested({name: version, "device": "cpu"})) == (not inside)
 
 
 def test_a_report_says_that_a_version_was_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tested.TESTED, "keras", ("3.0.0", "3.1.0"))
+    monkeypatch.setitem(tested_versions.TESTED, "keras", ("3.0.0", "3.1.0"))
     result = check(mlp(), steps=1, precision=("float64",), phases=("inventory",))
     assert any(f"keras {keras.__version__} is outside" in note for note in result.notes)

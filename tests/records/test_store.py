@@ -13,6 +13,7 @@ import torch
 
 import xcheck
 from xcheck.frameworks.torch.runner import TorchRunner
+from xcheck.records import memory_needed
 from xcheck.records.inventory import Entry, Inventory
 from xcheck.records.store import LEAST, Store, same_bits
 from xcheck.stepping.lockstep import reference_steps
@@ -127,24 +128,24 @@ def of(count: int) -> Inventory:
 
 def test_little_memory_is_told_and_too_little_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     gib = 2**30
-    monkeypatch.setattr(room, "available", lambda: 18 * gib)
-    monkeypatch.setattr(room, "total", lambda: 24 * gib)
-    assert room.needs_disk("torch", of(gib // 16)) is None
-    told = room.needs_disk("torch", of(gib // 8))
+    monkeypatch.setattr(memory_needed, "available", lambda: 18 * gib)
+    monkeypatch.setattr(memory_needed, "total", lambda: 24 * gib)
+    assert memory_needed.needs_disk("torch", of(gib // 16)) is None
+    told = memory_needed.needs_disk("torch", of(gib // 8))
     assert told is not None
     assert "134 M parameters on the torch side, 1.0 GiB a copy" in told
     assert "36 GiB, and 18 GiB are free" in told
     assert "too much" not in told
-    assert "--free-steps 0" in (room.needs_disk("torch", of(gib // 4)) or "")
+    assert "--free-steps 0" in (memory_needed.needs_disk("torch", of(gib // 4)) or "")
     with pytest.raises(xcheck.XcheckError, match="not enough memory"):
-        room.needs_disk("torch", of(gib))
-    monkeypatch.setattr(room, "available", lambda: None)
-    assert room.needs_disk("torch", of(gib)) is None
+        memory_needed.needs_disk("torch", of(gib))
+    monkeypatch.setattr(memory_needed, "available", lambda: None)
+    assert memory_needed.needs_disk("torch", of(gib)) is None
     assert LEAST < SIDE * SIDE * 8
 
 
 def test_what_the_machine_has_is_read() -> None:
-    free, has = room.available(), room.total()
+    free, has = memory_needed.available(), memory_needed.total()
     assert free is not None
     assert has is not None
     assert 0 < free <= has
