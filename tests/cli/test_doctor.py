@@ -14,6 +14,7 @@ from xcheck.cli import doctor
 from xcheck.errors import EXTRAS, not_installed
 from xcheck.frameworks import sides
 from xcheck.frameworks.canary import EVERY, Outcome
+from xcheck.records import tested_versions
 
 ROOT = Path(__file__).resolve().parents[2]
 
