@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from ...records.inventory import Holdings
 from ...records.slots import AVERAGE
@@ -19,6 +20,7 @@ from ..optimizers import is_known
 from ..reachable import Saved
 from .optimizer import rates
 from .optimizers import doubled, optimizers_of, slots_of
+from .patches.training_step import in_graph
 from .reachable import KerasTensors
 from .variables import canonical, counters, inventory, states_of, to_numpy, unwrapped
 
@@ -107,7 +109,8 @@ def unchanged(model: keras.Model) -> Generator[None]:
 
     def locked(self: Any) -> None:
         lock(self)
-        for variable in self.non_trainable_variables:
+        symbolic = in_symbolic_scope() or in_graph()  # where nothing has values
+        for variable in () if symbolic else self.non_trainable_variables:
             if id(variable) not in before:
                 before[id(variable)] = variable, to_numpy(variable)
 
