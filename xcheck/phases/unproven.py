@@ -30,7 +30,7 @@ def settle(findings: Findings, plan: MatchPlan) -> None:
             for c in findings.causes
         ]
     different = [c for c in findings.checks if c.phase in COMPUTED and c.verdict is Verdict.DIFFERENT]
-    if different and plan.open and not plan.exhausted:
+    if different and blamed(plan):
         detail = (
             f"this may be the matching: of the other matches that are possible only {plan.tried} were tried; "
             f"{_asked(plan)}"
@@ -49,6 +49,21 @@ def settle(findings: Findings, plan: MatchPlan) -> None:
         findings.checks.append(Check("inventory", None, None, "match", None, None, Verdict.INCONCLUSIVE, detail=detail))
 
 
+def blamed(plan: MatchPlan) -> bool:
+    """Whether a difference may be the matching's: something is open, and not all that it could be was tried."""
+    return bool(plan.open) and not plan.exhausted
+
+
+def settling(plan: MatchPlan) -> list[str]:
+    """Names on the PyTorch side of what a map should say, the most telling first."""
+    doubted = [m.name("torch") for m in plan.parameters if any(_about(d.torch, m.torch) for d in plan.doubts)]
+    return list(dict.fromkeys([*doubted, *(m.name("torch") for m in plan.parameters if m.name("torch") in plan.open)]))
+
+
+def _about(layers: str, path: str) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in layers.split(", "))
+
+
 def _rests_on(plan: MatchPlan, place: str | None) -> bool:
     """Whether a place of the PyTorch side has parameters of which it is open what they match, or may have."""
     module = (place or "").partition(":")[0]
@@ -57,6 +72,7 @@ def _rests_on(plan: MatchPlan, place: str | None) -> bool:
 
 
 def _asked(plan: MatchPlan) -> str:
-    lines = [m for m in plan.parameters if m.name("torch") in plan.open][:MOST_NAMED]
+    wanted = settling(plan)[:MOST_NAMED]
+    lines = [m for name in wanted for m in plan.parameters if m.name("torch") == name]
     named = ", ".join(f'"{m.name("torch")}": ("{m.name("keras")}", "{m.layout.name}")' for m in lines)
     return f"weight_map={{{named}}}, each with what is right, settles it"
