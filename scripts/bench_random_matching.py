@@ -70,8 +70,8 @@ def judged(net: Net, frameworks: bool) -> Outcome:
     lines: int | None = 0
     if found.verdict == "INCONCLUSIVE" and not net.fault:
         right, given, now = true_map(net), dict[str, tuple[str, str]](), found
-        while now.verdict == "INCONCLUSIVE" and asked and len(given) < MOST_LINES:
-            given[asked[0]] = right[asked[0]]
+        while now.verdict == "INCONCLUSIVE" and len(given) < MOST_LINES and (left := [a for a in asked if a in right]):
+            given[left[0]] = right.pop(left[0])
             now, asked = made(net, given)
         lines = len(given) if now.verdict == "EQUIVALENT" else None
     return Outcome(found.verdict, found.wrong, found.claimed, found.blamed, lines, time.process_time() - started)

@@ -125,7 +125,8 @@ class NumpySide:
         x = np.asarray(batch.inputs)
         outputs = made_of(self.steps, self.net.outputs, x, lambda step, given: self._do(step, given, call))
         outputs = outputs if len(outputs) > 1 else {"output": next(iter(outputs.values()))}
-        return (*made, Call(0, None, "", "Model", 1, {"0": self._shown(x, "")}, outputs))
+        held = tuple(e.path for e in self.entries if not e.owner)
+        return (*made, Call(0, None, "", "Model", 1, {"0": self._shown(x, "")}, outputs, held))
 
     def _moved(self, array: Array, kind: str) -> bool:
         return array.ndim == 4 and self.side == "torch" and kind not in ("Linear", "LayerNorm", "linear", "matmul")
@@ -209,13 +210,13 @@ def same_under(net: Net, paths: Mapping[str, str]) -> bool:
         paths: PyTorch path -> Keras path of every parameter; the layouts are the true ones.
     """
     torch, keras, batch = numpy_sides(replace(net, follower=[]))
+    if paths.keys() != torch.parameters.keys() or set(paths.values()) != keras.parameters.keys():
+        return False
     layouts = dict(true_map(net).values())
     rng = np.random.default_rng(net.seed)
     torch.write(State({path: rng.uniform(-1, 1, array.shape) for path, array in torch.parameters.items()}))
     turned: dict[str, Callable[[Array], Array]] = {"transpose": np.transpose, "conv": lambda a: a.transpose(2, 3, 1, 0)}
     moved = {b: turned.get(layouts[b], np.asarray)(torch.parameters[a]) for a, b in paths.items()}
-    if moved.keys() != keras.parameters.keys():
-        return False
     keras.write(State(moved))
     mine, theirs = torch.infer(batch), keras.infer(batch)
     return all(np.allclose(array, theirs[name], rtol=1e-9, atol=1e-12) for name, array in mine.items())

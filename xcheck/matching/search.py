@@ -95,6 +95,7 @@ class Repairs:
         if before <= CLOSE or kind in self.hopeless or self._follows(look, at):
             return None
         closest: tuple[float, Move] | None = None
+        half: Move | None = None
         orders: dict[int, list[tuple[float, Move]]] = {}
         moves = itertools.islice(self._moves(look, at), MOST_MOVES)
         for move in itertools.chain(moves, itertools.islice(self._pairs(look, at), MOST_PAIRS)):
@@ -108,11 +109,17 @@ class Repairs:
                     self._decide(move)
                     return self._spread(move, found)
             error = _error(found.seen[at])
+            if half is None and look.seen[at].given > EXACT >= found.seen[at].given and self._reaches(found, at):
+                half = move
             undo()
             if move.of is not None:
                 orders.setdefault(id(move.of), []).append((self._far(found.seen[at]), move))
             if error <= CLOSE and (closest is None or error < closest[0]):
                 closest = error, move
+        if half is not None:  # what the call is given is known, and what it makes of that is the next question
+            half.do()
+            self._decide(half)
+            return self.matcher.look()
         self.hopeless.add(kind)
         if closest is not None:  # the right one, in a port that has another setting here
             closest[1].do()
@@ -124,6 +131,10 @@ class Repairs:
         """Whether a look finds nothing unknown up to a call."""
         after = found.first_unknown(self.passed, self.loosely)
         return found.solved or after is None or after > at
+
+    def _reaches(self, found: Look, at: int) -> bool:
+        """Whether a look finds nothing unknown before a call."""
+        return found.first_unknown(self.passed, self.loosely) == at
 
     def _follows(self, look: Look, at: int) -> bool:
         """Whether all that is unknown of what a call was given is what others made that nothing makes known."""

@@ -56,8 +56,9 @@ def blamed(plan: MatchPlan) -> bool:
 
 def settling(plan: MatchPlan) -> list[str]:
     """Names on the PyTorch side of what a map should say, the most telling first."""
-    doubted = [m.name("torch") for m in plan.parameters if any(_about(d.torch, m.torch) for d in plan.doubts)]
-    return list(dict.fromkeys([*doubted, *(m.name("torch") for m in plan.parameters if m.name("torch") in plan.open)]))
+    guessed = [m for m in plan.parameters if m.evidence]
+    doubted = [m.name("torch") for m in guessed if any(_about(d.torch, m.torch) for d in plan.doubts)]
+    return list(dict.fromkeys([*doubted, *(m.name("torch") for m in guessed if m.name("torch") in plan.open)]))
 
 
 def _about(layers: str, path: str) -> bool:
