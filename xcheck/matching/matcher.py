@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..records.sides import SideName
 from ..records.trace import Array, Arrays, State
 from .activations import Look
 from .by_map import MapReader
-from .dataflow import Flow, in_place
+from .dataflow import Flow, Place, in_place
 from .fingerprints import Known, in_shape_of, nearly
 from .guess import Guess
 from .initial_values import as_loaded
@@ -242,6 +242,19 @@ class Matcher:
         """The guess about a layer of the follower."""
         side = self.follower.side
         return next((g for g in self.guesses for u in g.units(side) if u.owner == owner), None)
+
+    def before(self, guess: Guess) -> set[Place] | None:
+        """What lies before the one layer of a guess in the follower's dataflow; None where that is not known."""
+        side = self.follower.side
+        units = guess.units(side)
+        at = next((i for i, unit in enumerate(self.units[side]) if unit is units[0]), None)
+        return self.flows[side].before[at] if side in self.flows and at is not None and len(units) == 1 else None
+
+    def only(self, places: Collection[Place]) -> Guess | None:
+        """The guess about the one layer of the follower that some places are."""
+        at = next(iter(places)) if len(places) == 1 else None
+        unit = self.units[self.follower.side][at] if isinstance(at, int) else None
+        return next((g for g in self.guesses if any(u is unit for u in g.units(self.follower.side))), None)
 
     def left(self, side: SideName) -> list[Unit]:
         """The layers of a side that no guess is about."""

@@ -232,6 +232,7 @@ class Repairs:
         if owner is not None and seen.given <= EXACT:
             yield from self._variants(owner)
         yield from self._orders(look, recent)
+        yield from self._branches(recent)
         for guess in recent:
             if guess is not owner:
                 yield from self._variants(guess)
@@ -335,6 +336,32 @@ class Repairs:
                     alike,
                 )
 
+    def _branches(self, recent: Sequence[Guess]) -> Iterator[Move]:
+        """Layers that feed a call exchanged with others, and what feeds these, up to where both are given the same."""
+        for guess in recent:
+            for other in self.matcher.guesses:
+                pairs = self._upwards(guess, other) if other is not guess else []
+                if len(pairs) > 1:
+                    guesses = [g for pair in pairs for g in pair]
+                    order = [i ^ 1 for i in range(len(guesses))]
+                    yield Move(lambda g=guesses, o=order: self.assign(g, o))
+
+    def _upwards(self, guess: Guess, other: Guess) -> list[tuple[Guess, Guess]]:
+        """Two layers that are alike and, while these are other layers, the ones before them; [] where they are not."""
+        pairs: list[tuple[Guess, Guess]] = []
+        while guess.group.signature == other.group.signature and (guess, other) not in pairs:
+            pairs.append((guess, other))
+            before, others = self.matcher.before(guess), self.matcher.before(other)
+            if before is None or others is None:
+                break
+            if before == others:
+                return pairs
+            one, two = (self.matcher.only(places) for places in (before, others))
+            if one is None or two is None:
+                break
+            guess, other = one, two
+        return []
+
     def alike(self, look: Look, guesses: Sequence[Guess]) -> list[list[Guess]]:
         """Guesses that are alike and whose layers were given the same values, in order of use."""
         firsts: dict[str, Seen] = {}
@@ -359,7 +386,7 @@ class Repairs:
         undo: list[Callable[[], None]] = []
         for other in self.alike(look, self.matcher.guesses):
             same = [g.group.signature for g in other] == [g.group.signature for g in alike]
-            if same and not any(a is b for a in other for b in alike):
+            if same and not any(a is b for a in other for b in alike) and not all(g.decided for g in other):
                 undo.append(self.assign(other, order))
         return lambda: _all(undo)
 
