@@ -56,8 +56,11 @@ class Flow:
             sources[keys.of(array)] = {("input", *_rounded(array))}
         parents = {call.index: call.parent for call in calls}
         within: dict[int, set[Place]] = {}
+        taken: set[int] = set()  # by functions: what the model holds itself is used where they are called
         for call in calls:
             of = {held[path] for path in call.parameters if path in held}
+            of -= taken if call.parent is None else set()
+            taken |= of if call.function else set()
             given = _given(call, keys, sources)
             around = call.parent
             while of and around is not None:

@@ -80,8 +80,7 @@ class Matcher:
         except UserCodeError:  # a model that needs the whole batch
             self.batch = batch
             calls, others = (runner.calls(batch, inside=everywhere) for runner in (reference, follower))
-        self.calls: Calls = tuple(call for call in calls if not call.function)
-        self.known: Known = Known(calls)
+        self._seen(calls)
         self.units: dict[SideName, tuple[Unit, ...]] = {}
         for side, every in zip((reference.side, follower.side), (calls, others), strict=True):
             trace = tuple(call for call in every if not call.function)
@@ -178,8 +177,8 @@ class Matcher:
         except UserCodeError:
             return False
         self._quiet = self.batch, self.calls, self.known
-        self.batch, self.known = noisy, Known(calls)
-        self.calls = tuple(call for call in calls if not call.function)
+        self.batch = noisy
+        self._seen(calls)
         return True
 
     def renew(self, state: State) -> None:
@@ -193,8 +192,13 @@ class Matcher:
         """
         self.reference.write(state)
         self.state = self.reference.read()
-        calls = self.reference.calls(self.batch, inside=everywhere)
-        self.calls, self.known = tuple(call for call in calls if not call.function), Known(calls)
+        self._seen(self.reference.calls(self.batch, inside=everywhere))
+
+    def _seen(self, calls: Calls) -> None:
+        """Keep what the reference made."""
+        self.calls: Calls = tuple(call for call in calls if not call.function)
+        self.known: Known = Known(calls)
+        self._bare: dict[str, Call] = {p: call for call in reversed(calls) if call.function for p in call.parameters}
 
     def without_noise(self) -> None:
         """Undo `add_noise`."""
@@ -262,8 +266,9 @@ class Matcher:
         return [unit for unit in self.units[side] if id(unit) not in done]
 
     def calls_of(self, unit: Unit) -> tuple[Call, ...]:
-        """The calls of a layer of the reference."""
-        return tuple(self.calls[at] for at in unit.calls)
+        """The calls of a layer of the reference, or of the functions that take what it holds."""
+        bare = (self._bare.get(e.path) for e in unit.entries if not unit.calls)
+        return tuple(self.calls[at] for at in unit.calls) or tuple(call for call in bare if call is not None)
 
 
 def _within(unit: Unit, path: str) -> bool:

@@ -38,6 +38,9 @@ RECENT = 6
 CLEARLY = 10.0
 """By how much one order must come closer than all others to be the right one, in a port that differs behind it."""
 
+MOST_OTHERWISE = 4
+"""Layouts that are tried with a layer of another kind."""
+
 MOST_ORDERS = 24
 """Orders of layers that are alike that are tried."""
 
@@ -282,11 +285,28 @@ class Repairs:
         return lambda: _all(undo)
 
     def _exchanges(self, owner: Guess, seen: Seen) -> Iterator[Move]:
-        """Layers of the reference that were given what this call was given."""
-        for other in self.matcher.guesses:
-            alike = other is not owner and other.group.signature == owner.group.signature
-            if alike and any(self._same_inputs(u, seen) for u in other.units(self._reference)):
+        """Layers of the reference that were given what this call was given; those of another kind through any layout."""
+        given = [g for g in self.matcher.guesses if g is not owner]
+        given = [g for g in given if any(self._same_inputs(u, seen) for u in g.units(self._reference))]
+        for other in sorted(given, key=lambda g: g.group.signature != owner.group.signature):
+            if other.group.signature == owner.group.signature:
                 yield Move(lambda o=other: self.assign([owner, o], [1, 0]))
+                continue
+            back, made = self._crossed(other, owner), self._crossed(owner, other)
+            if back is None or made is None or back.covers[0].partial or made.covers[0].partial:
+                continue
+            for variant in itertools.islice(Guess(made).variants(), MOST_OTHERWISE):
+                yield Move(lambda o=other, v=variant: self._exchange(owner, o, v))
+
+    def _crossed(self, guess: Guess, other: Guess) -> Group | None:
+        """The follower's layers of one guess with the reference's of another."""
+        pair = other.units(self._reference), guess.units(self._follower)
+        return group_of(*(pair if self._reference == "torch" else pair[::-1]))
+
+    def _exchange(self, owner: Guess, other: Guess, variant: Variant) -> Callable[[], None]:
+        undo = self.assign([owner, other], [1, 0])
+        owner.variant = variant
+        return undo
 
     def _same_inputs(self, unit: Unit, seen: Seen) -> bool:
         return any(_shares(call.inputs, seen) for call in self.matcher.calls_of(unit))
@@ -398,7 +418,9 @@ class Repairs:
             theirs = guess.units(self._follower)
             group = group_of(mine, theirs) if self._reference == "torch" else group_of(theirs, mine)
             if group is not None:
-                guess.group = group
+                other, guess.group = guess.group.signature, group
+                if group.signature != other:
+                    guess.variant = next(guess.variants())
 
         def undo() -> None:
             for guess, group, variant in before:
