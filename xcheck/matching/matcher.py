@@ -17,7 +17,7 @@ from ..records.sides import SideName
 from ..records.trace import Array, Arrays, State
 from .activations import Look
 from .by_map import MapReader
-from .dataflow import Flow, Place, in_place
+from .dataflow import Flow, Place, in_place, size_of
 from .fingerprints import Known, in_shape_of, nearly
 from .guess import Guess
 from .initial_values import as_loaded
@@ -101,7 +101,7 @@ class Matcher:
     def _placed(self, traces: Mapping[SideName, Calls]) -> tuple[list[Group], set[int]]:
         """The layers as they are aligned, those that are alike where they stand in the dataflow; which stand alone."""
         groups = aligned(self.units["torch"], self.units["keras"])
-        if len({group.signature for group in groups}) == len(groups):
+        if len({size_of(group) for group in groups}) == len(groups):
             return groups, set()
         outputs = {runner.side: runner.infer(self.batch) for runner in (self.reference, self.follower)}
         inventories: dict[SideName, Inventory] = {"torch": self.torch, "keras": self.keras}
