@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -247,12 +247,14 @@ class Matcher:
         side = self.follower.side
         return next((g for g in self.guesses for u in g.units(side) if u.owner == owner), None)
 
-    def before(self, guess: Guess) -> set[Place] | None:
-        """What lies before the one layer of a guess in the follower's dataflow; None where that is not known."""
+    def beside(self, guess: Guess, which: Literal["before", "behind"]) -> set[Place] | None:
+        """What lies next to the one layer of a guess in the follower's dataflow; None where that is not known."""
         side = self.follower.side
         units = guess.units(side)
         at = next((i for i, unit in enumerate(self.units[side]) if unit is units[0]), None)
-        return self.flows[side].before[at] if side in self.flows and at is not None and len(units) == 1 else None
+        if side not in self.flows or at is None or len(units) > 1:
+            return None
+        return getattr(self.flows[side], which)[at]
 
     def only(self, places: Collection[Place]) -> Guess | None:
         """The guess about the one layer of the follower that some places are."""

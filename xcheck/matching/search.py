@@ -371,7 +371,7 @@ class Repairs:
         pairs: list[tuple[Guess, Guess]] = []
         while guess.group.signature == other.group.signature and (guess, other) not in pairs:
             pairs.append((guess, other))
-            before, others = self.matcher.before(guess), self.matcher.before(other)
+            before, others = (self.matcher.beside(g, "before") for g in (guess, other))
             if before is None or others is None:
                 break
             if before == others:
