@@ -100,7 +100,10 @@ def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Gu
 
 
 def _changes(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Callable[[], object]]:
-    for alike in open_choices(matcher, repairs, look):
+    choices = open_choices(matcher, repairs, look)
+    known = [{id(guess) for guess in alike} for alike in choices]
+    every = [*choices, *(of for of in repairs.alike(look, matcher.guesses) if {id(guess) for guess in of} not in known)]
+    for alike in every:
         for order in _orders(alike):
             yield lambda a=levels(matcher, alike), o=order: [repairs.assign(of, o) for of in a]
     seen: set[object] = set()

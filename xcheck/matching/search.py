@@ -286,7 +286,7 @@ class Repairs:
 
     def _exchanges(self, owner: Guess, seen: Seen) -> Iterator[Move]:
         """Layers of the reference that were given what this call was given; those of another kind through any layout."""
-        given = [g for g in self.matcher.guesses if g is not owner]
+        given = [g for g in self.matcher.guesses if g is not owner and not (g.placed and owner.placed)]
         given = [g for g in given if any(self._same_inputs(u, seen) for u in g.units(self._reference))]
         for other in sorted(given, key=lambda g: g.group.signature != owner.group.signature):
             if other.group.signature == owner.group.signature:
@@ -347,6 +347,8 @@ class Repairs:
     def _orders(self, look: Look, recent: Sequence[Guess]) -> Iterator[Move]:
         """Other orders of layers that are alike and were given the same: query, key and value."""
         for alike in self.alike(look, recent):
+            if all(guess.placed for guess in alike):
+                continue
             if not all(guess.by_value for guess in alike):  # as `_decide` leaves them
                 self.undecided.append(alike)
             for order in itertools.islice(itertools.permutations(range(len(alike))), 1, MOST_ORDERS):
@@ -361,7 +363,7 @@ class Repairs:
         for guess in recent:
             for other in self.matcher.guesses:
                 pairs = self._upwards(guess, other) if other is not guess else []
-                if len(pairs) > 1:
+                if len(pairs) > 1 and not all(g.placed for pair in pairs for g in pair):
                     guesses = [g for pair in pairs for g in pair]
                     order = [i ^ 1 for i in range(len(guesses))]
                     yield Move(lambda g=guesses, o=order: self.assign(g, o))
