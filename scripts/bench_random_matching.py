@@ -89,10 +89,10 @@ def _matched(net: Net, given: Map) -> tuple[Outcome, list[str]]:
 
 def _verdict(plan: MatchPlan) -> str:
     """What a run makes of a plan by itself."""
-    if plan.needed or plan.doubts or plan.proven is None:
+    if plan.needed or plan.proven is None:
         return "INCONCLUSIVE"
     if plan.proven:
-        return "EQUIVALENT"
+        return "INCONCLUSIVE" if plan.doubts else "EQUIVALENT"
     return "INCONCLUSIVE" if blamed(plan) else "DIFFERENT"
 
 

@@ -55,8 +55,6 @@ def plan_by_value(
         proof = prover.judge(plan)
         if proof.agrees is not True:
             plan = unclaimed(plan, matcher, repairs, tried.look)
-        if proof.agrees is False and tried.all:  # whatever is open, the sides differ
-            plan = replace(plan, doubts=())
         plan = replace(plan, proven=proof.agrees, unproven=proof.detail)
         return replace(plan, tried=tried.many, exhausted=tried.all)
     finally:

@@ -57,9 +57,14 @@ class Flow:
             sources[keys.of(array)] = {("input", *_rounded(array))}
         parents = {call.index: call.parent for call in calls}
         within: dict[int, set[Place]] = {}
+        views: dict[Hashable, set[int]] = {}
         taken: set[int] = set()  # by functions: what the model holds itself is used where they are called
         for call in calls:
             of = {held[path] for path in call.parameters if path in held}
+            if call.function and of and not call.inputs:  # only another view of a parameter
+                views |= {keys.of(array): of for array in call.outputs.values()}
+                continue
+            of = of.union(*(views.get(keys.of(array), set()) for array in call.inputs.values() if call.function))
             of -= taken if call.parent is None else set()
             taken |= of if call.function else set()
             given = _given(call, keys, sources)

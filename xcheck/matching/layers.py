@@ -68,12 +68,18 @@ def _called_bare(inventory: Inventory, calls: Calls, free: Collection[str]) -> I
         free: canonical paths of such parameters.
     """
     ended, left = 0, set(free)
+    views: dict[int, str] = {}
     for at, call in enumerate(calls):
         ended += not call.function
         held = [p for p in call.parameters if p in free]
+        if call.function and len(held) == 1 and not call.inputs:  # only another view of it
+            views |= {id(array): held[0] for array in call.outputs.values()}
+            continue
+        seen = [views[id(array)] for array in call.inputs.values() if id(array) in views]
+        held += seen
         if not call.function or not held or len(held) > 2 or not left >= set(held) or len(held) < len(call.parameters):
             continue
-        if call.kind in PRODUCTS:
+        if call.kind in PRODUCTS or seen:
             held += _added(calls[at + 1 :], call, left - set(held))
         elif call.kind not in FUNCTIONS:
             continue
@@ -82,7 +88,7 @@ def _called_bare(inventory: Inventory, calls: Calls, free: Collection[str]) -> I
         if len(weights) == 1 and len(biases) == len(entries) - 1:
             left -= set(held)
             named = zip((*weights, *biases), ("weight", "bias")[: len(entries)], strict=True)
-            kind = FUNCTIONS.get(call.kind)
+            kind = None if seen else FUNCTIONS.get(call.kind)
             yield ended, tuple(replace(e, kind=kind, role=role) if kind else e for e, role in named)
 
 

@@ -90,7 +90,9 @@ class Matcher:
         groups, alone = self._placed(traces)
         self.guesses = [Guess(group) for group in groups]
         for guess in self.guesses:
-            guess.decided = guess.placed = id(guess.group) in alone
+            guess.decided = id(guess.group) in alone
+            every = (*guess.units("torch"), *guess.units("keras"))
+            guess.placed = guess.decided and all(unit.calls for unit in every)  # what is held bare may be seen elsewhere
         for guess in self.guesses:
             as_loaded(guess, before["torch"], before["keras"])
         # What is left may be copies of a layer that the other side calls again, or the other way round.

@@ -267,7 +267,8 @@ class Repairs:
             if len(found) == RECENT:
                 break
         around = (by_owner.get(call.path) for call in look.around(at))  # what they hold may be used within
-        return [*found, *(g for g in around if g is not None and g not in found)]
+        bare = (g for g in self.matcher.guesses if not any(u.calls for u in g.units(self._follower)))
+        return list(dict.fromkeys([*found, *(g for g in around if g is not None), *bare]))
 
     def _variants(self, guess: Guess) -> Iterator[Move]:
         for variant in guess.variants():
