@@ -166,7 +166,9 @@ def main() -> int:
         if asked.show and (not good or outcome.wrong or outcome.blamed):
             told = f"{seed} {net.form} {net.naming} {len(net.layers)} layers: {outcome.verdict}, lines {outcome.lines}"
             wrong = ", ".join(outcome.wrong[:4])
-            console.print(f"{told}, {len(outcome.wrong)} wrong ({wrong}), {len(outcome.claimed)} claimed", soft_wrap=True)
+            console.print(
+                f"{told}, {len(outcome.wrong)} wrong ({wrong}), {len(outcome.claimed)} claimed", soft_wrap=True
+            )
     for line in rates(outcomes, asked.faults):
         console.print(line)
     bad = "EQUIVALENT" if asked.faults else "DIFFERENT"

@@ -129,7 +129,9 @@ class NumpySide:
         return (*made, Call(0, None, "", "Model", 1, {"0": self._shown(x, "")}, outputs, held))
 
     def _moved(self, array: Array, kind: str) -> bool:
-        return array.ndim == 4 and self.side == "torch" and kind not in ("Linear", "LayerNorm", "linear", "matmul", "add")
+        return (
+            array.ndim == 4 and self.side == "torch" and kind not in ("Linear", "LayerNorm", "linear", "matmul", "add")
+        )
 
     def _shown(self, array: Array, kind: str) -> Array:
         return np.moveaxis(array, -1, 1) if self._moved(array, kind) else array

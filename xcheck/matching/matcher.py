@@ -91,8 +91,7 @@ class Matcher:
         self.guesses = [Guess(group) for group in groups]
         for guess in self.guesses:
             guess.decided = id(guess.group) in alone
-            every = (*guess.units("torch"), *guess.units("keras"))
-            guess.placed = guess.decided and all(unit.calls for unit in every)  # what is held bare may be seen elsewhere
+            guess.placed = guess.decided
         for guess in self.guesses:
             as_loaded(guess, before["torch"], before["keras"])
         # What is left may be copies of a layer that the other side calls again, or the other way round.
