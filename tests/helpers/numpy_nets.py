@@ -103,8 +103,7 @@ class NumpySide:
         return nullcontext()
 
     def infer(self, batch: Batch) -> Arrays:
-        made = self.calls(batch)[-1].outputs
-        return made
+        return self.calls(batch)[-1].outputs
 
     def calls(
         self, batch: Batch, *, swap: Swap | None = None, inside: Inside = nowhere, again: Again | None = None

@@ -104,8 +104,9 @@ def _changes(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Callabl
     known = [{id(guess) for guess in alike} for alike in choices]
     every = [*choices, *(of for of in repairs.alike(look, matcher.guesses) if {id(guess) for guess in of} not in known)]
     for alike in every:
+        whole = levels(matcher, alike)
         for order in _orders(alike):
-            yield lambda a=levels(matcher, alike), o=order: [repairs.assign(of, o) for of in a]
+            yield lambda a=whole, o=order: [repairs.assign(of, o) for of in a]
     seen: set[object] = set()
     for guess in matcher.guesses:
         if guess.promised or guess.by_value or guess.group.signature in seen:

@@ -246,8 +246,7 @@ class MatchPlan:
             [path for path in self.unmatched(side) if path not in (*self.idle, *self.frozen)]
             for side in (self.follower, self.reference)
         )
-        doubted = self.doubts and not (self.proven is False and self.exhausted)  # whichever it is, the sides differ
-        follows = bool(self.parameters) and not (open_ or doubted or known & set(lone))
+        follows = bool(self.parameters) and not (open_ or self.doubts or known & set(lone))
         return () if follows else (*lone, *open_)
 
     @property

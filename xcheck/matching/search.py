@@ -287,8 +287,8 @@ class Repairs:
 
     def _exchanges(self, owner: Guess, seen: Seen) -> Iterator[Move]:
         """Layers of the reference that were given what this call was given; those of another kind through any layout."""
-        given = [g for g in self.matcher.guesses if g is not owner and not (g.placed and owner.placed)]
-        given = [g for g in given if any(self._same_inputs(u, seen) for u in g.units(self._reference))]
+        others = [g for g in self.matcher.guesses if g is not owner and not (g.placed and owner.placed)]
+        given = [g for g in others if any(self._same_inputs(u, seen) for u in g.units(self._reference))]
         for other in sorted(given, key=lambda g: g.group.signature != owner.group.signature):
             if other.group.signature == owner.group.signature:
                 yield Move(lambda o=other: self.assign([owner, o], [1, 0]))
