@@ -11,6 +11,7 @@ import numpy as np
 
 from ...matching import Match, MatchPlan
 from ...records.sides import SIDES, SideName, other_side
+from ...records.slots import ROLES
 from ..recomputed import REPRODUCED, gap
 from ..text import listed
 from .constraint import FREE, Projection
@@ -87,6 +88,7 @@ def differences(both: Both) -> list[Difference]:
         *_formula(both),
         *_settings(both),
         *_carried(both),
+        *_starts(both),
         *_lookups(both),
         *_clipping(both),
         *_decay(both),
@@ -154,6 +156,26 @@ def _carried(both: Both) -> Iterator[Difference]:
         lambda recipe: replace(recipe, carried=reference.carried),
         evidence={"torch": torch, "keras": keras},
     )
+
+
+def _starts(both: Both) -> Iterator[Difference]:
+    """Slots that do not begin at the same number."""
+    reference = both.of(both.plan.reference)
+    for role in sorted({*both.torch.starts, *both.keras.starts}):
+        torch, keras = (both.of(side).starts.get(role, 0.0) for side in SIDES)
+        if _same(torch, keras):
+            continue
+
+        def swapped(recipe: Recipe, role: str = role) -> Recipe:
+            return replace(recipe, starts={**recipe.starts, role: reference.starts.get(role, 0.0)})
+
+        yield Difference(
+            "slot_start",
+            f"before the first step the {ROLES[role]} is {torch:.6g} in torch and {keras:.6g} in keras",
+            f"torch: let it start at {keras:.6g}, or keras: assign {torch:.6g} to it once the optimizer is built",
+            swapped,
+            evidence={"role": role, "torch": torch, "keras": keras},
+        )
 
 
 def _shift(side: SideName, wanted: float, schedule: Sequence[float], t: int) -> str:

@@ -164,15 +164,17 @@ class Family:
         """Whether the slots say what went in, whatever the learning rate is."""
         return self.effective is not _of_update
 
-    def read(self, given: Mapping[str, Any]) -> dict[str, float] | None:
+    def read(self, given: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float] | None:
         """The settings of a side by our names; None where one is unknown.
 
         Args:
             given: by the names of the side.
+            other: the other side's, by its names, for those that the side does not give: they are tried.
         """
         found: dict[str, float] = {}
         for name, spellings in self.settings.items():
-            value = next((given[s] for s in spellings if s in given), self.optional.get(name))
+            usual = next((other[s] for s in spellings if s in other), None)
+            value = next((given[s] for s in spellings if s in given), self.optional.get(name, usual))
             if not isinstance(value, int | float):
                 return None
             found[name] = float(value)

@@ -7,7 +7,7 @@ where the follower's update, made again by the reference's recipe, is the refere
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +17,11 @@ from ...matching import MatchPlan
 from ...records.accepted import Deltas, Exchange
 from ...records.isolated import isolated
 from ...records.result import Cause
-from ...records.sides import SideName
+from ...records.sides import SideName, other_side
 from ...records.trace import Arrays, StepRecord
 from ..recomputed import REPRODUCED, gap
 from .differences import SIDES, Both, Difference, differences
-from .formulas import family_named
+from .formulas import Style, family_named
 from .recipe import Observed, Recipe, Said, observed, read, said
 
 BASE = "Optimizer"
@@ -37,12 +37,14 @@ class Facts:
         shown: name of the class itself.
         numbers: its settings by the side's names.
         schedule: learning rates of the first steps, where they follow one.
+        own: the class is somebody's own: its name is all that is known of its formula.
     """
 
     name: str
     shown: str
     numbers: Mapping[str, Any]
     schedule: tuple[float, ...] = ()
+    own: bool = False
 
     @staticmethod
     def of(environment: Mapping[str, Any]) -> Facts:
@@ -50,7 +52,8 @@ class Facts:
         shown = str(environment.get("optimizer", ""))
         kind = str(environment.get("optimizer_kind", shown))
         numbers = environment.get("optimizer_settings", {})
-        return Facts(shown if kind == BASE else kind, shown, numbers, tuple(environment.get("schedule") or ()))
+        schedule = tuple(environment.get("schedule") or ())
+        return Facts(shown if kind == BASE else kind, shown, numbers, schedule, kind == BASE)
 
 
 @isolated(list[Cause])
@@ -77,23 +80,25 @@ def update_causes(
     )
     if any("," in facts[side].name for side in SIDES):
         return []  # several optimizers on a side: no one formula makes the updates
-    if family is not other_family and torch_name.casefold() != keras_name.casefold():
+    name = keras_name if other_family is not None else torch_name
+    own = {"torch": family is None and facts["torch"].own, "keras": other_family is None and facts["keras"].own}
+    common = family or other_family
+    if family is not other_family and torch_name.casefold() != keras_name.casefold() and not any(own.values()):
         return _another(plan, record, other, facts)
-    if family is None or family is not other_family:
+    if common is None or (family is not other_family and not any(own.values())):
         return []
-    told = (
-        said("torch", torch_name, torch_style or "torch", facts["torch"].numbers, facts["torch"].schedule),
-        said("keras", keras_name, keras_style or "keras", facts["keras"].numbers, facts["keras"].schedule),
-    )
-    if told[0] is None or told[1] is None:
-        return []
+    told = _told("torch", name, torch_style, facts), _told("keras", name, keras_style, facts)
+    if not told[0] or not told[1]:
+        return _another(plan, record, other, facts) if family is not other_family else []
     records = (record, other) if plan.reference == "torch" else (other, record)
     seen = (observed(records[0]), observed(records[1], squares))
-    in_torch, in_keras = read(told[0], told[1], seen[0]), read(told[1], told[0], seen[1])
+    in_torch, in_keras = _read(told[0], told[1][0], seen[0]), _read(told[1], told[0][0], seen[1])
     if in_torch is None or in_keras is None:
-        return _unproven(keras_name, told[0], told[1], facts)
+        if family is not other_family:
+            return _another(plan, record, other, facts)
+        return _unproven(name, told[0][0], told[1][0], facts)
     names = {**seen[0].counts, **seen[1].counts}
-    both = Both(plan, keras_name, in_torch, in_keras, seen[0].record.before.updates + 1, names).settled()
+    both = Both(plan, name, in_torch, in_keras, seen[0].record.before.updates + 1, names).settled()
     found = differences(both)
     mine, follower = seen if plan.reference == "torch" else seen[::-1]
     gradients, follower = follower.gradients, _given(plan, mine, follower)
@@ -120,6 +125,21 @@ def update_causes(
 
     causes = [_cause(d, facts, measured, after <= REPRODUCED < before) for d in matter]
     return [replace(c, exchanges=(Exchange(c.torch, c.keras, str(n), deltas),)) for n, c in enumerate(causes)]
+
+
+def _told(side: SideName, name: str, style: Style | None, facts: Mapping[str, Facts]) -> list[Said]:
+    """What a side may say of its optimizer: of a class of somebody's own either framework's formula is tried."""
+    mine, other = facts[side], facts[other_side(side)].numbers
+    styles: tuple[Style, ...] = (style or side,)
+    styles = ("torch", "keras") if mine.own and style is None else styles
+    found = (said(side, name, style, mine.numbers, mine.schedule, other if mine.own else None) for style in styles)
+    return [one for one in found if one is not None]
+
+
+def _read(mine: Sequence[Said], other: Said, seen: Observed) -> Recipe | None:
+    """The recipe that leaves most as it is said; a formula that needs a learning rate of its own is chance."""
+    found = [(recipe.settings != one.settings, recipe) for one in mine if (recipe := read(one, other, seen))]
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def _another(plan: MatchPlan, record: StepRecord, other: StepRecord, facts: Mapping[str, Facts]) -> list[Cause]:
