@@ -23,6 +23,7 @@ from ...records.result import Check
 from ...records.sides import SideName
 from ...records.trace import Array, Arrays
 from ..forward.local import Local, Seen, role_of
+from ..forward.masks import masks_in
 from .axes import order_of
 from .replay import Name, Scene, named
 
@@ -265,19 +266,32 @@ def once_each(alignment: Alignment, ranked: Sequence[Suspect]) -> list[Suspect]:
     first: dict[tuple[Key, Key], Suspect] = {}
     for suspect in ranked:
         first.setdefault((suspect.reference.key, suspect.follower.key), suspect)
-    return [
-        replace(
-            suspect,
-            reference=_innermost(alignment.reference, suspect.reference),
-            follower=_innermost(alignment.follower, suspect.follower),
+    found: list[Suspect] = []
+    for suspect in first.values():
+        mine, theirs = (
+            _innermost(alignment.reference, suspect.reference),
+            _innermost(alignment.follower, suspect.follower),
         )
-        for suspect in first.values()
-    ]
+        sizes = mine.call.outputs[mine.output].size, theirs.call.outputs[theirs.output].size
+        if sizes[0] != sizes[1]:  # one is packed: only the positions that count are in it
+            mine = _padded(alignment.reference, mine, sizes[1])
+            theirs = _padded(alignment.follower, theirs, sizes[0])
+        found.append(replace(suspect, reference=mine, follower=theirs))
+    return found
 
 
 def _innermost(graph: Graph, place: Place) -> Place:
     call = graph.makers[place.key][0]
     return replace(place, call=call, output=next(n for n, k in graph.outputs[call.index].items() if k == place.key))
+
+
+def _padded(graph: Graph, place: Place, size: int) -> Place:
+    """A value as it is used last in some size; as it was where there is no such use."""
+    for call in reversed([c for c in graph.calls if c.parent is not None]):
+        for name, key in graph.outputs[call.index].items():
+            if key == place.key and call.outputs[name].size == size:
+                return replace(place, call=call, output=name)
+    return place
 
 
 def parting_of(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order, proven: bool) -> Parting:
@@ -334,8 +348,10 @@ def local_of(scene: Scene, parting: Parting) -> Local:
         (plan.reference, alignment.reference, alignment.there, suspect.reference, suspect.lacking == "reference"),
         (plan.follower, alignment.follower, alignment.back, suspect.follower, suspect.lacking == "follower"),
     )
+    masks = masks_in((*alignment.reference.calls, *alignment.follower.calls))
+    masks |= {} if scene.mask is None else {"the pair's compare": scene.mask}
     seen = {
-        side: _seen(side, graph, shared, place, scene.weights[side], idle)
+        side: replace(_seen(side, graph, shared, place, scene.weights[side], idle), masks=masks)
         for side, graph, shared, place, idle in halves
     }
     order = parting.order if plan.reference == "torch" else parting.order.inverse()

@@ -132,6 +132,9 @@ def region(graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place, wit
             array = outer.get(need, array)
             made = graph.makers.get(need)
             name = made[0].name if made else "(the inputs)"
+            whole = [made[0].outputs[n] for n, k in graph.outputs[made[0].index].items() if k == need] if made else []
+            if whole and whole[0].size > array.size:  # packed since: only the positions that count are in it
+                array = whole[0]
             if need in graph.constant or (not made and need not in shared):
                 name = _free(name, constants)
                 constants[name] = array
