@@ -40,6 +40,7 @@ from .locate.input_mismatch import other_inputs
 from .locate.loss.search import loss_search
 from .locate.reordered import reordered_outputs
 from .locate.replay import Scene, calls_from_start
+from .locate.sizes import other_size
 from .locate.stopped_gradients import stopped_gradients
 from .persistence.resumed_step import resumed_faults
 from .persistence.route import persistence_causes
@@ -309,8 +310,8 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
             if earlier is not None and why:
                 found[i], told = earlier, why
         if not told and i == 0:
-            table = table_cause(scene, parting)
-            unknown, told = (local, told) if table is None else (None, [table])
+            known = table_cause(scene, parting) or other_size(scene, parting)
+            unknown, told = (local, told) if known is None else (None, [known])
         where = told[0] if told and i == 0 else where
         causes += told
     top = found[0]
