@@ -98,6 +98,17 @@ class Setting:
     shown: Callable[[Any], str] = repr
 
 
+EXCHANGED = Setting(
+    "exchanged",
+    "exchanged_axes",
+    "the axis that it runs over",
+    "batch_first=True, or transpose(0, 1) before and after it, so that it is {}",
+    "keras.ops.swapaxes(..., 0, 1) before and after it, so that it is {}",
+    either,
+    shown=lambda exchanged: "that of the examples" if exchanged else "that of the steps",
+)
+"""The first two axes are taken for each other."""
+
 MASKED = Setting(
     "mask",
     "mask_of_one_side",

@@ -15,7 +15,7 @@ from ...numerics.align.families import family_of
 from ...records.calls import Call
 from ...records.trace import Array, Arrays
 from .activation import PLAIN
-from .forms import MASKED, Form, Problem, Setting, either, one_of
+from .forms import EXCHANGED, MASKED, Form, Problem, Setting, either, one_of
 from .local import Seen
 from .masks import ALL, fitting, mask_of
 
@@ -285,15 +285,7 @@ RECURRENT = Form(
             shown=lambda said: f"{said} it is multiplied by the kernel",
         ),
         MASKED,
-        Setting(
-            "exchanged",
-            "recurrence_axis",
-            "the axis that the recurrence runs over",
-            "batch_first=True, or transpose(0, 1) before and after it, so that it is {}",
-            "keras.ops.swapaxes(..., 0, 1) before and after it, so that it is {}",
-            either,
-            shown=lambda exchanged: "that of the examples" if exchanged else "that of the steps",
-        ),
+        EXCHANGED,
         Setting("past", "past_the_end", "what comes out past the end", "{}", "{}", _pasts, shown=str),
         Setting("forget", "forget_bias", "what is added to the forget gate", "add {}", "add {}", _forgets),
         Setting("second", "second_bias", "whether the second bias is used", "{}", "{}", either),

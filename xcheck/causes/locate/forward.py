@@ -173,9 +173,11 @@ def _explained(
     for suspect in [s for s in ranked if not s.lacking][:TRIES]:
         order = order_of(alignment, suspect)
         parting = None if order is None else parting_of(scene, alignment, suspect, order, False)
-        if parting is None or parting.torch.function or parting.keras.function:
+        if parting is None:
             continue
-        if family_of(parting.torch.kind) == family_of(parting.keras.kind) and explains(local_of(scene, parting)):
+        layers = not (parting.torch.function or parting.keras.function)
+        layers = layers and family_of(parting.torch.kind) == family_of(parting.keras.kind)
+        if (layers or suspect.alike) and explains(local_of(scene, parting)):
             tried = tried_at(scene, alignment, swaps, suspect)
             return None if tried is None else replace(tried, explained=True)
     return None

@@ -56,7 +56,8 @@ def other_size(scene: Scene, at: Parting) -> Cause | None:
 
 def _behind(graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place) -> Iterator[Place]:
     """The places on the way to one, without itself."""
-    return (p for p in parting(graph, shared, [place.key]) if p.key != place.key and p.call.outputs[p.output].ndim > 1)
+    places = (p for p in parting(graph, shared, [place.key]) if p.key != place.key)
+    return (p for p in places if (array := p.call.outputs[p.output]).ndim > 2 and array.dtype.kind in "fc")
 
 
 def _shape(place: Place) -> tuple[int, ...]:
@@ -67,7 +68,8 @@ def _lengths(a: Place, b: Place) -> tuple[int, int] | None:
     """The one length of each side that the other does not have."""
     mine, theirs = Counter(_shape(a)), Counter(_shape(b))
     left, right = list((mine - theirs).elements()), list((theirs - mine).elements())
-    return (left[0], right[0]) if len(left) == len(right) == 1 else None
+    same_batch = a.call.outputs[a.output].shape[0] == b.call.outputs[b.output].shape[0]
+    return (left[0], right[0]) if same_batch and len(left) == len(right) == 1 else None
 
 
 def _maker(graph: Graph, place: Place, length: int) -> Call:
@@ -77,7 +79,7 @@ def _maker(graph: Graph, place: Place, length: int) -> Call:
         makers = graph.makers[key]
         call = next((c for c in makers[::-1] if c.parent is not None and not c.function), makers[0])
         given = [(k, array) for n, array in call.inputs.items() if (k := graph.inputs[call.index][n]) != key]
-        longer = next((k for k, array in given if length in array.shape), None)
+        longer = next((k for k, array in given if length in array.shape[1:] and array.dtype.kind in "fc"), None)
         if longer is None:
             return call
         if longer not in graph.makers:  # a function that is not recorded, in the same layer

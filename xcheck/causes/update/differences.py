@@ -63,6 +63,7 @@ class Difference:
         swapped: the follower's recipe -> the same with the reference's part of it.
         torch, keras: what it is about; "" for the optimizer.
         evidence: of the cause.
+        solved: it is a number that neither side says, solved from the updates that it explains.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Difference:
     torch: str = ""
     keras: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    solved: bool = False
 
 
 INSIDE = "whose decay is a part of the gradient, as PyTorch's is and that of Keras is not"
@@ -138,6 +140,7 @@ def _settings(both: Both) -> Iterator[Difference]:
             f"{torch_word}={values[0]!r}",
             f"{keras_word}={values[1]!r}",
             {"torch": values[0], "keras": values[1]},
+            any(both.of(side).solved for side in SIDES) and name == "learning_rate",
         )
 
 

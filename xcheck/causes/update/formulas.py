@@ -48,7 +48,7 @@ def _adam(style: Style, at: Start, s: Settings) -> tuple[Array, Arrays]:
     slots = {"first_moment": m, "second_moment": v}
     if s["amsgrad"]:
         v = slots["second_moment_max"] = np.maximum(at.slot("second_moment_max"), v)
-    first, second = 1 - s["beta_1"] ** at.t, 1 - s["beta_2"] ** at.t
+    first, second = (1 - s["bias_correction"] * s[beta] ** at.t for beta in ("beta_1", "beta_2"))
     if style == "torch":
         return -s["learning_rate"] * (m / first) / (np.sqrt(v / second) + s["epsilon"]), slots
     return -s["learning_rate"] * np.sqrt(second) / first * m / (np.sqrt(v) + s["epsilon"]), slots
@@ -190,10 +190,10 @@ _WHERE_ROOT = "Keras adds epsilon inside the root, PyTorch outside of it"
 _WHERE_NORM = "Keras adds epsilon to the norm where it divides by it, PyTorch where it keeps it"
 _ADAM = Family(
     _adam,
-    {**_LR, **_BETAS, **_EPS, "amsgrad": ("amsgrad",)},
+    {**_LR, **_BETAS, **_EPS, "amsgrad": ("amsgrad",), "bias_correction": ("bias_correction", "correct_bias")},
     _of_first_moment,
     _WHERE_ADAM,
-    {"amsgrad": 0.0},
+    {"amsgrad": 0.0, "bias_correction": 1.0},
 )
 FAMILIES: dict[str, Family] = {
     "SGD": Family(
@@ -229,7 +229,10 @@ FAMILIES: dict[str, Family] = {
 }
 """By the name of the class in Keras, without the "Keras" or "Torch" of the followers in `xcheck.optim`."""
 
-TORCH_ALONE = frozenset({"dampening"})
+SWITCHES = ("bias_correction",)
+"""Settings by our names that an optimizer of somebody's own may leave out."""
+
+TORCH_ALONE = frozenset({"dampening", "bias_correction"})
 """Settings by our names that Keras does not have."""
 
 COUPLED: frozenset[str] = frozenset(FAMILIES) - {"AdamW", "Lion"}

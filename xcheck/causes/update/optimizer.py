@@ -19,9 +19,10 @@ from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Arrays, StepRecord
+from ..prove import Trial, prove, read_off
 from ..recomputed import REPRODUCED, gap
 from .differences import SIDES, Both, Difference, differences
-from .formulas import Style, family_named
+from .formulas import SWITCHES, Style, family_named
 from .recipe import Observed, Recipe, Said, observed, read, said
 
 BASE = "Optimizer"
@@ -109,11 +110,7 @@ def update_causes(
     for difference in matter:
         whole = difference.swapped(whole)
     before, after = _apart(plan, mine, made), _apart(plan, mine, whole.results(follower))
-    measured = {
-        "largest_relative_difference": before,
-        "with_the_other_in_its_place": after,
-        "both_updates_recomputed": True,
-    }
+    elements = sum(g.size for g in gradients.values())
 
     def deltas(parts: Collection[str]) -> Deltas:
         tried = own
@@ -123,7 +120,8 @@ def update_causes(
         new, old = tried.results(seen), own.results(seen)
         return {(path, role): new[path][role] - old[path][role] for path in old for role in old[path]}
 
-    causes = [_cause(d, facts, measured, after <= REPRODUCED < before) for d in matter]
+    trials = [Trial(before, after, REPRODUCED, 1 if d.solved else elements) for d in matter]
+    causes = [prove(_cause(d, facts, recomputed=True), [trial]) for d, trial in zip(matter, trials, strict=True)]
     return [replace(c, exchanges=(Exchange(c.torch, c.keras, str(n), deltas),)) for n, c in enumerate(causes)]
 
 
@@ -133,7 +131,9 @@ def _told(side: SideName, name: str, style: Style | None, facts: Mapping[str, Fa
     styles: tuple[Style, ...] = (style or side,)
     styles = ("torch", "keras") if mine.own and style is None else styles
     found = (said(side, name, style, mine.numbers, mine.schedule, other if mine.own else None) for style in styles)
-    return [one for one in found if one is not None]
+    told = [one for one in found if one is not None]
+    without = {switch: 0.0 for one in told[:1] for switch in SWITCHES if mine.own and switch in one.settings}
+    return told + [replace(one, settings={**one.settings, **without}) for one in told if without]
 
 
 def _read(mine: Sequence[Said], other: Said, seen: Observed) -> Recipe | None:
@@ -148,15 +148,17 @@ def _another(plan: MatchPlan, record: StepRecord, other: StepRecord, facts: Mapp
     made = {side: _by_itself(side, facts[side], observed(records[side])) for side in SIDES}
     shown = {side: facts[side].shown for side in SIDES}
     return [
-        Cause(
-            id="another_optimizer",
-            phase="update",
-            torch=shown["torch"],
-            keras=shown["keras"],
-            summary=f"the torch side trains with {shown['torch']}, the keras side with {shown['keras']}",
-            evidence={f"{side}_update_recomputed": made[side] for side in SIDES},
-            confirmed=all(made.values()),
-            fix=f"keras: the optimizer that torch calls {shown['torch']}, or torch: {shown['keras']}",
+        read_off(
+            Cause(
+                id="another_optimizer",
+                phase="update",
+                torch=shown["torch"],
+                keras=shown["keras"],
+                summary=f"the torch side trains with {shown['torch']}, the keras side with {shown['keras']}",
+                evidence={f"{side}_update_recomputed": made[side] for side in SIDES},
+                fix=f"keras: the optimizer that torch calls {shown['torch']}, or torch: {shown['keras']}",
+            ),
+            shown=all(made.values()),
         )
     ]
 
@@ -168,15 +170,14 @@ def _by_itself(side: SideName, facts: Facts, seen: Observed) -> bool:
     return told is not None and read(told, told, seen) is not None
 
 
-def _cause(found: Difference, facts: Mapping[str, Facts], measured: Mapping[str, Any], confirmed: bool) -> Cause:
+def _cause(found: Difference, facts: Mapping[str, Facts], *, recomputed: bool) -> Cause:
     return Cause(
         id=found.id,
         phase="update",
         torch=found.torch or facts["torch"].shown,
         keras=found.keras or facts["keras"].shown,
         summary=found.summary,
-        evidence={**found.evidence, **measured},
-        confirmed=confirmed,
+        evidence={**found.evidence, "both_updates_recomputed": recomputed},
         fix=found.fix,
     )
 
@@ -233,7 +234,7 @@ def _unproven(name: str, torch: Said, keras: Said, facts: Mapping[str, Facts]) -
     plan = MatchPlan("torch", ())
     both = Both(plan, name, Recipe(torch, torch.clip), Recipe(keras, keras.clip), 1)
     return [
-        _cause(d, facts, {"both_updates_recomputed": False}, confirmed=False)
+        _cause(d, facts, recomputed=False)
         for d in differences(both)
         if d.id in ("optimizer_formula", "optimizer_setting", "schedule")
     ]

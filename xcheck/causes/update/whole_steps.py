@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...matching import MatchPlan
+from ...numerics.tolerance import KAPPA, epsilon
 from ...records.isolated import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName
@@ -63,13 +64,13 @@ def rates_of_some(plan: MatchPlan, record: StepRecord, other: StepRecord) -> lis
         moved = match.to("torch", theirs)
         weight = match.torch_piece.total(records["torch"].before.value)
         size = 0.0 if weight is None else float(np.abs(weight).max(initial=0))
-        if not mine.any() and not moved.any():
+        if _is_noise(mine, size) or _is_noise(moved, size):
             continue
         factor = float(np.vdot(mine, moved) / np.vdot(mine, mine)) if mine.any() else np.inf
         if not np.isfinite(factor) or not factor or not reproduces(moved, factor * mine, size):
             return []
         gradient = match.torch_piece.total(records["torch"].gradients.get)
-        if weight is not None and gradient is not None:
+        if weight is not None and gradient is not None and len(match.torch_piece.paths) == 1:
             measured = gap(mine, moved, size), gap(moved, factor * mine, size)
             every.append(_Scaled(factor, {"torch": mine, "keras": moved}, weight, gradient, *measured))
         if reproduces(moved, mine, size):
@@ -144,6 +145,11 @@ def _recognised(every: Sequence[_Scaled]) -> list[Cause]:
             )
             return [prove(cause, [Trial(one.before, one.after, REPRODUCED) for one in every[1:]])]
     return []
+
+
+def _is_noise(update: Array, size: float) -> bool:
+    """Whether an update is what rounding makes of a gradient of zero, as that of a bias before a normalisation."""
+    return float(np.abs(update).max(initial=0)) <= KAPPA * epsilon("float64") * size
 
 
 def _near(a: float, b: float) -> bool:

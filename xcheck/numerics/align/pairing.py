@@ -21,6 +21,7 @@ class Suspect:
             where the value comes from that the operation was made on.
         score: how much speaks for it; higher is better.
         lacking: the side, reference or follower, that does nothing here.
+        alike: the parameters of both are the same, and there are some.
         whole: the parameters of both are the same and one is a call or two, such as a recurrent layer and what is
             taken of it, that the other side makes of many.
     """
@@ -30,6 +31,7 @@ class Suspect:
     score: float
     lacking: Literal["", "reference", "follower"] = ""
     whole: bool = False
+    alike: bool = False
 
     @property
     def way(self) -> float:
@@ -60,7 +62,13 @@ def suspects(
     mine = _nearest(parting(alignment.reference, there, ends))
     theirs = _nearest(parting(alignment.follower, back, other_ends))
     pairs = [
-        Suspect(place, other, _score(alignment, place, other, partners), whole=_whole(place, other, partners))
+        Suspect(
+            place,
+            other,
+            _score(alignment, place, other, partners),
+            whole=_whole(place, other, partners),
+            alike=bool(other.parameters) and other.parameters == _held(place, partners),
+        )
         for place in mine
         for other in theirs
         if _sizes_fit(alignment, place.key, other.key)
