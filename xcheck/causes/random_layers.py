@@ -44,8 +44,8 @@ def random_layer(draws: Mapping[SideName, Sequence[str]]) -> Cause | None:
             summary=f"the {side} side draws random numbers in training ({names}), the {other} side draws none: with "
             f"a different seed the training outputs of {side} change, those of {other} do not",
             evidence={s: list(draws[s]) for s in SIDES},
-            fix=f"add the same noise or augmentation to the {other} model, or take it out of the {side} model (out of both "
-            "models and into the data, where it is the same for both)",
+            fix=f"add the same noise or augmentation to the {other} model, or take it out of the {side} model (out of "
+            "both models and into the data, where it is the same for both)",
         )
     )
 

@@ -248,7 +248,7 @@ def _readings(problem: Problem) -> Iterator[dict[str, Any]]:
 
 def _compute(problem: Problem) -> Array | None:
     arrays, s = problem.arrays, problem.settings
-    if s["exchanged"]:  # positions attend to those of the other examples
+    if s.get("exchanged"):  # positions attend to those of the other examples
         turned = {name: np.swapaxes(arrays[name], 0, 2) for name in ("x", "k", "v")}
         made = _compute(replace(problem, arrays={**arrays, **turned}, settings={**s, "exchanged": False}))
         return None if made is None else np.swapaxes(made, 0, 1 if "out" in arrays else 2)

@@ -179,7 +179,7 @@ def _cause(local: Local, torch: Along, keras: Along) -> Cause:
         if torch.axes == keras.axes:
             name, said = (
                 MASKED.cause,
-                f"{torch.function} is taken over {shown_mask(torch.mask)} of the positions in torch",
+                f"{torch.function} is taken over {shown_mask(torch.mask)} in torch",
             )
             said += f" and over {shown_mask(keras.mask)} in keras"
     elif "divided by" in torch.function and torch.axes == keras.axes and torch.function[:9] == keras.function[:9]:

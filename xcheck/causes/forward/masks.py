@@ -77,4 +77,4 @@ def mask_of(arrays: Arrays, settings: Mapping[str, Any]) -> Array | None:
 
 def shown_mask(name: str) -> str:
     """In words: all positions, or those of a mask."""
-    return "all" if name == ALL else f"those that {name.removeprefix(MASK)}, lets through"
+    return "all positions" if name == ALL else f"those that {name.removeprefix(MASK)}, lets through"

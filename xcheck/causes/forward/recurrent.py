@@ -181,7 +181,7 @@ def _of_cells(every: Arrays, turned: Sequence[str]) -> list[Direction]:
 def _compute(problem: Problem) -> Array | None:
     s, x = problem.settings, problem.arrays["x"]
     many = 2 if "kernel 1" in problem.arrays else 1
-    x = np.swapaxes(x, 0, 1) if s["exchanged"] else x
+    x = np.swapaxes(x, 0, 1) if s.get("exchanged") else x
     kept = mask_of(problem.arrays, s)
     if kept is not None and kept.shape != x.shape[:2]:
         return None
@@ -191,10 +191,10 @@ def _compute(problem: Problem) -> Array | None:
         backwards = (i == 1) != s["backwards"]
         turn = slice(None, None, -1 if backwards else 1)
         out = run_direction(x[:, turn], held, s, None if kept is None else kept[:, turn])
-        out = np.swapaxes(out, 0, 1) if s["exchanged"] else out
+        out = np.swapaxes(out, 0, 1) if s.get("exchanged") else out
         made.append(out[:, ::-1] if i == 1 and s["back"] else out)
-    if s["pick"] == PICKS[0] or (s["past"] == "zero" and s["pick"] == PICKS[1]):
-        shown = kept[..., None] if kept is not None and s["past"] == "zero" else np.ones(())
+    if s["pick"] == PICKS[0] or (s.get("past") == "zero" and s["pick"] == PICKS[1]):
+        shown = kept[..., None] if kept is not None and s.get("past") == "zero" else np.ones(())
         made = [np.where(shown, out, 0.0) for out in made]
     if s["pick"] == PICKS[0]:
         return np.concatenate(made, axis=-1)

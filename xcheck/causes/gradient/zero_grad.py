@@ -58,8 +58,8 @@ def kept_gradients(
                         phase="gradient",
                         torch=paths["torch"],
                         keras=paths["keras"],
-                        summary=f"each gradient of the {side} side is that of the {other_side(side)} side and its own of "
-                        "the step before: nothing sets it back to zero",
+                        summary=f"each gradient of the {side} side is that of the {other_side(side)} side and its own "
+                        "of the step before: nothing sets it back to zero",
                         evidence={"gradients": len(apart)},
                         fix=f"{side}: optimizer.zero_grad() before each backward pass"
                         if side == "torch"

@@ -89,7 +89,7 @@ class Recipe:
         lookups: paths whose gradient is squared lookup by lookup.
         carried: what the momentum from before is worth, times what it was: another learning rate may scale it anew.
         starts: role -> what all of a slot is before the first step; zero where it is not named.
-        solved: the learning rate is none that a side or a schedule says, so that any factor of the step may be in it.
+        solved: the learning rate is none that a schedule has or that people write: any factor of the step may be in it.
     """
 
     said: Said
@@ -289,9 +289,8 @@ def _with_rates(recipe: Recipe, other: Said, seen: Observed) -> Iterator[Recipe]
         known = [lr for lr in (*mine.schedule, *other.schedule) if abs(lr - exact) <= REPRODUCED * abs(exact)]
         short = rounded(exact)
         known += [short] if short is not None else []
-        told = (*mine.schedule, *other.schedule, other.settings["learning_rate"])
         for lr in known[:1] or ([exact] if mine.family.tells_of_gradient else []):
-            yield replace(_at(recipe, lr), solved=not any(abs(lr - rate) <= REPRODUCED * abs(lr) for rate in told))
+            yield replace(_at(recipe, lr), solved=lr not in known)
 
 
 def _carrying(recipe: Recipe, other: Said, seen: Observed) -> Iterator[Recipe]:
