@@ -115,7 +115,7 @@ MASKED = Setting(
     "the positions that count",
     "the same mask or lengths: pack_padded_sequence for a recurrent layer, else leave the other positions out by hand",
     "the same mask: mask_zero=True, a Masking layer or mask=...; or none",
-    possible_masks,
+    lambda problem: possible_masks(problem.arrays),
     shown=shown_mask,
 )
 """A mask or lengths that one side alone has."""

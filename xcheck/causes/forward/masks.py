@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...records.calls import Call
 from ...records.trace import Array, Arrays
-
-if TYPE_CHECKING:
-    from .forms import Problem
 
 ALL = "all"
 """No mask: every position counts."""
@@ -61,9 +58,9 @@ def fitting(masks: Arrays, shape: Sequence[int]) -> dict[str, Array]:
     return found
 
 
-def possible_masks(problem: Problem) -> Sequence[Any]:
+def possible_masks(arrays: Arrays) -> Sequence[Any]:
     """What else may say which positions count, by its name among the arrays of a problem."""
-    return [ALL, *(name for name in problem.arrays if name.startswith(MASK))]
+    return [ALL, *(name for name in arrays if name.startswith(MASK))]
 
 
 def mask_of(arrays: Arrays, settings: Mapping[str, Any]) -> Array | None:

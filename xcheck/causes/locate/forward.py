@@ -175,8 +175,8 @@ def _explained(
         parting = None if order is None else parting_of(scene, alignment, suspect, order, False)
         if parting is None:
             continue
-        layers = not (parting.torch.function or parting.keras.function)
-        layers = layers and family_of(parting.torch.kind) == family_of(parting.keras.kind)
+        calls = parting.torch, parting.keras
+        layers = not any(c.function for c in calls) and len({family_of(c.kind) for c in calls}) == 1
         if (layers or suspect.alike) and explains(local_of(scene, parting)):
             tried = tried_at(scene, alignment, swaps, suspect)
             return None if tried is None else replace(tried, explained=True)
@@ -289,11 +289,9 @@ def _innermost(graph: Graph, place: Place) -> Place:
 
 def _padded(graph: Graph, place: Place, size: int) -> Place:
     """A value as it is used last in some size; as it was where there is no such use."""
-    for call in reversed([c for c in graph.calls if c.parent is not None]):
-        for name, key in graph.outputs[call.index].items():
-            if key == place.key and call.outputs[name].size == size:
-                return replace(place, call=call, output=name)
-    return place
+    calls = (c for c in reversed(graph.calls) if c.parent is not None)
+    outputs = ((c, n, k) for c in calls for n, k in graph.outputs[c.index].items() if c.outputs[n].size == size)
+    return next((replace(place, call=c, output=n) for c, n, k in outputs if k == place.key), place)
 
 
 def parting_of(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order, proven: bool) -> Parting:
