@@ -20,11 +20,12 @@ MOST_MASKS = 8
 """Masks that are tried at one place."""
 
 
-def masks_in(calls: Iterable[Call]) -> dict[str, Array]:
+def masks_in(calls: Iterable[Call], compare: Array | None = None) -> dict[str, Array]:
     """What may be a mask or lengths among all that a model computes: truth values, zeros and ones, small numbers.
 
     Args:
-        calls: of one forward pass.
+        calls: of one forward pass of each side.
+        compare: the positions that the pair compares, which come last.
     """
     found: dict[str, Array] = {}
     for call in calls:
@@ -33,7 +34,7 @@ def masks_in(calls: Iterable[Call]) -> dict[str, Array]:
             lengths = array.dtype.kind in "iu" and array.ndim == 1 and array.size > 1
             if (truth and array.ndim > 1 and array.any() and not array.all()) or lengths:
                 found.setdefault(call.name, array)
-    return found
+    return found if compare is None else {**found, "the pair's compare": compare}
 
 
 def fitting(masks: Arrays, shape: Sequence[int]) -> dict[str, Array]:

@@ -173,11 +173,9 @@ def _explained(
     for suspect in [s for s in ranked if not s.lacking][:TRIES]:
         order = order_of(alignment, suspect)
         parting = None if order is None else parting_of(scene, alignment, suspect, order, False)
-        if parting is None:
-            continue
-        calls = parting.torch, parting.keras
+        calls = (parting.torch, parting.keras) if parting is not None else ()
         layers = not any(c.function for c in calls) and len({family_of(c.kind) for c in calls}) == 1
-        if (layers or suspect.alike) and explains(local_of(scene, parting)):
+        if parting is not None and (layers or suspect.alike) and explains(local_of(scene, parting)):
             tried = tried_at(scene, alignment, swaps, suspect)
             return None if tried is None else replace(tried, explained=True)
     return None
@@ -348,8 +346,7 @@ def local_of(scene: Scene, parting: Parting) -> Local:
         (plan.reference, alignment.reference, alignment.there, suspect.reference, suspect.lacking == "reference"),
         (plan.follower, alignment.follower, alignment.back, suspect.follower, suspect.lacking == "follower"),
     )
-    masks = masks_in((*alignment.reference.calls, *alignment.follower.calls))
-    masks |= {} if scene.mask is None else {"the pair's compare": scene.mask}
+    masks = masks_in((*alignment.reference.calls, *alignment.follower.calls), scene.mask)
     seen = {
         side: replace(_seen(side, graph, shared, place, scene.weights[side], idle), masks=masks)
         for side, graph, shared, place, idle in halves
