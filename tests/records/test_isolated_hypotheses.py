@@ -26,7 +26,7 @@ def test_what_raises_within_a_run_is_noted_with_its_name_and_outside_of_one_is_r
     assert len(notes) == 1
     assert "fault of xcheck" in notes[0]
     assert "broken_causes raised KeyError: 'nobody'" in notes[0]
-    assert "test_isolated.py:" in notes[0]
+    assert "test_isolated_hypotheses.py:" in notes[0]
     with pytest.raises(KeyError):
         broken_causes()
 
