@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import xcheck
-from xcheck.frameworks.drawing import STAND_IN, noise_size
+from xcheck.frameworks.drawing import STAND_IN, noise_of
 from xcheck.records.result import SCALED
 
 
@@ -100,6 +100,12 @@ EQUAL = {
     "two rates": Net(lambda m, x: m.low(m.a(m.high(x))), lambda k, x: k["low"](k["a"](k["high"](x)))),
     "alpha dropout": Net(lambda m, x: m.alpha(m.a(x)), lambda k, x: k["alpha"](k["a"](x))),
     "in place": Net(fill, lambda k, x: k["high"](k["a"](x))),
+    "before the last position is taken or behind it": Net(
+        lambda m, x: m.high(m.a(x))[:, -1], lambda k, x: k["high"](k["a"](x)[:, -1])
+    ),
+    "one mask for all positions, made by hand": Net(
+        lambda m, x: m.a(x) * m.high(x.new_ones(3, 1, 4)), lambda k, x: k["channels"](k["a"](x))
+    ),
     "whole channels": Net(
         lambda m, x: m.channels(m.a(x).transpose(1, 2)).transpose(1, 2), lambda k, x: k["channels"](k["a"](x))
     ),
@@ -153,6 +159,16 @@ def test_dropout_of_something_else_is_found_and_named(name: str) -> None:
     assert (divergence.torch, divergence.keras) == (result.causes[0].torch, result.causes[0].keras)
 
 
+def test_a_place_is_not_confirmed_beside_a_different_kind() -> None:
+    """The first dropout of the two nets commutes with the activation; only the second differs."""
+    net = Net(
+        lambda m, x: m.alpha(m.a(m.low(x.relu()))),
+        lambda k, x: k["high"](k["a"](relu(k["low"](x)))),
+    )
+    found = [(c.id, c.confirmed) for c in net.run().causes]
+    assert found == [("dropout_kind", True), ("dropout_place", False)]
+
+
 def test_a_model_that_drops_nothing_has_no_such_step() -> None:
     result = Net(lambda m, x: m.a(x), lambda k, x: k["a"](x)).run()
     assert not any(c.detail.startswith(SCALED) for c in result.checks)
@@ -169,7 +185,8 @@ def test_dropout_hands_its_input_on_outside_of_such_a_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("noise", "count"), [(None, 24), ((2, None, 4), 24), ((2, 1, 4), 8), ((None, 1), None), ((2, "n", 4), None)]
+    ("noise", "drawn"),
+    [(None, (24, 1)), ((2, None, 4), (24, 1)), ((2, 1, 4), (8, 1 / 3)), ((None, 1), None), ((2, "n", 4), None)],
 )
-def test_how_many_numbers_a_mask_has(noise: Any, count: int | None) -> None:
-    assert noise_size((2, 3, 4), noise) == count
+def test_how_many_numbers_a_mask_has(noise: Any, drawn: Any) -> None:
+    assert noise_of((2, 3, 4), noise) == drawn

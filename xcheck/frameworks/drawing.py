@@ -107,8 +107,12 @@ STAND_IN = StandIn()
 """Of both frameworks, in one process."""
 
 
-def noise_size(shape: Sequence[Any], noise: Sequence[Any] | None = None) -> int | None:
-    """How many random numbers one dropout draws; None where a size is not known.
+Noise = tuple[int, float]
+"""How many random numbers one dropout draws, and how many that is for each element of its tensor."""
+
+
+def noise_of(shape: Sequence[Any], noise: Sequence[Any] | None = None) -> Noise | None:
+    """What one dropout draws; None where a size is not known.
 
     Args:
         shape: of the tensor.
@@ -118,22 +122,24 @@ def noise_size(shape: Sequence[Any], noise: Sequence[Any] | None = None) -> int 
     if len(noise) != len(shape):
         return None
     sizes = [size if other is None else other for size, other in zip(shape, noise, strict=True)]
-    return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else None
+    if not all(isinstance(size, int) for size in (*shape, *sizes)):
+        return None
+    return math.prod(sizes), math.prod(sizes) / max(math.prod(shape), 1)
 
 
 def rates_setting(
-    rates: Sequence[float], at_inference: Sequence[float] = (), numbers: Sequence[int | None] = ()
+    rates: Sequence[float], at_inference: Sequence[float] = (), noise: Sequence[Noise | None] = ()
 ) -> Arrays:
     """Dropout rates under the names of `StepRecord.settings`; nothing if nothing would have been dropped.
 
     Args:
         rates: of a training step.
-        numbers: how many random numbers each of these dropouts would have drawn; None where that is not known.
+        noise: what each of these dropouts would have drawn; None where that is not known.
         at_inference: of a pass in inference mode.
     """
     named = {DROPOUT_RATES: rates, AT_INFERENCE: at_inference}
     settings = {name: np.sort(np.asarray(values, np.float64)) for name, values in named.items() if values}
-    known = [(rate, n) for rate, n in zip(rates, numbers, strict=True) if n is not None] if numbers else []
+    known = [(rate, *n) for rate, n in zip(rates, noise, strict=True) if n is not None] if noise else []
     if rates and len(known) == len(rates):
-        settings[DROPOUT_NOISE] = np.asarray([n for _, n in sorted(known)], np.float64)
+        settings[DROPOUT_NOISE] = np.asarray(sorted(known), np.float64)[:, 1:]
     return settings

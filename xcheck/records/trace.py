@@ -29,8 +29,8 @@ DROPOUT_RATES = "dropout rates"
 """Setting of a step: the dropout rates of its training pass."""
 
 DROPOUT_NOISE = "random numbers of dropout"
-"""Setting of a step: how many numbers each dropout of its training pass would have drawn, by rate; absent if one of
-them is not known."""
+"""Setting of a step: (numbers, numbers per element) that each dropout of its training pass would have drawn, in rows
+by rate; absent if one of them is not known."""
 
 AT_INFERENCE = "dropout rates at inference"
 """Setting of a step: the dropout rates of its pass in inference mode."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ...numerics.align import Alignment
 from ...phases.phase import Live
 from ...records.isolated_hypotheses import isolated, nothing
@@ -97,7 +95,9 @@ def place_causes(alignment: Alignment, reference: SideName) -> list[Cause]:
                 f"or torch: to what keras drops ({words['keras']})",
             )
         )
-    return [read_off(cause) for cause in causes]
+    # Beside a pair of different kinds, an unpaired dropout may commute with what lies between, and differ in nothing.
+    kinds = [cause for cause in causes if cause.id == "dropout_kind"]
+    return [cause if kinds and cause not in kinds else read_off(cause) for cause in causes]
 
 
 def noise_causes(alignment: Alignment, reference: SideName, check: Check) -> list[Cause]:
@@ -126,21 +126,21 @@ def noise_causes(alignment: Alignment, reference: SideName, check: Check) -> lis
     return [read_off(cause)]
 
 
-def explain_noise(live: Live, scene: Scene, check: Check) -> None:
+def explain_noise(live: Live, scene: Scene, first: Check) -> None:
     """Add the cause of different numbers of random numbers to the findings.
 
     Args:
         live: both sides.
         scene: of the step.
-        check: of `DROPOUT_NOISE`, the first difference.
+        first: the first difference, which need not be that of `DROPOUT_NOISE`.
     """
+    of_noise = (c for c in live.findings.checks if c.name == DROPOUT_NOISE and c.step == scene.step.number)
+    check = next(c for c in of_noise if c.verdict is Verdict.DIFFERENT)
     causes = noise_causes(scene.aligned({}), live.plan.reference, check)
     live.findings.causes += causes
-    if check.name == DROPOUT_NOISE:
-        located = Divergence(
-            check.phase, check.precision, check.step, None, None, check.error, check.allowed, check.name
-        )
-        live.findings.located = replace(located, torch=causes[0].torch, keras=causes[0].keras)
+    if first is check:
+        where = check.phase, check.precision, check.step, causes[0].torch, causes[0].keras
+        live.findings.located = Divergence(*where, check.error, check.allowed, check.name)
 
 
 def _same(alignment: Alignment, drop: Drop, other: Drop) -> bool:

@@ -24,7 +24,7 @@ from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
 from ..compared_outputs import compared
-from ..drawing import rates_setting
+from ..drawing import Noise, rates_setting
 from ..function_state import FunctionState
 from ..optimizers import facts_of_all
 from ..protocol import EAGER, Prepared, prepared, step_seed
@@ -242,9 +242,9 @@ class KerasRunner:
             seen = Seen()
             watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
             told = calling("keras training step", numbers=describe(tuple(ready)))
-            rates, drawn, drew = list[float](), list[int | None](), list[str]()
+            rates, drawn, drew = list[float](), list[Noise | None](), list[str]()
             replaced = self.projected or self.declared.outputs is not None  # the loss sees what is picked, always
-            with told, dropout_off(rates, drew, numbers=drawn), watch if observe or replaced else nullcontext():
+            with told, dropout_off(rates, drew, drawn=drawn), watch if observe or replaced else nullcontext():
                 logs = self._train(ready, mode)
             losses = seen.losses(logs, has_own_step(self.model))
             outputs, passes = outputs_record(calls := seen.calls(), batch.size), len(calls)

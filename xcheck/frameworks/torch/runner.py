@@ -236,7 +236,7 @@ class TorchRunner:
             found, parameters = observer.unscaled(), self.memory.parameters()
             gradients = {path: found.get(id(p)) for path, p in parameters.items() if p.requires_grad}
         outputs = outputs_record(calls := observer.calls if observer else [], batch.size)
-        rates = rates_setting(dropout.rates, at_inference, dropout.numbers)
+        rates = rates_setting(dropout.rates, at_inference, dropout.noise)
         self.store.release()
         made = number, *averages(self.read), inference, outputs, losses, rates, gradients
         return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)), passes=len(calls) if observer else None)

@@ -19,8 +19,6 @@ from ...stepping.lockstep import StepPair
 from ..trajectory_bounds import Envelope
 from .matched import floor_of_matches, gradient_of, parameter_items
 
-NONE = np.zeros(0)
-
 
 def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]:
     """The outputs, in inference mode before the step and in training mode during it.
@@ -127,11 +125,25 @@ def _with_axis_advice(item: Item) -> Item:
 
 def _setting_items(step: StepPair) -> list[Item]:
     record, other = step.reference.record.settings, step.follower.settings
-    names = dict.fromkeys([*record, *other])
-    of_both = [(of.get(DROPOUT_RATES, NONE), of.get(DROPOUT_NOISE)) for of in (record, other)]
-    if any(noise is None for _, noise in of_both) or not np.array_equal(of_both[0][0], of_both[1][0]):
-        names.pop(DROPOUT_NOISE, None)  # of one side only, or of different dropouts
-    return [Item(name, name, name, record.get(name), other.get(name)) for name in names]
+    items = [Item(name, name, name, record.get(name), other.get(name)) for name in dict.fromkeys([*record, *other])]
+    return [item if item.name != DROPOUT_NOISE else noise for item in items if (noise := _noise_item(step, item))]
+
+
+def _noise_item(step: StepPair, item: Item) -> Item | None:
+    """Any other item; the numbers that dropout draws where they can be compared.
+
+    Dropout in front of a slice draws more numbers than behind it, and a mask made by hand draws as many, but more for
+    each of its elements: only where both are different are different parts of a tensor dropped.
+    """
+    if item.name != DROPOUT_NOISE:
+        return item
+    rates, others = (of.settings.get(DROPOUT_RATES) for of in (step.reference.record, step.follower))
+    a, b = item.reference, item.other
+    if a is None or b is None or rates is None or others is None or not np.array_equal(rates, others):
+        return None  # known of one side only, or of different dropouts
+    columns = [tuple(of[np.lexsort((of[:, k], rates)), k] for of in (a, b)) for k in (0, 1)]
+    first, second = next((c for c in columns if np.array_equal(*c)), columns[0])
+    return replace(item, reference=first, other=second)
 
 
 def _with_counts(plan: MatchPlan, check: Check, step: StepPair) -> Check:
@@ -156,7 +168,7 @@ def _noise(plan: MatchPlan, step: StepPair) -> str:
     drawn: dict[str, dict[float, list[str]]] = {side: {} for side in sides}
     for side, settings in zip(sides, records, strict=True):
         for rate, numbers in zip(settings[DROPOUT_RATES], settings[DROPOUT_NOISE], strict=True):
-            drawn[side].setdefault(float(rate), []).append(f"{numbers:.0f}")
+            drawn[side].setdefault(float(rate), []).append(f"{numbers[0]:.0f}")
     first, second = (drawn[side] for side in sides)
     return "; ".join(
         f"at a rate of {rate:g} {sides[0]} draws {', '.join(first[rate])} numbers, {sides[1]} {', '.join(second[rate])}"

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras.src import backend
 
-from ...drawing import STAND_IN, drawn_by, noise_size
+from ...drawing import STAND_IN, Noise, drawn_by, noise_of
 from .precision import layer_of
 
 
@@ -19,7 +19,7 @@ def dropout_off(
     rates: list[float],
     draws: list[str] | None = None,
     *,
-    numbers: list[int | None] | None = None,
+    drawn: list[Noise | None] | None = None,
     nothing_at: int | None = None,
     seed: int | None = None,
 ) -> Generator[None]:
@@ -30,7 +30,7 @@ def dropout_off(
 
     Args:
         rates: of the calls that would have dropped something, in order; filled in.
-        numbers: how many random numbers each of them would have drawn; filled in.
+        drawn: what each of them would have drawn; filled in.
         draws: what drew all the same, in order: "layer: function"; filled in.
         nothing_at: the call, from 0, that hands on zeros, to see whether it is of use.
         seed: of all that draws; None for what the model says.
@@ -41,8 +41,8 @@ def dropout_off(
     def kept(inputs: Any, rate: float, noise: Any = None, shifts: bool = False) -> Any:
         if rate > 0:
             rates.append(float(rate))
-            if numbers is not None:
-                numbers.append(noise_size(inputs.shape, noise))
+            if drawn is not None:
+                drawn.append(noise_of(inputs.shape, noise))
         if rate > 0 and nothing_at == len(rates) - 1:
             return keras.ops.zeros_like(inputs)
         return STAND_IN.of(inputs, rate, shifts) if rate > 0 else inputs

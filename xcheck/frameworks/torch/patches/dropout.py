@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ...drawing import STAND_IN, drawn_by, noise_size
+from ...drawing import STAND_IN, Noise, drawn_by, noise_of
 
 _DROPOUTS = {
     F.dropout,
@@ -52,7 +52,7 @@ class DropoutOff(TorchFunctionMode):
 
     Attributes:
         rates: of the calls so far that would have dropped something, in order; one for each tensor that is dropped.
-        numbers: how many numbers each of them would have drawn; None where that is not seen.
+        noise: what each of them would have drawn; None where that is not seen.
         draws: what drew all the same, in order: "layer: function".
 
     Args:
@@ -63,7 +63,7 @@ class DropoutOff(TorchFunctionMode):
         super().__init__()
         self.name_of = name_of
         self.rates: list[float] = []
-        self.numbers: list[int | None] = []
+        self.noise: list[Noise | None] = []
         self.draws: list[str] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -85,11 +85,11 @@ class DropoutOff(TorchFunctionMode):
             self.draws.append(drawn_by(torch.nn.Module, name.strip("_"), self.name_of))
         return func(*args, **kwargs)
 
-    def _keep(self, rate: float, training: bool, numbers: int | None) -> bool:
+    def _keep(self, rate: float, training: bool, noise: Noise | None) -> bool:
         if not training or rate <= 0:
             return False
         self.rates.append(float(rate))
-        self.numbers.append(numbers)
+        self.noise.append(noise)
         return True
 
     def _dropped(
@@ -104,8 +104,8 @@ class DropoutOff(TorchFunctionMode):
     ) -> Any:
         name, shape = func.__name__, tuple(input.shape)
         channels = 1 if len(shape) == _UNBATCHED.get(func) else 2
-        noise = shape[:channels] if func in _WHOLE_CHANNELS else shape
-        if not self._keep(p, training and train, noise_size(noise)) or not STAND_IN.scales:
+        mask = (*shape[:channels], *(1 for _ in shape[channels:])) if func in _WHOLE_CHANNELS else shape
+        if not self._keep(p, training and train, noise_of(shape, mask)) or not STAND_IN.scales:
             return input
         made = STAND_IN.of(input, p, "alpha" in name)
         return input.copy_(made) if inplace or name.endswith("_") else made
@@ -113,7 +113,7 @@ class DropoutOff(TorchFunctionMode):
     def _attention(
         self, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, *rest: Any, **more: Any
     ) -> Any:
-        drops = self._keep(dropout_p, True, noise_size((*query.shape[:-1], key.shape[-2])))
+        drops = self._keep(dropout_p, True, noise_of((*query.shape[:-1], key.shape[-2])))
         made = _ATTENTION(query, key, value, attn_mask, 0.0, *rest, **more)
         return STAND_IN.of(made, dropout_p) if drops else made
 
