@@ -142,7 +142,7 @@ def _noise_item(step: StepPair, item: Item) -> Item | None:
     if a is None or b is None or rates is None or others is None or not np.array_equal(rates, others):
         return None  # known of one side only, or of different dropouts
     columns = [tuple(of[np.lexsort((of[:, k], rates)), k] for of in (a, b)) for k in (0, 1)]
-    first, second = next((c for c in columns if np.array_equal(*c)), columns[0])
+    first, second = next(((c, d) for c, d in columns if np.array_equal(c, d)), columns[0])
     return replace(item, reference=first, other=second)
 
 
