@@ -33,6 +33,7 @@ class Averages:
     ) -> None:
         self._roots, self._tensors, self._store, self._known = roots, tensors, store, known
         self._found: dict[str, tuple[str, str]] = {}
+        self._searched = False
 
     def kept(self, weights: Arrays) -> dict[str, StoredArray]:
         """Location -> array that may be an average of one of these weights."""
@@ -45,6 +46,9 @@ class Averages:
             before: stored arrays before the step.
             old, new: the weights before and after it.
         """
+        if not before and self._searched:  # what a later step creates is found by the step after it
+            return False
+        self._searched = True
         after = self.kept(new)
         fresh = {at: array for at, array in after.items() if at not in self._found}
         used_roles = {role for _, role in self._found.values()} | {AVERAGE for array in after.values() if array.known}

@@ -20,7 +20,8 @@ class Opened(NamedTuple):
 
     Attributes:
         back: restores the contents.
-        children: path part as text, key, and child, for each object that it contains.
+        children: form of the path part, key, and child, for each object that it contains; `form.format(key)` is the
+            path part. Few are ever read, so that none is written beforehand.
     """
 
     back: Callable[[], None]
@@ -39,8 +40,8 @@ def each_of(backs: Sequence[Callable[[], None]]) -> None:
 
 def mapping(thing: Any, base: Any, passing: frozenset[str] = frozenset()) -> Opened:
     """A dict, by the methods of its base class; keys that are `passing` are left as they are."""
-    saved = [(key, value) for key, value in base.items(thing) if key not in passing] if passing else None
-    saved = list(base.items(thing)) if saved is None else saved
+    items = base.items(thing)
+    saved = [(key, value) for key, value in items if key not in passing] if passing else list(items)
 
     def back() -> None:
         current = list(base.items(thing))
@@ -53,11 +54,10 @@ def mapping(thing: Any, base: Any, passing: frozenset[str] = frozenset()) -> Ope
         for key, value in (*saved, *passed):
             base.__setitem__(thing, key, value)
 
-    words = [
-        (f"[{key!r:.60}]" if isinstance(key, str | int) else f"[#{i}]", key, value)
-        for i, (key, value) in enumerate(saved)
+    children = [
+        ("[{!r:.60}]" if isinstance(key, str | int) else f"[#{i}]", key, value) for i, (key, value) in enumerate(saved)
     ]
-    return Opened(back, words)
+    return Opened(back, children)
 
 
 def _sequence(thing: Any, base: Any) -> Opened:
@@ -70,7 +70,7 @@ def _sequence(thing: Any, base: Any) -> Opened:
         base.clear(thing)
         base.extend(thing, saved)
 
-    return Opened(back, [(f"[{i}]", i, value) for i, value in enumerate(saved)])
+    return Opened(back, [("[{}]", i, value) for i, value in enumerate(saved)])
 
 
 def _set(thing: Any) -> Opened:
@@ -139,7 +139,7 @@ def class_contents(thing: type) -> Opened:
                 type.__setattr__(thing, name, value)
 
     methods = [_function_of(value) for value in vars(thing).values()]
-    children = [(f"{thing.__name__}.{name}", name, value) for name, value in saved.items()]
+    children = [(f"{thing.__name__}.{{}}", name, value) for name, value in saved.items()]
     return Opened(back, [*children, *((thing.__name__, None, f) for f in methods if f is not None)])
 
 
@@ -206,7 +206,7 @@ _KINDS: Sequence[tuple[Any, Callable[[Any], Opened]]] = (
     (dict, lambda thing: mapping(thing, dict)),
     (list, lambda thing: _sequence(thing, list)),
     (deque, lambda thing: _sequence(thing, deque)),
-    (tuple, _fixed(lambda thing: [(f"[{i}]", i, value) for i, value in enumerate(thing)])),
+    (tuple, _fixed(lambda thing: [("[{}]", i, value) for i, value in enumerate(thing)])),
     (set, _set),
     (frozenset, _fixed(lambda thing: [("[...]", None, value) for value in thing])),
     (np.ndarray, _array),

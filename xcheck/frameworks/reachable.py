@@ -15,6 +15,8 @@ import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import not_
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -117,7 +119,7 @@ class ReachedObject:
     Attributes:
         thing: the object.
         parent: the object that refers to it; None for a root.
-        word: the last part of its path, such as ".ema" or "[0]".
+        form: of the last part of its path, such as ".{}" or "[{}]".
         key: the attribute, index or key there.
         back: restores its contents.
         array: the values of a tensor.
@@ -126,11 +128,16 @@ class ReachedObject:
 
     thing: Any
     parent: ReachedObject | None
-    word: str
+    form: str
     key: Any
     back: Callable[[], None]
     array: Array | None = None
     children: Sequence[tuple[str, Any, Any]] = ()
+
+    @property
+    def word(self) -> str:
+        """The last part of its path, such as ".ema" or "[0]"."""
+        return self.form.format(self.key)
 
     def way(self) -> list[ReachedObject]:
         """From the root to this entry."""
@@ -221,24 +228,24 @@ class Saved:
             where = entry.where()
             if entry.array is not None:
                 facts[where] = entry.array
-            plain = {where + word: child for word, _, child in entry.children if isinstance(child, _PLAIN)}
-            facts |= plain
+            plain = [child for child in entry.children if isinstance(child[2], _PLAIN)]
+            facts |= {where + form.format(key): child for form, key, child in plain}
         return facts
 
     def _walk(self, name: str, root: Any) -> None:
         todo: list[tuple[ReachedObject | None, str, Any, Any]] = [(None, name, name, root)]
         while todo:
-            parent, word, key, thing = todo.pop()
+            parent, form, key, thing = todo.pop()
             kind: type = type(thing)
             if _atomic(kind) or id(thing) in self._seen:
                 continue
             self._seen[id(thing)] = thing  # keeps the object alive, so that no new one gets its id
-            entry = ReachedObject(thing, parent, word, key, nothing)
+            entry = ReachedObject(thing, parent, form, key, nothing)
             container = _container(kind)
             leaf = None if container is not None else self._tensors.leaf(thing, self._store)
             if leaf is not None:
                 entry.back, entry.array = leaf.back, leaf.array
-                entry.children = [(f".{at}", at, value) for at, value in leaf.held.items()]
+                entry.children = [(".{}", at, value) for at, value in leaf.held.items()]
             else:
                 opened = self._open(thing) if container is None else container(thing)
                 if opened is None:
@@ -268,7 +275,7 @@ class Saved:
 
     def _closed(self, module: str) -> bool:
         """Whether objects of a module are not searched."""
-        return f"{module}.".startswith(self._opaque) and not module.startswith(("xcheck.optim", "xcheck.layers"))
+        return _starts(module, self._opaque)
 
     def _object(self, thing: Any) -> Opened | None:
         kind = type(thing)
@@ -278,13 +285,15 @@ class Saved:
         if type(attributes) is dict:
             back, items = mapping(attributes, dict, self._tensors.passing)
             backs.append(back)
-            named = sorted(items, key=lambda each: str(each[1]).startswith("_"))  # the path that a user would write
-            children += [(f".{key}", key, value) for _, key, value in named]
+            named = [(".{}", key, value) for _, key, value in items]
+            hidden = [each[1][:1] == "_" for each in named]
+            children += compress(named, map(not_, hidden))  # first, as the path that a user would write
+            children += compress(named, hidden)
         slots = [n for c in kind.__mro__ for n in slot_names(c)]
         values = {name: getattr(thing, name, MISSING) for name in slots}
         if values:
             backs.append(functools.partial(set_slots, thing, values))
-            children += [(f".{n}", n, v) for n, v in values.items() if v is not MISSING]
+            children += [(".{}", n, v) for n, v in values.items() if v is not MISSING]
         if not children and (loads := getattr(thing, "load_state_dict", None)) is not None:
             backs.append(functools.partial(loads, thing.state_dict()))
         if not backs:
@@ -297,11 +306,11 @@ class Saved:
         if self._closed(thing.__module__ or ""):
             return None
         cells = list(zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True))
-        children = [(f" (closure {name})", name, cell) for name, cell in cells]
-        children += [(f" (default {i})", i, value) for i, value in enumerate(thing.__defaults__ or ())]
-        children += [(f" (default {name})", name, value) for name, value in (thing.__kwdefaults__ or {}).items()]
+        children = [(" (closure {})", name, cell) for name, cell in cells]
+        children += [(" (default {})", i, value) for i, value in enumerate(thing.__defaults__ or ())]
+        children += [(" (default {})", name, value) for name, value in (thing.__kwdefaults__ or {}).items()]
         back, items = mapping(thing.__dict__, dict)
-        children += [(f".{key}", key, value) for _, key, value in items]
+        children += [(".{}", key, value) for _, key, value in items]
         restorers: list[Callable[[], None]] = [back]
         if not is_library(thing.__code__.co_filename):
             names = _names(thing.__code__)
@@ -313,7 +322,7 @@ class Saved:
                 self._names |= {(id(space), n) for n in new}
                 values = {n: space.get(n, MISSING) for n in new}
                 restorers.append(functools.partial(set_names, space, values))
-                children += [(f" (global {n})", n, v) for n, v in values.items() if v is not MISSING]
+                children += [(" (global {})", n, v) for n, v in values.items() if v is not MISSING]
         return Opened(functools.partial(each_of, restorers), children)
 
 
@@ -334,6 +343,12 @@ def _equal(first: Any, second: Any) -> bool:
     return type(first) is type(second) and bool(first == second or first != first)
 
 
+@functools.cache
+def _starts(module: str, opaque: tuple[str, ...]) -> bool:
+    return f"{module}.".startswith(opaque) and not module.startswith(("xcheck.optim", "xcheck.layers"))
+
+
+@functools.cache
 def _names(code: types.CodeType) -> list[str]:
     """The global names used by a function and its inner functions."""
     inner = [name for const in code.co_consts if isinstance(const, types.CodeType) for name in _names(const)]

@@ -138,6 +138,7 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 @functools.cache
+@functools.cache
 def is_library(filename: str) -> bool:
     """Whether a file belongs to Python, an installed package, or xcheck, instead of the user."""
     library = "site-packages" in filename or "/lib/python" in filename or not Path(filename).is_absolute()

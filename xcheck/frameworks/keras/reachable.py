@@ -74,7 +74,7 @@ class KerasTensors:
         """A variable of Keras or of its backend, or a tensor that never changes, saved."""
         if isinstance(thing, keras.Variable):
             return _variable(thing, store)
-        if not _of_backend(type(thing)):
+        if not _of_backend(type(thing)) or isinstance(thing, list | dict):
             return None
         if keras.ops.is_tensor(thing) and hasattr(thing, "shape"):
             concrete = keras.config.backend() != "tensorflow" or hasattr(thing, "_numpy")

@@ -45,6 +45,7 @@ from .patches.layer_names import naming
 from .patches.precision import exact_factors, float64_throughout, float_type, layer_of, policy_islands
 from .patches.rounding import rounding
 from .patches.stops import stops
+from .patches.tf_operations import seed_all
 from .patches.training_step import Seen, has_own_step, observed, projected_loss
 from .patches.uses import uses
 from .persistence import KerasPersistence
@@ -215,7 +216,7 @@ class KerasRunner:
         return (*compiled, "fit")
 
     def _set_mode(self, mode: str) -> None:
-        self.model.run_eagerly, self.model.jit_compile = mode == EAGER, mode in ("xla", "compiled")
+        self._mode, self.model.run_eagerly, self.model.jit_compile = mode, mode == EAGER, mode in ("xla", "compiled")
         self.model.train_function = None  # made anew for the mode at the next step
 
     def _train(self, ready: Prepared, mode: str) -> Mapping[str, Any]:
@@ -230,7 +231,6 @@ class KerasRunner:
 
     def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
         if mode != self._mode:
-            self._mode = mode
             self._set_mode(mode)
         with self._scope():
             ready = self._ready(batch)
@@ -238,7 +238,7 @@ class KerasRunner:
             before = self.read()
             averages = self.averages.around(before)
             inference, at_inference = self._infer(ready) if observe else ({}, ())
-            keras.utils.set_random_seed(step_seed(self.seed, number))
+            seed_all(step_seed(self.seed, number), self.precision)
             seen = Seen()
             watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
             told = calling("keras training step", numbers=describe(tuple(ready)))

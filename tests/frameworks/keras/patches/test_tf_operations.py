@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 import xcheck
 from xcheck.frameworks.keras.patches.precision import float64_throughout
+from xcheck.frameworks.keras.patches.tf_operations import seed_all
 from xcheck.records.islands import NO_FLOAT64, Islands
 from xcheck.records.result import Verdict
 
@@ -214,6 +215,17 @@ def test_whole_numbers_keep_the_width_that_they_ship_with() -> None:
         assert widths() == shipped
         assert keras.backend.standardize_dtype(ops.add(0.5, 1).dtype) == "float64"
     assert widths() == shipped
+
+
+@pytest.mark.parametrize("draw", [lambda x: tf.random.shuffle(x, seed=3), lambda x: x + tf.random.normal([5], seed=3)])
+def test_a_seed_makes_an_operation_with_a_random_state_draw_anew(draw: Any) -> None:
+    x, drew = tf.reshape(tf.range(20.0), (4, 5)), list[Any]()
+    for _ in range(3):
+        with float64_throughout(Islands(lambda _: None)):
+            seed_all(7, "float64")
+            drew.append(np.asarray(draw(x)))
+    assert np.array_equal(drew[0], drew[1])
+    assert np.array_equal(drew[1], drew[2])
 
 
 def test_tensorflow_is_itself_again_afterwards_and_a_failure_stays_the_users() -> None:
