@@ -101,6 +101,7 @@ def test_there_are_more_than_twenty_layers_under_names_that_say_nothing():
     assert all(name.startswith("m") and name[1:].isdigit() for name, _ in modules)
 
 
+@pytest.mark.slow
 def test_without_a_fault_nothing_differs():
     result = run()
     assert result.verdict == "EQUIVALENT", result.report()

@@ -7,6 +7,7 @@ import pytest
 NAME = "encoder_decoder_shared_embedding"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "parameters"), [("PAIR", 26), ("UNTIED", 27)])
 def test_the_port_is_the_same_computation(checked, variant, parameters):
     result = checked(f"{NAME}:{variant}")

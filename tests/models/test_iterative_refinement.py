@@ -7,6 +7,7 @@ import pytest
 NAME = "iterative_refinement"
 
 
+@pytest.mark.slow
 def test_the_port_is_the_same_computation(checked):
     result = checked(NAME)
     assert result.verdict == "EQUIVALENT", result.report()

@@ -12,6 +12,7 @@ from xcheck.pairs.loading import load_pair
 NAME = "rotation_equivariant_conv"
 
 
+@pytest.mark.slow
 def test_the_port_is_the_same_computation(checked):
     result = checked(NAME)
     assert result.verdict == "EQUIVALENT", result.report()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 NAME = "shared_stack_forecaster"
 
 
+@pytest.mark.slow
 def test_the_port_is_the_same_computation(checked):
     result = checked(NAME)
     assert result.verdict == "EQUIVALENT", result.report()

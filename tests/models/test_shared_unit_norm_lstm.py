@@ -18,6 +18,7 @@ NAME = "shared_unit_norm_lstm"
 EPSILON = 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["PAIR", "ONE_EACH"])
 def test_one_constraint_object_and_four_are_the_same_computation(checked, variant):
     result = checked(f"{NAME}:{variant}")

@@ -11,6 +11,7 @@ from xcheck.pairs.loading import load_pair
 NAME = "weight_tied_transformer"
 
 
+@pytest.mark.slow
 def test_the_port_is_the_same_computation(checked):
     result = checked(NAME)
     assert result.verdict == "EQUIVALENT", result.report()
@@ -38,6 +39,7 @@ def test_decay_of_everything_shows_in_vectors_alone(checked):
     assert all(name.endswith((".bias", "norm.weight")) for name in wrong)
 
 
+@pytest.mark.slow
 def test_keras_forgets_what_is_excluded_from_decay_when_it_saves(checked):
     result = checked(f"{NAME}:DECAY_AFTER_SAVING", steps=1)
     assert result.expectation["held"], result.report()

@@ -51,6 +51,7 @@ def test_free_steps_belong_to_every_fourth_run() -> None:
     assert counts[1] == counts[2] == counts[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["saturated", "ill-conditioned", "chaotic training", "large rate", "1e-12", "diverging"]
 )
@@ -65,6 +66,7 @@ def test_the_hard_pairs_are_more_than_a_thousand_runs_with_the_others() -> None:
     assert sum(bench.DEFAULT.runs(n) for n in bench.THREADS) >= 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["learning rate", "LeakyReLU slope", "L2 factor", "dropout rate"])
 def test_a_changed_setting_is_seen_and_an_unchanged_one_is_not(name: str) -> None:
     (setting,) = [s for s in bench.SETTINGS if s.name == name]
