@@ -232,6 +232,10 @@ class Persistence(Protocol):
         """Paths of values of the side that a route leaves out."""
         ...
 
+    def forgotten(self) -> Mapping[str, tuple[Any, Any]]:
+        """Settings of the model that its config leaves out: path -> value, and the default that replaces it."""
+        ...
+
     def attributes(self) -> Mapping[str, Any]:
         """Plain attributes of the model other than parameters and buffers: numbers, strings, arrays."""
         ...

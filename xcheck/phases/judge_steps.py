@@ -17,6 +17,7 @@ from .dropping import Dropping
 from .finite import within_range, without_nonfinite
 from .one_sided_slots import SeparateSlots, accumulated, not_applied
 from .ordinary import Ordinary
+from .persistence import compare_configs
 from .phase import Live, Run
 from .reach import AFTER, MadeBatchSteps
 from .repeats import repeat_checks, trusted
@@ -56,6 +57,8 @@ def steps_in_float64(live: Live) -> None:
         judge_further(Ordinary(live, number + 1, untouched.batch))
         judge_further(made_batches)
         judge_further(Dropping(live, made_batches.number, untouched.batch), live.explanations.dropout)
+    if {"update", "state"} <= {*findings.phases} and "persistence" not in findings.phases:
+        compare_configs(live)
 
 
 def steps_in_float32(run: Run) -> None:

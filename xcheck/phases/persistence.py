@@ -11,13 +11,13 @@ from ..frameworks.protocol import Runner
 from ..pairs.batches import batches_of
 from ..pairs.pair import Batch
 from ..records.reload import Fault, Reloaded, Route
-from ..records.result import Verdict
+from ..records.result import Check, Verdict
 from ..records.sides import SIDES, SideName
 from ..records.trace import StepRecord
 from ..stepping.lockstep import ReferenceStep
 from ..stepping.saving import after_reload
 from .checks.persistence import Persisted, persistence_checks, persistence_notes, stopped
-from .phase import Run
+from .phase import Live, Run
 
 
 def compare_reloaded(run: Run) -> None:
@@ -35,6 +35,21 @@ def compare_reloaded(run: Run) -> None:
         findings.checks += [check for route in routes for check in route.checks]
         findings.causes += run.explanations.routes(side, [fault for route in routes for fault in route.faults])
         findings.notes += persistence_notes(side, routes)
+
+
+def compare_configs(live: Live) -> None:
+    """Report settings that a side's config leaves out; nothing is saved, so this is part of every whole run."""
+    findings = live.findings
+    for runner in (live.reference.runner, live.follower):
+        if runner is None:
+            continue
+        side, name = runner.side, "get_config"
+        for path, (value, default) in runner.persistence().forgotten().items():
+            detail = f"{path} is {value!r} here and {default!r} after saving and loading"
+            places = (path, None) if side == "torch" else (None, path)
+            check = Check("persistence", None, None, f"{side}: {name}", *places, Verdict.DIFFERENT, detail=detail)
+            findings.checks.append(check)
+            findings.causes += live.explanations.routes(side, [Fault("setting_not_saved", name, (path,), detail, True)])
 
 
 Resumed = Callable[[SideName, StepRecord, Reloaded, Mapping[str, Any]], Sequence[Fault]]

@@ -257,6 +257,9 @@ class NumpyPersistence:
     def unsaved(self, route: Route) -> Sequence[str]:
         return ()
 
+    def forgotten(self) -> Mapping[str, tuple[Any, Any]]:
+        return {}
+
     def attributes(self) -> Mapping[str, Any]:
         return {"learning_rate": self._runner.declared.learning_rate}
 

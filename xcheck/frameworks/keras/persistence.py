@@ -10,6 +10,7 @@ layers will be restored as two separate variables".
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 import warnings
 from collections import defaultdict
@@ -195,6 +196,11 @@ class KerasPersistence:
     def unsaved(self, route: Route) -> Sequence[str]:
         return ()
 
+    def forgotten(self) -> Mapping[str, tuple[Any, Any]]:
+        model = self._runner.model
+        parts = [*model._flatten_layers(), *([] if model.optimizer is None else [model.optimizer])]
+        return {f"{part.name}.{name}": values for part in parts for name, values in _left_out(part).items()}
+
     def attributes(self) -> Mapping[str, Any]:
         return {held.path: _copied(held.value) for held in self._held()}
 
@@ -221,6 +227,23 @@ class KerasPersistence:
             name = layer.name if names[layer.name] == 1 else f"{layer.name}#{names[layer.name]}"
             found += attribute_values(layer, name, own, _is_value, _foreign)
         return [held for held in found if id(held.value) not in state and "._self_" not in held.path]
+
+
+def _left_out(part: Any) -> dict[str, tuple[Any, Any]]:
+    """Arguments of `__init__` that the user's `get_config` does not return: name -> value, and default.
+
+    An argument is the attribute of its name, with or without an underscore.
+    """
+    kind = type(part)
+    if kind.get_config.__module__.startswith("keras.") or not kind.from_config.__module__.startswith("keras."):
+        return {}
+    config, found = part.get_config(), dict[str, tuple[Any, Any]]()
+    for name, argument in inspect.signature(kind.__init__).parameters.items():
+        value = getattr(part, name, getattr(part, f"_{name}", None))
+        plain = type(value) in (bool, int, float, str) and type(argument.default) in (bool, int, float, str)
+        if plain and name not in config and value != argument.default:
+            found[name] = value, argument.default
+    return found
 
 
 _COMPILED = (

@@ -157,6 +157,9 @@ class TorchPersistence:
         model = self._runner.model
         return sorted({path for path, _ in model.named_buffers()} - model.state_dict().keys())
 
+    def forgotten(self) -> Mapping[str, tuple[Any, Any]]:
+        return {}
+
     def attributes(self) -> Mapping[str, Any]:
         return {held.path: _copied(held.value) for held in self._held()}
 
