@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,6 +114,7 @@ class StepRecord:
             tied or used several times. Recorded in the first step, see `uses.py`.
         draws: functions that drew random numbers although dropout was off, as "layer: function"; not saved.
         passes: how often the step called the model; None where it was not watched. Not saved.
+        engaged: outputs and settings of the passes with gradients only; None if all passes have some. Not saved.
     """
 
     step: int
@@ -127,6 +128,11 @@ class StepRecord:
     uses: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
     draws: tuple[str, ...] = ()
     passes: int | None = None
+    engaged: tuple[Arrays, Arrays] | None = None
+
+    def with_gradients_only(self) -> StepRecord:
+        """This record without passes from which nothing is differentiated, such as those for a log."""
+        return self if self.engaged is None else replace(self, outputs=self.engaged[0], settings=self.engaged[1])
 
     def update(self, path: str) -> Array | None:
         """The change of a parameter or buffer; None if there is none at this path."""

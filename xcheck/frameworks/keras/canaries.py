@@ -16,6 +16,7 @@ from ...records.calls import nowhere
 from ...records.islands import Islands
 from ...records.store import Store
 from ..canary import EVERY, GRADIENT, MODEL, NUMPY, Canary, Outcome, expect, expect_equal, outcomes
+from ..passes import Drops
 from ..protocol import Prepared
 from .backends import named_device
 from .patches import calls, dropout, handed_over, layer_names, precision, resize, rounding, stops, training_step, uses
@@ -75,20 +76,20 @@ def _float64() -> None:
 
 
 def _dropout_off() -> None:
-    rates: list[float] = []
+    drops = Drops()
     with _in_float64():
         x = _x()
-        with dropout.dropout_off(rates):
+        with dropout.dropout_off(drops):
             y = keras.layers.AlphaDropout(0.25)(keras.layers.Dropout(0.5)(x, training=True), training=True)
             y = keras.random.dropout(y, 0.125, seed=1)
             y = keras.layers.SpatialDropout1D(0.375)(y[None], training=True)[0]
-    expect_equal("the rates of four dropouts", rates, [0.5, 0.25, 0.125, 0.375])
+    expect_equal("the rates of four dropouts", drops.rates, [0.5, 0.25, 0.125, 0.375])
     expect_equal("outputs in training without dropout", to_numpy(y), X)
 
 
 def _draws_seen() -> None:
     drew: list[str] = []
-    with _in_float64(), dropout.dropout_off([], drew):
+    with _in_float64(), dropout.dropout_off(None, drew):
         keras.layers.GaussianNoise(1.0, seed=1, name="noise")(_x(), training=True)
         keras.random.uniform((1,), seed=1)
     expect({"noise: normal", "uniform"} <= set(drew), f"what draws a normal and a uniform number was seen as {drew}")

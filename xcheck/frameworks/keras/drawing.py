@@ -11,6 +11,7 @@ import numpy as np
 from ...pairs.pair import Batch
 from ...records.trace import Array, Arrays
 from ..drawing import SEEDS, seeded, shown
+from ..passes import Drops
 from .patches.dropout import dropout_off
 from .variables import to_numpy
 
@@ -33,7 +34,7 @@ def draws(runner: Any, batch: Batch) -> tuple[str, ...]:
             for seed in SEEDS:
                 runner.restore(kept)
                 drew: list[str] = []
-                with seeded(seed), dropout_off([], drew, seed=seed):
+                with seeded(seed), dropout_off(None, drew, seed=seed):
                     keras.utils.set_random_seed(seed)
                     named = runner._named_outputs(runner._picked(runner._call(ready.inputs, training=True)))
                 passes.append(({name: to_numpy(t) for name, t in named.items()}, drew))
@@ -55,12 +56,12 @@ def used_rates(call: Callable[[], dict[str, Any]]) -> tuple[dict[str, Array], li
     def outputs() -> dict[str, Array]:
         return {name: to_numpy(t) for name, t in call().items()}
 
-    rates: list[float] = []
-    with dropout_off(rates):
+    drops = Drops()
+    with dropout_off(drops):
         found = outputs()
     used: list[float] = []
-    for i, rate in enumerate(rates):
-        with dropout_off([], nothing_at=i):
+    for i, rate in enumerate(drops.rates):
+        with dropout_off(nothing_at=i):
             moved = outputs()
         if any(not np.array_equal(array, found[name]) for name, array in moved.items()):
             used.append(rate)

@@ -24,12 +24,11 @@ from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
 from ..compared_outputs import compared
-from ..drawing import Noise, rates_setting
 from ..function_state import FunctionState
 from ..optimizers import facts_of_all
+from ..passes import Drops, passes_record
 from ..protocol import EAGER, Prepared, prepared, step_seed
 from ..reachable import functions
-from ..tree import outputs_record
 from ..user_arguments import asked
 from .backends import named_device
 from .backends import sees_gpu as sees_gpu
@@ -156,7 +155,7 @@ class KerasRunner:
             kept = self.snapshot()
             told = calling("keras training step", numbers=describe(tuple(ready)))
             watch = observed(self.model, Seen(), self._picked, self._named_outputs, self.projected)
-            with told, dropout_off([]), watch, built_by_a_step(self.model) if left else nullcontext():
+            with told, dropout_off(), watch, built_by_a_step(self.model) if left else nullcontext():
                 self._train(ready, EAGER)
             self.restore(kept)
 
@@ -242,18 +241,18 @@ class KerasRunner:
             seen = Seen()
             watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
             told = calling("keras training step", numbers=describe(tuple(ready)))
-            rates, drawn, drew = list[float](), list[Noise | None](), list[str]()
+            drops, drew = Drops(), list[str]()
             replaced = self.projected or self.declared.outputs is not None  # the loss sees what is picked, always
-            with told, dropout_off(rates, drew, drawn=drawn), watch if observe or replaced else nullcontext():
+            with told, dropout_off(drops, drew), watch if observe or replaced else nullcontext():
                 logs = self._train(ready, mode)
             losses = seen.losses(logs, has_own_step(self.model))
-            outputs, passes = outputs_record(calls := seen.calls(), batch.size), len(calls)
+            calls, recorded = seen.calls(), seen.differentiated()
+            outputs, settings, engaged = passes_record(calls, recorded, drops, at_inference, batch.size)
             gradients = self._gradients(seen) if observe else {}
-            settings = rates_setting(rates, at_inference, drawn)
             seen.forget()
             self.store.release()
-            made = number, *averages(self.read), inference, outputs, losses, settings, gradients
-            return StepRecord(*made, draws=tuple(dict.fromkeys(drew)), passes=passes)
+            made = number, *averages(self.read), inference, outputs, losses, settings, gradients, {}
+            return StepRecord(*made, tuple(dict.fromkeys(drew)), len(calls), engaged)
 
     def draws(self, batch: Batch) -> tuple[str, ...]:
         return draws(self, batch)
@@ -292,7 +291,7 @@ class KerasRunner:
     ) -> Calls:
         kept = self.snapshot()
         try:
-            with self._scope(), dropout_off([]):
+            with self._scope(), dropout_off():
                 ready = self._ready(batch)
                 self._ensure_built(ready)
                 watch = Watch(self.model, swap, inside, again)

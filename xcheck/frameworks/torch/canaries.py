@@ -66,7 +66,7 @@ def _dropout_off() -> None:
         wanted = model.eval()(x)
         with dropout.DropoutOff() as off:
             got = model.train()(x)
-    expect_equal("the rates of five dropouts", off.rates, [0.5, 0.0625, 0.25, 0.125, 0.375])
+    expect_equal("the rates of five dropouts", off.drops.rates, [0.5, 0.0625, 0.25, 0.125, 0.375])
     expect_equal("outputs in training without dropout", got, wanted)
 
 

@@ -24,12 +24,11 @@ from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
 from ..compared_outputs import compared, nothing_to_differentiate
-from ..drawing import rates_setting
 from ..function_state import FunctionState
 from ..optimizers import facts_of_all
+from ..passes import passes_record
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, step_seed
 from ..reachable import functions
-from ..tree import outputs_record
 from ..user_arguments import asked
 from .drawing import draws
 from .export import TorchExporter
@@ -235,11 +234,11 @@ class TorchRunner:
         if observer:
             found, parameters = observer.unscaled(), self.memory.parameters()
             gradients = {path: found.get(id(p)) for path, p in parameters.items() if p.requires_grad}
-        outputs = outputs_record(calls := observer.calls if observer else [], batch.size)
-        rates = rates_setting(dropout.rates, at_inference, dropout.noise)
+        calls, differentiated = (observer.calls, observer.differentiated) if observer else ([], [])
+        outputs, rates, engaged = passes_record(calls, differentiated, dropout.drops, at_inference, batch.size)
         self.store.release()
-        made = number, *averages(self.read), inference, outputs, losses, rates, gradients
-        return StepRecord(*made, draws=tuple(dict.fromkeys(dropout.draws)), passes=len(calls) if observer else None)
+        made = number, *averages(self.read), inference, outputs, losses, rates, gradients, {}
+        return StepRecord(*made, tuple(dict.fromkeys(dropout.draws)), len(calls) if observer else None, engaged)
 
     def _compiled(self) -> Any:
         told = calling("torch model, compiled,", todo="leave the phase modes out where torch.compile has no compiler")
@@ -285,7 +284,7 @@ class TorchRunner:
         looked = looked_at(self.model, self.store)
         with self._scope(), looked, switched(self.model, False), DropoutOff() as dropout, torch.no_grad():
             named = self._named_outputs(self._call(ready.inputs))
-        return {name: to_numpy(t) for name, t in named.items()}, dropout.rates
+        return {name: to_numpy(t) for name, t in named.items()}, dropout.drops.rates
 
     def draws(self, batch: Batch) -> tuple[str, ...]:
         return draws(self, batch)

@@ -28,6 +28,7 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
     """
     frame = Frame("forward", precision, step.number, plan.reference, *step.reference.sums)
     checks: list[Check] = []
+    step = _passes_alike(step)
     modes = (("inference", _inference), ("training", _outputs))
     _check_masks(step, [get(record) for _, get in modes for record in (step.reference.record, step.follower)])
     for mode, get in modes:
@@ -44,6 +45,38 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
         missing = Item("outputs", None, None, None, None)
         checks.append(frame.check(missing, Verdict.INCONCLUSIVE, "no output of either side was seen"))
     return checks
+
+
+def _passes_alike(step: StepPair) -> StepPair:
+    """The step; without the passes of a side that nothing is differentiated from, if the other side makes fewer.
+
+    Such a pass may be for a log, or may feed the loss, which is compared all the same.
+    """
+    choices = [(a, b) for a in (False, True) for b in (False, True)]
+    pairs = [_engaged(step, *choice) for choice in choices]
+    alike = [each for each in pairs if _names(each.reference.record.outputs) == _names(each.follower.outputs)]
+    settled = (each for each in alike if _sizes(each.reference.record) == _sizes(each.follower))
+    return next(settled, alike[0] if alike else step)
+
+
+def _engaged(step: StepPair, reference: bool, follower: bool) -> StepPair:
+    """The step with passes of one side or both left out."""
+    if reference:
+        record, *twins = (r.with_gradients_only() for r in (step.reference.record, *step.reference.twins))
+        step = replace(step, reference=replace(step.reference, record=record, twins=tuple(twins)))
+    moved = [
+        (a.with_gradients_only() if reference else a, b.with_gradients_only() if follower else b) for a, b in step.moved
+    ]
+    other = step.follower.with_gradients_only() if follower else step.follower
+    return replace(step, follower=other, moved=tuple(moved))
+
+
+def _names(outputs: Arrays) -> list[str]:
+    return ["the only one"] if len(outputs) == 1 else sorted(outputs)
+
+
+def _sizes(record: StepRecord) -> dict[str, int]:
+    return {name: values.size for name, values in record.settings.items()}
 
 
 def _inference(record: StepRecord) -> Arrays:
@@ -96,8 +129,17 @@ def uncalled(plan: MatchPlan, step: StepPair) -> list[str]:
         step: of both sides.
     """
     reference, follower = step.reference.record, step.follower
-    if bool(reference.outputs) == bool(follower.outputs):
-        return []
+    alike = _passes_alike(step)
+    left_out = [
+        f"not compared: passes of the {side} side from which nothing is differentiated, which the other side lacks"
+        for side, record, kept in (
+            (plan.reference, reference, alike.reference.record),
+            (plan.follower, follower, alike.follower),
+        )
+        if kept is not record
+    ]
+    if left_out or bool(reference.outputs) == bool(follower.outputs):
+        return left_out
     often = f"{plan.reference} {reference.passes} times, {plan.follower} {follower.passes} times"
     return [f"training outputs are compared as far as both sides make them: a step calls the whole model in {often}"]
 

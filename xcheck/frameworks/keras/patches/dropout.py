@@ -10,16 +10,17 @@ from typing import Any
 import keras
 from keras.src import backend
 
-from ...drawing import STAND_IN, Noise, drawn_by, noise_of
+from ...drawing import STAND_IN, drawn_by, noise_of
+from ...passes import Drops
 from .precision import layer_of
+from .tapes import recording
 
 
 @contextmanager
 def dropout_off(
-    rates: list[float],
+    drops: Drops | None = None,
     draws: list[str] | None = None,
     *,
-    drawn: list[Noise | None] | None = None,
     nothing_at: int | None = None,
     seed: int | None = None,
 ) -> Generator[None]:
@@ -29,21 +30,18 @@ def dropout_off(
     but for `AlphaDropout`, which makes a mask of its own.
 
     Args:
-        rates: of the calls that would have dropped something, in order; filled in.
-        drawn: what each of them would have drawn; filled in.
+        drops: the calls that would have dropped something; filled in.
         draws: what drew all the same, in order: "layer: function"; filled in.
         nothing_at: the call, from 0, that hands on zeros, to see whether it is of use.
         seed: of all that draws; None for what the model says.
     """
     random: Any = backend.random
-    noted = [] if draws is None else draws
+    noted, dropped = [] if draws is None else draws, Drops() if drops is None else drops
 
     def kept(inputs: Any, rate: float, noise: Any = None, shifts: bool = False) -> Any:
         if rate > 0:
-            rates.append(float(rate))
-            if drawn is not None:
-                drawn.append(noise_of(inputs.shape, noise))
-        if rate > 0 and nothing_at == len(rates) - 1:
+            dropped.add(rate, noise_of(inputs.shape, noise), recording())
+        if rate > 0 and nothing_at == len(dropped.rates) - 1:
             return keras.ops.zeros_like(inputs)
         return STAND_IN.of(inputs, rate, shifts) if rate > 0 else inputs
 

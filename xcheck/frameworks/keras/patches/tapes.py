@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
 import keras
+
+
+def recording() -> bool:
+    """Whether gradients are being recorded; always on JAX, where nothing says so."""
+    backend = keras.config.backend()
+    if backend == "tensorflow":
+        from tensorflow.python.eager import record
+
+        return bool(record.could_possibly_record())
+    if backend == "torch":
+        return bool(sys.modules["torch"].is_grad_enabled())
+    return True
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from ...protocol import losses_record, projection
 from ...step_terms import returned_terms, step_record
 from ..optimizers import applying
 from ..variables import canonical, to_numpy
-from .tapes import taped
+from .tapes import recording, taped
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Seen:
     Attributes:
         outputs: by name.
         called: likewise, of each call of the model, for a step of its own that makes its loss without `compute_loss`.
+        recorded: whether gradients were being recorded in each of these.
         gradients: id of the variable -> gradient, or None.
         taped: likewise, of what a step of its own differentiated last, for weights that it changes by itself.
         penalties: by the path of the variable, or "add_loss_<i>".
@@ -42,6 +43,7 @@ class Seen:
 
     outputs: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     called: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
+    recorded: list[bool] = field(default_factory=list[bool])
     gradients: dict[int, Any] = field(default_factory=dict[int, Any])
     taped: dict[int, Any] = field(default_factory=dict[int, Any])
     penalties: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
@@ -52,9 +54,13 @@ class Seen:
         """The outputs of each call of the model."""
         return [{name: to_numpy(t) for name, t in call.items()} for call in self.outputs or self.called]
 
+    def differentiated(self) -> list[bool]:
+        """Whether gradients were recorded in each of `calls`; a loss is always of such a call."""
+        return [True] * len(self.outputs) or self.recorded
+
     def forget(self) -> None:
         """Let go of everything; what watched the step may live on for a while."""
-        for held in (self.outputs, self.called, self.penalties, self.data, self.total):
+        for held in (self.outputs, self.called, self.recorded, self.penalties, self.data, self.total):
             held.clear()
         self.gradients.clear()
         self.taped.clear()
@@ -139,7 +145,7 @@ def observed(
     @functools.wraps(call)
     def watched_call(*args: Any, **kwargs: Any) -> Any:
         raw = call(*args, **kwargs)
-        _tell(seen, called=named(pick(raw)))
+        _tell(seen, called=named(pick(raw)), recorded=recording())
         return raw
 
     class WatchedLoss:

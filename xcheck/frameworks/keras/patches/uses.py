@@ -48,7 +48,7 @@ def uses(runner: LiveKeras, number: int, batch: Batch) -> Mapping[str, Arrays]:
     with runner._scope():
         ready = runner._ready(batch)
         keras.utils.set_random_seed(step_seed(runner.seed, number))
-        with calling("keras training step, with its uses told apart,"), dropout_off([]):
+        with calling("keras training step, with its uses told apart,"), dropout_off():
             touches = made(runner, ready)
         return uses_of(_plain(runner, touches), _tied(runner.model))
 

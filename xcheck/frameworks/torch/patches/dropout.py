@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ...drawing import STAND_IN, Noise, drawn_by, noise_of
+from ...passes import Drops
 
 _DROPOUTS = {
     F.dropout,
@@ -51,8 +52,7 @@ class DropoutOff(TorchFunctionMode):
     """While active, `STAND_IN` takes the place of dropout and its rate is kept; all else that draws is noted.
 
     Attributes:
-        rates: of the calls so far that would have dropped something, in order; one for each tensor that is dropped.
-        noise: what each of them would have drawn; None where that is not seen.
+        drops: the calls so far that would have dropped something; one for each tensor that is dropped.
         draws: what drew all the same, in order: "layer: function".
 
     Args:
@@ -62,8 +62,7 @@ class DropoutOff(TorchFunctionMode):
     def __init__(self, name_of: Callable[[Any], str | None] = lambda _: None) -> None:
         super().__init__()
         self.name_of = name_of
-        self.rates: list[float] = []
-        self.noise: list[Noise | None] = []
+        self.drops = Drops()
         self.draws: list[str] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -88,8 +87,7 @@ class DropoutOff(TorchFunctionMode):
     def _keep(self, rate: float, training: bool, noise: Noise | None) -> bool:
         if not training or rate <= 0:
             return False
-        self.rates.append(float(rate))
-        self.noise.append(noise)
+        self.drops.add(rate, noise, torch.is_grad_enabled())
         return True
 
     def _dropped(

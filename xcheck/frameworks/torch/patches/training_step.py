@@ -31,6 +31,7 @@ class Observer:
         self._store = store
         self.gradients: dict[int, Array] = {}
         self.calls: list[dict[str, Array]] = []
+        self.differentiated: list[bool] = []
         self._applied: dict[int, Array] = {}
         self._updated: dict[int, Array] = {}
         self._given: dict[int, Array] = {}
@@ -43,6 +44,7 @@ class Observer:
 
     def _forward(self, _module: torch.nn.Module, _args: Any, raw: Any) -> None:
         self.calls.append({name: to_numpy(t) for name, t in self._named(raw).items()})
+        self.differentiated.append(torch.is_grad_enabled())
 
     def _gradient(self, p: torch.Tensor) -> None:
         if p.grad is not None:
