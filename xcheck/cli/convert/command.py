@@ -86,7 +86,8 @@ def _show(made: Conversion) -> None:
     lines += [("rounded", f"{t.path}, made from {t.source}: {t.rounded:.1e}") for t in rounded[:SHOWN]]
     if len(rounded) > SHOWN:
         lines.append(("", f"{len(rounded)} tensors in all, by {max(t.rounded for t in rounded):.1e} at most"))
-    lines.append(("proven", "loaded again, every tensor is what was written, and goes back bit by bit"))
+    back = "every tensor" if not rounded else "every tensor that is not rounded"
+    lines.append(("proven", f"loaded again as it was written; {back} goes back bit by bit"))
     lines += [
         ("", f"{c.name}: {c.error:.1e} apart, of which rounding explains {c.allowed:.1e}")
         for c in made.outputs

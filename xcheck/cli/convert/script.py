@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,8 @@ def script_of(
             continue  # a tied tensor is stored once
         first.setdefault(path, key)
         matches: Sequence[Match] = values.matches(path)
-        step: dict[str, Any] = {"key": key, "path": path, "parts": [], "code": "", "like": ""}
+        step: dict[str, Any] = {"key": _quoted(key), "path": path, "parts": [], "code": "", "like": "", "note": ""}
+        step["note"] = f"  # {path}" if path != key else ""
         if not matches:
             step["code"] = _literal(path, values.value(path))
         for m in matches:
@@ -54,7 +57,7 @@ def script_of(
             code = _moved(_read(ours, m.offset if plan.follower == "keras" else -m.offset, values), m, plan.follower)
             if path != (theirs.trained or theirs.paths)[0]:
                 code = f"np.zeros_like({code})"
-            step["like"] = f"get({_key(ours.paths[0], values)!r}).dtype"
+            step["like"] = f"get({_quoted(_key(ours.paths[0], values))})"
             if theirs.part.cuts:
                 step["parts"].append({"at": _index(theirs.part, theirs.whole), "code": _sized(code, theirs)})
                 step["shape"] = theirs.whole
@@ -105,6 +108,10 @@ def _refuse(source: Path, target: Path) -> None:
         )
 
 
+def _quoted(key: str) -> str:
+    return json.dumps(key, ensure_ascii=False)
+
+
 def _key(path: str, values: Any) -> str:
     keys: Sequence[str] = values.fitted.keys.get(path, ())
     if not keys:
@@ -118,7 +125,7 @@ def _key(path: str, values: Any) -> str:
 
 
 def _read(piece: Piece, offset: float, values: Any) -> str:
-    terms = [f"get({_key(path, values)!r})" for path in piece.paths]
+    terms = [f"get({_quoted(_key(path, values))})" for path in piece.paths]
     if piece.part.cuts:
         terms = [_sized(f"{term}[{_index(piece.part, piece.whole)}]", piece) for term in terms]
     terms += [f"{offset!r}"] if offset else []
@@ -159,8 +166,25 @@ def _runs(layout: Layout, torch: Shape, keras: Shape) -> list[tuple[int, int, bo
     return list(parse_pattern(layout.pattern).order(torch, keras)) if layout.pattern else []
 
 
+def _whole_axes(runs: Sequence[tuple[int, int, bool, tuple[int, ...]]], torch: Shape, keras: Shape) -> list[int]:
+    """For each axis of Keras, which one of PyTorch it is; empty where axes are split, merged or turned."""
+    if 1 in (*torch, *keras) or any(backwards or order for *_, backwards, order in runs):
+        return []
+    axes: dict[int, list[int]] = {}
+    at = 0
+    for place, size, *_ in sorted(runs):
+        axes[place] = []
+        while at < len(torch) and math.prod(torch[i] for i in axes[place]) < size:
+            axes[place].append(at)
+            at += 1
+    moved = [i for place, *_ in runs for i in axes[place]]
+    return moved if tuple(torch[i] for i in moved) == keras else []
+
+
 def _to_keras(layout: Layout, torch: Shape, keras: Shape) -> str:
     runs = _runs(layout, torch, keras)
+    if moved := _whole_axes(runs, torch, keras):
+        return _transpose(moved)
     split = tuple(size for _, size, *_ in sorted(runs))
     places = [place for place, *_ in runs]
     code = _reshape(torch, split) if runs else ""
@@ -173,6 +197,8 @@ def _to_keras(layout: Layout, torch: Shape, keras: Shape) -> str:
 
 def _to_torch(layout: Layout, torch: Shape, keras: Shape) -> str:
     runs = _runs(layout, torch, keras)
+    if moved := _whole_axes(runs, torch, keras):
+        return _transpose(np.argsort(moved).tolist())
     code = _reshape(keras, tuple(size for _, size, *_ in runs)) if runs else ""
     for axis, (_, _, backwards, order) in enumerate(runs):
         code += _flip(axis) if backwards else ""

@@ -7,7 +7,7 @@ of the variables from elsewhere, one at a time, or notes where each of them lies
 from __future__ import annotations
 
 import io
-import json
+import warnings
 import zipfile
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -26,8 +26,8 @@ from ...records.trace import Array
 from ..checkpoints import Stored, Value, damaged
 from .variables import canonical, places
 
-_WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
-"""Members of a `.keras` file."""
+_WEIGHTS = "model.weights.h5"
+"""Member of a `.keras` file."""
 
 _OF_TRAINING = (keras.optimizers.Optimizer, keras.metrics.Metric, keras.losses.Loss)
 
@@ -50,7 +50,7 @@ class _Store(H5IOStore):
     def __setitem__(self, key: str, value: Any) -> None:
         self.where[f"{self._h5_entry_path}/vars/{key}".lstrip("/")] = id(value)
         array = self._value(id(value))
-        super().__setitem__(key, value if array is None else np.ascontiguousarray(array))
+        super().__setitem__(key, value if array is None else np.array(array, order="C"))
 
 
 class KerasCheckpoints:
@@ -102,8 +102,13 @@ class KerasCheckpoints:
         weights = file.with_name(_WEIGHTS) if file.suffix == ".keras" else file
         self._walk(weights, lambda variable: value(paths[variable]) if variable in paths else None)
         if file.suffix == ".keras":
-            with self._runner._scope(), calling("keras model, saved,"):
-                self._runner.model.save(file)
+            model = self._runner.model
+            compiled = vars(model).pop("_compile_config", None)  # the file is about weights, not about training
+            try:
+                with self._runner._scope(), calling("keras model, saved,"):
+                    model.save(file)
+            finally:
+                vars(model).update({} if compiled is None else {"_compile_config": compiled})
             _exchange(file, weights)
 
     def load(self, file: Path) -> None:
@@ -114,7 +119,9 @@ class KerasCheckpoints:
         with self._runner._scope(), calling(f"keras model, given what was written to {file.name},", todo=todo):
             if file.suffix == ".keras":
                 keras.saving.load_model(file)
-            self._runner.model.load_weights(file)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+                self._runner.model.load_weights(file)
 
 
 def _datasets(opened: Any) -> Stored:
@@ -135,15 +142,12 @@ def _datasets(opened: Any) -> Stored:
 
 
 def _exchange(file: Path, weights: Path) -> None:
-    """Put other weights into a `.keras` file, and leave out how the model is compiled."""
+    """Put other weights into a `.keras` file."""
     whole = file.with_name("whole.keras")
     file.rename(whole)
     with zipfile.ZipFile(whole) as old, zipfile.ZipFile(file, "w") as new:
         for name in old.namelist():
-            if name == _CONFIG:
-                config = {k: v for k, v in json.loads(old.read(name)).items() if k != "compile_config"}
-                new.writestr(name, json.dumps(config))
-            elif name != _WEIGHTS:
+            if name != _WEIGHTS:
                 new.writestr(name, old.read(name))
         new.write(weights, _WEIGHTS)
     whole.unlink()
