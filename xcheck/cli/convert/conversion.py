@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ from ..match import is_open, remarks
 from .fitting import Fit, fit
 from .script import script_of, write_script
 
+COMPUTED = "computed by its layer"
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -47,8 +50,9 @@ class Written:
     Attributes:
         key: in the file.
         path: of the parameter or buffer.
-        source: what it was made from, as a weight map writes it; "" for one that is as the model was built.
-        layout: names of the layouts between the two.
+        source: what it was made from, as a weight map writes it; "" for one that is as the model was built, `COMPUTED`
+            for one that its layer computes from its others when it is saved.
+        layout: names of the layouts between the two; "" for these.
         shape, dtype: of the tensor.
         rounded: largest relative error of its elements against the exact value; 0 where it is exact.
     """
@@ -140,25 +144,31 @@ def convert(
         progress("matching")
         reference, follower = runners[pair.reference], runners[other_side(pair.reference)]
         plan = plan_of(pair, seed, reference.inventory(), follower, reference)
+        plan = _without(plan, waive)
         if is_open(plan):
             raise _unproven(pair, plan)
         values = Values(replace(plan, reference=of), stored, fitted, runners, dtype)
-        text = None
-        if script is not None:
-            text = script_of(pair.name, source, target, script, values, files[to].keys(), dtype)
         with _beside(target) as file:
             progress("writing")
-            # A .keras file holds the model itself, too: as users build it, in the float type of the weights.
-            shipped = sides.open(to, values.usual) if file.suffix == ".keras" else nullcontext(runners[to])
-            with shipped as runner:
-                checkpoints_of(runner).save(file, values.value)
+            names = files[to].keys()
+            # What is as the model was built is so in the float type of the weights; a .keras file is the whole model.
+            anew = file.suffix == ".keras" or not all(
+                map(values.matches, (e.path for e in runners[to].inventory().canonical()))
+            )
+            with sides.open(to, values.usual) if anew else nullcontext(runners[to]) as shipped:
+                values.built = shipped.read()
+                checkpoints_of(shipped).save(file, values.value)
+            with files[to].open(file, None) as new:
+                written = tuple(values.written(name, path, new) for name, path in names.items() if name in new.shapes)
+                built = {w.key: new.get(w.key) for w in written if not w.layout}
+            computed = [w.path for w in written if w.source == COMPUTED]
+            text = script and script_of(pair.name, source, target, script, values, names, dtype, built, computed)
             progress("proving")
             files[to].load(file)
             values.prove(target)
             outputs = Prover(reference, follower, next(batches_of(pair, seed, 1)), seed).as_they_stand(plan)
             _refuse_difference(pair, outputs, plan)
-        written = tuple(values.written(name, path) for name, path in files[to].keys().items())
-        if script is not None and text is not None:
+        if script and text:
             write_script(script, text)
         return Conversion(
             pair.name, str(source), str(target), script and str(script), written, values.left_out(), tuple(outputs)
@@ -197,14 +207,25 @@ def _sides_of(pair: Pair, source: Path, target: Path) -> tuple[SideName, SideNam
     return found[0], found[1]
 
 
+def _without(plan: MatchPlan, waived: Collection[str]) -> MatchPlan:
+    """The plan without what is waived of the parameters that no output depends on."""
+    meant = {p: "waived" for p in plan.idle if any(fnmatchcase(p, pattern) for pattern in waived)}
+    left = {side: tuple(p for p in plan.unmatched(side) if p not in meant) for side in SIDES}
+    return replace(plan, waived={**plan.waived, **meant}, unmatched_torch=left["torch"], unmatched_keras=left["keras"])
+
+
 def _unproven(pair: Pair, plan: MatchPlan) -> UnprovenError:
+    idle = [p for p in (*plan.unmatched_torch, *plan.unmatched_keras) if p in plan.idle]
+    todo = "xcheck match PAIR shows the whole plan; name what is open in weight_map, or leave it out there with "
+    todo += 'xcheck.waive("why")'
+    if idle and not is_open(_without(plan, idle)):
+        todo = "no output depends on it; to leave it out: " + " ".join(f"--waive {p!r}" for p in idle)
     lines = [line for line in remarks(plan) if not line.startswith("waived")] + ([plan.proof] if plan.proof else [])
     return UnprovenError(
         "Nothing is converted: which weight is which is open.",
         where=f"Pair({pair.name!r})",
         numbers="\n".join(lines),
-        todo="xcheck match PAIR shows the whole plan; name what is open in weight_map, or leave it out there with "
-        'xcheck.waive("why")',
+        todo=todo,
     )
 
 
@@ -263,6 +284,7 @@ class Values:
 
     Attributes:
         usual: the float type to write where none is told.
+        built: the target's side in the float type of the file, before anything is loaded.
         inexact: canonical path of the target -> largest relative error, of what cannot be written exactly.
     """
 
@@ -271,26 +293,26 @@ class Values:
     ) -> None:
         self.plan, self.stored, self.fitted, self.dtype = plan, stored, fitted, dtype
         self.source, self.target = runners[plan.reference], runners[plan.follower]
-        self.built, self.own = self.target.read(), self.source.read()
+        self.unloaded, self.own = self.target.read(), self.source.read()
+        self.built = self.unloaded
         sizes = dict.fromkeys(FLOATS, 0)
         for key, name in stored.dtypes.items():
             sizes[name] = sizes.get(name, 0) + int(np.prod(stored.shapes[key]))
         self.usual = dtype or max(FLOATS, key=lambda name: (sizes[name], name == "float32"))
         self.inexact: dict[str, float] = {}
-        self.shown: dict[str, tuple[tuple[int, ...], str]] = {}
 
     def get(self, path: str) -> Array:
-        """A tensor of the source, in its own float type; what no file holds is as the model makes it.
+        """A tensor of the source, in its own float type; what the file does not hold is as the model makes it.
 
         Raises:
             FileError: a tied tensor is stored several times, with different values.
         """
         keys = self.fitted.keys.get(path)
         if not keys:
-            return _typed(self.own.value(path), self.usual)
+            return self.own.value(path)
         array = self.stored.get(keys[0])
         for key in keys[1:]:
-            if not np.array_equal(array, self.stored.get(key)):
+            if array.tobytes() != self.stored.get(key).tobytes():
                 raise FileError(
                     "The checkpoint holds different values for a weight that the model ties.",
                     where=f"{keys[0]}, {key}",
@@ -303,20 +325,19 @@ class Values:
         """The matches that the target's tensor at a path is made from."""
         return tuple(m for m in self.plan.matches if path in m.piece(self.plan.follower).paths)
 
-    def value(self, path: str) -> Array:
-        """A tensor of the target; as the model was built where nothing of the source belongs to it."""
+    def value(self, path: str) -> Array | None:
+        """A tensor of the target; None where nothing of the source belongs to it."""
         matches = self.matches(path)
         if not matches:
-            array = _typed(self.built.value(path), self.usual)
-        else:
-            arrays = {p: self.get(p) for m in matches for p in m.piece(self.plan.reference).paths}
-            name = _common({str(array.dtype) for array in arrays.values()})
-            if not all(map(is_exact, matches)) or len({array.dtype for array in arrays.values()}) > 1:
-                arrays = {p: array.astype(np.float64) for p, array in arrays.items()}
-            exact = replace(self.plan, matches=matches).for_follower(State(arrays), slots=False).value(path)
-            array = _typed(exact, self.dtype if self.dtype and name in FLOATS else name)
-            self._note(path, exact, array)
-        self.shown[path] = array.shape, str(array.dtype)
+            return None
+        arrays = {p: self.get(p) for m in matches for p in m.piece(self.plan.reference).paths}
+        held = {str(array.dtype) for p, array in arrays.items() if p in self.fitted.keys}
+        name = _common(held) if held else self.usual
+        if not all(map(is_exact, matches)) or len({array.dtype for array in arrays.values()}) > 1:
+            arrays = {p: array.astype(np.float64) for p, array in arrays.items()}
+        exact = replace(self.plan, matches=matches).for_follower(State(arrays), slots=False).value(path)
+        array = _typed(exact, self.dtype if self.dtype and name in FLOATS else name)
+        self._note(path, exact, array)
         return array
 
     def _note(self, path: str, exact: Array, array: Array) -> None:
@@ -337,7 +358,8 @@ class Values:
         """
         held = self.target.read()
         for path in dict.fromkeys(p for m in self.plan.matches for p in m.piece(self.plan.follower).paths):
-            if not _equal(held.value(path), self.value(path)):
+            meant = self.value(path)
+            if meant is not None and not _equal(held.value(path), meant):
                 raise FileError(
                     "The written file does not load as it was written.",
                     where=f"{target}: {path}",
@@ -351,6 +373,9 @@ class Values:
             if any(not is_exact(m) or set(m.piece(self.plan.follower).paths) & self.inexact.keys() for m in ours):
                 state[path] = back.value(path)
                 continue
+            if path not in self.fitted.keys and not ours:
+                del state[path]  # stays as the model makes it
+                continue
             parts = [m.piece(self.plan.reference).part for m in ours]
             if not all(_equal(part.select(back.value(path)), part.select(state[path])) for part in parts):
                 raise FileError(
@@ -360,17 +385,21 @@ class Values:
                     cause="copies that are trained apart are not one weight",
                     todo="xcheck run PAIR says what ties them on the other side",
                 )
+        unloaded = {path: array for path, array in self.unloaded.values().items() if not self.matches(path)}
+        self.target.write(State(unloaded))  # in float64 throughout, not as the file rounds it
         self.source.write(State({path: array.astype(_wide(array)) for path, array in state.items()}))
 
-    def written(self, key: str, path: str) -> Written:
+    def written(self, key: str, path: str, new: Stored) -> Written:
         """What is to be said of one tensor of the written file."""
         path = self.target.inventory().canonical_path(path)
         matches = self.matches(path)
         sources = [m.name(self.plan.reference) + (f" {self._offset(m):+g}" if m.offset else "") for m in matches]
         layouts = dict.fromkeys(m.layout.name for m in matches)
-        shape, dtype = self.shown.get(path, ((), ""))
-        error = self.inexact.get(path, 0.0)
-        return Written(key, path, "; ".join(sources), ", ".join(layouts), shape, dtype, error)
+        source = "; ".join(sources)
+        if not matches and not _equal(_typed(self.built.value(path), new.dtypes[key]), new.get(key)):
+            source = COMPUTED
+        held = new.shapes[key], new.dtypes[key]
+        return Written(key, path, source, ", ".join(layouts), *held, self.inexact.get(path, 0.0))
 
     def _offset(self, match: Match) -> float:
         return match.offset if self.plan.follower == "keras" else -match.offset
@@ -403,4 +432,5 @@ def _wide(array: Array) -> Any:
 
 
 def _equal(held: Array, meant: Array) -> bool:
-    return np.array_equal(held, meant.astype(_wide(meant)), equal_nan=held.dtype.kind == "f")
+    held, meant = held.astype(_wide(held)), meant.astype(_wide(meant))
+    return np.array_equal(held, meant, equal_nan=held.dtype.kind == "f")

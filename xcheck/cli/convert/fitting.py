@@ -94,8 +94,10 @@ def _no_fit(
         cause = f"the model's keys begin with {start!r}, those of the file do not"
         todo = "let build return that part of the model"
     elif lost:
-        cause = "it was saved from another model, or from one of other sizes"
-        todo = f"compare with the model; what may stay as it is built: --waive {_quoted(lost[0])}"
+        cause = "it was saved from another model" + (", or its library renames keys when it saves" if over else "")
+        todo = f"what may stay as it is built: --waive {_quoted(lost[0])}"
+        if over:
+            todo = "load it as its library does, and convert what torch.save(model.state_dict(), 'FILE.pt') writes"
     else:
         cause = "it was saved from a model that holds more, such as a head"
         todo = f"to leave out what is meant to be left out: --waive {_quoted(over[0])}"

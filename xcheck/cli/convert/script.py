@@ -24,7 +24,15 @@ MOST_WRITTEN_OUT = 1024
 
 
 def script_of(
-    pair: str, source: Path, target: Path, script: Path, values: Any, names: Mapping[str, str], dtype: str | None
+    pair: str,
+    source: Path,
+    target: Path,
+    script: Path,
+    values: Any,
+    names: Mapping[str, str],
+    dtype: str | None,
+    built: Mapping[str, Array],
+    computed: Sequence[str],
 ) -> str:
     """The text of a script that converts a file as `values` does.
 
@@ -34,11 +42,13 @@ def script_of(
         values: of the conversion.
         names: key -> path of the target.
         dtype: float type of what is written; None keeps that of each tensor.
+        built: key in the target -> what is as the model was built.
+        computed: paths of what layers compute when they are saved.
 
     Raises:
         PairError: a script cannot do that.
     """
-    _refuse(source, target)
+    _refuse(source, target, computed)
     plan, inventory = values.plan, values.target.inventory()
     steps: list[dict[str, Any]] = []
     first: dict[str, str] = {}
@@ -51,7 +61,7 @@ def script_of(
         step: dict[str, Any] = {"key": _quoted(key), "path": path, "parts": [], "code": "", "like": "", "note": ""}
         step["note"] = f"  # {path}" if path != key else ""
         if not matches:
-            step["code"] = _literal(path, values.value(path))
+            step["code"] = _literal(path, built[key])
         for m in matches:
             ours, theirs = m.piece(plan.reference), m.piece(plan.follower)
             code = _moved(_read(ours, m.offset if plan.follower == "keras" else -m.offset, values), m, plan.follower)
@@ -93,12 +103,18 @@ def write_script(script: Path, text: str) -> None:
         raise FileError("The script cannot be written.", where=str(script), cause=str(error)) from error
 
 
-def _refuse(source: Path, target: Path) -> None:
+def _refuse(source: Path, target: Path, computed: Sequence[str]) -> None:
     if source.suffix in (".pt", ".pth", ".bin") or target.suffix in (".pt", ".pth", ".bin"):
         raise PairError(
             "A script needs no PyTorch, and so it cannot read or write a pickled checkpoint.",
             numbers=f"--from {source} --to {target}",
             todo="use .safetensors with --script, which safetensors.torch.save_model writes",
+        )
+    if computed:
+        raise PairError(
+            "No script can be written: a layer computes some of its weights when it is saved.",
+            where=", ".join(computed),
+            todo="convert without --script",
         )
     if target.suffix == ".keras":
         raise PairError(

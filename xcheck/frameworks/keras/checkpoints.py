@@ -24,7 +24,7 @@ from ...errors import FileError
 from ...pairs.user_code import calling
 from ...records.trace import Array
 from ..checkpoints import Stored, Value, damaged
-from .variables import canonical, places
+from .variables import canonical
 
 _WEIGHTS = "model.weights.h5"
 """Member of a `.keras` file."""
@@ -98,7 +98,12 @@ class KerasCheckpoints:
             yield stored
 
     def save(self, file: Path, value: Value) -> None:
-        paths = {id(p.variable): p.path for p in places(self._runner.model) if not p.alias}
+        held = canonical(self._runner.model)
+        paths = {variable: place.path for variable, place in held.items()}
+        for place in held.values():  # a layer may write what it computes from its variables
+            array = value(place.path)
+            if array is not None:
+                place.variable.assign(array)
         weights = file.with_name(_WEIGHTS) if file.suffix == ".keras" else file
         self._walk(weights, lambda variable: value(paths[variable]) if variable in paths else None)
         if file.suffix == ".keras":
