@@ -22,7 +22,7 @@ def pair(name: str, torch: Build, keras: Build, batch: Callable[[np.random.Gener
     return xcheck.Pair(name, xcheck.TorchSide(torch, prepare=prepare), xcheck.KerasSide(keras), batches, **settings)
 
 
-def to_channels_first(batch: xcheck.Batch) -> Any:
+def to_channels_first(batch: Any) -> Any:
     return batch.inputs.transpose(0, 3, 1, 2), None
 
 
@@ -83,7 +83,7 @@ def convolutions(size: int = 5) -> Any:
 
 
 def language_model() -> Any:
-    """A tied embedding, an attention whose query, key and value are one matrix, and a norm that Keras holds plus one."""
+    """A tied embedding, query, key and value in one matrix, and a scale that Keras holds plus one."""
 
     def torch() -> Any:
         import torch as t
@@ -158,6 +158,30 @@ def recurrent() -> Any:
         )
 
     return pair("recurrent", torch, keras, lambda rng: rng.standard_normal((2, 3, 4)))
+
+
+def square(layout: str, epsilon: float = 1e-5) -> Any:
+    """A square kernel whose layout the map gives."""
+
+    def torch() -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+
+    def keras() -> Any:
+        from keras import Input, Sequential, layers
+
+        norm = layers.LayerNormalization(epsilon=epsilon, name="n")
+        return Sequential([Input((4,)), layers.Dense(4, name="d"), norm], name="net")
+
+    return pair(
+        "square",
+        torch,
+        keras,
+        lambda rng: rng.standard_normal((3, 4)),
+        weight_map={"0.weight": ("net/d/kernel", layout), "0.bias": "net/d/bias", "1.weight": "net/n/gamma",
+                    "1.bias": "net/n/beta"},
+    )  # fmt: skip
 
 
 PAIRS = {"convolutions": convolutions, "language_model": language_model, "recurrent": recurrent}

@@ -12,7 +12,7 @@ from ..errors import FileError
 from ..records.sides import SideName
 from ..records.trace import Array
 
-FLOATS = ("bfloat16", "float16", "float32", "float64")
+FLOATS: tuple[str, ...] = ("bfloat16", "float16", "float32", "float64")
 """Float types that a file may hold; NumPy knows the first by the package ml_dtypes."""
 
 ENDINGS: Mapping[SideName, tuple[str, ...]] = {

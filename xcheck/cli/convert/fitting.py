@@ -23,12 +23,12 @@ class Fit:
     Attributes:
         keys: canonical path -> keys that hold it in the file; several of a tied one.
         left_out: key in the file -> why it goes nowhere.
-        absent: canonical path -> why the file need not hold it.
+        absent: canonical paths that the file need not hold.
     """
 
     keys: Mapping[str, Sequence[str]]
     left_out: Mapping[str, str]
-    absent: Mapping[str, str]
+    absent: Sequence[str]
 
 
 def fit(
@@ -80,7 +80,7 @@ def fit(
     return Fit(
         {path: keys for path, keys in found.items() if keys},
         dict.fromkeys(extra, "waived") | dict.fromkeys(stored.others, "no tensor"),
-        {inventory.canonical_path(names[key]): "waived" for key in missing},
+        [inventory.canonical_path(names[key]) for key in missing],
     )
 
 

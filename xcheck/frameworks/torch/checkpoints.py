@@ -51,14 +51,14 @@ class TorchCheckpoints:
         tensors: dict[str, Any] = {}
         first: dict[str, str] = {}  # canonical path -> key
         kept: dict[str, str] = {}  # tied key -> the key it is stored under
-        for key in held:
-            path = inventory.canonical_path(key) if inventory.find(key) else key
+        for key, tensor in held.items():
+            path: str = inventory.canonical_path(key) if inventory.find(key) else key
             if path in first:
                 kept[key] = first[path]
                 continue
             first[path] = key
             array = value(path)
-            tensors[key] = held[key] if array is None else _tensor(array)
+            tensors[key] = tensor if array is None else _tensor(array)
         if file.suffix == ".safetensors":  # which stores a tied tensor once, and says so as `save_model` does
             save_file(tensors, file, metadata={"format": "pt", **kept})
         else:
@@ -108,7 +108,8 @@ def _tensors_of(shards: list[Path], files: ExitStack) -> Stored:
             for key in opened.keys():  # noqa: SIM118 - it is no mapping
                 described = opened.get_slice(key)
                 held[key], shapes[key] = opened, tuple(described.get_shape())
-                dtypes[key] = _SHORT.get(described.get_dtype(), described.get_dtype())
+                short = str(described.get_dtype())
+                dtypes[key] = _SHORT.get(short, short)
         except (SafetensorError, OSError, ValueError) as error:
             raise damaged(shard, error) from error
     return Stored(shapes, dtypes, lambda key: _array(held[key].get_tensor(key), key))
