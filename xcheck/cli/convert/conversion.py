@@ -138,7 +138,7 @@ def convert(
             files[to].load(file)
             values.prove(target)
             outputs = Prover(reference, follower, next(batches_of(pair, seed, 1)), seed).as_they_stand(plan)
-            _refuse_difference(pair, outputs, plan)
+            _refuse_difference(pair, outputs, values.lost())
         if script and text:
             write_script(script, text)
         return Conversion(
@@ -200,30 +200,33 @@ def _unproven(pair: Pair, plan: MatchPlan) -> UnprovenError:
     )
 
 
-def _refuse_difference(pair: Pair, checks: Sequence[Check], plan: MatchPlan) -> None:
-    if checks and all(c.verdict is Verdict.EQUIVALENT for c in checks):
-        return
+def _refuse_difference(pair: Pair, checks: Sequence[Check], lost: Sequence[str]) -> None:
+    """Raise where outputs differ, or could not be compared.
+
+    Args:
+        pair: for the message.
+        checks: of the outputs.
+        lost: buffers whose values go nowhere.
+    """
     bad = [c for c in checks if c.verdict is not Verdict.EQUIVALENT]
-    numbers = "\n".join(
+    if checks and not bad:
+        return
+    different = any(c.verdict is Verdict.DIFFERENT for c in bad)
+    lines = [
         f"{c.name}: {c.detail}"
         if c.error is None or c.allowed is None
         else f"{c.name} is {c.error:.1e} apart, of which rounding explains {c.allowed:.1e}"
         for c in bad
+    ]
+    error = UnprovenError(
+        f"Nothing is converted: with these weights, the two models {'do not' if different else 'cannot be said to'} "
+        "compute the same.",
+        where=f"Pair({pair.name!r}), outputs of the first batch",
+        numbers="\n".join(lines) or "no output was compared",
+        cause=f"buffers without counterpart: {', '.join(lost)}; or the port differs" if lost else None,
+        todo="xcheck run PAIR says where they differ, and why" if different else "xcheck run PAIR says more",
     )
-    text = str(
-        PairError(
-            "Nothing is converted: with these weights, the two models do not compute the same.",
-            where=f"Pair({pair.name!r}), outputs of the first batch",
-            numbers=numbers or "no output was compared",
-            cause=", ".join(f"{side} {path}" for side, path in plan.unmatched_buffers[:8])
-            and "the port differs; or a buffer without counterpart matters: "
-            + ", ".join(f"{side} {path}" for side, path in plan.unmatched_buffers[:8]),
-            todo="xcheck run PAIR says where they differ, and why",
-        )
-    )
-    if any(c.verdict is Verdict.DIFFERENT for c in bad):
-        raise InequivalenceError(text)
-    raise UnprovenError(text)
+    raise InequivalenceError(str(error)) if different else error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ...errors import FileError
-from ...frameworks.checkpoints import Stored
+from ...frameworks.checkpoints import ENDINGS, Stored
 from ...records.inventory import Inventory
 
 SHOWN = 5
@@ -94,9 +94,11 @@ def _no_fit(
         cause = f"the model's keys begin with {start!r}, those of the file do not"
         todo = "let build return that part of the model"
     elif lost:
-        cause = "it was saved from another model" + (", or its library renames keys when it saves" if over else "")
-        todo = f"what may stay as it is built: --waive {_quoted(lost[0])}"
-        if over:
+        cause, todo = "it was saved from another model", f"what may stay as it is built: --waive {_quoted(lost[0])}"
+        if over and file.name.endswith(ENDINGS["keras"]):
+            todo = "let build make the model that saved it"
+        elif over:
+            cause += ", or its library renames keys when it saves"
             todo = "load it as its library does, and convert what torch.save(model.state_dict(), 'FILE.pt') writes"
     else:
         cause = "it was saved from a model that holds more, such as a head"

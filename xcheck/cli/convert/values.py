@@ -175,6 +175,11 @@ class Values:
     def _offset(self, match: Match) -> float:
         return match.offset if self.plan.follower == "keras" else -match.offset
 
+    def lost(self) -> list[str]:
+        """Buffers of the source without counterpart, whose values are others than those the model was built with."""
+        paths = [p for side, p in self.plan.unmatched_buffers if side == self.plan.reference and p in self.fitted.keys]
+        return [p for p in paths if not _equal(self.own.value(p), self.get(p))]
+
     def left_out(self) -> dict[str, str]:
         """What the source holds and the target does not -> why."""
         used = {p for m in self.plan.matches for p in m.piece(self.plan.reference).paths}

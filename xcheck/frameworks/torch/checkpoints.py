@@ -47,7 +47,8 @@ class TorchCheckpoints:
             yield _unpickled(file, inside)
 
     def save(self, file: Path, value: Value) -> None:
-        inventory, held = self._runner.inventory(), self._runner.model.state_dict()
+        inventory = self._runner.inventory()
+        held: dict[str, Any] = self._runner.model.state_dict()
         tensors: dict[str, Any] = {}
         first: dict[str, str] = {}  # canonical path -> key
         kept: dict[str, str] = {}  # tied key -> the key it is stored under
@@ -60,7 +61,8 @@ class TorchCheckpoints:
             array = value(path)
             tensors[key] = tensor if array is None else _tensor(array)
         if file.suffix == ".safetensors":  # which stores a tied tensor once, and says so as `save_model` does
-            save_file(tensors, file, metadata={"format": "pt", **kept})
+            alone = {key: tensor.clone() for key, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
+            save_file(alone, file, metadata={"format": "pt", **kept})
         else:
             torch.save({key: tensors[kept.get(key, key)] for key in held}, file)
 
