@@ -119,6 +119,9 @@ def convert(
         if is_open(plan):
             raise _unproven(pair, plan)
         values = Values(replace(plan, reference=of), stored, fitted, runners, dtype)
+        if values.lost():
+            with sides.open(of, values.held) as again:
+                values.know_constants(again.read())
         with _beside(target) as file:
             progress("writing")
             names = files[to].keys()

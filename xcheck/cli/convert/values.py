@@ -54,8 +54,10 @@ class Values:
         dtype: float type to write; None keeps that of each tensor.
 
     Attributes:
+        held: the float type of most of the source.
         usual: the float type to write where none is told.
         built: the target's side in the float type of the file, before anything is loaded.
+        constant: buffers of the source that are as every model is built.
         inexact: canonical path of the target -> largest relative error, of what cannot be written exactly.
     """
 
@@ -69,8 +71,10 @@ class Values:
         sizes: dict[str, int] = dict.fromkeys(FLOATS, 0)
         for key, name in stored.dtypes.items():
             sizes[name] = sizes.get(name, 0) + int(np.prod(stored.shapes[key]))
-        self.usual = dtype or max(FLOATS, key=lambda name: (sizes[name], name == "float32"))
+        self.held = max(FLOATS, key=lambda name: (sizes[name], name == "float32"))
+        self.usual = dtype or self.held
         self.inexact: dict[str, float] = {}
+        self.constant: set[str] = set()
 
     def get(self, path: str) -> Array:
         """A tensor of the source, in its own float type; what the file does not hold is as the model makes it.
@@ -144,8 +148,8 @@ class Values:
             if any(not is_exact(m) or set(m.piece(self.plan.follower).paths) & self.inexact.keys() for m in ours):
                 state[path] = back.value(path)
                 continue
-            if path not in self.fitted.keys and not ours:
-                del state[path]  # stays as the model makes it
+            if path in self.constant or (path not in self.fitted.keys and not ours):
+                del state[path]  # stays as the model makes it in float64
                 continue
             parts = [m.piece(self.plan.reference).part for m in ours]
             if not all(_equal(part.select(back.value(path)), part.select(state[path])) for part in parts):
@@ -178,7 +182,16 @@ class Values:
     def lost(self) -> list[str]:
         """Buffers of the source without counterpart, whose values are others than those the model was built with."""
         paths = [p for side, p in self.plan.unmatched_buffers if side == self.plan.reference and p in self.fitted.keys]
-        return [p for p in paths if not _equal(self.own.value(p), self.get(p))]
+        return [p for p in paths if p not in self.constant and not _equal(self.own.value(p), self.get(p))]
+
+    def know_constants(self, built: State) -> None:
+        """Take what the file holds as a model is built in its float type, such as frequencies, for no value of its own.
+
+        Args:
+            built: the source's side in the float type of the file.
+        """
+        held = {path: _typed(built.value(path), str(self.get(path).dtype)) for path in self.lost()}
+        self.constant = {path for path, array in held.items() if _equal(array, self.get(path))}
 
     def left_out(self) -> dict[str, str]:
         """What the source holds and the target does not -> why."""
