@@ -383,7 +383,11 @@ def test_a_script_that_cannot_be_is_refused(source: str, target: str, tmp_path: 
 PAIR_FILE = "import convertible\nPAIR = convertible.convolutions()\n"
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    earlier = tmp_path / "xcheck-results" / "convolutions" / "result.json"
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
     pair, a, b = str(tmp_path / "port.py"), str(tmp_path / "a.safetensors"), str(tmp_path / "b.weights.h5")
     Path(pair).write_text(PAIR_FILE)
     checkpoint(convertible.convolutions(), Path(a))
@@ -396,6 +400,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert said["target"] == b
     assert len(said["tensors"]) == 12
     assert said["outputs"][0]["verdict"] == "EQUIVALENT"
+    assert earlier.exists()  # of a check; a conversion replaces none
 
 
 def test_the_exit_codes_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,7 +153,8 @@ def match_parameters(
     def work(loaded: Pair, progress: Progress) -> MatchPlan:
         return match(loaded, seed=seed, device=device_of(device), keras_backend=keras_backend, progress=progress)
 
-    raise typer.Exit(show_plan(loaded, with_progress(loaded, work, keras_backend, None, quiet=False), write))
+    plan = with_progress(loaded, work, keras_backend, None, quiet=False, writes=False)
+    raise typer.Exit(show_plan(loaded, plan, write))
 
 
 @app.command(name="list")

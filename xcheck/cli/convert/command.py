@@ -52,7 +52,7 @@ def convert(
 
     try:
         loaded = load_pair(pair, settings_of(settings))
-        made = with_progress(loaded, work, keras_backend, None, quiet=False, silent=True)
+        made = with_progress(loaded, work, keras_backend, None, quiet=json == STDOUT, writes=False)
     except (BadInput, InequivalenceError) as error:
         _write_json(json, {"pair": pair, "source": str(source), "target": None, "failure": str(error)})
         if isinstance(error, BadInput):

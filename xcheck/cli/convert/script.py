@@ -69,7 +69,7 @@ def script_of(
                 code = f"np.zeros_like({code})"
             step["like"] = f"get({_quoted(_key(ours.paths[0], values))})"
             if theirs.part.cuts:
-                step["parts"].append({"at": _index(theirs.part, theirs.whole), "code": _sized(code, theirs)})
+                step["parts"].append({"at": _index(theirs.part, theirs.whole), "code": _filling(code, theirs)})
                 step["shape"] = theirs.whole
             else:
                 step["code"] = code
@@ -148,11 +148,21 @@ def _read(piece: Piece, offset: float, values: Any) -> str:
     return terms[0] if len(terms) == 1 else f"add({', '.join(terms)})"
 
 
-def _sized(code: str, piece: Piece) -> str:
+def _keeps_axes(piece: Piece) -> bool:
     """Indices of rows that recur keep an axis of one element, which a plain index drops."""
     cuts = [cut for cut in piece.part.cuts if cut]
-    mixed = any(cut.every for cut in cuts) and any(cut.drop for cut in cuts)
-    return f"{code}.reshape({_tuple(piece.shape)})" if mixed else code
+    return any(cut.every for cut in cuts) and any(cut.drop for cut in cuts)
+
+
+def _sized(code: str, piece: Piece) -> str:
+    """Code of a part that is read, in the shape of the part."""
+    return f"{code}.reshape({_tuple(piece.shape)})" if _keeps_axes(piece) else code
+
+
+def _filling(code: str, piece: Piece) -> str:
+    """Code of the values that a part is set to, in the shape of the index."""
+    sizes = tuple(n if cut is None else cut.indices(n).size for cut, n in piece.part.axes(piece.whole))
+    return f"{code}.reshape({_tuple(sizes)})" if _keeps_axes(piece) else code
 
 
 def _index(part: Part, whole: Shape) -> str:
