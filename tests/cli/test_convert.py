@@ -65,6 +65,16 @@ def same(first: Arrays, second: Arrays) -> bool:
     )
 
 
+def ran(script: Path, source: Path, target: Path) -> None:
+    """Run a script alone, in a folder of its own, without xcheck."""
+    allowed = {"sys", "json", "pathlib", "zipfile", "h5py", "ml_dtypes", "numpy", "safetensors"}
+    nodes = list(ast.walk(ast.parse(script.read_text())))
+    names = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}
+    assert {name.partition(".")[0] for name in names} <= allowed
+    subprocess.run([sys.executable, "-I", script, source, target], check=True, cwd=script.parent)
+
+
 def outputs(pair: Any, torch_model: Any, keras_model: Any) -> tuple[Any, Any]:
     """What both models compute in float32, of one batch."""
     (batch, *_) = (b for b, _ in zip(pair.batches(1), range(1), strict=False))
@@ -112,27 +122,25 @@ def test_what_is_rounded_is_said_and_what_is_as_built_too(tmp_path: Path) -> Non
     total = (model.lstm.bias_ih_l0.double() + model.lstm.bias_hh_l0.double()).float().detach().numpy()
     assert any(np.array_equal(array, total) for array in datasets(tmp_path / "b.weights.h5").values())
     pair = convertible.convolutions()
-    checkpoint(pair, tmp_path / "c.safetensors")
+    model = checkpoint(pair, tmp_path / "c.safetensors")
     made = xcheck.convert(pair, tmp_path / "c.safetensors", tmp_path / "d.weights.h5")
+    held = datasets(tmp_path / "d.weights.h5")
+    for wanted in (model.norm.running_mean, model.norm.running_var):
+        assert sum(np.array_equal(array, wanted.numpy()) for array in held.values()) == 1
     assert made.left_out == {"norm.num_batches_tracked": "a buffer without counterpart"}
     made = xcheck.convert(pair, tmp_path / "d.weights.h5", tmp_path / "e.safetensors")
     assert [t.key for t in made.tensors if not t.source] == ["norm.num_batches_tracked"]
-
-
-def test_running_statistics_are_converted(tmp_path: Path) -> None:
-    pair = convertible.convolutions()
-    model = checkpoint(pair, tmp_path / "a.safetensors")
-    xcheck.convert(pair, tmp_path / "a.safetensors", tmp_path / "b.weights.h5")
-    held = datasets(tmp_path / "b.weights.h5")
-    for wanted in (model.norm.running_mean, model.norm.running_var):
-        assert sum(np.array_equal(array, wanted.numpy()) for array in held.values()) == 1
 
 
 @pytest.mark.parametrize("ending", ["weights.h5", "keras"])
 def test_bfloat16_is_kept_in_both_directions(ending: str, tmp_path: Path) -> None:
     pair = convertible.convolutions()
     checkpoint(pair, tmp_path / "a.safetensors", torch.bfloat16)
-    made = xcheck.convert(pair, tmp_path / "a.safetensors", tmp_path / f"b.{ending}")
+    script = tmp_path / "s.py" if ending == "weights.h5" else None
+    made = xcheck.convert(pair, tmp_path / "a.safetensors", tmp_path / f"b.{ending}", script=script)
+    if script is not None:
+        ran(script, tmp_path / "a.safetensors", tmp_path / "other.weights.h5")
+        assert same(datasets(tmp_path / "b.weights.h5"), datasets(tmp_path / "other.weights.h5"))
     assert {t.dtype for t in made.tensors} == {"bfloat16"}
     assert not any(t.rounded for t in made.tensors)
     xcheck.convert(pair, tmp_path / f"b.{ending}", tmp_path / "c.safetensors")
@@ -177,17 +185,9 @@ def test_a_sharded_checkpoint_is_read_by_its_index(tmp_path: Path) -> None:
         xcheck.convert(pair, index, tmp_path / "d.weights.h5")
 
 
-def ran(script: Path, source: Path, target: Path) -> None:
-    """Run a script alone, in a folder of its own, without xcheck."""
-    allowed = {"sys", "json", "pathlib", "zipfile", "h5py", "ml_dtypes", "numpy", "safetensors"}
-    nodes = list(ast.walk(ast.parse(script.read_text())))
-    names = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
-    names |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module}
-    assert {name.partition(".")[0] for name in names} <= allowed
-    subprocess.run([sys.executable, "-I", script, source, target], check=True, cwd=script.parent)
-
-
-@pytest.mark.parametrize(("name", "dtype"), [*((name, None) for name in convertible.PAIRS), ("recurrent", "bfloat16")])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("convolutions", None), ("language_model", None), ("recurrent", "bfloat16")]
+)
 def test_the_script_writes_what_convert_writes(name: str, dtype: str | None, tmp_path: Path) -> None:
     pair = convertible.PAIRS[name]()
     checkpoint(pair, tmp_path / "a.safetensors")
@@ -361,6 +361,34 @@ def test_a_buffer_that_matters_and_has_no_counterpart_is_not_lost_in_silence(tmp
     checkpoint(pair, tmp_path / "c.pt")
     with pytest.raises(xcheck.InequivalenceError, match="without counterpart: scale"):
         xcheck.convert(pair, tmp_path / "c.pt", tmp_path / "d.weights.h5")
+
+
+def test_a_constant_that_a_file_rounds_is_no_loss(tmp_path: Path) -> None:
+    from keras import Input, Sequential, layers
+
+    def torch_side() -> Any:
+        net = convertible.module(lambda net, x: net.one(x) * net.scale, one=torch.nn.Linear(4, 4))
+        net.register_buffer("scale", torch.tensor([1 / 3]))  # in float64 another number than in float32
+        return net
+
+    def keras_side() -> Any:
+        return Sequential([Input((4,)), layers.Dense(4, name="d"), layers.Rescaling(1 / 3)], name="net")
+
+    pair = convertible.pair("scale", torch_side, keras_side, lambda rng: rng.standard_normal((3, 4)))
+    torch.save(torch_side().state_dict(), tmp_path / "a.pt")
+    xcheck.convert(pair, tmp_path / "a.pt", tmp_path / "b.weights.h5")
+    made = xcheck.convert(pair, tmp_path / "b.weights.h5", tmp_path / "c.pt")
+    assert [t.key for t in made.tensors if not t.source] == ["scale"]
+    torch_side().load_state_dict(torch.load(tmp_path / "c.pt", weights_only=True))
+    assert torch.equal(torch.load(tmp_path / "c.pt", weights_only=True)["scale"], torch_side().scale)
+
+
+def test_a_port_that_differs_is_said_to_be_mended_first(tmp_path: Path) -> None:
+    pair = replace(convertible.square("transpose", epsilon=1e-3), weight_map=None)
+    checkpoint(pair, tmp_path / "a.pt")
+    with pytest.raises(UnprovenError, match="not proven") as caught:
+        xcheck.convert(pair, tmp_path / "a.pt", tmp_path / "b.weights.h5")
+    assert "mend the port" in (caught.value.parts["next"] or "")
 
 
 def test_a_class_that_a_keras_file_cannot_name_is_said(tmp_path: Path) -> None:

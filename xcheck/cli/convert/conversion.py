@@ -38,6 +38,9 @@ from .fitting import fit
 from .script import script_of, write_script
 from .values import COMPUTED, Values, Written
 
+LISTED = 12
+"""Most lines on what is open in a message."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
@@ -189,16 +192,18 @@ def _without(plan: MatchPlan, waived: Collection[str]) -> MatchPlan:
 
 
 def _unproven(pair: Pair, plan: MatchPlan) -> UnprovenError:
+    lines = [line for line in remarks(plan) if not line.startswith("waived")] + ([plan.proof] if plan.proof else [])
     idle = [p for p in (*plan.unmatched_torch, *plan.unmatched_keras) if p in plan.idle]
     todo = "xcheck match PAIR shows the whole plan; name what is open in weight_map, or leave it out there with "
     todo += 'xcheck.waive("why")'
-    if idle and not is_open(_without(plan, idle)):
+    if plan.unproven and not lines[:-1]:
+        todo = "xcheck run PAIR says where the two models differ, and why; mend the port first"
+    elif idle and not is_open(_without(plan, idle)):
         todo = "no output depends on it; to leave it out: " + " ".join(f"--waive {p!r}" for p in idle)
-    lines = [line for line in remarks(plan) if not line.startswith("waived")] + ([plan.proof] if plan.proof else [])
     return UnprovenError(
         "Nothing is converted: which weight is which is open.",
         where=f"Pair({pair.name!r})",
-        numbers="\n".join(lines),
+        numbers="\n".join(lines if len(lines) <= LISTED else [*lines[: LISTED - 1], "...", lines[-1]]),
         todo=todo,
     )
 

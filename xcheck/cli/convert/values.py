@@ -198,7 +198,7 @@ class Values:
         used = {p for m in self.plan.matches for p in m.piece(self.plan.reference).paths}
         unused = {key: path for path, keys in self.fitted.keys.items() if path not in used for key in keys}
         why = {key: self.plan.waived.get(path, "a buffer without counterpart") for key, path in unused.items()}
-        parts = {p: why for p, why in self.plan.waived.items() if p.partition("[")[0] in used}
+        parts = {p: f"{why} (in part)" for p, why in self.plan.waived.items() if p.partition("[")[0] in used}
         absent = dict.fromkeys(self.fitted.absent, "waived; it is not in the file, and as its model was built")
         return {**self.fitted.left_out, **why, **parts, **absent}
 
