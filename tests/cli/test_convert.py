@@ -344,6 +344,33 @@ def test_models_that_differ_with_these_weights_are_not_converted(layout: str, ep
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "c.weights.h5"]
 
 
+def test_a_map_that_is_wrong_is_seen_though_this_checkpoint_hides_it(tmp_path: Path) -> None:
+    from keras import Input, Model, layers
+
+    def torch_side() -> Any:
+        net = convertible.module(
+            lambda net, x: net.a(x) * net.b(x).tanh(), a=torch.nn.Linear(4, 4), b=torch.nn.Linear(4, 4)
+        )
+        net.b.load_state_dict(net.a.state_dict())
+        return net
+
+    def keras_side() -> Any:
+        x = Input((4,))
+        a, b = layers.Dense(4, name="a")(x), layers.Dense(4, name="b")(x)
+        return Model(x, layers.Multiply()([a, layers.Activation("tanh")(b)]), name="net")
+
+    def pair(*names: str) -> Any:
+        layers = {f"{ours}.{n}": f"{theirs}/{m}" for ours, theirs in zip("ab", names, strict=True)
+                  for n, m in (("weight", "kernel"), ("bias", "bias"))}  # fmt: skip
+        return convertible.pair("two", torch_side, keras_side, lambda r: r.standard_normal((3, 4)), weight_map=layers)
+
+    torch.save(torch_side().state_dict(), tmp_path / "a.pt")
+    xcheck.convert(pair("a", "b"), tmp_path / "a.pt", tmp_path / "b.weights.h5")
+    with pytest.raises(UnprovenError, match="not proven"):
+        xcheck.convert(pair("b", "a"), tmp_path / "a.pt", tmp_path / "c.weights.h5")
+    assert not (tmp_path / "c.weights.h5").exists()
+
+
 def test_a_buffer_that_matters_and_has_no_counterpart_is_not_lost_in_silence(tmp_path: Path) -> None:
     from keras import Input, Sequential, layers
 

@@ -143,8 +143,11 @@ def convert(
             progress("proving")
             files[to].load(file)
             values.prove(target)
-            outputs = Prover(reference, follower, next(batches_of(pair, seed, 1)), seed).as_they_stand(plan)
+            prover = Prover(reference, follower, next(batches_of(pair, seed, 1)), seed)
+            outputs = prover.as_they_stand(plan)
             _refuse_difference(pair, outputs, values.lost())
+            if plan.proven is None and (proof := prover.judge(plan)).agrees is False:  # a map, of which nobody asked
+                raise _unproven(pair, replace(plan, unproven=proof.detail))
         if script and text:
             write_script(script, text)
         return Conversion(
