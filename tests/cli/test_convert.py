@@ -235,8 +235,9 @@ def test_copies_that_differ_are_no_one_weight(tmp_path: Path) -> None:
     xcheck.convert(pair, tmp_path / "b.weights.h5", tmp_path / "c.safetensors")
     port = pair.keras.build()
     port.save_weights(tmp_path / "d.weights.h5")  # two layers, each with its own random weights
-    with pytest.raises(FileError, match="different values where the target has one weight"):
-        xcheck.convert(pair, tmp_path / "d.weights.h5", tmp_path / "e.safetensors")
+    for dtype in (None, "bfloat16"):
+        with pytest.raises(FileError, match="different values where the target has one weight"):
+            xcheck.convert(pair, tmp_path / "d.weights.h5", tmp_path / "e.safetensors", dtype=dtype)
     assert not (tmp_path / "e.safetensors").exists()
 
 

@@ -52,7 +52,7 @@ def convert(
 
     try:
         loaded = load_pair(pair, settings_of(settings))
-        made = with_progress(loaded, work, keras_backend, None, quiet=json == STDOUT, writes=False)
+        done = with_progress(loaded, work, keras_backend, None, quiet=json == STDOUT, writes=False)
     except (BadInput, InequivalenceError) as error:
         _write_json(json, {"pair": pair, "source": str(source), "target": None, "failure": str(error)})
         if isinstance(error, BadInput):
@@ -60,8 +60,8 @@ def convert(
         print(error, file=sys.stderr)
         raise typer.Exit(DIFFERENT) from error
     if json != STDOUT:
-        _show(made)
-    _write_json(json, made.as_dict())
+        _show(done)
+    _write_json(json, done.as_dict())
 
 
 def _write_json(json: str | None, data: object) -> None:
@@ -75,14 +75,14 @@ def _write_json(json: str | None, data: object) -> None:
             raise FileError("The result cannot be written.", where=json, cause=str(error)) from error
 
 
-def _show(made: Conversion) -> None:
-    counts = Counter(t.dtype for t in made.tensors)
-    lines = [("written", f"{made.target}: {', '.join(f'{n} tensors in {name}' for name, n in counts.items())}")]
-    if made.script:
-        lines.append(("", made.script))
-    lines += [("as built", t.key + (f" ({t.path})" if t.key != t.path else "")) for t in made.tensors if not t.source]
-    lines += [("left out", f"{key}: {why}") for key, why in made.left_out.items()]
-    rounded = [t for t in made.tensors if t.rounded]
+def _show(done: Conversion) -> None:
+    counts = Counter(t.dtype for t in done.tensors)
+    lines = [("written", f"{done.target}: {', '.join(f'{n} tensors in {name}' for name, n in counts.items())}")]
+    if done.script:
+        lines.append(("", done.script))
+    lines += [("as built", t.key + (f" ({t.path})" if t.key != t.path else "")) for t in done.tensors if not t.source]
+    lines += [("left out", f"{key}: {why}") for key, why in done.left_out.items()]
+    rounded = [t for t in done.tensors if t.rounded]
     lines += [("rounded", f"{t.path}, made from {t.source}: {t.rounded:.1e}") for t in rounded[:SHOWN]]
     if len(rounded) > SHOWN:
         lines.append(("", f"{len(rounded)} tensors in all, by {max(t.rounded for t in rounded):.1e} at most"))
@@ -90,7 +90,7 @@ def _show(made: Conversion) -> None:
     lines.append(("proven", f"loaded again as it was written; {back} goes back bit by bit"))
     lines += [
         ("", f"{c.name}: {c.error:.1e} apart, of which rounding explains {c.allowed:.1e}")
-        for c in made.outputs
+        for c in done.outputs
         if c.error is not None and c.allowed is not None
     ]
     for label, text in lines:

@@ -63,14 +63,16 @@ def script_of(
         if not matches:
             step["code"] = _literal(path, built[key])
         for m in matches:
-            ours, theirs = m.piece(plan.reference), m.piece(plan.follower)
-            code = _moved(_read(ours, m.offset if plan.follower == "keras" else -m.offset, values), m, plan.follower)
-            if path != (theirs.trained or theirs.paths)[0]:
+            source_piece, piece = m.piece(plan.reference), m.piece(plan.follower)
+            code = _moved(
+                _read(source_piece, m.offset if plan.follower == "keras" else -m.offset, values), m, plan.follower
+            )
+            if path != (piece.trained or piece.paths)[0]:
                 code = f"np.zeros_like({code})"
-            step["like"] = f"get({_quoted(_key(ours.paths[0], values))})"
-            if theirs.part.cuts:
-                step["parts"].append({"at": _index(theirs.part, theirs.whole), "code": _filling(code, theirs)})
-                step["shape"] = theirs.whole
+            step["like"] = f"get({_quoted(_key(source_piece.paths[0], values))})"
+            if piece.part.cuts:
+                step["parts"].append({"at": _index(piece.part, piece.whole), "code": _filling(code, piece)})
+                step["shape"] = piece.whole
             else:
                 step["code"] = code
         steps.append(step)

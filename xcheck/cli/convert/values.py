@@ -55,7 +55,7 @@ class Values:
 
     Attributes:
         held: the float type of most of the source.
-        usual: the float type to write where none is told.
+        usual: the float type to write of what has none in the source.
         built: the target's side in the float type of the file, before anything is loaded.
         constant: buffers of the source that are as every model is built.
         inexact: canonical path of the target -> largest relative error, of what cannot be written exactly.
@@ -132,37 +132,53 @@ class Values:
             FileError: a tensor was not loaded as it was written, or the source holds several values for one.
         """
         held = self.target.read()
+        dtypes: dict[str, str] = {}
         for path in dict.fromkeys(p for m in self.plan.matches for p in m.piece(self.plan.follower).paths):
             meant = self.value(path)
-            if meant is not None and not _equal(held.value(path), meant):
+            assert meant is not None
+            dtypes[path] = str(meant.dtype)
+            if not _equal(held.value(path), meant):
                 raise FileError(
                     "The written file does not load as it was written.",
                     where=f"{target}: {path}",
                     cause="a layer reads its weights in another way than it saves them",
                 )
+        for m in self.plan.matches:
+            self._go_back(m, held, dtypes)
         back = replace(self.plan, reference=self.plan.follower).for_follower(held, slots=False)
         state: dict[str, Array] = {}
         for path in self.own.values():
-            ours = [m for m in self.plan.matches if path in m.piece(self.plan.reference).paths]
-            state[path] = self.get(path)
-            if any(not is_exact(m) or set(m.piece(self.plan.follower).paths) & self.inexact.keys() for m in ours):
-                state[path] = back.value(path)
-                continue
-            if path in self.constant or (path not in self.fitted.keys and not ours):
-                del state[path]  # stays as the model makes it in float64
-                continue
-            parts = [m.piece(self.plan.reference).part for m in ours]
-            if not all(_equal(part.select(back.value(path)), part.select(state[path])) for part in parts):
-                raise FileError(
-                    "The source holds different values where the target has one weight.",
-                    where=f"{self.plan.reference} {path}",
-                    numbers=f"{self.plan.follower}: {', '.join(m.name(self.plan.follower) for m in ours)}",
-                    cause="copies that are trained apart are not one weight",
-                    todo="xcheck run PAIR says what ties them on the other side",
-                )
+            matches = [m for m in self.plan.matches if path in m.piece(self.plan.reference).paths]
+            if path in self.constant or not (matches or path in self.fitted.keys):
+                continue  # stays as the model makes it in float64
+            array = self.get(path)
+            state[path] = np.array(array, _wide(array))
+            for m in matches:
+                if not is_exact(m) or self.inexact.keys() & m.piece(self.plan.follower).paths:
+                    part = m.piece(self.plan.reference).part
+                    part.fill(state[path], part.select(back.value(path)))
         unloaded = {path: array for path, array in self.unloaded.values().items() if not self.matches(path)}
         self.target.write(State(unloaded))  # in float64 throughout, not as the file rounds it
-        self.source.write(State({path: array.astype(_wide(array)) for path, array in state.items()}))
+        self.source.write(State(state))
+
+    def _go_back(self, m: Match, held: State, dtypes: Mapping[str, str]) -> None:
+        """Compare one match from both ends."""
+        source, target = m.piece(self.plan.reference), m.piece(self.plan.follower)
+        value, written = source.total(lambda path: _widened(self.get(path))), target.total(held.value)
+        assert value is not None
+        assert written is not None
+        there = _typed(m.value_to(self.plan.follower, value), dtypes[target.paths[0]])
+        exact = is_exact(m) and not self.inexact.keys() & target.paths
+        if _equal(written, there) and (not exact or _equal(m.to(self.plan.reference, written), value)):
+            return
+        raise FileError(
+            "The source holds different values where the target has one weight.",
+            where=f"{self.plan.reference} {source.name}",
+            numbers=f"{self.plan.follower} {target.name}, made from "
+            + " and from ".join(other.name(self.plan.reference) for other in self.matches(target.paths[0])),
+            cause="copies that are trained apart are not one weight",
+            todo="xcheck run PAIR says what ties them on the other side",
+        )
 
     def written(self, key: str, path: str, new: Stored) -> Written:
         """What is to be said of one tensor of the written file."""
@@ -221,6 +237,10 @@ def _wide(array: Array) -> Any:
     return np.float64 if str(array.dtype) in FLOATS else array.dtype
 
 
+def _widened(array: Array) -> Array:
+    return array.astype(_wide(array), copy=False)
+
+
 def _equal(held: Array, meant: Array) -> bool:
-    held, meant = held.astype(_wide(held)), meant.astype(_wide(meant))
+    held, meant = _widened(held), _widened(meant)
     return np.array_equal(held, meant, equal_nan=held.dtype.kind == "f")
