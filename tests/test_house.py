@@ -47,6 +47,7 @@ ROOMS = 18
 SHARED = (
     "user_arguments",
     "canary",
+    "checkpoints",
     "compared_outputs",
     "drawing",
     "numpy_precision",
@@ -366,7 +367,7 @@ def test_a_loaded_framework_is_seen(tmp_path):
 
 CONTRACT = {
     "Batch", "batches_from", "Expectation", "KerasSide", "Pair", "TorchSide", "copies", "read_map", "waive",
-    "check", "compare", "record", "verify",
+    "check", "compare", "convert", "record", "verify",
     "Cause", "Check", "Result", "Tie", "Trace", "Verdict",
     "BadInput", "InequivalenceError", "XcheckError",
 }  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 from .check import check as check
 from .check import compare as compare
+from .cli.convert.conversion import convert as convert
 from .cli.golden import record as record
 from .cli.golden import verify as verify
 from .errors import BadInput as BadInput

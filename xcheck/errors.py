@@ -7,6 +7,7 @@ XcheckError
 │   ├── BatchError         the data: wrong keys, not arrays, too few batches
 │   ├── UserCodeError      a build, loss, optimizer, prepare or step of the pair raised
 │   ├── MatchError         a weight map that names nothing, or a layout that does not fit
+│   │   └── UnprovenError  which weight is which is open, and something rests on it; exit code 3
 │   ├── SetupError         a framework, backend or device that is not there
 │   │   └── OutOfMemory    memory ran out; exit code 3
 │   └── FileError          a result or a trace on disk that cannot be read
@@ -103,6 +104,10 @@ class UserCodeError(BadInput):
 
 class MatchError(BadInput):
     """The weight map cannot be used."""
+
+
+class UnprovenError(MatchError):
+    """Which weight is which is open, and what was asked for rests on it."""
 
 
 class SetupError(BadInput):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import sys
 import time
 import traceback
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from ..check import check
-from ..errors import BadInput, OutOfMemory, PairError, shown
-from ..frameworks.sides import Device, Progress
+from ..errors import BadInput, OutOfMemory, PairError, UnprovenError, shown
+from ..frameworks.sides import Progress
 from ..matching import MatchPlan
 from ..pairs.loading import load_pair
 from ..pairs.pair import Pair
@@ -35,6 +33,7 @@ from ..report.html import write_html
 from ..report.junit import write_junit
 from ..report.result import Result
 from ..report.terminal import print_result
+from .convert.command import convert
 from .doctor import as_json, examine, show
 from .ending import (
     NO_VERDICT,
@@ -67,7 +66,9 @@ from .options import (
     StepsOption,
     StrictOption,
     VerboseOption,
+    device_of,
     print_version,
+    settings_of,
 )
 from .sweep import Task, TaskOutcome, complaints, plan, summary, sweep, table
 
@@ -113,7 +114,7 @@ def run(
             seed=seed,
             free_steps=free_steps,
             precision=precision.split(","),
-            device=_device(device),
+            device=device_of(device),
             keras_backend=keras_backend,
             phases=None if phases is None else [p for p in phases.split(",") if p],
             reach=_reach(reach),
@@ -122,7 +123,7 @@ def run(
 
     clear(out)  # also where the pair cannot be loaded
     with json_of_an_error(json, pair, seed, steps):
-        loaded = load_pair(pair, _settings(settings))
+        loaded = load_pair(pair, settings_of(settings))
         loaded = replace(loaded, accept=(*loaded.accept, *(accept or ())))
         result = with_progress(loaded, work, keras_backend, out, quiet or json == STDOUT, silent=json == STDOUT)
     finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect, json=json)
@@ -147,12 +148,13 @@ def match_parameters(
     settings: SetOption = None,
 ) -> None:
     """Show which parameter is which, and save it as a map."""
-    loaded = load_pair(pair, _settings(settings))
+    loaded = load_pair(pair, settings_of(settings))
 
     def work(loaded: Pair, progress: Progress) -> MatchPlan:
-        return match(loaded, seed=seed, device=_device(device), keras_backend=keras_backend, progress=progress)
+        return match(loaded, seed=seed, device=device_of(device), keras_backend=keras_backend, progress=progress)
 
-    raise typer.Exit(show_plan(loaded, with_progress(loaded, work, keras_backend, None, quiet=False), write))
+    plan = with_progress(loaded, work, keras_backend, None, quiet=False, writes=False)
+    raise typer.Exit(show_plan(loaded, plan, write))
 
 
 @app.command(name="list")
@@ -204,14 +206,14 @@ def sweep_pairs(
         raise PairError("Seeds are whole numbers from 0, with commas between.", numbers=f"--seeds {seeds}")
     values: dict[str, list[Any]] = {}
     for item in settings or ():
-        for key, value in _settings([item]).items():
+        for key, value in settings_of([item]).items():
             values.setdefault(key, []).append(value)
     tasks = plan(names or [], every=every, variants=variants, seeds=[int(s) for s in seeds.split(",")], settings=values)
     options = {
         "steps": steps,
         "free_steps": free_steps,
         "precision": precision.split(","),
-        "device": _device(device),
+        "device": device_of(device),
         "keras_backend": keras_backend,
         "phases": None if phases is None else [p for p in phases.split(",") if p],
     }
@@ -261,9 +263,9 @@ def record_trace(
     settings: SetOption = None,
 ) -> None:
     """Record a golden trace of the reference, for `verify` where its framework is not installed."""
-    loaded = load_pair(pair, _settings(settings))
+    loaded = load_pair(pair, settings_of(settings))
     _expect_side(loaded, side, loaded.reference)
-    path = record(loaded, steps=steps, seed=seed, device=_device(device)).save(out)
+    path = record(loaded, steps=steps, seed=seed, device=device_of(device)).save(out)
     print(f"Wrote {path}: {steps} steps of the {side} side of {loaded.name}.")
     print(f"Check with: xcheck verify {pair} --against {path}")
 
@@ -284,14 +286,14 @@ def verify_trace(
 ) -> None:
     """Check one side against a golden trace; the other framework need not be installed."""
     clear(out)
-    loaded = load_pair(pair, _settings(settings))
+    loaded = load_pair(pair, settings_of(settings))
     _expect_side(loaded, side, "keras" if loaded.reference == "torch" else "torch")
     trace = Trace.load(against)
 
     def work(loaded: Pair, progress: Progress) -> Result:
         chosen = None if phases is None else [p for p in phases.split(",") if p]
         return verify(
-            loaded, trace, device=_device(device), keras_backend=keras_backend, phases=chosen, progress=progress
+            loaded, trace, device=device_of(device), keras_backend=keras_backend, phases=chosen, progress=progress
         )
 
     result = with_progress(loaded, work, keras_backend, out, quiet)
@@ -330,14 +332,8 @@ def doctor(
     raise typer.Exit(1 if any(line.todo for line in lines) else 0)
 
 
-app.command()(onnx)
-app.command()(retie)
-
-
-def _device(device: str) -> Device:
-    if device not in ("auto", "cpu", "cuda"):
-        raise PairError("There is no such device.", numbers=f"--device {device}; devices: auto, cpu, cuda")
-    return device
+for command in (convert, onnx, retie):
+    app.command()(command)
 
 
 def _reach(reach: str) -> Reach:
@@ -355,21 +351,6 @@ def _expect_side(pair: Pair, side: str, usable_side: str) -> None:
         )
 
 
-def _settings(items: list[str] | None) -> Mapping[str, Any]:
-    settings: dict[str, Any] = {}
-    for item in items or ():
-        key, separator, text = item.partition("=")
-        if not separator or not key.isidentifier():
-            raise PairError(
-                "A setting is not KEY=VALUE.", numbers=f"--set {item}", todo="for example: --set image_size=299"
-            )
-        try:
-            settings[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            settings[key] = text  # a word without quotes
-    return settings
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: run a command; a user's mistake is one message and exit code 2.
 
@@ -383,7 +364,7 @@ def main(arguments: list[str] | None = None) -> None:
             if os.environ.get("XCHECK_TRACEBACK"):
                 raise
             print(f"{error}", file=sys.stderr)
-            sys.exit(NO_VERDICT if isinstance(error, OutOfMemory) else BAD_INPUT)
+            sys.exit(NO_VERDICT if isinstance(error, OutOfMemory | UnprovenError) else BAD_INPUT)
         except SystemExit:
             raise
         except BaseException as error:  # noqa: BLE001 - Python would exit with 1, which means DIFFERENT

@@ -123,10 +123,21 @@ def safe_streams() -> Generator[None]:
 
 
 def with_progress(
-    pair: Pair, work: Any, keras_backend: str | None, out: Path | None, quiet: bool, silent: bool = False
+    pair: Pair,
+    work: Any,
+    keras_backend: str | None,
+    out: Path | None,
+    quiet: bool,
+    silent: bool = False,
+    writes: bool = True,
 ) -> Any:
-    """Run the check under a status line; if it ends early, write the findings, and print them unless `silent`."""
-    clear(folder_of(pair.name, out))
+    """Run the check under a status line; if it ends early, write the findings, and print them unless `silent`.
+
+    Args:
+        writes: the command writes a result, in place of that of an earlier run.
+    """
+    if writes:
+        clear(folder_of(pair.name, out))
     console = Console(stderr=True)
     started = time.perf_counter()
     try:

@@ -28,8 +28,24 @@ def show_plan(pair: Pair, plan: MatchPlan, write: Path | None) -> int:
     _show(plan, Console())
     if write is not None:
         print(f'\nwritten: {write_map(plan, write, pair.name)}\nuse it: weight_map=xcheck.read_map("{write}")')
-    incomplete = plan.unmatched_torch or plan.unmatched_keras or plan.doubts or not (plan.proven or plan.mapped)
-    return INCONCLUSIVE if incomplete else 0
+    return INCONCLUSIVE if is_open(plan) else 0
+
+
+def is_open(plan: MatchPlan) -> bool:
+    """Whether something of a plan is missing, doubtful, or not proven."""
+    return bool(plan.unmatched_torch or plan.unmatched_keras or plan.doubts) or not (plan.proven or plan.mapped)
+
+
+def remarks(plan: MatchPlan) -> list[str]:
+    """What is unmatched, waived or doubtful, a line each."""
+    by_side = (("torch", plan.unmatched_torch), ("keras", plan.unmatched_keras))
+    lines = [
+        f"unmatched  {side} {path}" + (", which reaches no output" if path in plan.idle else "")
+        for side, paths in by_side
+        for path in paths
+    ]
+    lines += [f"waived     {path}: {reason}" for path, reason in plan.waived.items()]
+    return lines + [f"doubtful   {doubt.torch} -> {doubt.keras}: {doubt.detail}" for doubt in plan.doubts]
 
 
 def _show(plan: MatchPlan, console: Console) -> None:
@@ -40,19 +56,12 @@ def _show(plan: MatchPlan, console: Console) -> None:
         key = m.name("torch") + (f" {m.offset:+g}" if m.offset else "")
         table.add_row(*map(Text, (key, m.layout.name, m.name("keras"), m.evidence or ("layer" if m.buffer else "map"))))
     console.print(table)
-    by_side = (("torch", plan.unmatched_torch), ("keras", plan.unmatched_keras))
-    lines = [
-        f"unmatched  {side} {path}" + (", which reaches no output" if path in plan.idle else "")
-        for side, paths in by_side
-        for path in paths
-    ]
-    lines += [f"waived     {path}: {reason}" for path, reason in plan.waived.items()]
-    lines += [f"doubtful   {doubt.torch} -> {doubt.keras}: {doubt.detail}" for doubt in plan.doubts]
+    lines = remarks(plan)
     if lines:
         console.print()
     for line in lines:
         console.print(Text(line))
-    console.print(f"\n{len(plan.parameters)} matched, {sum(len(paths) for _, paths in by_side)} unmatched")
+    console.print(f"\n{len(plan.parameters)} matched, {len(plan.unmatched_torch + plan.unmatched_keras)} unmatched")
     if plan.proof:
         console.print(Text(plan.proof))
 

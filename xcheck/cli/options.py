@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..errors import PairError
+from ..frameworks.sides import Device
 from ..records.version import __version__
 
 PairArgument = Annotated[str, typer.Argument(help="Name of a folder under models/, or file.py, or file.py:ATTRIBUTE.")]
@@ -38,3 +42,34 @@ def print_version(wanted: bool) -> None:
     if wanted:
         print(f"xcheck {__version__}")
         raise typer.Exit
+
+
+def device_of(device: str) -> Device:
+    """The value of `--device`.
+
+    Raises:
+        PairError: there is no such device.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise PairError("There is no such device.", numbers=f"--device {device}; devices: auto, cpu, cuda")
+    return device
+
+
+def settings_of(items: list[str] | None) -> Mapping[str, Any]:
+    """The values of `--set`.
+
+    Raises:
+        PairError: one is not KEY=VALUE.
+    """
+    settings: dict[str, Any] = {}
+    for item in items or ():
+        key, separator, text = item.partition("=")
+        if not separator or not key.isidentifier():
+            raise PairError(
+                "A setting is not KEY=VALUE.", numbers=f"--set {item}", todo="for example: --set image_size=299"
+            )
+        try:
+            settings[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            settings[key] = text  # a word without quotes
+    return settings

@@ -23,6 +23,7 @@ from ..records.sides import SideName
 from ..records.store import Store
 from ..records.tested_versions import untested
 from .canary import Outcome
+from .checkpoints import Checkpoints
 from .fake.runner import NumpyRunner, NumpySide
 from .protocol import Runner
 
@@ -139,6 +140,17 @@ def _prime(runner: Runner, batch: Batch) -> None:
     prime: Callable[[Batch], None] | None = getattr(runner, "prime", None)
     if prime is not None:
         prime(batch)
+
+
+def checkpoints_of(runner: Runner) -> Checkpoints:
+    """The files of weights of a side."""
+    if runner.side == "torch":
+        from .torch.checkpoints import TorchCheckpoints
+
+        return TorchCheckpoints(runner)
+    from .keras.checkpoints import KerasCheckpoints
+
+    return KerasCheckpoints(runner)
 
 
 def choose_backend(pair: Pair, wanted: str | None) -> None:

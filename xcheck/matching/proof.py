@@ -85,6 +85,16 @@ class Prover:
             self._judged[key] = self._judge(plan)
         return self._judged[key]
 
+    def as_they_stand(self, plan: MatchPlan) -> list[Check]:
+        """Checks of what both sides compute from the batch with the weights that they hold."""
+        state, outputs = self.reference.read(), self.reference.infer(self._batch)
+        sizes = (array.size for array in (*state.parameters.values(), *outputs.values()))
+        made = _Made(state, self._batch, outputs, max([self._batch.terms(), *sizes]))
+        own = self.follower.infer(self._batch)
+        checks = self._checks(plan, made, own, _ATTEMPTS, alone=True)
+        different = any(c.verdict is Verdict.DIFFERENT for c in checks)
+        return self._checks(plan, made, own, _ATTEMPTS, alone=False) if different else checks
+
     def _judge(self, plan: MatchPlan) -> Proof:
         why = "the models cannot be run with weights drawn for it"
         for attempt in range(_ATTEMPTS):
