@@ -52,6 +52,7 @@ SHARED = (
     "drawing",
     "numpy_precision",
     "optimizers",
+    "passes",
     "protocol",
     "quiet",
     "step_terms",
