@@ -21,6 +21,7 @@ from ...records.sides import SideName
 from ...records.trace import Array, Arrays
 from ..prove import Trial, prove
 from .layout import permuted, reordered
+from .masks import possible_masks, shown_mask
 from .one_computation import Local, Seen
 from .weights import Used, weight_causes
 
@@ -97,6 +98,29 @@ class Setting:
     shown: Callable[[Any], str] = repr
 
 
+EXCHANGED = Setting(
+    "exchanged",
+    "exchanged_axes",
+    "the axis that it runs over",
+    "batch_first=True, or transpose(0, 1) before and after it, so that it is {}",
+    "keras.ops.swapaxes(..., 0, 1) before and after it, so that it is {}",
+    either,
+    shown=lambda exchanged: "that of the examples" if exchanged else "that of the steps",
+)
+"""The first two axes are taken for each other."""
+
+MASKED = Setting(
+    "mask",
+    "mask_of_one_side",
+    "the positions that count",
+    "the same mask or lengths: pack_padded_sequence for a recurrent layer, else leave the other positions out by hand",
+    "the same mask: mask_zero=True, a Masking layer or mask=...; or none",
+    lambda problem: possible_masks(problem.arrays),
+    shown=shown_mask,
+)
+"""A mask or lengths that one side alone has."""
+
+
 @dataclass(frozen=True)
 class Form:
     """What a kind of layer computes.
@@ -106,12 +130,19 @@ class Form:
         read: what a side did as a problem; None where it is something else.
         compute: the value of a problem; None or a ValueError where its settings do not go with its arrays.
         settings: what may differ.
+        kinds: families of layers that a place is named after, where other calls are a part of it.
     """
 
     name: str
     read: Callable[[Seen], Problem | None]
     compute: Callable[[Problem], Array | None]
     settings: tuple[Setting, ...]
+    kinds: tuple[str, ...] = ()
+
+    def place(self, seen: Seen) -> str:
+        """Name of the layer that a side does it in."""
+        call = seen.is_a(*self.kinds) if self.kinds else None
+        return seen.call.name if call is None or not seen.call.function else call.path or call.name
 
 
 def search(form: Form, local: Local) -> list[Cause]:
@@ -265,11 +296,11 @@ def _causes(form: Form, local: Local, settings: Sequence[Setting], torch: Proble
                 Cause(
                     id=setting.cause,
                     phase="forward",
-                    torch=local.torch.call.name,
-                    keras=local.keras.call.name,
+                    torch=form.place(local.torch),
+                    keras=form.place(local.keras),
                     summary=f"{form.name}: {setting.words} is {told[0]} in torch and {told[1]} in keras",
                     evidence={"torch": told[0], "keras": told[1]},
-                    fix=_fix(setting, local, *told),
+                    fix=_fix(form, setting, local, *told),
                 ),
                 trials,
             )
@@ -285,10 +316,10 @@ def _after(form: Form, local: Local, torch: Problem, keras: Problem) -> float:
     return math.nan if computed is None else local.gap(target, computed)
 
 
-def _fix(setting: Setting, local: Local, torch: str, keras: str) -> str:
+def _fix(form: Form, setting: Setting, local: Local, torch: str, keras: str) -> str:
     lines: list[str] = []
     if setting.keras:
-        lines.append(f"keras: {local.keras.call.name}: {setting.keras.format(torch)}")
+        lines.append(f"keras: {form.place(local.keras)}: {setting.keras.format(torch)}")
     if setting.torch:
-        lines.append(f"torch: {local.torch.call.name}: {setting.torch.format(keras)}")
+        lines.append(f"torch: {form.place(local.torch)}: {setting.torch.format(keras)}")
     return ", or ".join(lines)

@@ -41,6 +41,7 @@ class Seen:
         views: (call, shape) in which the first of what went in was seen before, in order.
         holders: the modules that the calls were made in, whose settings hold where the call says nothing.
         idle: this side has no such operation: `value` is what went in.
+        masks: what may be a mask or lengths anywhere on either side; see `masks_in`.
     """
 
     side: SideName
@@ -58,6 +59,7 @@ class Seen:
     views: tuple[tuple[str, tuple[int, ...]], ...] = ()
     holders: Calls = ()
     idle: bool = False
+    masks: Arrays = field(default_factory=dict[str, Array])
 
     @property
     def x(self) -> Array:

@@ -22,6 +22,7 @@ from ...records.islands import made_in_float32
 from ...records.result import Check
 from ...records.sides import SideName
 from ...records.trace import Array, Arrays
+from ..forward.masks import masks_in
 from ..forward.one_computation import Local, Seen, role_of
 from .axes import order_of
 from .replay import Name, Scene, named
@@ -172,9 +173,9 @@ def _explained(
     for suspect in [s for s in ranked if not s.lacking][:TRIES]:
         order = order_of(alignment, suspect)
         parting = None if order is None else parting_of(scene, alignment, suspect, order, False)
-        if parting is None or parting.torch.function or parting.keras.function:
-            continue
-        if family_of(parting.torch.kind) == family_of(parting.keras.kind) and explains(local_of(scene, parting)):
+        calls = (parting.torch, parting.keras) if parting is not None else ()
+        layers = not any(c.function for c in calls) and len({family_of(c.kind) for c in calls}) == 1
+        if parting is not None and (layers or suspect.alike) and explains(local_of(scene, parting)):
             tried = tried_at(scene, alignment, swaps, suspect)
             return None if tried is None else replace(tried, explained=True)
     return None
@@ -265,19 +266,30 @@ def once_each(alignment: Alignment, ranked: Sequence[Suspect]) -> list[Suspect]:
     first: dict[tuple[Key, Key], Suspect] = {}
     for suspect in ranked:
         first.setdefault((suspect.reference.key, suspect.follower.key), suspect)
-    return [
-        replace(
-            suspect,
-            reference=_innermost(alignment.reference, suspect.reference),
-            follower=_innermost(alignment.follower, suspect.follower),
+    found: list[Suspect] = []
+    for suspect in first.values():
+        mine, theirs = (
+            _innermost(alignment.reference, suspect.reference),
+            _innermost(alignment.follower, suspect.follower),
         )
-        for suspect in first.values()
-    ]
+        sizes = mine.call.outputs[mine.output].size, theirs.call.outputs[theirs.output].size
+        if sizes[0] != sizes[1]:  # one is packed: only the positions that count are in it
+            mine = _padded(alignment.reference, mine, sizes[1])
+            theirs = _padded(alignment.follower, theirs, sizes[0])
+        found.append(replace(suspect, reference=mine, follower=theirs))
+    return found
 
 
 def _innermost(graph: Graph, place: Place) -> Place:
     call = graph.makers[place.key][0]
     return replace(place, call=call, output=next(n for n, k in graph.outputs[call.index].items() if k == place.key))
+
+
+def _padded(graph: Graph, place: Place, size: int) -> Place:
+    """A value as it is used last in some size; as it was where there is no such use."""
+    calls = (c for c in reversed(graph.calls) if c.parent is not None)
+    outputs = ((c, n, k) for c in calls for n, k in graph.outputs[c.index].items() if c.outputs[n].size == size)
+    return next((replace(place, call=c, output=n) for c, n, k in outputs if k == place.key), place)
 
 
 def parting_of(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order, proven: bool) -> Parting:
@@ -334,8 +346,9 @@ def local_of(scene: Scene, parting: Parting) -> Local:
         (plan.reference, alignment.reference, alignment.there, suspect.reference, suspect.lacking == "reference"),
         (plan.follower, alignment.follower, alignment.back, suspect.follower, suspect.lacking == "follower"),
     )
+    masks = masks_in((*alignment.reference.calls, *alignment.follower.calls), scene.mask)
     seen = {
-        side: _seen(side, graph, shared, place, scene.weights[side], idle)
+        side: replace(_seen(side, graph, shared, place, scene.weights[side], idle), masks=masks)
         for side, graph, shared, place, idle in halves
     }
     order = parting.order if plan.reference == "torch" else parting.order.inverse()

@@ -22,6 +22,7 @@ from ...records.sides import SideName, other_side
 from ...records.trace import State, StepRecord
 from ...records.uses import CLOSE
 from ...stepping.lockstep import StepPair
+from ..prove import ENOUGH, Trial, prove
 
 MOST_NAMED = 4
 """Places that are named; of more, how many there are."""
@@ -131,7 +132,9 @@ def _cause(opened: Stops, before: Sequence[Check], after: Sequence[Check]) -> Ca
     shown |= {side: found[0].name for side, found in opened.items() if found}
     summary = " and ".join(f"the {side} side cuts the gradient off at {words}" for side, words in told.items())
     summary += ", which the other does not: with it kept there, all gradients agree"
-    return Cause(
+    left = {check.name: check.error for check in after}
+    trials = [Trial(c.error or 0.0, left.get(c.name) or 0.0, c.allowed or 0.0, ENOUGH) for c in wrong]
+    cause = Cause(
         id="stopped_gradient",
         phase="gradient",
         torch=shown["torch"],
@@ -139,15 +142,12 @@ def _cause(opened: Stops, before: Sequence[Check], after: Sequence[Check]) -> Ca
         summary=summary,
         evidence={
             "places": {side: [stop.name for stop in found] for side, found in opened.items()},
-            "before": max((check.error for check in wrong if check.error is not None), default=0.0),
-            "after": max((check.error for check in after if check.error is not None), default=0.0),
-            "allowed": max((check.allowed for check in wrong if check.allowed is not None), default=0.0),
         },
-        confirmed=True,
         fix="; or ".join(
             f"{side}: let the gradient through there, or cut it off there in {other_side(side)} too" for side in told
         ),
     )
+    return prove(cause, trials)
 
 
 def _listed(stops: Sequence[Stop]) -> str:

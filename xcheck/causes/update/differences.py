@@ -11,6 +11,7 @@ import numpy as np
 
 from ...matching import Match, MatchPlan
 from ...records.sides import SIDES, SideName, other_side
+from ...records.slots import ROLES
 from ..recomputed import REPRODUCED, gap
 from ..text import listed
 from .calls import call, either, like_the_other
@@ -68,6 +69,7 @@ class Difference:
         swapped: the follower's recipe -> the same with the reference's part of it.
         torch, keras: what it is about; "" for the optimizer.
         evidence: of the cause.
+        solved: it is a number that neither side says, solved from the updates that it explains.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Difference:
     torch: str = ""
     keras: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    solved: bool = False
 
 
 def differences(both: Both) -> list[Difference]:
@@ -89,6 +92,7 @@ def differences(both: Both) -> list[Difference]:
         *_formula(both),
         *_settings(both),
         *_carried(both),
+        *_starts(both),
         *_lookups(both),
         *_clipping(both),
         *_decay(both),
@@ -139,6 +143,7 @@ def _settings(both: Both) -> Iterator[Difference]:
             f"{torch_word}={values[0]!r}",
             f"{keras_word}={values[1]!r}",
             {"torch": values[0], "keras": values[1]},
+            any(both.of(side).solved for side in SIDES) and name == "learning_rate",
         )
 
 
@@ -169,6 +174,26 @@ def _set(side: SideName, both: Both, name: str) -> str:
     wanted = like_the_other(mine, other)
     whole = call(side, replace(mine, settings=wanted.settings)) or call(side, wanted)
     return whole or f"{word}={value!r}, which no optimizer has there: write the formula with it"
+
+
+def _starts(both: Both) -> Iterator[Difference]:
+    """Slots that do not begin at the same number."""
+    reference = both.of(both.plan.reference)
+    for role in sorted({*both.torch.starts, *both.keras.starts}):
+        torch, keras = (both.of(side).starts.get(role, 0.0) for side in SIDES)
+        if _same(torch, keras):
+            continue
+
+        def swapped(recipe: Recipe, role: str = role) -> Recipe:
+            return replace(recipe, starts={**recipe.starts, role: reference.starts.get(role, 0.0)})
+
+        yield Difference(
+            "slot_start",
+            f"before the first step the {ROLES[role]} is {torch:.6g} in torch and {keras:.6g} in keras",
+            f"torch: let it start at {keras:.6g}, or keras: assign {torch:.6g} to it once the optimizer is built",
+            swapped,
+            evidence={"role": role, "torch": torch, "keras": keras},
+        )
 
 
 def _shift(side: SideName, wanted: float, schedule: Sequence[float], t: int) -> str:
