@@ -39,6 +39,7 @@ class Problem:
         value: what the side computed, in the neutral layout.
         neutral: from the layout of this side's value to the neutral one.
         sources: name of a weight -> path -> the parameters that it may be made of, in its neutral layout.
+        alone: both sides do this and nothing besides, so that numbers may be solved from what comes out.
     """
 
     side: SideName
@@ -47,6 +48,7 @@ class Problem:
     value: Array
     neutral: Callable[[Array], Array]
     sources: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
+    alone: bool = True
 
     def having(self, settings: Settings) -> Problem:
         """The same with other settings."""
@@ -158,7 +160,8 @@ def _search(form: Form, local: Local) -> list[Cause]:
         local: what they did.
     """
     read = [form.read(seen) for seen in (local.torch, local.keras) if not seen.idle]
-    both = [problem for problem in read if problem is not None]
+    alone = all(problem is not None and problem.alone for problem in read)
+    both = [replace(problem, alone=alone) for problem in read if problem is not None]
     said = {s.name: [p.settings[s.name] for p in both if s.name in p.settings] for s in form.settings}
     found = {p.side: _solved(form, local, p, p.value, said) for p in both}
     torch, keras = found.get("torch"), found.get("keras")
