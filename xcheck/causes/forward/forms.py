@@ -72,6 +72,10 @@ either = one_of(False, True)
 """What else a setting may be that is on or off."""
 
 
+def _as_usual(local: Local, problem: Problem) -> bool | None:
+    return False
+
+
 def _no_fit(problem: Problem, value: Array) -> Any:
     return None
 
@@ -88,6 +92,8 @@ class Setting:
         others: values worth trying besides what the sides say.
         fit: solves for the value that would give another result; None where there is none.
         shown: a value in words.
+        deviates: of a setting that is only seen by how the sides differ, whether it is the side of the problem that
+            does not do as usual; None where that cannot be told.
     """
 
     name: str
@@ -98,6 +104,13 @@ class Setting:
     others: Callable[[Problem], Sequence[Any]] = _no_others
     fit: Callable[[Problem, Array], Any] = _no_fit
     shown: Callable[[Any], str] = repr
+    deviates: Callable[[Local, Problem], bool | None] = _as_usual
+
+
+def _examples_come_later(local: Local, problem: Problem) -> bool | None:
+    """Whether what goes in does not have the examples first; None where its axes cannot be told apart by their size."""
+    first = problem.arrays["x"].shape[0]
+    return first != local.examples if problem.arrays["x"].shape[1:].count(first) == 0 else None
 
 
 EXCHANGED = Setting(
@@ -108,13 +121,14 @@ EXCHANGED = Setting(
     "keras.ops.swapaxes(..., 0, 1) before and after it, so that it is {}",
     either,
     shown=lambda exchanged: "that of the examples" if exchanged else "that of the steps",
+    deviates=_examples_come_later,
 )
 """The first two axes are taken for each other."""
 
 MASKED = Setting(
     "mask",
     "mask_of_one_side",
-    "the positions that count",
+    "what counts",
     "the same mask or lengths: pack_padded_sequence for a recurrent layer, else leave the other positions out by hand",
     "the same mask: mask_zero=True, a Masking layer or mask=...; or none",
     lambda problem: possible_masks(problem.arrays),
@@ -289,11 +303,13 @@ def _causes(form: Form, local: Local, settings: Sequence[Setting], torch: Proble
     causes: list[Cause] = []
     for setting in settings:
         values = torch.settings.get(setting.name), keras.settings.get(setting.name)
+        deviates = setting.deviates(local, keras)
+        values = values[::-1] if deviates else values
         told = [setting.shown(value) for value in values]
         if told[0] == told[1]:
             told = [repr(value) for value in values]
         measured = _after(form, local, torch, keras)
-        trials = [Trial(local.error, measured, local.allowed, local.torch.value.size)]
+        trial = Trial(local.error, measured, local.allowed, local.torch.value.size)
         causes.append(
             prove(
                 Cause(
@@ -305,7 +321,7 @@ def _causes(form: Form, local: Local, settings: Sequence[Setting], torch: Proble
                     evidence={"torch": told[0], "keras": told[1]},
                     fix=_fix(form, setting, local, *told),
                 ),
-                trials,
+                [] if deviates is None else [trial],
             )
         )
     return causes

@@ -53,9 +53,9 @@ def fitting(masks: Arrays, shape: Sequence[int]) -> dict[str, Array]:
             mask = np.arange(shape[1]) < mask[:, None]
         if mask.ndim < 2 or mask.shape != tuple(shape[: mask.ndim]) or mask.ndim == len(shape):
             continue
-        mask = mask.astype(bool)
-        if not any(np.array_equal(mask, other) for other in found.values()) and len(found) < MOST_MASKS:
-            found[f"{MASK}{name}, {int(mask.sum())} of {mask.size}"] = mask
+        for words, kept in ((name, mask.astype(bool)), (f"{name} (inverted)", ~mask.astype(bool))):
+            if not any(np.array_equal(kept, other) for other in found.values()) and len(found) < MOST_MASKS:
+                found[f"{MASK}{words}, {int(kept.sum())} of {kept.size}"] = kept
     return found
 
 

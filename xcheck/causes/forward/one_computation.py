@@ -140,6 +140,12 @@ class Local:
         """What one side did."""
         return self.torch if side == "torch" else self.keras
 
+    @property
+    def examples(self) -> int:
+        """How many examples go into the model: the first axis of what Keras gets; 0 if that is not seen."""
+        model = (self.keras.call, *self.keras.around)[-1]
+        return next((a.shape[0] for a in model.inputs.values() if a.ndim), 0)
+
     def target(self, side: SideName) -> Array:
         """The other side's value in this side's axes."""
         other = self.of(other_side(side)).value

@@ -191,8 +191,8 @@ def _compute(problem: Problem) -> Array | None:
         backwards = (i == 1) != s["backwards"]
         turn = slice(None, None, -1 if backwards else 1)
         out = run_direction(x[:, turn], held, s, None if kept is None else kept[:, turn])
-        out = np.swapaxes(out, 0, 1) if s.get("exchanged") else out
-        made.append(out[:, ::-1] if i == 1 and s["back"] else out)
+        out = out[:, ::-1] if i == 1 and s["back"] else out
+        made.append(np.swapaxes(out, 0, 1) if s.get("exchanged") else out)
     if s["pick"] == PICKS[0] or (s.get("past") == "zero" and s["pick"] == PICKS[1]):
         shown = kept[..., None] if kept is not None and s.get("past") == "zero" else np.ones(())
         made = [np.where(shown, out, 0.0) for out in made]
