@@ -40,7 +40,7 @@ from .locate.input_mismatch import other_inputs
 from .locate.loss.search import loss_search
 from .locate.reordered import reordered_outputs
 from .locate.replay import Scene, calls_from_start
-from .locate.sizes import other_size
+from .locate.sizes import other_sizes
 from .locate.stopped_gradients import stopped_gradients
 from .random_layers import drawing_check, random_layer, undecided, with_dropout
 from .recomputed import REPRODUCED
@@ -306,8 +306,9 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
             if earlier is not None and why:
                 found[i], told = earlier, why
         if not told and i == 0:
-            known = table_cause(scene, parting) or other_size(scene, parting)
-            unknown, told = (local, told) if known is None else (None, [known])
+            table = table_cause(scene, parting)
+            told = [table] if table is not None else other_sizes(scene, parting)
+            unknown = None if told else local
         where = told[0] if told and i == 0 else where
         causes += told
     top = found[0]

@@ -21,9 +21,10 @@ from ...records.sides import SideName, other_side
 from ...records.trace import Arrays, StepRecord
 from ..prove import Trial, prove, read_off
 from ..recomputed import REPRODUCED, gap
+from .both import Both, Difference
 from .calls import call, like_the_other
 from .clipping import NO_CLIP
-from .differences import SIDES, Both, Difference, differences
+from .differences import SIDES, differences
 from .formulas import SWITCHES, Style, family_named
 from .recipe import Observed, Recipe, Said, observed, read, said
 
