@@ -75,7 +75,7 @@ def other_sizes(scene: Scene, at: Parting) -> list[Cause]:
 
 def _of_a_layer(scene: Scene, alignment: Alignment, a: Place, b: Place) -> list[Cause]:
     """The settings of one layer that give two tensors of unlike sizes from the same input; none if they do not."""
-    halves = (
+    halves: tuple[tuple[SideName, Graph, Mapping[Key, frozenset[Key]], Place], ...] = (
         (scene.plan.reference, alignment.reference, alignment.there, a),
         (scene.plan.follower, alignment.follower, alignment.back, b),
     )
