@@ -177,7 +177,7 @@ def test_a_mask_of_both_sides_is_no_cause() -> None:
 
 
 def test_a_mean_that_is_too_small_is_no_mask() -> None:
-    pair = pair_of(nothing, mean, lambda x: keras.ops.mean(keras.ops.tanh(x), 1) * 0.8, units=SIZE)
+    pair = pair_of(nothing, mean, lambda x: keras.layers.Rescaling(0.8)(pooled(x)), units=SIZE)
     assert not any(cause.id == "mask_of_one_side" for cause in causes_of(pair))
 
 

@@ -109,8 +109,8 @@ class Setting:
 
 def _examples_come_later(local: Local, problem: Problem) -> bool | None:
     """Whether what goes in does not have the examples first; None where its axes cannot be told apart by their size."""
-    first = problem.arrays["x"].shape[0]
-    return first != local.examples if problem.arrays["x"].shape[1:].count(first) == 0 else None
+    first, steps = (problem.arrays["x"].shape[axis] for axis in (0, -2))
+    return first != local.examples if first != steps else None
 
 
 EXCHANGED = Setting(

@@ -172,7 +172,7 @@ def _explained(
         mine, theirs = best.suspect.reference.behind, best.suspect.follower.behind
         ranked = [s for s in ranked if s.reference.key in mine and s.follower.key in theirs] if best.proven else ranked
     both = [s for s in ranked if not s.lacking]
-    for suspect in sorted(both, key=lambda s: not _of_layers(alignment, s))[:TRIES]:
+    for suspect in sorted(both, key=lambda s: -_of_layers(alignment, s))[:TRIES]:
         order = order_of(alignment, suspect)
         parting = None if order is None else parting_of(scene, alignment, suspect, order, False)
         calls = (parting.torch, parting.keras) if parting is not None else ()
@@ -183,10 +183,10 @@ def _explained(
     return None
 
 
-def _of_layers(alignment: Alignment, suspect: Suspect) -> bool:
-    """Whether both values come out of a layer, and not of something inside of one."""
+def _of_layers(alignment: Alignment, suspect: Suspect) -> int:
+    """How many of both values come out of a layer, and not of something inside of one."""
     makers = alignment.reference.makers[suspect.reference.key], alignment.follower.makers[suspect.follower.key]
-    return all(any(not call.function and call.parent is not None for call in calls) for calls in makers)
+    return sum(any(not call.function and call.parent is not None for call in calls) for calls in makers)
 
 
 def _within(
