@@ -38,6 +38,39 @@ def test_every_cause_that_may_be_accepted_is_in_the_code_and_every_one_of_the_pa
     assert len(set(CAUSES)) == len(CAUSES)
 
 
+def ids_in(source: str) -> set[str]:
+    """The ids that a file writes out where it makes a cause, a setting of a form or a difference of recipes."""
+    places = {"Cause": (0, "id"), "Setting": (1, "cause"), "Difference": (0, "id")}
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in places):
+            continue
+        at, name = places[node.func.id]
+        named = next((word.value for word in node.keywords if word.arg == name), None)
+        value = node.args[at] if named is None and len(node.args) > at else named
+        either = [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
+        found |= {v.value for v in either if isinstance(v, ast.Constant) and isinstance(v.value, str)}
+    return found
+
+
+def test_every_cause_that_the_code_makes_may_be_accepted() -> None:
+    made = {i for f in (ROOT / "xcheck").rglob("*.py") for i in ids_in(f.read_text(encoding="utf-8"))}
+    assert len(made) > 60
+    assert made - set(CAUSES) == set()
+
+
+def test_every_cause_that_may_be_accepted_is_on_the_page() -> None:
+    assert set(CAUSES) - set(ids_of(PAGE.read_text(encoding="utf-8"))) == set()
+
+
+def test_an_id_that_the_code_alone_has_is_seen() -> None:
+    assert ids_in("Setting('n', 'one')\nCause(id='two' if x else 'three')\nDifference(cause)") == {
+        "one",
+        "two",
+        "three",
+    }
+
+
 def test_a_cause_that_is_in_no_code_is_seen() -> None:
     assert ids_of("| what | `no_such_cause`, `epsilon` | said |\n| a row of | two |\n") == ["no_such_cause", "epsilon"]
     assert "no_such_cause" not in words_of("causes")

@@ -10,26 +10,7 @@ CAUSES = Path(__file__).parents[2] / "xcheck" / "causes"
 
 PROVE = "prove.py"
 
-LEFT: dict[str, int] = {
-    "dtype.py": 1,
-    "export.py": 1,
-    "forward/dropout.py": 2,
-    "forward/weights.py": 1,
-    "gradient/uses.py": 2,
-    "gradient/zero_grad.py": 1,
-    "locate/call_count.py": 1,
-    "locate/stopped_gradients.py": 1,
-    "loss/penalties.py": 2,
-    "loss/penalty.py": 1,
-    "persistence/route.py": 1,
-    "random_layers.py": 1,
-    "setup/frozen.py": 1,
-    "setup/initializers.py": 1,
-    "setup/ties.py": 3,
-    "state/statistics.py": 1,
-    "update/optimizer.py": 2,
-    "update/summed_parameters.py": 1,
-}
+LEFT: dict[str, int] = {}
 """File -> how many causes it still confirms by itself."""
 
 

@@ -153,8 +153,8 @@ def test_a_use_behind_stop_gradient_is_named():
     assert (found.id, found.phase) == ("lost_use", "gradient")
     assert (found.torch, found.keras) == (f"shared.weight via {SECOND}", "shared/kernel")
     assert found.evidence["parameters"] == ["shared/kernel", "shared/bias"]
-    assert found.evidence["difference"] > 1e-3
-    assert found.evidence["difference_once_accounted_for"] < 1e-14
+    assert found.evidence["before"] > 1e-3
+    assert found.evidence["after"] < 1e-14
     assert SECOND in found.summary
 
 

@@ -10,6 +10,7 @@ from ..records.islands import NO_FLOAT64
 from ..records.isolated_hypotheses import isolated
 from ..records.result import Cause, Check
 from ..records.sides import SIDES, SideName
+from .prove import read_off
 from .text import listed
 
 MOST = 5
@@ -43,20 +44,21 @@ def float32_constants(checks: Sequence[Check], places: Mapping[SideName, Sequenc
         what = f"{whose} an operation in float32 that the framework does not have in float64 on this device"
         fix = "nothing in the port; an operation that has float64, such as keras.ops.conv, is compared more closely"
     return [
-        Cause(
-            id=id,
-            phase=explained[0].phase,
-            torch=_listed(places.get("torch", ())),
-            keras=_listed(places.get("keras", ())),
-            summary=f"{what}; moving its numbers by one such rounding does as much as what sets the sides apart",
-            evidence={
-                "checks_explained": len(explained),
-                "largest_error": worst.error,
-                "explained_there": worst.allowed,
-                "item": worst.name,
-            },
-            confirmed=True,
-            fix=fix,
+        read_off(
+            Cause(
+                id=id,
+                phase=explained[0].phase,
+                torch=_listed(places.get("torch", ())),
+                keras=_listed(places.get("keras", ())),
+                summary=f"{what}; moving its numbers by one such rounding does as much as what sets the sides apart",
+                evidence={
+                    "checks_explained": len(explained),
+                    "largest_error": worst.error,
+                    "explained_there": worst.allowed,
+                    "item": worst.name,
+                },
+                fix=fix,
+            )
         )
     ]
 

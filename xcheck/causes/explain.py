@@ -35,11 +35,12 @@ from .locate.axis_order import before, flattened_outputs
 from .locate.backward import way_back
 from .locate.call_count import number_of_calls
 from .locate.constant_tables import table_cause
-from .locate.forward import local_of, partings
+from .locate.forward import ends_of, local_of, partings
 from .locate.input_mismatch import other_inputs
 from .locate.loss.search import loss_search
 from .locate.reordered import reordered_outputs
 from .locate.replay import Scene, calls_from_start
+from .locate.sizes import other_sizes
 from .locate.stopped_gradients import stopped_gradients
 from .random_layers import drawing_check, random_layer, undecided, with_dropout
 from .recomputed import REPRODUCED
@@ -276,6 +277,9 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
             _divergence(first), torch=names[0], keras=names[1], local_error=error, allowed=allowed
         )
         return
+    ends = ends_of(scene.aligned({}))
+    if any(ends) and not all(ends):  # what differs is somewhere in the other model too: two parts of it start alike
+        scene = scene.at_other_weights()
     extra = number_of_calls(scene)
     found = (
         []
@@ -303,7 +307,8 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
                 found[i], told = earlier, why
         if not told and i == 0:
             table = table_cause(scene, parting)
-            unknown, told = (local, told) if table is None else (None, [table])
+            told = [table] if table is not None else other_sizes(scene, parting)
+            unknown = None if told else local
         where = told[0] if told and i == 0 else where
         causes += told
     top = found[0]

@@ -17,6 +17,7 @@ from ..onnx.run import PLAIN, Export, Exports, in_onnxruntime
 from ..phases.checks.export import agrees
 from ..records.result import Cause
 from ..records.trace import Array, Arrays, State
+from .prove import read_off
 
 CANDIDATES = 50
 """Weights of one shape that are tried in the place of a lost one."""
@@ -40,7 +41,8 @@ def explained(found: Exports, runners: Mapping[str, Runner]) -> list[Cause]:
 
 def _cause(id_: str, file: Export, path: str | None, summary: str, evidence: Any, confirmed: bool, fix: str) -> Cause:
     torch, keras = (path or file.route, None) if file.side == "torch" else (None, path or file.route)
-    return Cause(id_, "export", torch, keras, summary, {"route": file.route, **evidence}, confirmed, fix)
+    cause = Cause(id_, "export", torch, keras, summary, {"route": file.route, **evidence}, fix=fix)
+    return read_off(cause, shown=confirmed)
 
 
 def _training_mode(found: Exports, file: Export) -> Iterator[Cause]:

@@ -67,13 +67,14 @@ def prove(cause: Cause, trials: Sequence[Trial]) -> Cause:
     return replace(cause, evidence=evidence, confirmed=gone and enough)
 
 
-def read_off(cause: Cause) -> Cause:
+def read_off(cause: Cause, *, shown: bool = True) -> Cause:
     """A cause that is confirmed because the difference is the setting itself, such as a tie that one side lacks.
 
     Args:
         cause: of a check that compares this setting, so that exchanging it leaves nothing.
+        shown: the exchange was made, and left nothing that can be told apart; otherwise it is not confirmed.
     """
-    return replace(cause, confirmed=True)
+    return replace(cause, confirmed=shown)
 
 
 def state(cause: Cause) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ..records.result import Cause, Check, Verdict
 from ..records.sides import SIDES, SideName, other_side
 from ..records.trace import DROPOUT_RATES
+from .prove import read_off
 
 RANDOM_LAYER = "random_layer"
 """Id of the cause."""
@@ -56,17 +57,18 @@ def random_layer(draws: Mapping[SideName, Sequence[str]]) -> Cause | None:
     names = ", ".join(draws[side])
     place = draws[side][0].rpartition(": ")[0] or draws[side][0]
     other: SideName = "keras" if side == "torch" else "torch"
-    return Cause(
-        id=RANDOM_LAYER,
-        phase="forward",
-        torch=place if side == "torch" else None,
-        keras=place if side == "keras" else None,
-        summary=f"the {side} side draws random numbers in training ({names}), the {other} side draws none: with "
-        f"a different seed the training outputs of {side} change, those of {other} do not",
-        evidence={s: list(draws[s]) for s in SIDES},
-        confirmed=True,
-        fix=f"add the same noise or augmentation to the {other} model, or take it out of the {side} model (out of both "
-        "models and into the data, where it is the same for both)",
+    return read_off(
+        Cause(
+            id=RANDOM_LAYER,
+            phase="forward",
+            torch=place if side == "torch" else None,
+            keras=place if side == "keras" else None,
+            summary=f"the {side} side draws random numbers in training ({names}), the {other} side draws none: with "
+            f"a different seed the training outputs of {side} change, those of {other} do not",
+            evidence={s: list(draws[s]) for s in SIDES},
+            fix=f"add the same noise or augmentation to the {other} model, or take it out of the {side} model (out of "
+            "both models and into the data, where it is the same for both)",
+        )
     )
 
 

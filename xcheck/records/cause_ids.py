@@ -11,7 +11,8 @@ two_biases mask_polarity mask_fill attention_mask causal_mask attention_scale co
 axis shifted_positions transposed_kernel turned_weight flipped_kernel other_parameter scaled_weight other_part
 other_operand other_function missing_term number_of_calls random_layer dropout_rate dropout_missing
 dropout_place dropout_kind dropout_noise dropout_at_inference bias dilation stride pool_size epsilon_place slice
-other_table constant_offset other_constant statistics_not_updated clamped_value
+other_table constant_offset other_constant statistics_not_updated clamped_value mask_of_one_side past_the_end
+exchanged_axes other_size
 """
 
 LOSSES = """
@@ -29,15 +30,15 @@ UPDATES = """
 optimizer_formula optimizer_setting another_optimizer schedule carried_momentum rate_of_some clipping clipping_formula
 clipping_counts_a_tie_twice decay_in_the_gradient weight_decay decay_exclusion decay_counts_a_tie_twice decay_not_scaled
 decay_after_the_step accumulated_gradients average_start average_momentum averages_over_weights constraint
-constraint_missing constraint_axis constraint_epsilon squares_of_lookups
+constraint_missing constraint_axis constraint_epsilon squares_of_lookups slot_start scaled_step
 """
 
 TIES_AND_FILES = """
-frozen_parameters tie_missing tie_extra equal_but_untied unregistered_parameters optimizer_orphan parameter_listed_twice
-tie_lost_in_step tie_lost_by_assign tie_lost_on_save tie_made_on_save buffer_not_persistent value_not_saved
-setting_not_saved state_not_saved optimizer_state_not_saved optimizer_left_behind decay_exclusion_not_saved
-penalty_per_copy same_random_stream exported_in_training_mode weights_rounded initializer_altered initializers_merged
-float32_constant float32_operation
+frozen_parameters other_width tie_missing tie_extra equal_but_untied unregistered_parameters optimizer_orphan
+parameter_listed_twice tie_lost_in_step tie_lost_by_assign tie_lost_on_save tie_made_on_save buffer_not_persistent
+value_not_saved setting_not_saved state_not_saved optimizer_state_not_saved optimizer_left_behind
+decay_exclusion_not_saved penalty_per_copy same_random_stream exported_in_training_mode weights_rounded
+initializer_altered initializers_merged float32_constant float32_operation
 """
 
 CAUSES = tuple(" ".join((LAYERS, LOSSES, GRADIENTS, UPDATES, TIES_AND_FILES)).split())

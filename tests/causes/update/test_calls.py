@@ -132,7 +132,7 @@ def test_advice_names_the_followers_that_there_are() -> None:
 
 def test_a_schedule_of_its_own_stays() -> None:
     family = FAMILIES["Adam"]
-    numbers = {n: NUMBERS.get(n, 0.0) for n in family.settings}
+    numbers = {n: NUMBERS.get(n, family.optional.get(n, 0.0)) for n in family.settings}
     mine = Said("keras", family, "keras", numbers, 0.0, False, NO_CLIP, (0.5, 0.25), "Adam")
     other = replace(mine, side="torch", style="torch", schedule=(), settings=numbers | {"learning_rate": 0.25})
     text = call("keras", like_the_other(mine, other))

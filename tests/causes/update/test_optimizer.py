@@ -27,7 +27,7 @@ def test_plain_adam_follows_another_formula() -> None:
     assert (cause.id, cause.confirmed) == ("optimizer_formula", True)
     assert "bias correction" in cause.summary
     assert "KerasAdam" in cause.fix
-    assert cause.evidence["with_the_other_in_its_place"] < 1e-12 < 1e-4 < cause.evidence["largest_relative_difference"]
+    assert cause.evidence["after"] < 1e-12 < 1e-4 < cause.evidence["before"]
 
 
 def test_default_epsilons_are_a_setting_besides_the_formula() -> None:

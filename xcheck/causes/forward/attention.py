@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ...records.calls import Call
 from ...records.trace import Array, Arrays
-from .forms import Form, Problem, Setting, either, one_of
+from .forms import EXCHANGED, Form, Problem, Setting, either, one_of
 from .one_computation import Seen
 
 FILLS = ("left out", "lowered by a large number", "set to a large negative number", "given nothing")
@@ -57,6 +58,7 @@ def _settings(size: int, masked: bool) -> dict[str, Any]:
         "causal": False,
         "fill": FILLS[0],
         "axis": AXES[0],
+        "exchanged": False,
     }
 
 
@@ -246,6 +248,10 @@ def _readings(problem: Problem) -> Iterator[dict[str, Any]]:
 
 def _compute(problem: Problem) -> Array | None:
     arrays, s = problem.arrays, problem.settings
+    if s.get("exchanged"):  # positions attend to those of the other examples
+        turned = {name: np.swapaxes(arrays[name], 0, 2) for name in ("x", "k", "v")}
+        made = _compute(replace(problem, arrays={**arrays, **turned}, settings={**s, "exchanged": False}))
+        return None if made is None else np.swapaxes(made, 0, 1 if "out" in arrays else 2)
     scores: Array = np.einsum("bhqd,bhkd->bhqk", arrays["x"], arrays["k"]) * s["scale"]
     kept = _kept(problem, scores.shape)
     if kept is None:
@@ -305,6 +311,7 @@ ATTENTION = Form(
         Setting("masked", "attention_mask", "whether the mask is used", "{}", "{}", either),
         Setting("causal", "causal_mask", "whether later positions are blocked", "is_causal={}", "{}", either),
         Setting("fill", "mask_fill", "what is blocked is", "{}", "{}", _fills, shown=str),
+        EXCHANGED,
         Setting("axis", "axis", "the softmax is over the", "{}", "{}", one_of(*AXES), shown=str),
     ),
 )

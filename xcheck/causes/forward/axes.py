@@ -13,6 +13,8 @@ from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.trace import Array
 from ..prove import Trial, prove
+from .forms import MASKED
+from .masks import ALL, fitting, shown_mask
 from .one_computation import Local, Seen
 
 Axes = tuple[int, ...]
@@ -70,11 +72,13 @@ class Along:
         function: in words.
         axes: of the PyTorch tensor.
         gap: how far what it gives is from the value.
+        mask: which positions count.
     """
 
     function: str
     axes: Axes
     gap: float = field(compare=False)
+    mask: str = ALL
 
 
 @isolated(list[Cause])
@@ -87,7 +91,7 @@ def axes_causes(local: Local) -> list[Cause]:
     order = _one_input(local)
     if order is None:
         return []
-    x, y = local.torch.x, local.keras.x
+    x, y = _x(local.torch), _x(local.keras)
     torch = _found(local, x, local.torch.value)
     keras = _found(local, order.apply(y), _squeezed(local.keras.value, x, y, order))
     if torch is None or keras is None or torch == keras:
@@ -99,12 +103,22 @@ def _one_input(local: Local) -> Order | None:
     """From the axes of what goes into keras to those in torch, where it is one tensor and the same on both sides."""
     if local.torch.idle or local.keras.idle or not _single(local.torch) or not _single(local.keras):
         return None
-    order = closest(local.keras.x, local.torch.x)
-    return order if order is not None and local.agree(local.torch.x, order.apply(local.keras.x)) else None
+    x, y = _x(local.torch), _x(local.keras)
+    order = closest(y, x)
+    return order if order is not None and local.agree(x, order.apply(y)) else None
+
+
+def _measured(seen: Seen) -> list[Array]:
+    """What goes in besides masks and lengths."""
+    return [a for a in seen.given.values() if a.dtype.kind == "f" and not np.isin(a, (0.0, 1.0)).all()]
+
+
+def _x(seen: Seen) -> Array:
+    return _measured(seen)[0]
 
 
 def _single(seen: Seen) -> bool:
-    return len(seen.given) == 1 and seen.x.dtype.kind == "f" and seen.value.dtype.kind == "f"
+    return len(_measured(seen)) == 1 and seen.value.dtype.kind == "f"
 
 
 def _squeezed(value: Array, x: Array, y: Array, order: Order) -> Array:
@@ -113,13 +127,27 @@ def _squeezed(value: Array, x: Array, y: Array, order: Order) -> Array:
 
 
 def _found(local: Local, x: Array, value: Array) -> Along | None:
-    for function, axes, out in _tried(x, value):
+    every = [(function, axes, out, ALL) for function, axes, out in _tried(x, value)] + [*_masked(local, x, value)]
+    for function, axes, out, mask in every:
         flat = out.reshape(-1)
         if flat.size == value.size and np.isfinite(flat).all():
             gap = min(local.gap(value.reshape(-1), flat), _sorted_gap(local, value, out))
             if gap <= local.allowed:
-                return Along(function, axes, gap)
+                return Along(function, axes, gap, mask)
     return None
+
+
+def _masked(local: Local, x: Array, value: Array) -> Iterator[tuple[str, Axes, Array, str]]:
+    """Reductions of the positions that count."""
+    for axis in {1, x.ndim - 1} if 2 < x.ndim <= MOST_AXES else ():
+        moved = np.moveaxis(x, axis, 1)
+        for name, mask in fitting(local.torch.masks, moved.shape).items():
+            if mask.ndim == 2 and value.size == x.size // x.shape[axis] and mask.any(axis=1).all():
+                m = mask.reshape(*mask.shape, *(1,) * (x.ndim - 2))
+                total = (moved * m).sum(axis=1)
+                yield "the mean", (axis,), total / m.sum(axis=1), name
+                yield "the sum", (axis,), total, name
+                yield "the largest", (axis,), np.where(m, moved, -np.inf).max(axis=1), name
 
 
 def _sorted_gap(local: Local, value: Array, made: Array) -> float:
@@ -145,9 +173,15 @@ def _cause(local: Local, torch: Along, keras: Along) -> Cause:
     if torch.function == keras.function:
         name, said = (
             "axis",
-            f"{torch.function} is taken over axis {_shown(torch.axes)} of {local.torch.x.shape} in torch",
+            f"{torch.function} is taken over axis {_shown(torch.axes)} of {_x(local.torch).shape} in torch",
         )
         said += f", and over what is axis {_shown(keras.axes)} there in keras"
+        if torch.axes == keras.axes:
+            name, said = (
+                MASKED.cause,
+                f"{torch.function} is taken over {shown_mask(torch.mask)} in torch",
+            )
+            said += f" and over {shown_mask(keras.mask)} in keras"
     elif "divided by" in torch.function and torch.axes == keras.axes and torch.function[:9] == keras.function[:9]:
         name, said = "biased_variance", f"{torch.function} in torch, {keras.function} in keras"
     else:
@@ -162,7 +196,9 @@ def _cause(local: Local, torch: Along, keras: Along) -> Cause:
             "torch": [torch.function, list(torch.axes)],
             "keras": [keras.function, list(keras.axes)],
         },
-        fix=f"keras: {torch.function} over what is torch's axis {_shown(torch.axes)}, or the other way round",
+        fix=f"keras: {MASKED.keras}"
+        if name == MASKED.cause
+        else f"keras: {torch.function} over what is torch's axis {_shown(torch.axes)}, or the other way round",
     )
     return prove(cause, [Trial(local.error, max(torch.gap, keras.gap), local.allowed, local.torch.value.size)])
 
@@ -181,7 +217,7 @@ def slice_causes(local: Local) -> list[Cause]:
     order = _one_input(local)
     if order is None:
         return []
-    x, y = local.torch.x, local.keras.x
+    x, y = _x(local.torch), _x(local.keras)
     torch, keras = (_slice(local, a, v) for a, v in ((x, local.torch.value), (order.apply(y), local.keras.value)))
     if torch is None or keras is None or torch[:-1] == keras[:-1]:
         return []

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ...numerics.align.families import family_of
 from ...records.trace import Array
 from .dense import fitted_scale, scale_setting
+from .fed import FACTOR, fed
 from .forms import Form, Problem, Setting, either
 from .one_computation import Seen
 
@@ -119,6 +120,7 @@ def _read(seen: Seen) -> Problem | None:
     alike = {path: array for path, array in made_of.items() if array.ndim == weight.ndim}
     sources = {path: _kernel(array, seen.side, transposed, depthwise) for path, array in alike.items()}
     geometry = {"strides": strides, "transposed": transposed}
+    factor, alone = fed(seen, 1 if first else -1)
     padding = read_pads(said, _large(x.shape[1:-1], geometry), kernel.shape[:n], strides, dilation)
     if transposed:
         whole = _whole(x.shape[1:-1], kernel.shape[:n], strides, dilation)
@@ -133,13 +135,14 @@ def _read(seen: Seen) -> Problem | None:
         "scale": 1.0,
         "bias": float(bias is not None and seen.uses("bias")),
         "transposed": transposed,
+        "factor": factor,
     }
     arrays = {"x": first_of_many(x, cost), "kernel": kernel} | ({} if bias is None else {"bias": bias})
 
     def neutral(array: Array) -> Array:
         return first_of_many(last(array), cost)
 
-    return Problem(seen.side, arrays, settings, neutral(seen.value), neutral, {"kernel": sources})
+    return Problem(seen.side, arrays, settings, neutral(seen.value), neutral, {"kernel": sources}, alone)
 
 
 def _kernel(weight: Array, side: str, transposed: bool, depthwise: bool) -> Array:
@@ -157,7 +160,8 @@ def _large(size: Sequence[int], s: Any) -> Sequence[int]:
 
 
 def _compute(problem: Problem) -> Array | None:
-    x, kernel, s = problem.arrays["x"], problem.arrays["kernel"], problem.settings
+    kernel, s = problem.arrays["kernel"], problem.settings
+    x = problem.arrays["x"] * s["factor"]
     n = kernel.ndim - 2
     pads = s["padding"].pads
     if s["padding"].same:
@@ -283,8 +287,8 @@ def _scale(problem: Problem, value: Array) -> Any:
         own = _compute(problem.having({"bias": 0.0, "scale": 1.0}))
     except ValueError:  # these settings do not go with these arrays
         return None
-    kernel = problem.arrays["kernel"]
-    if own is None or own.shape != value.shape or math.prod(kernel.shape[:-1]) < 2:
+    few = math.prod(problem.arrays["kernel"].shape[:-1]) < 2
+    if own is None or own.shape != value.shape or few or not problem.alone:
         return None  # of one input any other kernel is a multiple
     return fitted_scale(own, value - problem.settings["bias"] * problem.arrays.get("bias", 0.0))
 
@@ -326,6 +330,7 @@ _GEOMETRY = (
     Setting("dilation", "dilation", "the dilation", "dilation={}", "dilation_rate={}", _strides),
     Setting("mode", "padding_mode", "what the border is padded with", "padding_mode={}", "", _modes),
     Setting("groups", "groups", "the number of groups", "groups={}", "groups={}", _groups),
+    FACTOR,
     scale_setting(_scale),
     Setting("flipped", "flipped_kernel", "whether the kernel is flipped", "{}", "{}", either),
     Setting("bias", "bias", "the factor of the bias", "{}", "{}", _bias, shown=lambda n: f"{n:g}"),

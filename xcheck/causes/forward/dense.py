@@ -9,6 +9,7 @@ import numpy as np
 
 from ...records.trace import Array
 from .activation import fewest_digits
+from .fed import FACTOR, fed
 from .forms import Form, Problem, Setting, either
 from .one_computation import Seen
 
@@ -41,10 +42,12 @@ def _read(seen: Seen) -> Problem | None:
     flat = _flat(kernel.shape[1])
     if seen.value.size != arrays["x"].shape[0] * kernel.shape[1]:
         return None
-    settings = {"transposed": False, "bias": float("bias" in arrays and seen.uses("bias")), "scale": 1.0}
+    factor, alone = fed(seen, -1)
+    bias = float("bias" in arrays and seen.uses("bias"))
+    settings: dict[str, Any] = {"transposed": False, "bias": bias, "scale": 1.0, "factor": factor}
     matrices = {p: a if a.ndim == 2 else _merged(a, x.shape[-1]) for p, a in made_of.items()}
     sources = {p: a.T if turned else a for p, a in matrices.items() if a is not None}
-    return Problem(seen.side, arrays, settings, flat(seen.value), flat, {"kernel": sources})
+    return Problem(seen.side, arrays, settings, flat(seen.value), flat, {"kernel": sources}, alone)
 
 
 def _merged(weight: Array, inputs: int) -> Array | None:
@@ -62,7 +65,7 @@ def _compute(problem: Problem) -> Array | None:
     kernel, s = problem.arrays["kernel"], problem.settings
     if s["transposed"] and kernel.shape[0] != kernel.shape[1]:
         return None
-    out = problem.arrays["x"] @ (kernel.T if s["transposed"] else kernel) * s["scale"]
+    out = (problem.arrays["x"] * s["factor"]) @ (kernel.T if s["transposed"] else kernel) * s["scale"]
     return out + s["bias"] * problem.arrays["bias"] if s["bias"] and "bias" in problem.arrays else out
 
 
@@ -73,7 +76,8 @@ def _times(problem: Problem) -> Sequence[Any]:
 def _scale(problem: Problem, value: Array) -> Any:
     """What the kernel would be multiplied by."""
     own = _compute(problem.having({"bias": 0.0, "scale": 1.0}))
-    if own is None or own.shape != value.shape or problem.arrays["kernel"].shape[0] < 2:
+    few = problem.arrays["kernel"].shape[0] < 2
+    if own is None or own.shape != value.shape or few or not problem.alone:
         return None  # of one input any other kernel is a multiple
     return fitted_scale(own, value - problem.settings["bias"] * problem.arrays.get("bias", 0.0))
 
@@ -102,14 +106,18 @@ def _how(transposed: bool) -> str:
 
 
 def scale_setting(fit: Callable[[Problem, Array], Any]) -> Setting:
-    """A norm that one side alone divides its weight by."""
+    """A norm that one side alone divides its weight by.
+
+    Args:
+        fit: solves for the factor, where nothing but the weight can have one.
+    """
     return Setting(
         "scale",
         "scaled_weight",
         "what the kernel is multiplied by",
-        "the same norm of the weight: parametrizations.spectral_norm divides by the largest singular value, "
-        "weight_norm by the norm of each row",
-        "the same norm of the weight, such as keras.layers.SpectralNormalization(layer)",
+        "the same factor or norm of the weight: parametrizations.spectral_norm divides by the largest singular "
+        "value, weight_norm by the norm of each row",
+        "the same factor or norm of the weight, such as keras.layers.SpectralNormalization(layer)",
         fit=fit,
         shown=_scales,
     )
@@ -129,6 +137,7 @@ DENSE = Form(
             either,
             shown=_how,
         ),
+        FACTOR,
         scale_setting(_scale),
         Setting("bias", "bias", "the factor of the bias", "{}", "{}", _times, shown=lambda n: f"{n:g}"),
     ),

@@ -14,6 +14,7 @@ from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import AT_INFERENCE, Array, Arrays
+from ..prove import read_off
 
 FUSED = "scaled_dot_product_attention"
 """A function that drops something within: nothing shows what."""
@@ -138,17 +139,18 @@ def dropping_at_inference(rates: Mapping[SideName, Arrays], calls: Mapping[SideN
     )
     shown = ", ".join(f"{rate:g}" for rate in np.unique(found))
     return [
-        Cause(
-            id="dropout_at_inference",
-            phase="forward",
-            torch=drop.name if drop is not None and side == "torch" else None,
-            keras=drop.name if drop is not None and side == "keras" else None,
-            summary=f"the {side} side drops out at inference too, at a rate of {shown}; the {other} side does not",
-            evidence={**told, "rates": found.tolist()},
-            confirmed=True,
-            fix="torch: F.dropout(x, p, training=self.training), since its default drops whatever eval() says"
-            if side == "torch"
-            else "keras: Dropout(rate)(x, training=training), or no argument, in the place of training=True",
+        read_off(
+            Cause(
+                id="dropout_at_inference",
+                phase="forward",
+                torch=drop.name if drop is not None and side == "torch" else None,
+                keras=drop.name if drop is not None and side == "keras" else None,
+                summary=f"the {side} side drops out at inference too, at a rate of {shown}; the {other} side does not",
+                evidence={**told, "rates": found.tolist()},
+                fix="torch: F.dropout(x, p, training=self.training), since its default drops whatever eval() says"
+                if side == "torch"
+                else "keras: Dropout(rate)(x, training=training), or no argument, in the place of training=True",
+            )
         )
     ]
 
@@ -191,15 +193,16 @@ def _cause(
         if lacking
         else f"{of[0]} is dropped at another rate{more}"
     )
-    return Cause(
-        id="dropout_missing" if lacking else "dropout_rate",
-        phase="forward",
-        torch=torch.call.name if torch is not None else None,
-        keras=keras.call.name if keras is not None else None,
-        summary=f"{what}: {rates[0]:g} in torch and {rates[1]:g} in keras",
-        evidence={"torch": rates[0], "keras": rates[1], "places": len(pairs), "dropped": of},
-        confirmed=True,
-        fix=f"keras: Dropout({rates[0]:g}), or torch: Dropout({rates[1]:g})",
+    return read_off(
+        Cause(
+            id="dropout_missing" if lacking else "dropout_rate",
+            phase="forward",
+            torch=torch.call.name if torch is not None else None,
+            keras=keras.call.name if keras is not None else None,
+            summary=f"{what}: {rates[0]:g} in torch and {rates[1]:g} in keras",
+            evidence={"torch": rates[0], "keras": rates[1], "places": len(pairs), "dropped": of},
+            fix=f"keras: Dropout({rates[0]:g}), or torch: Dropout({rates[1]:g})",
+        )
     )
 
 

@@ -21,6 +21,7 @@ from ...records.sides import SideName
 from ...records.trace import Array, Arrays
 from ..prove import Trial, prove
 from .layout import permuted, reordered
+from .masks import possible_masks, shown_mask
 from .one_computation import Local, Seen
 from .weights import Used, weight_causes
 
@@ -38,6 +39,7 @@ class Problem:
         value: what the side computed, in the neutral layout.
         neutral: from the layout of this side's value to the neutral one.
         sources: name of a weight -> path -> the parameters that it may be made of, in its neutral layout.
+        alone: both sides do this and nothing besides, so that numbers may be solved from what comes out.
     """
 
     side: SideName
@@ -46,6 +48,7 @@ class Problem:
     value: Array
     neutral: Callable[[Array], Array]
     sources: Mapping[str, Arrays] = field(default_factory=dict[str, Arrays])
+    alone: bool = True
 
     def having(self, settings: Settings) -> Problem:
         """The same with other settings."""
@@ -69,6 +72,10 @@ either = one_of(False, True)
 """What else a setting may be that is on or off."""
 
 
+def _as_usual(local: Local, problem: Problem) -> bool | None:
+    return False
+
+
 def _no_fit(problem: Problem, value: Array) -> Any:
     return None
 
@@ -85,6 +92,8 @@ class Setting:
         others: values worth trying besides what the sides say.
         fit: solves for the value that would give another result; None where there is none.
         shown: a value in words.
+        deviates: of a setting that is only seen by how the sides differ, whether it is the side of the problem that
+            does not do as usual; None where that cannot be told.
     """
 
     name: str
@@ -95,6 +104,37 @@ class Setting:
     others: Callable[[Problem], Sequence[Any]] = _no_others
     fit: Callable[[Problem, Array], Any] = _no_fit
     shown: Callable[[Any], str] = repr
+    deviates: Callable[[Local, Problem], bool | None] = _as_usual
+
+
+def _examples_come_later(local: Local, problem: Problem) -> bool | None:
+    """Whether what goes in does not have the examples first; None where its axes cannot be told apart by their size."""
+    first, steps = (problem.arrays["x"].shape[axis] for axis in (0, -2))
+    return first != local.examples if first != steps else None
+
+
+EXCHANGED = Setting(
+    "exchanged",
+    "exchanged_axes",
+    "the axis that it runs over",
+    "batch_first=True, or transpose(0, 1) before and after it, so that it is {}",
+    "keras.ops.swapaxes(..., 0, 1) before and after it, so that it is {}",
+    either,
+    shown=lambda exchanged: "that of the examples" if exchanged else "that of the steps",
+    deviates=_examples_come_later,
+)
+"""The first two axes are taken for each other."""
+
+MASKED = Setting(
+    "mask",
+    "mask_of_one_side",
+    "what counts",
+    "the same mask or lengths: pack_padded_sequence for a recurrent layer, else leave the other positions out by hand",
+    "the same mask: mask_zero=True, a Masking layer or mask=...; or none",
+    lambda problem: possible_masks(problem.arrays),
+    shown=shown_mask,
+)
+"""A mask or lengths that one side alone has."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +146,19 @@ class Form:
         read: what a side did as a problem; None where it is something else.
         compute: the value of a problem; None or a ValueError where its settings do not go with its arrays.
         settings: what may differ.
+        kinds: families of layers that a place is named after, where other calls are a part of it.
     """
 
     name: str
     read: Callable[[Seen], Problem | None]
     compute: Callable[[Problem], Array | None]
     settings: tuple[Setting, ...]
+    kinds: tuple[str, ...] = ()
+
+    def place(self, seen: Seen) -> str:
+        """Name of the layer that a side does it in."""
+        call = seen.is_a(*self.kinds) if self.kinds else None
+        return seen.call.name if call is None or not seen.call.function else call.path or call.name
 
 
 def search(form: Form, local: Local) -> list[Cause]:
@@ -127,7 +174,8 @@ def _search(form: Form, local: Local) -> list[Cause]:
         local: what they did.
     """
     read = [form.read(seen) for seen in (local.torch, local.keras) if not seen.idle]
-    both = [problem for problem in read if problem is not None]
+    alone = all(problem is not None and problem.alone for problem in read)
+    both = [replace(problem, alone=alone) for problem in read if problem is not None]
     said = {s.name: [p.settings[s.name] for p in both if s.name in p.settings] for s in form.settings}
     found = {p.side: _solved(form, local, p, p.value, said) for p in both}
     torch, keras = found.get("torch"), found.get("keras")
@@ -255,23 +303,25 @@ def _causes(form: Form, local: Local, settings: Sequence[Setting], torch: Proble
     causes: list[Cause] = []
     for setting in settings:
         values = torch.settings.get(setting.name), keras.settings.get(setting.name)
+        deviates = setting.deviates(local, keras)
+        values = values[::-1] if deviates else values
         told = [setting.shown(value) for value in values]
         if told[0] == told[1]:
             told = [repr(value) for value in values]
         measured = _after(form, local, torch, keras)
-        trials = [Trial(local.error, measured, local.allowed, local.torch.value.size)]
+        trial = Trial(local.error, measured, local.allowed, local.torch.value.size)
         causes.append(
             prove(
                 Cause(
                     id=setting.cause,
                     phase="forward",
-                    torch=local.torch.call.name,
-                    keras=local.keras.call.name,
+                    torch=form.place(local.torch),
+                    keras=form.place(local.keras),
                     summary=f"{form.name}: {setting.words} is {told[0]} in torch and {told[1]} in keras",
                     evidence={"torch": told[0], "keras": told[1]},
-                    fix=_fix(setting, local, *told),
+                    fix=_fix(form, setting, local, *told),
                 ),
-                trials,
+                [] if deviates is None else [trial],
             )
         )
     return causes
@@ -285,10 +335,10 @@ def _after(form: Form, local: Local, torch: Problem, keras: Problem) -> float:
     return math.nan if computed is None else local.gap(target, computed)
 
 
-def _fix(setting: Setting, local: Local, torch: str, keras: str) -> str:
+def _fix(form: Form, setting: Setting, local: Local, torch: str, keras: str) -> str:
     lines: list[str] = []
     if setting.keras:
-        lines.append(f"keras: {local.keras.call.name}: {setting.keras.format(torch)}")
+        lines.append(f"keras: {form.place(local.keras)}: {setting.keras.format(torch)}")
     if setting.torch:
-        lines.append(f"torch: {local.torch.call.name}: {setting.torch.format(keras)}")
+        lines.append(f"torch: {form.place(local.torch)}: {setting.torch.format(keras)}")
     return ", or ".join(lines)

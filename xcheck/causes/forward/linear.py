@@ -75,7 +75,7 @@ def _solve(local: Local, seen: Seen) -> Sum | None:
     value = seen.value
     if value.dtype.kind != "f" or not np.isfinite(value).all():
         return None
-    given = {**seen.given, **seen.constants}
+    given = {n: a for n, a in {**seen.given, **seen.constants}.items() if a.any() or a.size > 1}  # 0 adds nothing
     terms = {n: a for n, a in given.items() if a.dtype.kind in "fiu" and _fits(a, value)}
     if not terms or len(terms) > 6 or len(terms) < len(given):
         return None

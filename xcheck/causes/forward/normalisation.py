@@ -10,7 +10,8 @@ import numpy as np
 
 from ...numerics.align.families import family_of
 from ...records.trace import Array
-from .forms import Form, Problem, Setting, either, one_of
+from .forms import MASKED, Form, Problem, Setting, either, one_of
+from .masks import ALL, fitting, mask_of
 from .one_computation import Seen
 
 KINDS = ("batchnorm", "layernorm", "groupnorm", "rmsnorm")
@@ -20,6 +21,9 @@ ROLES = {
     "mean": ("running_mean", "moving_mean"),
     "var": ("running_var", "moving_variance"),
 }
+BESIDE_A_MASK = 1e-7
+"""`keras.config.epsilon()`, which Keras adds to the number of positions that count."""
+
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 0.0)
 """Those that frameworks and published models use."""
 
@@ -62,7 +66,8 @@ def _read(seen: Seen) -> Problem | None:
             arrays[name] = held
     found = _settings(seen, kind, arrays["x"])
     axes = _channels(x, last is _last)
-    found |= {"channels": axes[-1], "others": axes[:-1]}
+    found |= {"channels": axes[-1], "others": axes[:-1], "mask": ALL}
+    arrays |= fitting(seen.masks, arrays["x"].shape) if kind == "batchnorm" else {}
     return Problem(seen.side, arrays, found, last(seen.value), last)
 
 
@@ -107,9 +112,13 @@ def _moments(problem: Problem) -> tuple[Array, Array] | None:
         if "mean" not in problem.arrays or "var" not in problem.arrays:
             return None
         return problem.arrays["mean"], problem.arrays["var"]
-    groups = s["groups"]
+    groups, kept = s["groups"], mask_of(problem.arrays, s)
     if x.shape[-1] % groups:
         return None
+    if kept is not None and s["axes"] == tuple(range(x.ndim - 1)):
+        x, many = x[kept], kept.sum() + BESIDE_A_MASK
+        mean = x.sum(axis=0) / many
+        return mean, ((x - mean) ** 2).sum(axis=0) / many
     split = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups) if groups > 1 else x
     axes = s["axes"]
     if groups > 1:  # the channels of a group, not the groups
@@ -209,6 +218,7 @@ NORM = Form(
             either,
             shown=_statistics,
         ),
+        MASKED,
         Setting("ddof", "biased_variance", "what the variance is divided by, n minus", "{}", "{}", one_of(0, 1)),
         Setting("axes", "normalised_axis", "the axes normalised over", "{}", "axis={}", _axes),
         Setting(

@@ -41,6 +41,7 @@ class Seen:
         views: (call, shape) in which the first of what went in was seen before, in order.
         holders: the modules that the calls were made in, whose settings hold where the call says nothing.
         idle: this side has no such operation: `value` is what went in.
+        masks: what may be a mask or lengths anywhere on either side; see `masks_in`.
     """
 
     side: SideName
@@ -58,6 +59,7 @@ class Seen:
     views: tuple[tuple[str, tuple[int, ...]], ...] = ()
     holders: Calls = ()
     idle: bool = False
+    masks: Arrays = field(default_factory=dict[str, Array])
 
     @property
     def x(self) -> Array:
@@ -137,6 +139,12 @@ class Local:
     def of(self, side: SideName) -> Seen:
         """What one side did."""
         return self.torch if side == "torch" else self.keras
+
+    @property
+    def examples(self) -> int:
+        """How many examples go into the model: the first axis of what Keras gets; 0 if that is not seen."""
+        model = (self.keras.call, *self.keras.around)[-1]
+        return next((a.shape[0] for a in model.inputs.values() if a.ndim), 0)
 
     def target(self, side: SideName) -> Array:
         """The other side's value in this side's axes."""

@@ -15,7 +15,8 @@ from ...numerics.align.families import family_of
 from ...records.calls import Call
 from ...records.trace import Array, Arrays
 from .activation import PLAIN
-from .forms import Form, Problem, Setting, either, one_of
+from .forms import EXCHANGED, MASKED, Form, Problem, Setting, either, one_of
+from .masks import ALL, fitting, mask_of
 from .one_computation import Seen
 
 GATES = {"gru": 3, "lstm": 4}
@@ -76,7 +77,11 @@ def _read(seen: Seen) -> Problem | None:
         "state": _activation(seen, "activation", "tanh"),
         "backwards": seen.side == "keras" and len(directions) == 1 and seen.setting("go_backwards") is True,
         "back": True,
+        "mask": ALL,
+        "past": "zero" if seen.side == "torch" or len(directions) == 2 else "held",
+        "exchanged": False,
     }
+    arrays |= fitting(seen.masks, x.shape)
     return Problem(seen.side, arrays, settings, neutral(seen.value), neutral)
 
 
@@ -92,6 +97,9 @@ def examples_first(shape: tuple[int, ...], turned: bool) -> Callable[[Array], Ar
 
 def torch_batch_first(seen: Seen, call: Call | None) -> bool:
     """Whether a PyTorch layer has the batch before the steps; its function is told at the last but last place."""
+    packed = next((c for c in seen.calls if c.kind == "_pack_padded_sequence"), None)
+    if packed is not None:
+        return packed.settings.get("2", packed.settings.get("batch_first")) is True
     return seen.setting("batch_first") is True or (call is not None and call.settings.get("8") is True)
 
 
@@ -173,14 +181,21 @@ def _of_cells(every: Arrays, turned: Sequence[str]) -> list[Direction]:
 def _compute(problem: Problem) -> Array | None:
     s, x = problem.settings, problem.arrays["x"]
     many = 2 if "kernel 1" in problem.arrays else 1
+    x = np.swapaxes(x, 0, 1) if s.get("exchanged") else x
+    kept = mask_of(problem.arrays, s)
+    if kept is not None and kept.shape != x.shape[:2]:
+        return None
     made: list[Array] = []
     for i in range(many):
         held = {name.rpartition(" ")[0]: a for name, a in problem.arrays.items() if name.endswith(f" {i}")}
         backwards = (i == 1) != s["backwards"]
-        out = run_direction(x[:, ::-1] if backwards else x, held, s)
-        if out is None:
-            return None
-        made.append(out[:, ::-1] if i == 1 and s["back"] else out)
+        turn = slice(None, None, -1 if backwards else 1)
+        out = run_direction(x[:, turn], held, s, None if kept is None else kept[:, turn])
+        out = out[:, ::-1] if i == 1 and s["back"] else out
+        made.append(np.swapaxes(out, 0, 1) if s.get("exchanged") else out)
+    if s["pick"] == PICKS[0] or (s.get("past") == "zero" and s["pick"] == PICKS[1]):
+        shown = kept[..., None] if kept is not None and s.get("past") == "zero" else np.ones(())
+        made = [np.where(shown, out, 0.0) for out in made]
     if s["pick"] == PICKS[0]:
         return np.concatenate(made, axis=-1)
     if s["pick"] == PICKS[1]:
@@ -188,13 +203,14 @@ def _compute(problem: Problem) -> Array | None:
     return np.concatenate([out[:, 0] if i else out[:, -1] for i, out in enumerate(made)], axis=-1)
 
 
-def run_direction(x: Array, held: Arrays, s: Mapping[str, Any]) -> Array | None:
+def run_direction(x: Array, held: Arrays, s: Mapping[str, Any], kept: Array | None = None) -> Array:
     """(B, T, units) in the order in which it was gone through.
 
     Args:
         x: (B, T, inputs).
         held: the arrays of a direction by name.
         s: its settings.
+        kept: (B, T), the positions that count; the state stays as it is at the others.
     """
     batch, length, _ = x.shape
     units = held["recurrent"].shape[0]
@@ -204,7 +220,9 @@ def run_direction(x: Array, held: Arrays, s: Mapping[str, Any]) -> Array | None:
     outs: list[Array] = []
     step = _gru if s["kind"] == "gru" else _lstm
     for t in range(length):
-        state, cell = step(given[:, t], state, cell, held["recurrent"], second, s)
+        made = step(given[:, t], state, cell, held["recurrent"], second, s)
+        counts = np.ones((batch, 1), bool) if kept is None else kept[:, t, None]
+        state, cell = np.where(counts, made[0], state), np.where(counts, made[1], cell)
         outs.append(state)
     return np.stack(outs, axis=1)
 
@@ -240,6 +258,10 @@ def _forgets(problem: Problem) -> Sequence[Any]:
     return (0.0, 1.0) if problem.settings["kind"] == "lstm" else ()
 
 
+def _pasts(problem: Problem) -> Sequence[Any]:
+    return () if mask_of(problem.arrays, problem.settings) is None else ("zero", "held")
+
+
 def _picks(problem: Problem) -> Sequence[Any]:
     return PICKS[1:] if problem.settings["pick"] != PICKS[0] else ()
 
@@ -261,6 +283,17 @@ RECURRENT = Form(
             "reset_after={}",
             _resets,
             shown=lambda said: f"{said} it is multiplied by the kernel",
+        ),
+        MASKED,
+        EXCHANGED,
+        Setting(
+            "past",
+            "past_the_end",
+            "what comes out past the end of a row",
+            "let it be {} there (pad_packed_sequence gives zeros)",
+            "let it be {} there (a masked layer repeats the last state unless zero_output_for_mask=True)",
+            _pasts,
+            shown=lambda past: "zero" if past == "zero" else "the last state",
         ),
         Setting("forget", "forget_bias", "what is added to the forget gate", "add {}", "add {}", _forgets),
         Setting("second", "second_bias", "whether the second bias is used", "{}", "{}", either),
@@ -286,5 +319,6 @@ RECURRENT = Form(
         ),
         Setting("backwards", "direction", "whether it goes backwards", "{}", "go_backwards={}", either),
     ),
+    ("gru", "lstm"),
 )
 """A GRU or an LSTM of one layer, in one direction or both."""

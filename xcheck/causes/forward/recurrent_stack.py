@@ -119,14 +119,14 @@ def _function(seen: Seen, path: str, name: str, usual: str) -> str:
 
 def _compute(problem: Problem) -> Array | None:
     s = problem.settings
-    out: Array | None = problem.arrays["x"]
+    out = problem.arrays["x"]
     for i in range(s["layers"]):
         held = {name.rpartition(" ")[0]: a for name, a in problem.arrays.items() if name.endswith(f" {i}")}
         own = {name.rpartition(" ")[0]: value for name, value in s.items() if name.endswith(f" {i}")}
-        if out is None or held["kernel"].shape[0] != out.shape[-1]:
+        if held["kernel"].shape[0] != out.shape[-1]:
             return None
         out = run_direction(out, held, {"kind": s["kind"], **own})
-    return out if s["steps"] or out is None else out[:, -1]
+    return out if s["steps"] else out[:, -1]
 
 
 Others = Callable[[Problem], Sequence[Any]]

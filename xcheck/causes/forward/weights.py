@@ -16,6 +16,7 @@ import numpy as np
 from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.trace import Array, Arrays
+from ..prove import Trial, prove
 from .one_computation import Local
 
 MOST_PLACES = 4096
@@ -87,22 +88,22 @@ def weight_causes(local: Local, what: str, torch: Used, keras: Used, after: floa
             name = "transposed_kernel"
         said = f"{mine.path} is used {mine.words} in torch, and {theirs.words} in keras"
         fix = f"keras: use {theirs.path} {mine.words}, or torch: use {mine.path} {theirs.words}"
+    trial = Trial(local.error, after, local.allowed, local.torch.value.size)
     return [
-        Cause(
-            id=name,
-            phase="forward",
-            torch=local.torch.call.name,
-            keras=local.keras.call.name,
-            summary=f"{what}: {said}",
-            evidence={
-                "torch": [mine.path, mine.words],
-                "keras": [theirs.path, theirs.words],
-                "before": local.error,
-                "after": after,
-                "allowed": local.allowed,
-            },
-            confirmed=not several,
-            fix=fix,
+        prove(
+            Cause(
+                id=name,
+                phase="forward",
+                torch=local.torch.call.name,
+                keras=local.keras.call.name,
+                summary=f"{what}: {said}",
+                evidence={
+                    "torch": [mine.path, mine.words],
+                    "keras": [theirs.path, theirs.words],
+                },
+                fix=fix,
+            ),
+            [] if several else [trial],
         )
     ]
 

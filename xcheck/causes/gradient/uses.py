@@ -18,6 +18,7 @@ from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Array, Arrays, StepRecord
+from ..prove import Trial, prove, read_off
 from ..recomputed import REPRODUCED
 
 SUBSETS = 8
@@ -144,7 +145,7 @@ def _cause(told: Told, found: Mapping[str, Split]) -> Cause:
         summary += "without that part"
         if told.read:
             summary += f"; {told.read} reads the weight there, and no gradient comes back"
-    return Cause(
+    cause = Cause(
         id=told.id,
         phase="gradient",
         torch=paths["torch"],
@@ -153,11 +154,11 @@ def _cause(told: Told, found: Mapping[str, Split]) -> Cause:
         evidence={
             "parameters": [split.match.name(side) for split in found.values()],
             "uses": list(told.uses),
-            "difference": _gap(first.total, first.other, first.uses),
-            "difference_once_accounted_for": told.gap,
         },
-        confirmed=True,
         fix=_FIXES[told.id, side].format(uses=uses, weight=weight),
+    )
+    return prove(
+        cause, [Trial(_gap(s.total, s.other, s.uses), told.gap, REPRODUCED, s.total.size) for s in found.values()]
     )
 
 
@@ -197,22 +198,23 @@ def transferred_copies(plan: MatchPlan, record: StepRecord, other: StepRecord) -
             continue
         donor, part = parts[0]
         causes.append(
-            Cause(
-                id="transferred_copy",
-                phase="gradient",
-                torch=f"{path} via {' and '.join(part)}",
-                keras=" = ".join(m.keras for m in matches),
-                summary=(
-                    f"{len(matches)} variables are kept equal by copying, and {donor.keras} learns from "
-                    f"{' and '.join(part)} alone: torch's one parameter learns from {len(uses)} uses"
-                ),
-                evidence={
-                    "uses": list(uses),
-                    "learnt_from": {m.keras: list(names) for m, names in parts},
-                    "equal_to_a_relative": REPRODUCED,
-                },
-                confirmed=True,
-                fix="keras: use one layer in all places; a copy after the step carries the value, not the gradient",
+            read_off(
+                Cause(
+                    id="transferred_copy",
+                    phase="gradient",
+                    torch=f"{path} via {' and '.join(part)}",
+                    keras=" = ".join(m.keras for m in matches),
+                    summary=(
+                        f"{len(matches)} variables are kept equal by copying, and {donor.keras} learns from "
+                        f"{' and '.join(part)} alone: torch's one parameter learns from {len(uses)} uses"
+                    ),
+                    evidence={
+                        "uses": list(uses),
+                        "learnt_from": {m.keras: list(names) for m, names in parts},
+                        "equal_to_a_relative": REPRODUCED,
+                    },
+                    fix="keras: use one layer in all places; a copy after the step carries the value, not the gradient",
+                )
             )
         )
     return causes

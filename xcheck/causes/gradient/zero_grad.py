@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,7 @@ from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Arrays, StepRecord
+from ..prove import Trial, prove
 from ..recomputed import REPRODUCED, gap
 
 NOT_RESET = "gradient_not_reset"
@@ -50,18 +52,20 @@ def kept_gradients(
         if apart is not None and max(apart) <= REPRODUCED:
             paths = {own: ", ".join(m.path(own) for m in plan.trained[:1]) for own in SIDES}
             return [
-                Cause(
-                    id=NOT_RESET,
-                    phase="gradient",
-                    torch=paths["torch"],
-                    keras=paths["keras"],
-                    summary=f"each gradient of the {side} side is that of the {other_side(side)} side and its own of "
-                    "the step before: nothing sets it back to zero",
-                    evidence={"gradients": len(apart), "after": max(apart), "allowed": REPRODUCED},
-                    confirmed=True,
-                    fix=f"{side}: optimizer.zero_grad() before each backward pass"
-                    if side == "torch"
-                    else "keras: make the gradients of each step anew",
+                prove(
+                    Cause(
+                        id=NOT_RESET,
+                        phase="gradient",
+                        torch=paths["torch"],
+                        keras=paths["keras"],
+                        summary=f"each gradient of the {side} side is that of the {other_side(side)} side and its own "
+                        "of the step before: nothing sets it back to zero",
+                        evidence={"gradients": len(apart)},
+                        fix=f"{side}: optimizer.zero_grad() before each backward pass"
+                        if side == "torch"
+                        else "keras: make the gradients of each step anew",
+                    ),
+                    [Trial(math.inf, left, REPRODUCED, SAMPLE) for left in apart],
                 )
             ]
     return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from ...records.isolated_hypotheses import isolated, nothing
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array
+from ..prove import Trial, prove
 from .replay import Scene
 
 WAYS: Mapping[str, Callable[[Array], Array]] = {
@@ -135,7 +137,7 @@ def _cause(
     end, other = few.end(), many.end()
     before = None if end is None or other is None else distance(few.graph.values[end[0]], many.graph.values[other[0]])
     times = f"{len(one)} time{'s' if len(one) > 1 else ''}"
-    return Cause(
+    cause = Cause(
         id="number_of_calls",
         phase="forward",
         torch=names["torch"],
@@ -147,10 +149,10 @@ def _cause(
         evidence={
             few.side: len(one),
             many.side: len(several),
-            "before": before,
-            "after": after,
-            "allowed": alignment.allowed((end or other or (b"",))[0]),
         },
-        confirmed=True,
         fix=f"{many.side}: give what call {call} of {several[0].path} gives, or {few.side}: give {way} there",
+    )
+    allowed = alignment.allowed((end or other or (b"",))[0])
+    return prove(
+        cause, [Trial(math.inf if before is None else before, after, allowed, len(end[1].reshape(-1)) if end else 1)]
     )

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...numerics.align import Alignment, Place, Suspect, distance, region, suspects
+from ...numerics.align import Alignment, Place, Suspect, distance, suspects
 from ...numerics.align.families import family_of
 from ...numerics.align.graph import Graph, Key, Value
 from ...numerics.align.orders import Order
@@ -22,9 +22,11 @@ from ...records.islands import made_in_float32
 from ...records.result import Check
 from ...records.sides import SideName
 from ...records.trace import Array, Arrays
-from ..forward.one_computation import Local, Seen, role_of
+from ..forward.masks import masks_in
+from ..forward.one_computation import Local, Seen
 from .axes import order_of
 from .replay import Name, Scene, named
+from .seen import seen_at, shown
 
 TRIES = 10
 """Suspects whose value is put in the other's place before the search gives up."""
@@ -169,15 +171,22 @@ def _explained(
     if best is not None:
         mine, theirs = best.suspect.reference.behind, best.suspect.follower.behind
         ranked = [s for s in ranked if s.reference.key in mine and s.follower.key in theirs] if best.proven else ranked
-    for suspect in [s for s in ranked if not s.lacking][:TRIES]:
+    both = [s for s in ranked if not s.lacking]
+    for suspect in sorted(both, key=lambda s: -_of_layers(alignment, s))[:TRIES]:
         order = order_of(alignment, suspect)
         parting = None if order is None else parting_of(scene, alignment, suspect, order, False)
-        if parting is None or parting.torch.function or parting.keras.function:
-            continue
-        if family_of(parting.torch.kind) == family_of(parting.keras.kind) and explains(local_of(scene, parting)):
+        calls = (parting.torch, parting.keras) if parting is not None else ()
+        layers = not any(c.function for c in calls) and len({family_of(c.kind) for c in calls}) == 1
+        if parting is not None and (layers or suspect.alike) and explains(local_of(scene, parting)):
             tried = tried_at(scene, alignment, swaps, suspect)
             return None if tried is None else replace(tried, explained=True)
     return None
+
+
+def _of_layers(alignment: Alignment, suspect: Suspect) -> int:
+    """How many of both values come out of a layer, and not of something inside of one."""
+    makers = alignment.reference.makers[suspect.reference.key], alignment.follower.makers[suspect.follower.key]
+    return sum(any(not call.function and call.parent is not None for call in calls) for calls in makers)
 
 
 def _within(
@@ -265,19 +274,30 @@ def once_each(alignment: Alignment, ranked: Sequence[Suspect]) -> list[Suspect]:
     first: dict[tuple[Key, Key], Suspect] = {}
     for suspect in ranked:
         first.setdefault((suspect.reference.key, suspect.follower.key), suspect)
-    return [
-        replace(
-            suspect,
-            reference=_innermost(alignment.reference, suspect.reference),
-            follower=_innermost(alignment.follower, suspect.follower),
+    found: list[Suspect] = []
+    for suspect in first.values():
+        mine, theirs = (
+            _innermost(alignment.reference, suspect.reference),
+            _innermost(alignment.follower, suspect.follower),
         )
-        for suspect in first.values()
-    ]
+        sizes = mine.call.outputs[mine.output].size, theirs.call.outputs[theirs.output].size
+        if sizes[0] != sizes[1]:  # one is packed: only the positions that count are in it
+            mine = _padded(alignment.reference, mine, sizes[1])
+            theirs = _padded(alignment.follower, theirs, sizes[0])
+        found.append(replace(suspect, reference=mine, follower=theirs))
+    return found
 
 
 def _innermost(graph: Graph, place: Place) -> Place:
     call = graph.makers[place.key][0]
     return replace(place, call=call, output=next(n for n, k in graph.outputs[call.index].items() if k == place.key))
+
+
+def _padded(graph: Graph, place: Place, size: int) -> Place:
+    """A value as it is used last in some size; as it was where there is no such use."""
+    calls = (c for c in reversed(graph.calls) if c.parent is not None)
+    outputs = ((c, n, k) for c in calls for n, k in graph.outputs[c.index].items() if c.outputs[n].size == size)
+    return next((replace(place, call=c, output=n) for c, n, k in outputs if k == place.key), place)
 
 
 def parting_of(scene: Scene, alignment: Alignment, suspect: Suspect, order: Order, proven: bool) -> Parting:
@@ -286,8 +306,8 @@ def parting_of(scene: Scene, alignment: Alignment, suspect: Suspect, order: Orde
     value, other = mine.call.outputs[mine.output], theirs.call.outputs[theirs.output]
     twins = tuple(_same_output(twin, mine) for twin in scene.twins)
     calls = {
-        scene.plan.reference: _shown(alignment.reference, mine),
-        scene.plan.follower: _shown(alignment.follower, theirs),
+        scene.plan.reference: shown(alignment.reference, mine),
+        scene.plan.follower: shown(alignment.follower, theirs),
     }
     frame = Frame("forward", "float64", scene.step.number, scene.plan.reference, *scene.sums)
     item = Item(
@@ -314,19 +334,6 @@ def _same_output(twin: Calls, place: Place) -> Array | None:
     return None if call is None else call.outputs.get(place.output)
 
 
-def _shown(graph: Graph, place: Place) -> Call:
-    """The innermost call that made a value, or the module that does nothing else."""
-    call = graph.makers[place.key][0]
-    telling = {key for key in place.base if not graph.values[key].still}
-    if call.function:
-        for parent in graph.ancestors(call):
-            if parent.parent is None or parent not in graph.makers[place.key]:
-                break
-            if telling <= set(graph.inputs[parent.index].values()):
-                return parent
-    return call
-
-
 def local_of(scene: Scene, parting: Parting) -> Local:
     """What both sides did at a place where they part."""
     alignment, suspect, plan = parting.alignment, parting.suspect, scene.plan
@@ -334,8 +341,9 @@ def local_of(scene: Scene, parting: Parting) -> Local:
         (plan.reference, alignment.reference, alignment.there, suspect.reference, suspect.lacking == "reference"),
         (plan.follower, alignment.follower, alignment.back, suspect.follower, suspect.lacking == "follower"),
     )
+    masks = masks_in((*alignment.reference.calls, *alignment.follower.calls), scene.mask)
     seen = {
-        side: _seen(side, graph, shared, place, scene.weights[side], idle)
+        side: replace(seen_at(side, graph, shared, place, scene.weights[side], idle), masks=masks)
         for side, graph, shared, place, idle in halves
     }
     order = parting.order if plan.reference == "torch" else parting.order.inverse()
@@ -349,38 +357,3 @@ def local_of(scene: Scene, parting: Parting) -> Local:
 def _in_float32(side: Seen) -> bool:
     """Whether a kernel of float32 made a value of numbers that have more digits; what only moves them keeps them."""
     return made_in_float32(side.value) and not any(map(made_in_float32, side.given.values()))
-
-
-def _seen(
-    side: SideName, graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place, values: Arrays, idle: bool
-) -> Seen:
-    call = _shown(graph, place)
-    above = list(graph.ancestors(place.call))
-    owner = place.call if not place.call.function else above[0]
-    value = place.call.outputs[place.output]
-    if idle:
-        return Seen(side, call, owner, place.call, value, {place.call.name: value}, idle=True)
-    within = region(graph, shared, place, call)
-    roles: dict[str, str] = {}
-    taken = (*(p for c in within.calls for p in c.parameters), *owner.parameters, *call.parameters)
-    taken += tuple(p for c in graph.inside(call) for p in c.parameters)
-    for path in taken:
-        roles.setdefault(role_of(path), path)
-    holders = [next((c for c in graph.ancestors(made) if c.parent is not None), None) for made in within.calls]
-    first = next((key for key in graph.inputs[place.call.index].values() if key in place.base), None)
-    return Seen(
-        side=side,
-        call=call,
-        owner=owner,
-        inner=place.call,
-        value=value,
-        given=within.both,
-        constants=within.constants,
-        made_of={name: {p: values[p] for p in paths if p in values} for name, paths in within.made_of.items()},
-        calls=within.calls,
-        parameters={path: values[path] for path in roles.values() if path in values},
-        every={path: values[path] for path in taken if path in values},
-        around=tuple(above),
-        holders=tuple({c.index: c for c in holders if c is not None and c not in above}.values()),
-        views=tuple(graph.views(first)) if first is not None else (),
-    )

@@ -7,7 +7,7 @@ to the one that takes them, each side's moves are read off as one index map, whi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,16 +19,12 @@ from ...records.calls import Call
 from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
-from ...records.trace import Array, State
+from ...records.trace import Array
 from ..prove import Trial, prove
-from .loss.probe import other_weights
 from .replay import Scene, named
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 """Names of axes in a pattern."""
-
-SEED = 1
-"""Of the other weights on which the same call must move the same numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ def reordered_outputs(scene: Scene) -> list[Cause]:
     if first is None:
         return []
     trials = [_trial(scene, *first)]
-    other = _at_other_weights(scene)
+    other = scene.at_other_weights()
     again = _moves(other)
     if again is not None and [m.how for m in again] == [m.how for m in first]:
         trials.append(_trial(other, *again))
@@ -84,14 +80,6 @@ def reordered_outputs(scene: Scene) -> list[Cause]:
 
 def _shown(moved: Moved) -> str:
     return f"{moved.call.name} moves {moved.born.shape} as {moved.how}" if moved.how else "nothing is moved"
-
-
-def _at_other_weights(scene: Scene) -> Scene:
-    before = scene.step.reference.record.before
-    moved = other_weights(State(before.parameters, before.buffers), SEED)
-    record = replace(scene.step.reference.record, before=replace(before, parameters=moved.parameters))
-    step = replace(scene.step, reference=replace(scene.step.reference, record=record))
-    return Scene(scene.reference, scene.follower, scene.plan, step, scene.training, scene.seed)
 
 
 def _moves(scene: Scene) -> tuple[Moved, Moved] | None:

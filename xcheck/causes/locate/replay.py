@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,11 +15,41 @@ from ...numerics.tolerance import TWINS
 from ...pairs.pair import Batch
 from ...records.calls import Call, Calls, Inside, Swap, everywhere
 from ...records.sides import SideName, other_side
-from ...records.trace import Arrays, State
+from ...records.trace import Array, Arrays, State
 from ...stepping.lockstep import StepPair, perturbed, perturbed_batch
 
 Name = tuple[str, str, int, bool]
 """What tells a call from all others of a pass."""
+
+
+SEED = 1
+"""Of other weights."""
+
+SPREAD = 0.5
+"""How far other weights are from those of the step, relative to each: far enough for other signs and other winners."""
+
+
+def other_weights(start: State, seed: int = 0) -> State:
+    """A state whose weights are not those of the step; its buffers are.
+
+    Args:
+        start: of the step, in the reference's names.
+        seed: of what is drawn.
+    """
+    rng = np.random.default_rng([7, seed])
+    moved: dict[str, Array] = dict(start.parameters)
+    for path, array in start.parameters.items():
+        drawn = np.asarray(rng.standard_normal(array.shape), np.float64)
+        moved[path] = array * (1 + SPREAD * drawn) if array.dtype.kind == "f" else array
+    return State(moved, start.buffers)
+
+
+def at_other_weights(step: StepPair, seed: int) -> StepPair:
+    """A step that starts from other weights; see `other_weights`."""
+    before = step.reference.record.before
+    moved = other_weights(State(before.parameters, before.buffers), seed)
+    record = replace(step.reference.record, before=replace(before, parameters=moved.parameters))
+    return replace(step, reference=replace(step.reference, record=record))
 
 
 @dataclass
@@ -92,6 +122,11 @@ class Scene:
             for path in match.piece(side).paths:
                 found[path] = found.get(path, frozenset()) | {*match.piece(other_side(side)).paths}
         return found
+
+    def at_other_weights(self) -> Scene:
+        """The same with weights of their own, also where some are equal from the start, as those of two networks."""
+        step = at_other_weights(self.step, SEED)
+        return Scene(self.reference, self.follower, self.plan, step, self.training, self.seed)
 
     def aligned(self, swaps: Mapping[Name, Arrays]) -> Alignment:
         """Run the follower with some outputs replaced, and align it with the reference."""

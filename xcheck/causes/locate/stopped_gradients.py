@@ -7,6 +7,7 @@ if all gradients then are the other side's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ from ...records.sides import SideName, other_side
 from ...records.trace import State, StepRecord
 from ...records.uses import CLOSE
 from ...stepping.lockstep import StepPair
+from ..prove import ENOUGH, Trial, prove
 
 MOST_NAMED = 4
 """Places that are named; of more, how many there are."""
@@ -115,9 +117,9 @@ def _not_among(stops: Sequence[Stop], others: Sequence[Stop]) -> list[Stop]:
 
 
 def _agree(after: Sequence[Check], before: Sequence[Check]) -> bool:
-    """Whether all gradients agree. What is allowed was measured on the step as it is."""
-    allowed = {check.name: check.allowed for check in before if check.allowed is not None}
-    usual = min(allowed.values(), default=0.0)  # for a gradient that one side did not have at all
+    """Whether all gradients agree."""
+    allowed = _allowed(before)
+    usual = min(allowed.values(), default=0.0)
     return bool(after) and all(
         check.error is not None and check.error <= allowed.get(check.name, usual) for check in after
     )
@@ -131,7 +133,7 @@ def _cause(opened: Stops, before: Sequence[Check], after: Sequence[Check]) -> Ca
     shown |= {side: found[0].name for side, found in opened.items() if found}
     summary = " and ".join(f"the {side} side cuts the gradient off at {words}" for side, words in told.items())
     summary += ", which the other does not: with it kept there, all gradients agree"
-    return Cause(
+    cause = Cause(
         id="stopped_gradient",
         phase="gradient",
         torch=shown["torch"],
@@ -139,15 +141,29 @@ def _cause(opened: Stops, before: Sequence[Check], after: Sequence[Check]) -> Ca
         summary=summary,
         evidence={
             "places": {side: [stop.name for stop in found] for side, found in opened.items()},
-            "before": max((check.error for check in wrong if check.error is not None), default=0.0),
-            "after": max((check.error for check in after if check.error is not None), default=0.0),
-            "allowed": max((check.allowed for check in wrong if check.allowed is not None), default=0.0),
         },
-        confirmed=True,
         fix="; or ".join(
             f"{side}: let the gradient through there, or cut it off there in {other_side(side)} too" for side in told
         ),
     )
+    return prove(cause, _trials(before, after))
+
+
+def _trials(before: Sequence[Check], after: Sequence[Check]) -> list[Trial]:
+    """One for each gradient that differed; one that a side did not have at all was infinitely far from the other's."""
+    allowed, left = _allowed(before), {check.name: check.error for check in after}
+    different = {check.name: check.error for check in before if check.verdict is Verdict.DIFFERENT}
+    return [
+        Trial(math.inf if error is None else error, left.get(name) or 0.0, allowed[name], ENOUGH)
+        for name, error in different.items()
+    ]
+
+
+def _allowed(before: Sequence[Check]) -> dict[str, float]:
+    """What is allowed for each gradient, as it was measured on the step as it is."""
+    known = [check.allowed for check in before if check.allowed is not None]
+    usual = min(known, default=0.0)  # for a gradient that one side did not have at all
+    return {check.name: usual if check.allowed is None else check.allowed for check in before}
 
 
 def _listed(stops: Sequence[Stop]) -> str:

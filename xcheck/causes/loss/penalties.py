@@ -13,6 +13,7 @@ from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.trace import Array, StepRecord
 from ...records.uses import PENALTY
+from ..prove import ENOUGH, Trial, prove, read_off
 from ..recomputed import REPRODUCED, reproduces
 from ..text import listed
 from ..update.clipping import rounded
@@ -109,17 +110,17 @@ def _of_no_weight(totals: Mapping[SideName, float], losses: Mapping[SideName, fl
         value, other = totals[side], losses[other_side(side)]
         before, after = (abs(losses[side] - term - other) / abs(other or np.nan) for term in (0.0, value))
         how = "add_loss or an activity regularizer" if side == "keras" else "penalty="
-        yield Cause(
+        cause = Cause(
             "extra_loss_term",
             "loss",
             PENALTY,
             PENALTY,
             f"the {side} side adds {value:.6g} to its loss by {how}, of what the model computes and not of its "
             f"weights; the {other_side(side)} side adds nothing",
-            {"torch": totals["torch"], "keras": totals["keras"], "before": before, "after": after},
-            confirmed=after <= REPRODUCED,
+            {"torch": totals["torch"], "keras": totals["keras"]},
             fix=f"{other_side(side)}: add the same term, or {side}: take it away",
         )
+        yield prove(cause, [Trial(before, after, REPRODUCED, ENOUGH)])  # the term is read, and not solved for
 
 
 def _cause(
@@ -149,7 +150,7 @@ def _cause(
     torch_fix = "no penalty of it"
     if keras_form:
         torch_fix = f"penalty={keras_factor!r} * " + ("w.square().sum()" if keras_form == "L2" else "w.abs().sum()")
-    return Cause(
+    cause = Cause(
         id=id_,
         phase="loss",
         torch=shown["torch"],
@@ -161,9 +162,9 @@ def _cause(
             "weights": len(names),
             "both_penalties_recomputed": explained,
         },
-        confirmed=explained,
         fix=_decayed_instead(shown, pair, rates) or f"keras: {keras_fix}, or torch: {torch_fix}",
     )
+    return read_off(cause, shown=explained)
 
 
 def _decayed_instead(

@@ -11,6 +11,7 @@ from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, StepRecord
+from ..prove import read_off
 from ..recomputed import REPRODUCED
 from ..update.clipping import rounded
 
@@ -38,16 +39,17 @@ def penalty_causes(plan: MatchPlan, record: StepRecord, other: StepRecord) -> li
         names = {"torch": match.torch, "keras": match.keras}
         told = [f"{factor!r} times {FORMS[form]}" for form, factor in (one, two)]
         causes.append(
-            Cause(
-                id="penalty_factor" if one[0] == two[0] else "penalty_norm",
-                phase="loss",
-                torch=names["torch"],
-                keras=names["keras"],
-                summary=f"the penalty of {names[plan.reference]} is {told[0]} in torch and {told[1]} in keras",
-                evidence={"torch": told[0], "keras": told[1], "both_penalties_recomputed": True},
-                confirmed=True,
-                fix=f"keras: keras.regularizers.{one[0]}({one[1]!r}), or torch: {two[1]!r} * "
-                + ("weight.abs().sum()" if two[0] == "L1" else "weight.square().sum()"),
+            read_off(
+                Cause(
+                    id="penalty_factor" if one[0] == two[0] else "penalty_norm",
+                    phase="loss",
+                    torch=names["torch"],
+                    keras=names["keras"],
+                    summary=f"the penalty of {names[plan.reference]} is {told[0]} in torch and {told[1]} in keras",
+                    evidence={"torch": told[0], "keras": told[1], "both_penalties_recomputed": True},
+                    fix=f"keras: keras.regularizers.{one[0]}({one[1]!r}), or torch: {two[1]!r} * "
+                    + ("weight.abs().sum()" if two[0] == "L1" else "weight.square().sum()"),
+                )
             )
         )
     return causes

@@ -9,6 +9,7 @@ from ...records.isolated_hypotheses import isolated
 from ...records.reload import Fault
 from ...records.result import Cause
 from ...records.sides import SideName
+from ..prove import read_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def _cause(side: SideName, group: Sequence[Fault]) -> Cause:
     fault = group[0]
     explanation = EXPLANATIONS[fault.id]
     names = (" = " if fault.id.startswith("tie_") else ", ").join(fault.names)
-    return Cause(
+    cause = Cause(
         id=fault.id,
         phase="persistence",
         torch=names or "optimizer" if side == "torch" else None,
@@ -120,6 +121,6 @@ def _cause(side: SideName, group: Sequence[Fault]) -> Cause:
             "found": fault.detail,
             "same_step_when_set_back": all(f.explained for f in group),
         },
-        confirmed=all(f.explained for f in group),
         fix=explanation.torch if side == "torch" else explanation.keras,
     )
+    return read_off(cause, shown=all(f.explained for f in group))

@@ -6,6 +6,7 @@ from ...matching import MatchPlan
 from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
+from ..prove import read_off
 from ..text import listed
 
 
@@ -30,13 +31,14 @@ def _cause(side: SideName, names: list[tuple[str, str]]) -> Cause:
     mine, how = (keras, "layer.trainable = True") if side == "keras" else (torch, "requires_grad_(True)")
     theirs = torch if side == "keras" else keras
     undo = "requires_grad_(False)" if side == "keras" else "trainable = False for its layer"
-    return Cause(
-        id="frozen_parameters",
-        phase="inventory",
-        torch=torch,
-        keras=keras,
-        summary=f"the {side} side does not train {mine}, the {other_side(side)} side does",
-        evidence={"parameters": len(names)},
-        confirmed=True,
-        fix=f"{side}: {how} for {mine}, or {other_side(side)}: {undo} for {theirs}",
+    return read_off(
+        Cause(
+            id="frozen_parameters",
+            phase="inventory",
+            torch=torch,
+            keras=keras,
+            summary=f"the {side} side does not train {mine}, the {other_side(side)} side does",
+            evidence={"parameters": len(names)},
+            fix=f"{side}: {how} for {mine}, or {other_side(side)}: {undo} for {theirs}",
+        )
     )

@@ -13,6 +13,7 @@ from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName
 from ...records.trace import Array
+from ..prove import read_off
 
 PREFIX = 1024
 """Elements compared between two parameters; a shared stream shows from the first."""
@@ -109,7 +110,7 @@ def _correlation(a: Array, b: Array) -> float:
 def _cause(side: SideName, group: list[str], promises: Mapping[str, Distribution], *, one_stream: bool) -> Cause:
     paths = " = ".join(group)
     names = " or ".join(dict.fromkeys(promises[path].name for path in group if path in promises)) or "HeNormal"
-    return Cause(
+    cause = Cause(
         id="same_random_stream",
         phase="initialization",
         torch=paths if side == "torch" else None,
@@ -121,10 +122,10 @@ def _cause(side: SideName, group: list[str], promises: Mapping[str, Distribution
             else f"{len(group)} parameters start equal and are not shared: they were copied, or drawn from one seed"
         ),
         evidence={"correlation_at_least": SAME_STREAM, "elements": PREFIX},
-        confirmed=one_stream,
         fix=(
             f"make an initializer per layer: keras.initializers.{names}(seed=i), a different i for each"
             if side == "keras"
             else "draw each parameter once: do not reset the generator's seed between layers"
         ),
     )
+    return read_off(cause, shown=one_stream)

@@ -13,6 +13,7 @@ from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause, Tie
 from ...records.sides import SideName
 from ...records.trace import State, StepRecord
+from ..prove import read_off
 
 _TIED: dict[SideName, str] = {
     "keras": "keras: use the layer itself in all places, or let the second layer hold the first one and read its "
@@ -66,15 +67,16 @@ def tie_causes(plan: MatchPlan, ties: Sequence[Tie]) -> list[Cause]:
             shown = " = ".join(first.torch if reference == "torch" else first.keras)
             more = f" and {len(groups) - 1} more groups" if len(groups) > 1 else ""
             causes.append(
-                Cause(
-                    id=name,
-                    phase="inventory",
-                    torch=" = ".join(first.torch),
-                    keras=" = ".join(first.keras),
-                    summary=f"{shown}{more} {summary}",
-                    evidence={"groups": [{"torch": list(t.torch), "keras": list(t.keras)} for t in groups]},
-                    confirmed=True,
-                    fix=fix,
+                read_off(
+                    Cause(
+                        id=name,
+                        phase="inventory",
+                        torch=" = ".join(first.torch),
+                        keras=" = ".join(first.keras),
+                        summary=f"{shown}{more} {summary}",
+                        evidence={"groups": [{"torch": list(t.torch), "keras": list(t.keras)} for t in groups]},
+                        fix=fix,
+                    )
                 )
             )
     return causes
@@ -123,18 +125,18 @@ def _parted(side: SideName, path: str, other: str, *, over_one_memory: bool) -> 
         how += "steps each of them"
     else:
         how = "start from equal values and are not tied"
-    return Cause(
+    cause = Cause(
         "tie_lost_by_assign" if over_one_memory else "equal_but_untied",
         "inventory",
         f"{path} = {other}" if side == "torch" else None,
         f"{path} = {other}" if side == "keras" else None,
         f"{path} and {other} of the {side} side {how}; the other side has the first alone",
         {"over_one_memory": over_one_memory, "without_counterpart": other},
-        confirmed=over_one_memory,
         fix="torch: load with assign=False, or tie again after loading: b.weight = a.weight"
         if side == "torch"
         else _TIED[side],
     )
+    return read_off(cause, shown=over_one_memory)
 
 
 @isolated(list[Cause])
@@ -242,4 +244,4 @@ def _of(
     phase: str = "inventory",
 ) -> Cause:
     torch, keras = (path, None) if side == "torch" else (None, path)
-    return Cause(name, phase, torch, keras, summary, evidence, confirmed=True, fix=fix)
+    return read_off(Cause(name, phase, torch, keras, summary, evidence, fix=fix))

@@ -23,6 +23,7 @@ from ...records.result import Cause
 from ...records.sides import SideName
 from ...records.trace import Array, StepRecord
 from ..forward.one_computation import role_of
+from ..prove import Trial, prove
 from ..recomputed import REPRODUCED, gap, reproduces
 from ..update.clipping import rounded
 
@@ -251,20 +252,18 @@ def _causes(plan: MatchPlan, pair: tuple[Match, Match], mine: Norm, theirs: Norm
         return {(m.path(plan.follower), ""): ways[0][k] - ways[1][k] for k, m in enumerate(pair)}
 
     return [
-        Cause(
-            id=name,
-            phase="state",
-            torch=torch.shown,
-            keras=keras.shown,
-            summary=summary,
-            evidence={
-                "largest_relative_difference": before,
-                "with_the_other_in_its_place": after,
-                "calls": len(mine.calls),
-            },
-            confirmed=after <= REPRODUCED,
-            fix=fix,
-            exchanges=(Exchange(torch.shown, keras.shown, part, deltas),),
+        prove(
+            Cause(
+                id=name,
+                phase="state",
+                torch=torch.shown,
+                keras=keras.shown,
+                summary=summary,
+                evidence={"calls": len(mine.calls)},
+                fix=fix,
+                exchanges=(Exchange(torch.shown, keras.shown, part, deltas),),
+            ),
+            [Trial(before, after, REPRODUCED, mine.after[0].size + mine.after[1].size)],
         )
         for part, (name, summary, fix) in told
     ]

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from ...records.sides import SideName
 from .clipping import Clip
-from .formulas import FOLLOWED, TORCH_ALONE
+from .formulas import FOLLOWED, SWITCHES, TORCH_ALONE
 from .recipe import Said
 
-SWITCHES = frozenset({"amsgrad", "centered", "nesterov"})
+TRUTH_VALUES = frozenset({"amsgrad", "centered", "nesterov"})
 IN_TORCH = {"Nadam": "NAdam"}
 """What PyTorch calls otherwise than Keras."""
 
@@ -61,11 +61,11 @@ def _settings(side: SideName, wanted: Said) -> dict[str, str] | None:
         value = wanted.settings[name]
         if side == "torch" and name in ("beta_1", "beta_2"):
             found["betas"] = f"({wanted.settings['beta_1']!r}, {wanted.settings['beta_2']!r})"
-        elif wanted.style == "keras" and name in TORCH_ALONE:
+        elif name in SWITCHES or (wanted.style == "keras" and name in TORCH_ALONE):
             if value != usual[name]:
                 return None
         elif value or usual.get(name) != 0.0:
-            shown = repr(bool(value)) if name in SWITCHES else repr(value)
+            shown = repr(bool(value)) if name in TRUTH_VALUES else repr(value)
             found[spellings[0] if side == "torch" else spellings[-1]] = shown
     rate = next(iter(found))
     if wanted.schedule:

@@ -3,80 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ...matching import Match, MatchPlan
+from ...matching import Match
 from ...records.sides import SIDES, SideName, other_side
+from ...records.slots import ROLES
 from ..recomputed import REPRODUCED, gap
 from ..text import listed
-from .calls import call, either, like_the_other
+from .both import Both, Difference, same
+from .calls import call, like_the_other
 from .clipping import NO_CLIP
 from .constraint import FREE, Projection
 from .recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Both:
-    """The recipes of both sides.
-
-    Attributes:
-        plan: of the run.
-        name: of the optimizer.
-        torch, keras: the recipes.
-        t: step from 1.
-        names: path of a tied parameter -> how many names it has.
-    """
-
-    plan: MatchPlan
-    name: str
-    torch: Recipe
-    keras: Recipe
-    t: int
-    names: Mapping[str, int] = field(default_factory=dict[str, int])
-
-    def of(self, side: SideName) -> Recipe:
-        """The recipe of one side."""
-        return self.torch if side == "torch" else self.keras
-
-    def alike(self) -> str:
-        """The calls that make the optimizer of one side as that of the other; "" where no class is."""
-        torch, keras = self.torch.said, self.keras.said
-        return either(call("torch", like_the_other(torch, keras)), call("keras", like_the_other(keras, torch)))
-
-    def settled(self) -> Both:
-        """With one rate for each decay: where several give what was observed, one that the other side has too."""
-        torch, keras = dict(self.torch.decay), dict(self.keras.decay)
-        for match in self.plan.parameters:
-            mine, theirs = torch.get(match.torch, ()), keras.get(match.keras, ())
-            common = tuple(rate for rate in mine if any(_same(rate, other) for other in theirs))[:1]
-            torch |= dict.fromkeys(match.torch_piece.paths, common or mine[:1])
-            keras |= dict.fromkeys(match.keras_piece.paths, common or theirs[:1])
-        return replace(self, torch=replace(self.torch, decay=torch), keras=replace(self.keras, decay=keras))
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing in which two recipes differ.
-
-    Attributes:
-        id: of the cause.
-        summary, fix: of the cause.
-        swapped: the follower's recipe -> the same with the reference's part of it.
-        torch, keras: what it is about; "" for the optimizer.
-        evidence: of the cause.
-    """
-
-    id: str
-    summary: str
-    fix: str
-    swapped: Callable[[Recipe], Recipe]
-    torch: str = ""
-    keras: str = ""
-    evidence: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def differences(both: Both) -> list[Difference]:
@@ -89,6 +30,7 @@ def differences(both: Both) -> list[Difference]:
         *_formula(both),
         *_settings(both),
         *_carried(both),
+        *_starts(both),
         *_lookups(both),
         *_clipping(both),
         *_decay(both),
@@ -139,15 +81,16 @@ def _settings(both: Both) -> Iterator[Difference]:
             f"{torch_word}={values[0]!r}",
             f"{keras_word}={values[1]!r}",
             {"torch": values[0], "keras": values[1]},
+            any(both.of(side).solved for side in SIDES) and name == "learning_rate",
         )
 
 
 def _carried(both: Both) -> Iterator[Difference]:
     """Momentum that a change of the learning rate scales on one side."""
     torch, keras, reference = both.torch.carried, both.keras.carried, both.of(both.plan.reference)
-    if _same(torch, keras):
+    if same(torch, keras):
         return
-    side: SideName = "torch" if not _same(torch, 1.0) else "keras"
+    side: SideName = "torch" if not same(torch, 1.0) else "keras"
     worth = both.of(side).carried
     yield Difference(
         "carried_momentum",
@@ -169,6 +112,26 @@ def _set(side: SideName, both: Both, name: str) -> str:
     wanted = like_the_other(mine, other)
     whole = call(side, replace(mine, settings=wanted.settings)) or call(side, wanted)
     return whole or f"{word}={value!r}, which no optimizer has there: write the formula with it"
+
+
+def _starts(both: Both) -> Iterator[Difference]:
+    """Slots that do not begin at the same number."""
+    reference = both.of(both.plan.reference)
+    for role in sorted({*both.torch.starts, *both.keras.starts}):
+        torch, keras = (both.of(side).starts.get(role, 0.0) for side in SIDES)
+        if same(torch, keras):
+            continue
+
+        def swapped(recipe: Recipe, role: str = role) -> Recipe:
+            return replace(recipe, starts={**recipe.starts, role: reference.starts.get(role, 0.0)})
+
+        yield Difference(
+            "slot_start",
+            f"before the first step the {ROLES[role]} is {torch:.6g} in torch and {keras:.6g} in keras",
+            f"torch: let it start at {keras:.6g}, or keras: assign {torch:.6g} to it once the optimizer is built",
+            swapped,
+            evidence={"role": role, "torch": torch, "keras": keras},
+        )
 
 
 def _shift(side: SideName, wanted: float, schedule: Sequence[float], t: int) -> str:
@@ -239,7 +202,7 @@ def _decay(both: Both) -> Iterator[Difference]:
     for match in plan.parameters:
         torch, keras = (both.of(side).rate(match.path(side)) for side in SIDES)
         other |= dict.fromkeys(match.piece(plan.follower).paths, (torch if plan.reference == "torch" else keras,))
-        if not _same(torch, keras):
+        if not same(torch, keras):
             uneven.setdefault((torch, keras), []).append((match.name("torch"), match.name("keras")))
 
     def swapped(recipe: Recipe) -> Recipe:
@@ -269,10 +232,6 @@ def _decay(both: Both) -> Iterator[Difference]:
         )
 
 
-def _same(one: float, two: float) -> bool:
-    return abs(one - two) <= REPRODUCED * abs(one)
-
-
 def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str]]) -> tuple[str, str, str]:
     """Id, summary and fix for parameters that decay at another rate."""
     rates: dict[SideName, float] = {"torch": torch, "keras": keras}
@@ -283,7 +242,7 @@ def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str
     shown = told[both.plan.reference]
     idle: SideName = "torch" if not torch else "keras"
     busy = other_side(idle)
-    spared = any(_same(rate, rates[busy]) for held in both.of(idle).decay.values() for rate in held if rate)
+    spared = any(same(rate, rates[busy]) for held in both.of(idle).decay.values() for rate in held if rate)
     if not rates[idle] and spared:
         how = {
             "keras": f"keras: optimizer.exclude_from_weight_decay(var_names=[...]) for {told['keras']}, in the "
@@ -297,14 +256,14 @@ def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str
         usual = both.of(often).said.decay or rates[once]
         n = round(rates[often] / usual) if usual else 0
         counts = {both.names.get(name, 1) for pair in names for name in pair} - {1}
-        if n in counts and _same(rates[often], n * usual) and _same(rates[once], usual):
+        if n in counts and same(rates[often], n * usual) and same(rates[once], usual):
             summary = f"the {often} side decays {shown} {n} times in a step, by {usual!r} each: it is tied, and counts "
             summary += "once for each of its names"
             return "decay_counts_a_tie_twice", summary, f"{often}: decay each parameter once, however many names it has"
     for side in SIDES:
         lr, mine = both.of(side).settings["learning_rate"], rates[side]
         declared = both.of(other_side(side)).said.decay
-        if lr not in (0, 1) and declared and _same(mine * lr, declared):
+        if lr not in (0, 1) and declared and same(mine * lr, declared):
             summary = f"the {side} side takes {declared!r} of {shown} off in each step, whatever the learning rate is; "
             summary += f"the {other_side(side)} side takes that times its learning rate"
             return "decay_not_scaled", summary, f"{side}: multiply the decay by the learning rate, {lr!r}"

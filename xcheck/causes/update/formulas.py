@@ -48,7 +48,7 @@ def _adam(style: Style, at: Start, s: Settings) -> tuple[Array, Arrays]:
     slots = {"first_moment": m, "second_moment": v}
     if s["amsgrad"]:
         v = slots["second_moment_max"] = np.maximum(at.slot("second_moment_max"), v)
-    first, second = 1 - s["beta_1"] ** at.t, 1 - s["beta_2"] ** at.t
+    first, second = (1 - s["bias_correction"] * s[beta] ** at.t for beta in ("beta_1", "beta_2"))
     if style == "torch":
         return -s["learning_rate"] * (m / first) / (np.sqrt(v / second) + s["epsilon"]), slots
     return -s["learning_rate"] * np.sqrt(second) / first * m / (np.sqrt(v) + s["epsilon"]), slots
@@ -165,15 +165,17 @@ class Family:
         """Whether the slots say what went in, whatever the learning rate is."""
         return self.effective is not _of_update
 
-    def read(self, given: Mapping[str, Any]) -> dict[str, float] | None:
+    def read(self, given: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float] | None:
         """The settings of a side by our names; None where one is unknown.
 
         Args:
             given: by the names of the side.
+            other: the other side's, by its names, for those that the side does not give: they are tried.
         """
         found: dict[str, float] = {}
         for name, spellings in self.settings.items():
-            value = next((given[s] for s in spellings if s in given), self.optional.get(name))
+            usual = next((other[s] for s in spellings if s in other), None)
+            value = next((given[s] for s in spellings if s in given), self.optional.get(name, usual))
             if not isinstance(value, int | float):
                 return None
             found[name] = float(value)
@@ -189,10 +191,10 @@ _WHERE_ROOT = "Keras adds epsilon inside the root, PyTorch outside of it"
 _WHERE_NORM = "Keras adds epsilon to the norm where it divides by it, PyTorch where it keeps it"
 _ADAM = Family(
     _adam,
-    {**_LR, **_BETAS, **_EPS, "amsgrad": ("amsgrad",)},
+    {**_LR, **_BETAS, **_EPS, "amsgrad": ("amsgrad",), "bias_correction": ("bias_correction", "correct_bias")},
     _of_first_moment,
     _WHERE_ADAM,
-    {"amsgrad": 0.0},
+    {"amsgrad": 0.0, "bias_correction": 1.0},
 )
 FAMILIES: dict[str, Family] = {
     "SGD": Family(
@@ -231,6 +233,9 @@ FAMILIES: dict[str, Family] = {
 
 FOLLOWED = frozenset(FAMILIES) - {"Lion", "Adadelta"}
 """Those that `xcheck.optim` has for the other framework."""
+
+SWITCHES = ("bias_correction",)
+"""Settings by our names that an optimizer of a user's own may leave out, and no class of a framework has."""
 
 TORCH_ALONE = frozenset({"dampening", "momentum_decay", "lr_decay"})
 """Settings by our names that no class with Keras's formulas has."""

@@ -7,7 +7,7 @@ where the follower's update, made again by the reference's recipe, is the refere
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,11 +19,13 @@ from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import Arrays, StepRecord
+from ..prove import Trial, prove, read_off
 from ..recomputed import REPRODUCED, gap
+from .both import Both, Difference
 from .calls import call, like_the_other
 from .clipping import NO_CLIP
-from .differences import SIDES, Both, Difference, differences
-from .formulas import Style, family_named
+from .differences import SIDES, differences
+from .formulas import SWITCHES, Style, family_named
 from .recipe import Observed, Recipe, Said, observed, read, said
 
 BASE = "Optimizer"
@@ -39,7 +41,7 @@ class Facts:
         shown: name of the class itself.
         numbers: its settings by the side's names.
         schedule: learning rates of the first steps, where they follow one.
-        lone: it derives from no optimizer of a framework but the base of all.
+        lone: it derives from no optimizer of a framework but the base of all: only its name says what it does.
     """
 
     name: str
@@ -57,16 +59,20 @@ class Facts:
         schedule = tuple(environment.get("schedule") or ())
         return Facts(shown if kind == BASE else kind, shown, numbers, schedule, kind == BASE)
 
-    def said(self, side: SideName, name: str, style: Style | None) -> Said | None:
+    def said(
+        self, side: SideName, name: str, style: Style | None, other: Mapping[str, Any] | None = None
+    ) -> Said | None:
         """What the side says of an optimizer of a family.
 
         Args:
             side: whose.
             name: of the family.
             style: whose formula it follows; None for that of the side.
+            other: the other side's numbers, tried for those that a class of a user's own does not give.
         """
         own = "" if self.shown == self.name and not self.lone else self.shown
-        return said(side, name, style or side, self.numbers, self.schedule, own)
+        given = other if self.lone else None
+        return said(side, name, style or side, self.numbers, self.schedule, own, given)
 
 
 @isolated(list[Cause])
@@ -93,23 +99,25 @@ def update_causes(
     )
     if any("," in facts[side].name for side in SIDES):
         return []  # several optimizers on a side: no one formula makes the updates
-    if family is not other_family and torch_name.casefold() != keras_name.casefold():
+    name = keras_name if other_family is not None else torch_name
+    own = {"torch": family is None and facts["torch"].lone, "keras": other_family is None and facts["keras"].lone}
+    common = family or other_family
+    if family is not other_family and torch_name.casefold() != keras_name.casefold() and not any(own.values()):
         return _another(plan, record, other, facts)
-    if family is None or family is not other_family:
+    if common is None or (family is not other_family and not any(own.values())):
         return []
-    told = (
-        facts["torch"].said("torch", torch_name, torch_style),
-        facts["keras"].said("keras", keras_name, keras_style),
-    )
-    if told[0] is None or told[1] is None:
-        return []
+    told = _told("torch", name, torch_style, facts), _told("keras", name, keras_style, facts)
+    if not told[0] or not told[1]:
+        return _another(plan, record, other, facts) if family is not other_family else []
     records = (record, other) if plan.reference == "torch" else (other, record)
     seen = (observed(records[0]), observed(records[1], squares))
-    in_torch, in_keras = read(told[0], told[1], seen[0]), read(told[1], told[0], seen[1])
+    in_torch, in_keras = _read(told[0], told[1][0], seen[0]), _read(told[1], told[0][0], seen[1])
     if in_torch is None or in_keras is None:
-        return _unproven(keras_name, told[0], told[1], facts)
+        if family is not other_family:
+            return _another(plan, record, other, facts)
+        return _unproven(name, told[0][0], told[1][0], facts)
     names = {**seen[0].counts, **seen[1].counts}
-    both = Both(plan, keras_name, in_torch, in_keras, seen[0].record.before.updates + 1, names).settled()
+    both = Both(plan, name, in_torch, in_keras, seen[0].record.before.updates + 1, names).settled()
     found = differences(both)
     mine, follower = seen if plan.reference == "torch" else seen[::-1]
     gradients, follower = follower.gradients, _given(plan, mine, follower)
@@ -120,11 +128,7 @@ def update_causes(
     for difference in matter:
         whole = difference.swapped(whole)
     before, after = _apart(plan, mine, made), _apart(plan, mine, whole.results(follower))
-    measured = {
-        "largest_relative_difference": before,
-        "with_the_other_in_its_place": after,
-        "both_updates_recomputed": True,
-    }
+    elements = sum(g.size for g in gradients.values())
 
     def deltas(parts: Collection[str]) -> Deltas:
         tried = own
@@ -134,8 +138,24 @@ def update_causes(
         new, old = tried.results(seen), own.results(seen)
         return {(path, role): new[path][role] - old[path][role] for path in old for role in old[path]}
 
-    causes = [_cause(d, facts, measured, after <= REPRODUCED < before) for d in matter]
+    trials = [Trial(before, after, REPRODUCED, 1 if d.solved else elements) for d in matter]
+    causes = [prove(_cause(d, facts, recomputed=True), [trial]) for d, trial in zip(matter, trials, strict=True)]
     return [replace(c, exchanges=(Exchange(c.torch, c.keras, str(n), deltas),)) for n, c in enumerate(causes)]
+
+
+def _told(side: SideName, name: str, style: Style | None, facts: Mapping[str, Facts]) -> list[Said]:
+    """What a side may say of its optimizer: of a class of somebody's own either framework's formula is tried."""
+    mine, other = facts[side], facts[other_side(side)].numbers
+    styles: tuple[Style, ...] = ("torch", "keras") if mine.lone and style is None else (style or side,)
+    told = [one for style in styles if (one := mine.said(side, name, style, other)) is not None]
+    without = {switch: 0.0 for one in told[:1] for switch in SWITCHES if mine.lone and switch in one.settings}
+    return told + [replace(one, settings={**one.settings, **without}) for one in told if without]
+
+
+def _read(mine: Sequence[Said], other: Said, seen: Observed) -> Recipe | None:
+    """The recipe that leaves most as it is said; a formula that needs a learning rate of its own is chance."""
+    found = [(recipe.settings != one.settings, recipe) for one in mine if (recipe := read(one, other, seen))]
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def _another(plan: MatchPlan, record: StepRecord, other: StepRecord, facts: Mapping[str, Facts]) -> list[Cause]:
@@ -145,15 +165,17 @@ def _another(plan: MatchPlan, record: StepRecord, other: StepRecord, facts: Mapp
     made = {side: _makes(told[side], observed(records[side])) for side in SIDES}
     shown: dict[SideName, str] = {side: facts[side].shown for side in SIDES}
     return [
-        Cause(
-            id="another_optimizer",
-            phase="update",
-            torch=shown["torch"],
-            keras=shown["keras"],
-            summary=f"the torch side trains with {shown['torch']}, the keras side with {shown['keras']}",
-            evidence={f"{side}_update_recomputed": made[side] for side in SIDES},
-            confirmed=all(made.values()),
-            fix=f"keras: {_as('keras', told, shown)}, or torch: {_as('torch', told, shown)}",
+        read_off(
+            Cause(
+                id="another_optimizer",
+                phase="update",
+                torch=shown["torch"],
+                keras=shown["keras"],
+                summary=f"the torch side trains with {shown['torch']}, the keras side with {shown['keras']}",
+                evidence={f"{side}_update_recomputed": made[side] for side in SIDES},
+                fix=f"keras: {_as('keras', told, shown)}, or torch: {_as('torch', told, shown)}",
+            ),
+            shown=all(made.values()),
         )
     ]
 
@@ -179,15 +201,14 @@ def _as(side: SideName, told: Mapping[SideName, Said | None], shown: Mapping[Sid
     return whole or f"what {other_side(side)} calls {shown[other_side(side)]}"
 
 
-def _cause(found: Difference, facts: Mapping[str, Facts], measured: Mapping[str, Any], confirmed: bool) -> Cause:
+def _cause(found: Difference, facts: Mapping[str, Facts], *, recomputed: bool) -> Cause:
     return Cause(
         id=found.id,
         phase="update",
         torch=found.torch or facts["torch"].shown,
         keras=found.keras or facts["keras"].shown,
         summary=found.summary,
-        evidence={**found.evidence, **measured},
-        confirmed=confirmed,
+        evidence={**found.evidence, "both_updates_recomputed": recomputed},
         fix=found.fix,
     )
 
@@ -244,7 +265,7 @@ def _unproven(name: str, torch: Said, keras: Said, facts: Mapping[str, Facts]) -
     plan = MatchPlan("torch", ())
     both = Both(plan, name, Recipe(torch, torch.clip), Recipe(keras, keras.clip), 1)
     return [
-        _cause(d, facts, {"both_updates_recomputed": False}, confirmed=False)
+        _cause(d, facts, recomputed=False)
         for d in differences(both)
         if d.id in ("optimizer_formula", "optimizer_setting", "schedule")
     ]

@@ -61,6 +61,7 @@ def said(
     given: Mapping[str, Any],
     schedule: tuple[float, ...] = (),
     own: str = "",
+    other: Mapping[str, Any] | None = None,
 ) -> Said | None:
     """What a side says, from the numbers of its optimizer; None where they are not enough.
 
@@ -71,9 +72,10 @@ def said(
         given: the numbers by the names of the side.
         schedule: learning rates of the first steps, where they follow one.
         own: name of the class where the user wrote it.
+        other: the other side's numbers, tried for those that this one does not give.
     """
     family = FAMILIES[name]
-    settings = family.read(given)
+    settings = family.read(given, other or {})
     if settings is None:
         return None
     decay = given.get("weight_decay")
@@ -95,6 +97,8 @@ class Recipe:
         projections: path -> constraint; those that have one.
         lookups: paths whose gradient is squared lookup by lookup.
         carried: what the momentum from before is worth, times what it was: another learning rate may scale it anew.
+        starts: role -> what all of a slot is before the first step; zero where it is not named.
+        solved: the learning rate is none that a schedule has or that people write: any factor of the step may be in it.
     """
 
     said: Said
@@ -104,6 +108,8 @@ class Recipe:
     projections: Mapping[str, Projection] = field(default_factory=dict[str, Projection])
     lookups: frozenset[str] = frozenset()
     carried: float = 1.0
+    starts: Mapping[str, float] = field(default_factory=dict[str, float])
+    solved: bool = False
 
     @property
     def settings(self) -> Mapping[str, float]:
@@ -134,6 +140,8 @@ class Recipe:
         slots = {**seen.record.before.slots.get(path, {})}
         if MOMENTUM in slots:
             slots[MOMENTUM] = self.carried * slots[MOMENTUM]
+        if not seen.record.before.updates:
+            slots |= {role: np.full_like(g, value) for role, value in self.starts.items()}
         start = Start(g, squares, slots, seen.record.before.updates + 1)
         update, after = self.said.family.formula(self.said.style, start, s)
         if not self.coupled and rate:
@@ -211,7 +219,10 @@ def read(mine: Said, other: Said, seen: Observed) -> Recipe | None:
     decays = (mine.coupled, not mine.coupled) if mine.decay or other.decay else (mine.coupled,)
     lookups = [frozenset(seen.squares)] if seen.squares else [frozenset[str]()]
     for parts in lookups:
-        recipes = [Recipe(replace(mine, coupled=coupled), coupled=coupled, lookups=parts) for coupled in decays]
+        starts = _starts(mine, seen)
+        recipes = [
+            Recipe(replace(mine, coupled=coupled), coupled=coupled, lookups=parts, starts=starts) for coupled in decays
+        ]
         for clip in possible_clips(mine.clip, other.clip, seen.gradients, effective, seen.counts):
             for recipe in recipes:
                 found = _complete(replace(recipe, clip=clip), other, seen)
@@ -231,6 +242,26 @@ def read(mine: Said, other: Said, seen: Observed) -> Recipe | None:
                     if found is not None:
                         return found
     return None
+
+
+def _starts(mine: Said, seen: Observed) -> dict[str, float]:
+    """What the slots are before the first step, where that is one number and not zero.
+
+    A slot that is made in the first step is solved from what became of it: it is a share of its start, and the rest.
+    """
+    found: dict[str, float] = {}
+    path = max(seen.gradients, key=lambda p: seen.gradients[p].size * bool(seen.gradients[p].any()))
+    before, after = (state.slots.get(path, {}) for state in (seen.record.before, seen.record.after))
+    for role in () if seen.record.before.updates or "initial_accumulator_value" in mine.settings else after:
+        zero, one = (Recipe(mine, starts={role: value}).made(seen, path, seen.gradients)[1] for value in (0.0, 1.0))
+        if role not in zero or after[role].shape != zero[role].shape or not (one[role] - zero[role]).all():
+            continue
+        solved = before.get(role, (after[role] - zero[role]) / (one[role] - zero[role]))
+        start = float(np.median(solved))
+        start = rounded(start) or start
+        if abs(start) > REPRODUCED and reproduces(np.full_like(solved, start), solved):
+            found[role] = start
+    return found
 
 
 def _effective(mine: Said, seen: Observed) -> dict[str, Array]:
@@ -268,7 +299,7 @@ def _with_rates(recipe: Recipe, other: Said, seen: Observed) -> Iterator[Recipe]
         short = rounded(exact)
         known += [short] if short is not None else []
         for lr in known[:1] or ([exact] if mine.family.tells_of_gradient else []):
-            yield _at(recipe, lr)
+            yield replace(_at(recipe, lr), solved=lr not in known)
 
 
 def _carrying(recipe: Recipe, other: Said, seen: Observed) -> Iterator[Recipe]:

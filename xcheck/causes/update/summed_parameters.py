@@ -14,6 +14,7 @@ from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ...records.trace import StepRecord
+from ..prove import ENOUGH, Trial, prove
 from ..recomputed import REPRODUCED
 
 
@@ -38,18 +39,20 @@ def added_up_parameters(plan: MatchPlan, record: StepRecord, other: StepRecord) 
         names = {s: ", ".join(m.name(s) for m in several) for s in sides}
         first = several[0].piece(side)
         causes.append(
-            Cause(
-                id="two_biases",
-                phase="update",
-                torch=names["torch"],
-                keras=names["keras"],
-                summary=f"the {side} side trains {len(first.trained)} parameters and adds them up, where the "
-                f"{other_side(side)} side trains one: each gets the whole gradient, so their sum moves "
-                f"{len(first.trained)} times as far",
-                evidence={"each_alone_differs_by": max(errors, default=0.0), "sums": len(several)},
-                confirmed=bool(errors) and max(errors) <= REPRODUCED,
-                fix=f"{side}: train one of them and leave the others zero: {first.trained[-1]}"
-                + (".requires_grad_(False)" if side == "torch" else " with trainable=False"),
+            prove(
+                Cause(
+                    id="two_biases",
+                    phase="update",
+                    torch=names["torch"],
+                    keras=names["keras"],
+                    summary=f"the {side} side trains {len(first.trained)} parameters and adds them up, where the "
+                    f"{other_side(side)} side trains one: each gets the whole gradient, so their sum moves "
+                    f"{len(first.trained)} times as far",
+                    evidence={"each_alone_differs_by": max(errors, default=0.0), "sums": len(several)},
+                    fix=f"{side}: train one of them and leave the others zero: {first.trained[-1]}"
+                    + (".requires_grad_(False)" if side == "torch" else " with trainable=False"),
+                ),
+                [Trial(1.0, error, REPRODUCED, ENOUGH) for error in errors],
             )
         )
     return causes

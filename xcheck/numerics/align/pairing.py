@@ -23,6 +23,7 @@ class Suspect:
         lacking: the side, reference or follower, without an operation here.
         whole: both have the same parameters, and one side uses one or two calls, such as a recurrent layer and a
             slice of its output, for what the other computes in many.
+        alike: the parameters of both are the same, and there are some.
     """
 
     reference: Place
@@ -30,6 +31,7 @@ class Suspect:
     score: float
     lacking: Literal["", "reference", "follower"] = ""
     whole: bool = False
+    alike: bool = False
 
     @property
     def distance(self) -> float:
@@ -60,7 +62,13 @@ def suspects(
     places = _nearest(unshared_places(alignment.reference, there, ends))
     other_places = _nearest(unshared_places(alignment.follower, back, other_ends))
     pairs = [
-        Suspect(place, other, _score(alignment, place, other, partners), whole=_is_opaque_layer(place, other, partners))
+        Suspect(
+            place,
+            other,
+            _score(alignment, place, other, partners),
+            whole=_is_opaque_layer(place, other, partners),
+            alike=bool(other.parameters) and other.parameters == _counterparts(place, partners),
+        )
         for place in places
         for other in other_places
         if _sizes_fit(alignment, place.key, other.key)

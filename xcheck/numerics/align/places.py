@@ -131,12 +131,16 @@ def region(graph: Graph, shared: Mapping[Key, frozenset[Key]], place: Place, wit
             array = outer.get(need, array)
             makers = graph.makers.get(need)
             name = makers[0].name if makers else "(the inputs)"
+            outputs = graph.outputs[makers[0].index] if makers else {}
+            whole = [makers[0].outputs[n] for n, k in outputs.items() if k == need] if makers else []
+            if whole and whole[0].size > array.size:  # packed since: only the positions that count are in it
+                array = whole[0]
             if need in graph.constant or (not makers and need not in shared):
-                name = _unique_name(name, constants)
+                name = _unique_name(name if makers else "(a constant)", constants | both)
                 constants[name] = array
                 made_of[name] = tuple(graph.parameters_of(need))
             elif need in shared or not makers:
-                both[_unique_name(name, both)] = array
+                both[_unique_name(name, constants | both)] = array
             else:
                 waiting.append(need)
     return Region(both, constants, tuple(calls), made_of)

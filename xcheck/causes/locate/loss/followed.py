@@ -22,15 +22,14 @@ from ....records.calls import LOSS, Calls
 from ....records.isolated_hypotheses import isolated, nothing
 from ....records.result import Cause
 from ....records.sides import SIDES
-from ....records.trace import Arrays, State
+from ....records.trace import Arrays
 from ....stepping.lockstep import StepPair
 from ...forward.families import value_causes
 from ...forward.one_computation import Local, Seen
 from ..axes import order_of
 from ..forward import Parting, Tried, best_of, ends_of, local_of, once_each, parting_of, suspects_of, tried_at
-from ..replay import Name, Scene, named
+from ..replay import Name, Scene, at_other_weights, named
 from .one_sided import losses_without, one_sided, one_sided_causes
-from .probe import other_weights
 
 SEEDS = (1, 2, 3)
 """Other weights that the places are looked at on."""
@@ -93,7 +92,7 @@ def followed_loss(name: str, plan: MatchPlan, step: StepPair, reference: Runner,
     if not places:
         return None
     # One after the other: a scene leaves the follower at its start.
-    moved = (_at_other_weights(step, seed) for seed in SEEDS)
+    moved = (at_other_weights(step, seed) for seed in SEEDS)
     again = [_seen_again(_scene(plan, at, reference, follower), places) for at in moved]
     found: list[Cause] = []
     known = settled
@@ -116,19 +115,12 @@ def _left_out(name: str, scene: LossScene, alignment: Alignment) -> list[Cause]:
     groups = one_sided(scene, alignment)
     if not groups:
         return []
-    other = _scene(scene.plan, _at_other_weights(scene.step, SEEDS[0]), scene.reference, scene.follower)
+    other = _scene(scene.plan, at_other_weights(scene.step, SEEDS[0]), scene.reference, scene.follower)
     return one_sided_causes(name, groups, [losses_without(at, groups) for at in (scene, other)])
 
 
 def _scene(plan: MatchPlan, step: StepPair, reference: Runner, follower: Runner) -> LossScene:
     return LossScene(reference, follower, plan, step, True, 0, _nothing_in_models, gradients=True)
-
-
-def _at_other_weights(step: StepPair, seed: int) -> StepPair:
-    before = step.reference.record.before
-    moved = other_weights(State(before.parameters, before.buffers), seed)
-    record = replace(step.reference.record, before=replace(before, parameters=moved.parameters))
-    return replace(step, reference=replace(step.reference, record=record))
 
 
 # Where ------------------------------------------------------------------------------------------------------------

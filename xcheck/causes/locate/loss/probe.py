@@ -19,24 +19,7 @@ from ....records.trace import Array, Arrays, State, StepRecord
 from ....records.uses import CLOSE
 from ....stepping.lockstep import StepPair
 from ...recomputed import REPRODUCED
-
-SPREAD = 0.5
-"""How far other weights are from those of the step, relative to each: far enough for other signs and other winners."""
-
-
-def other_weights(start: State, seed: int = 0) -> State:
-    """A state whose weights are not those of the step; its buffers are.
-
-    Args:
-        start: of the step, in the reference's names.
-        seed: of what is drawn.
-    """
-    rng = np.random.default_rng([7, seed])
-    moved: dict[str, Array] = dict(start.parameters)
-    for path, array in start.parameters.items():
-        drawn = np.asarray(rng.standard_normal(array.shape), np.float64)
-        moved[path] = array * (1 + SPREAD * drawn) if array.dtype.kind == "f" else array
-    return State(moved, start.buffers)
+from ..replay import other_weights
 
 
 def rows_of(batch: Batch, rows: list[int]) -> Batch:
