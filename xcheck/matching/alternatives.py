@@ -60,7 +60,7 @@ def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover
         prover: judges the alternatives.
     """
     back, looks = matcher.mark(), matcher.looks
-    many, spent = 0, prover.runs
+    many, spent, reached = 0, prover.runs, look.first_unknown((), False)
     for change in _changes(matcher, repairs, look):
         if prover.runs - spent + matcher.looks - looks >= MOST_RUNS:
             matcher.look()
@@ -68,7 +68,7 @@ def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover
         many += 1
         change()
         found = prover.judge(matcher.plan())
-        if found.agrees is not True and matcher.looks < looks + MOST_RUNS:
+        if found.agrees is not True and _goes_on(matcher, reached):
             again = Repairs(matcher)  # what lies behind may have to follow
             again.most = matcher.looks + MOST_RUNS // 6
             again.run()
@@ -80,6 +80,12 @@ def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover
     if many:
         matcher.look()
     return Tried(look, proof, many=many)
+
+
+def _goes_on(matcher: Matcher, reached: int | None) -> bool:
+    """Whether more of the follower is known than up to a call."""
+    after = matcher.look().first_unknown((), False)
+    return reached is not None and (after is None or after > reached)
 
 
 def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Guess]]:
@@ -94,9 +100,13 @@ def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Gu
 
 
 def _changes(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Callable[[], object]]:
-    for alike in open_choices(matcher, repairs, look):
+    choices = open_choices(matcher, repairs, look)
+    known = [{id(guess) for guess in alike} for alike in choices]
+    every = [*choices, *(of for of in repairs.alike(look, matcher.guesses) if {id(guess) for guess in of} not in known)]
+    for alike in every:
+        whole = levels(matcher, alike)
         for order in _orders(alike):
-            yield lambda a=alike, o=order: repairs.assign(a, o)
+            yield lambda a=whole, o=order: [repairs.assign(of, o) for of in a]
     seen: set[object] = set()
     for guess in matcher.guesses:
         if guess.promised or guess.by_value or guess.group.signature in seen:
@@ -126,7 +136,7 @@ def unclaimed(plan: MatchPlan, matcher: Matcher, repairs: Repairs, look: Look) -
         matcher, repairs, look: that it comes from.
     """
     choices = [alike for alike in open_choices(matcher, repairs, look) if len(alike) > 1]
-    open_ = {id(guess): guess for alike in choices for guess in (*alike, *_relative(matcher, alike))}
+    open_ = {id(guess): guess for alike in choices for of in levels(matcher, alike) for guess in of}
     names = {m.name("torch"): g for g in open_.values() for m, _, _ in g.matches(matcher.torch, matcher.keras)}
 
     def said(guess: Guess) -> str:
@@ -144,29 +154,14 @@ def _about(layers: str, path: str) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in layers.split(", "))
 
 
-def _relative(matcher: Matcher, alike: Sequence[Guess]) -> list[Guess]:
-    """Layers behind those that are alike that have a like behind another of them: they would be exchanged, too."""
-    flow = matcher.flows.get(matcher.follower.side)
-    if flow is None:
-        return []
-    side = matcher.follower.side
-    at = {id(unit): i for i, unit in enumerate(matcher.units[side])}
-    by_unit = {at[id(u)]: g for g in matcher.guesses for u in g.units(side) if id(u) in at}
-    behind = [{at[id(u)] for u in guess.units(side) if id(u) in at} for guess in alike]
-    found: list[Guess] = []
-    edge = [set(of) for of in behind]
-    while any(edge):
-        after = [
-            {p for u in of for p in flow.behind[u] if isinstance(p, int)} - own
-            for of, own in zip(edge, behind, strict=True)
-        ]
-        shared = {u for i, of in enumerate(after) for u in of if any(u in o for j, o in enumerate(after) if j != i)}
-        kinds = [{by_unit[u].group.signature for u in of - shared if u in by_unit} for of in after]
-        edge: list[set[int]] = []
-        for i, of in enumerate(after):
-            others = set[object]().union(*(k for j, k in enumerate(kinds) if j != i))
-            kept = {u for u in of - shared if u in by_unit and by_unit[u].group.signature in others}
-            found += [by_unit[u] for u in kept]
-            edge.append(kept)
-            behind[i] |= kept
+def levels(matcher: Matcher, alike: Sequence[Guess]) -> list[list[Guess]]:
+    """Layers that are alike, and behind them, as long as these are alike, those that would be exchanged with them."""
+    found: list[list[Guess]] = []
+    now: list[Guess | None] = list(alike)
+    while all(now) and len({id(guess) for guess in now}) == len(alike):
+        of = [guess for guess in now if guess is not None]
+        if len({guess.group.signature for guess in of}) > 1 or any(guess in level for level in found for guess in of):
+            break
+        found.append(of)
+        now = [matcher.only(matcher.beside(guess, "behind") or ()) for guess in of]
     return found

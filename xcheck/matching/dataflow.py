@@ -7,6 +7,7 @@ outputs, under the names that the user gave them, that it reaches. Each round of
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
@@ -56,8 +57,16 @@ class Flow:
             sources[keys.of(array)] = {("input", *_rounded(array))}
         parents = {call.index: call.parent for call in calls}
         within: dict[int, set[Place]] = {}
+        views: dict[Hashable, set[int]] = {}
+        taken: set[int] = set()  # by functions: what the model holds itself is used where they are called
         for call in calls:
             of = {held[path] for path in call.parameters if path in held}
+            if call.function and of and not call.inputs:  # only another view of a parameter
+                views |= {keys.of(array): of for array in call.outputs.values()}
+                continue
+            of = of.union(*(views.get(keys.of(array), set()) for array in call.inputs.values() if call.function))
+            of -= taken if call.parent is None else set()
+            taken |= of if call.function else set()
             given = _given(call, keys, sources)
             around = call.parent
             while of and around is not None:
@@ -102,7 +111,7 @@ class _Keys:
 
     def of(self, array: Array) -> Hashable:
         if id(array) not in self._known:
-            self._known[id(array)] = array, _key(array)
+            self._known[id(array)] = array, _key(array) or ("itself", id(array))  # such as zeros behind a relu
         return self._known[id(array)][1]
 
 
@@ -184,7 +193,7 @@ def in_place(
     """
     classes: dict[Hashable, list[Group]] = {}
     for group in groups:
-        classes.setdefault(group.signature, []).append(group)
+        classes.setdefault(size_of(group), []).append(group)
     at = [{id(unit): i for i, unit in enumerate(of)} for of in units]
     kinds: list[list[Hashable]] = [[None] * len(of) for of in units]
     for number, alike in enumerate(classes.values()):
@@ -200,19 +209,41 @@ def in_place(
 
     renewed: dict[int, Group] = {}
     alone: set[int] = set()
-    for alike in classes.values():
+
+    def place(alike: Sequence[Group]) -> bool:
         for depth in reversed(range(max(map(len, rounds))) if len(alike) > 1 else ()):
             here, there = ([colour(g, side, depth) for g in alike] for side in (0, 1))
-            if Counter(here) == Counter(there):
-                renewed |= _within(alike, here, there)
+            found = _within(alike, here, there) if Counter(here) == Counter(there) else None
+            if found is not None:
+                renewed.update(found)
                 often = Counter(here)
-                alone |= {id(renewed.get(id(g), g)) for g, c in zip(alike, here, strict=True) if often[c] == 1}
-                break
+                alone.update(id(found.get(id(g), g)) for g, c in zip(alike, here, strict=True) if often[c] == 1)
+                return True
+        return len(alike) == 1
+
+    for alike in classes.values():
+        if not place(alike):
+            kinds_of: dict[Hashable, list[Group]] = {}
+            for group in alike:
+                kinds_of.setdefault(group.signature, []).append(group)
+            for few in kinds_of.values():
+                place(few)
     return [renewed.get(id(group), group) for group in groups], alone
 
 
-def _within(alike: Sequence[Group], here: Sequence[Hashable], there: Sequence[Hashable]) -> dict[int, Group]:
-    """Groups of which both halves have one colour; of several, those whose names are most alike."""
+def size_of(group: Group) -> Hashable:
+    """Equal for groups of single layers with as many numbers each, of whatever kind: a layer and functions like it."""
+    if len(group.torch) != 1 or len(group.keras) != 1:
+        return group.signature
+    return tuple(tuple(sorted(math.prod(e.shape) for e in of[0].entries)) for of in (group.torch, group.keras))
+
+
+def _within(alike: Sequence[Group], here: Sequence[Hashable], there: Sequence[Hashable]) -> dict[int, Group] | None:
+    """Groups of which both halves have one colour; of several, those whose names are most alike.
+
+    Returns:
+        None where halves of one colour cannot be the same.
+    """
     found: dict[int, Group] = {}
     for colour in dict.fromkeys(here):
         left = [g for g, c in zip(alike, here, strict=True) if c == colour]
@@ -222,8 +253,9 @@ def _within(alike: Sequence[Group], here: Sequence[Hashable], there: Sequence[Ha
             continue
         for group, other in _named(left, right):
             made = group_of(group.torch, other.keras)
-            if made is not None:
-                found[id(group)] = made
+            if made is None or (made.covers[0].partial and not group.covers[0].partial):
+                return None
+            found[id(group)] = made
     return found
 
 

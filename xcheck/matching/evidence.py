@@ -328,25 +328,30 @@ def _never_used(matcher: Matcher) -> Iterator[Doubt]:
 
 
 def _contradicted(matcher: Matcher) -> Iterator[Doubt]:
-    """Layers that compute what others on the other side are named for: swapped, or misnamed."""
+    """Two layers that compute what the other is named for, where all other names agree: swapped, or misnamed.
+
+    Names that agree nowhere, or contradict in more places, mean something else on the two sides.
+    """
     classes: dict[object, list[Guess]] = {}
     for guess in matcher.guesses:
         classes.setdefault(guess.group.signature, []).append(guess)
     alone = [_alike(g, g) for alike in classes.values() if len(alike) == 1 for g in alike]
-    meaningful = sum(a > 0 for a in alone) * 2 >= len(alone)
+    if sum(a > 0 for a in alone) * 2 < len(alone):
+        return
     least = 0.0 if alone else 0.5
-    for alike in classes.values() if meaningful else ():
-        meant: dict[int, Guess] = {}
+    meant: dict[int, Guess] = {}
+    for alike in classes.values():
         for guess in alike:
             best = max(alike, key=lambda g: _alike(guess, g))
             if _alike(guess, best) >= max(_alike(guess, guess) + CLEARLY, least):
                 meant[id(guess)] = best
-        closed = {id(g) for g in meant.values()} == set(meant)
-        for guess in alike if closed else ():
-            if id(guess) in meant:
-                name = _names(meant[id(guess)], "keras")
-                yield _doubt(
-                    guess,
-                    f"it computes what this one does, but by its name it is {name}: the two are swapped, "
-                    "or misnamed; say in weight_map which is meant",
-                )
+    if len(meant) != 2 or {id(g) for g in meant.values()} != set(meant):
+        return
+    for guess in matcher.guesses:
+        if id(guess) in meant:
+            name = _names(meant[id(guess)], "keras")
+            yield _doubt(
+                guess,
+                f"it computes what this one does, but by its name it is {name}: the two are swapped, "
+                "or misnamed; say in weight_map which is meant",
+            )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ..records.sides import SideName
 from ..records.trace import Array, Arrays, State
 from .activations import Look
 from .by_map import MapReader
-from .dataflow import Flow, in_place
+from .dataflow import Flow, Place, in_place, size_of
 from .fingerprints import Known, in_shape_of, nearly
 from .guess import Guess
 from .initial_values import as_loaded
@@ -80,8 +80,7 @@ class Matcher:
         except UserCodeError:  # a model that needs the whole batch
             self.batch = batch
             calls, others = (runner.calls(batch, inside=everywhere) for runner in (reference, follower))
-        self.calls: Calls = tuple(call for call in calls if not call.function)
-        self.known: Known = Known(calls)
+        self._seen(calls)
         self.units: dict[SideName, tuple[Unit, ...]] = {}
         for side, every in zip((reference.side, follower.side), (calls, others), strict=True):
             trace = tuple(call for call in every if not call.function)
@@ -92,6 +91,7 @@ class Matcher:
         self.guesses = [Guess(group) for group in groups]
         for guess in self.guesses:
             guess.decided = id(guess.group) in alone
+            guess.placed = guess.decided
         for guess in self.guesses:
             as_loaded(guess, before["torch"], before["keras"])
         # What is left may be copies of a layer that the other side calls again, or the other way round.
@@ -102,7 +102,7 @@ class Matcher:
     def _placed(self, traces: Mapping[SideName, Calls]) -> tuple[list[Group], set[int]]:
         """The layers as they are aligned, those that are alike where they stand in the dataflow; which stand alone."""
         groups = aligned(self.units["torch"], self.units["keras"])
-        if len({group.signature for group in groups}) == len(groups):
+        if len({size_of(group) for group in groups}) == len(groups):
             return groups, set()
         outputs = {runner.side: runner.infer(self.batch) for runner in (self.reference, self.follower)}
         inventories: dict[SideName, Inventory] = {"torch": self.torch, "keras": self.keras}
@@ -178,8 +178,8 @@ class Matcher:
         except UserCodeError:
             return False
         self._quiet = self.batch, self.calls, self.known
-        self.batch, self.known = noisy, Known(calls)
-        self.calls = tuple(call for call in calls if not call.function)
+        self.batch = noisy
+        self._seen(calls)
         return True
 
     def renew(self, state: State) -> None:
@@ -193,8 +193,13 @@ class Matcher:
         """
         self.reference.write(state)
         self.state = self.reference.read()
-        calls = self.reference.calls(self.batch, inside=everywhere)
-        self.calls, self.known = tuple(call for call in calls if not call.function), Known(calls)
+        self._seen(self.reference.calls(self.batch, inside=everywhere))
+
+    def _seen(self, calls: Calls) -> None:
+        """Keep what the reference made."""
+        self.calls: Calls = tuple(call for call in calls if not call.function)
+        self.known: Known = Known(calls)
+        self._bare: dict[str, Call] = {p: call for call in reversed(calls) if call.function for p in call.parameters}
 
     def without_noise(self) -> None:
         """Undo `add_noise`."""
@@ -243,14 +248,30 @@ class Matcher:
         side = self.follower.side
         return next((g for g in self.guesses for u in g.units(side) if u.owner == owner), None)
 
+    def beside(self, guess: Guess, which: Literal["before", "behind"]) -> set[Place] | None:
+        """What lies next to the one layer of a guess in the follower's dataflow; None where that is not known."""
+        side = self.follower.side
+        units = guess.units(side)
+        at = next((i for i, unit in enumerate(self.units[side]) if unit is units[0]), None)
+        if side not in self.flows or at is None or len(units) > 1:
+            return None
+        return getattr(self.flows[side], which)[at]
+
+    def only(self, places: Collection[Place]) -> Guess | None:
+        """The guess about the one layer of the follower that some places are."""
+        at = next(iter(places)) if len(places) == 1 else None
+        unit = self.units[self.follower.side][at] if isinstance(at, int) else None
+        return next((g for g in self.guesses if any(u is unit for u in g.units(self.follower.side))), None)
+
     def left(self, side: SideName) -> list[Unit]:
         """The layers of a side that no guess is about."""
         done = {id(unit) for guess in (*self.shared, *self.guesses) for unit in guess.units(side)}
         return [unit for unit in self.units[side] if id(unit) not in done]
 
     def calls_of(self, unit: Unit) -> tuple[Call, ...]:
-        """The calls of a layer of the reference."""
-        return tuple(self.calls[at] for at in unit.calls)
+        """The calls of a layer of the reference, or of the functions that take what it holds."""
+        bare = (self._bare.get(e.path) for e in unit.entries if not unit.calls)
+        return tuple(self.calls[at] for at in unit.calls) or tuple(call for call in bare if call is not None)
 
 
 def _within(unit: Unit, path: str) -> bool:

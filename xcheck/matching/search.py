@@ -38,6 +38,9 @@ RECENT = 6
 CLEARLY = 10.0
 """By how much one order must come closer than all others to be the right one, in a port that differs behind it."""
 
+MOST_OTHERWISE = 4
+"""Layouts that are tried with a layer of another kind."""
+
 MOST_ORDERS = 24
 """Orders of layers that are alike that are tried."""
 
@@ -95,6 +98,7 @@ class Repairs:
         if before <= CLOSE or kind in self.hopeless or self._follows(look, at):
             return None
         closest: tuple[float, Move] | None = None
+        half: Move | None = None
         orders: dict[int, list[tuple[float, Move]]] = {}
         moves = itertools.islice(self._moves(look, at), MOST_MOVES)
         for move in itertools.chain(moves, itertools.islice(self._pairs(look, at), MOST_PAIRS)):
@@ -108,11 +112,17 @@ class Repairs:
                     self._decide(move)
                     return self._spread(move, found)
             error = _error(found.seen[at])
+            if half is None and look.seen[at].given > EXACT >= found.seen[at].given and self._reaches(found, at):
+                half = move
             undo()
             if move.of is not None:
                 orders.setdefault(id(move.of), []).append((self._far(found.seen[at]), move))
             if error <= CLOSE and (closest is None or error < closest[0]):
                 closest = error, move
+        if half is not None:  # what the call is given is known, and what it makes of that is the next question
+            half.do()
+            self._decide(half)
+            return self.matcher.look()
         self.hopeless.add(kind)
         if closest is not None:  # the right one, in a port that has another setting here
             closest[1].do()
@@ -124,6 +134,10 @@ class Repairs:
         """Whether a look finds nothing unknown up to a call."""
         after = found.first_unknown(self.passed, self.loosely)
         return found.solved or after is None or after > at
+
+    def _reaches(self, found: Look, at: int) -> bool:
+        """Whether a look finds nothing unknown before a call."""
+        return found.first_unknown(self.passed, self.loosely) == at
 
     def _follows(self, look: Look, at: int) -> bool:
         """Whether all that is unknown of what a call was given is what others made that nothing makes known."""
@@ -221,6 +235,7 @@ class Repairs:
         if owner is not None and seen.given <= EXACT:
             yield from self._variants(owner)
         yield from self._orders(look, recent)
+        yield from self._branches(recent)
         for guess in recent:
             if guess is not owner:
                 yield from self._variants(guess)
@@ -252,7 +267,8 @@ class Repairs:
             if len(found) == RECENT:
                 break
         around = (by_owner.get(call.path) for call in look.around(at))  # what they hold may be used within
-        return [*found, *(g for g in around if g is not None and g not in found)]
+        bare = (g for g in self.matcher.guesses if not any(u.calls for u in g.units(self._follower)))
+        return list(dict.fromkeys([*found, *(g for g in around if g is not None), *bare]))
 
     def _variants(self, guess: Guess) -> Iterator[Move]:
         for variant in guess.variants():
@@ -270,11 +286,28 @@ class Repairs:
         return lambda: _all(undo)
 
     def _exchanges(self, owner: Guess, seen: Seen) -> Iterator[Move]:
-        """Layers of the reference that were given what this call was given."""
-        for other in self.matcher.guesses:
-            alike = other is not owner and other.group.signature == owner.group.signature
-            if alike and any(self._same_inputs(u, seen) for u in other.units(self._reference)):
+        """Layers of the reference that were given what this call was given; those of another kind through any layout."""
+        others = [g for g in self.matcher.guesses if g is not owner and not (g.placed and owner.placed)]
+        given = [g for g in others if any(self._same_inputs(u, seen) for u in g.units(self._reference))]
+        for other in sorted(given, key=lambda g: g.group.signature != owner.group.signature):
+            if other.group.signature == owner.group.signature:
                 yield Move(lambda o=other: self.assign([owner, o], [1, 0]))
+                continue
+            back, made = self._crossed(other, owner), self._crossed(owner, other)
+            if back is None or made is None or back.covers[0].partial or made.covers[0].partial:
+                continue
+            for variant in itertools.islice(Guess(made).variants(), MOST_OTHERWISE):
+                yield Move(lambda o=other, v=variant: self._exchange(owner, o, v))
+
+    def _crossed(self, guess: Guess, other: Guess) -> Group | None:
+        """The follower's layers of one guess with the reference's of another."""
+        pair = other.units(self._reference), guess.units(self._follower)
+        return group_of(*(pair if self._reference == "torch" else pair[::-1]))
+
+    def _exchange(self, owner: Guess, other: Guess, variant: Variant) -> Callable[[], None]:
+        undo = self.assign([owner, other], [1, 0])
+        owner.variant = variant
+        return undo
 
     def _same_inputs(self, unit: Unit, seen: Seen) -> bool:
         return any(_shares(call.inputs, seen) for call in self.matcher.calls_of(unit))
@@ -315,6 +348,8 @@ class Repairs:
     def _orders(self, look: Look, recent: Sequence[Guess]) -> Iterator[Move]:
         """Other orders of layers that are alike and were given the same: query, key and value."""
         for alike in self.alike(look, recent):
+            if all(guess.placed for guess in alike):
+                continue
             if not all(guess.by_value for guess in alike):  # as `_decide` leaves them
                 self.undecided.append(alike)
             for order in itertools.islice(itertools.permutations(range(len(alike))), 1, MOST_ORDERS):
@@ -323,6 +358,32 @@ class Repairs:
                     lambda a=alike, o=order: self._assign_everywhere(look, a, o),
                     alike,
                 )
+
+    def _branches(self, recent: Sequence[Guess]) -> Iterator[Move]:
+        """Layers that feed a call exchanged with others, and what feeds these, up to where both are given the same."""
+        for guess in recent:
+            for other in self.matcher.guesses:
+                pairs = self._upwards(guess, other) if other is not guess else []
+                if len(pairs) > 1 and not all(g.placed for pair in pairs for g in pair):
+                    guesses = [g for pair in pairs for g in pair]
+                    order = [i ^ 1 for i in range(len(guesses))]
+                    yield Move(lambda g=guesses, o=order: self.assign(g, o))
+
+    def _upwards(self, guess: Guess, other: Guess) -> list[tuple[Guess, Guess]]:
+        """Two layers that are alike and, while these are other layers, the ones before them; [] where they are not."""
+        pairs: list[tuple[Guess, Guess]] = []
+        while guess.group.signature == other.group.signature and (guess, other) not in pairs:
+            pairs.append((guess, other))
+            before, others = (self.matcher.beside(g, "before") for g in (guess, other))
+            if before is None or others is None:
+                break
+            if before == others:
+                return pairs
+            one, two = (self.matcher.only(places) for places in (before, others))
+            if one is None or two is None:
+                break
+            guess, other = one, two
+        return []
 
     def alike(self, look: Look, guesses: Sequence[Guess]) -> list[list[Guess]]:
         """Guesses that are alike and whose layers were given the same values, in order of use."""
@@ -348,7 +409,7 @@ class Repairs:
         undo: list[Callable[[], None]] = []
         for other in self.alike(look, self.matcher.guesses):
             same = [g.group.signature for g in other] == [g.group.signature for g in alike]
-            if same and not any(a is b for a in other for b in alike):
+            if same and not any(a is b for a in other for b in alike) and not all(g.decided for g in other):
                 undo.append(self.assign(other, order))
         return lambda: _all(undo)
 
@@ -360,7 +421,9 @@ class Repairs:
             theirs = guess.units(self._follower)
             group = group_of(mine, theirs) if self._reference == "torch" else group_of(theirs, mine)
             if group is not None:
-                guess.group = group
+                other, guess.group = guess.group.signature, group
+                if group.signature != other:
+                    guess.variant = next(guess.variants())
 
         def undo() -> None:
             for guess, group, variant in before:
