@@ -22,6 +22,7 @@ from .fingerprints import Known, in_shape_of, nearly
 from .guess import Guess
 from .initial_values import as_loaded
 from .layers import STATISTICS, Unit, again, units_of
+from .lively import lively
 from .matchable import Matchable
 from .partial_run import Following
 from .plan import MatchPlan
@@ -73,13 +74,15 @@ class Matcher:
         self.flows: dict[SideName, Flow] = {}
         fixed = self._reader().builder.plan(reference.side)
         before = {runner.side: runner.read() for runner in (reference, follower)}
-        self.state = _unique(reference, seed)
+        _unique(reference, seed)
         self.batch = _few(batch)
+        kept = follower.snapshot()
         try:
-            calls, others = (runner.calls(self.batch, inside=everywhere) for runner in (reference, follower))
+            calls, others = (lively(runner, self.batch, seed) for runner in (reference, follower))
         except UserCodeError:  # a model that needs the whole batch
             self.batch = batch
-            calls, others = (runner.calls(batch, inside=everywhere) for runner in (reference, follower))
+            calls, others = (lively(runner, batch, seed) for runner in (reference, follower))
+        self.state = reference.read()
         self._seen(calls)
         self.units: dict[SideName, tuple[Unit, ...]] = {}
         for side, every in zip((reference.side, follower.side), (calls, others), strict=True):
@@ -88,6 +91,7 @@ class Matcher:
             self.units[side] = units_of(inventories[side], trace, done, every)
         traces: dict[SideName, Calls] = {reference.side: calls, follower.side: others}
         groups, alone = self._placed(traces)
+        follower.restore(kept)
         self.guesses = [Guess(group) for group in groups]
         for guess in self.guesses:
             guess.decided = id(guess.group) in alone
@@ -312,8 +316,8 @@ def _each(arrays: Any, change: Callable[[Array], Array]) -> Any:
     return None if arrays is None else change(arrays)
 
 
-def _unique(runner: Matchable, seed: int) -> State:
-    """Give every parameter, and the statistics of normalizations, numbers of its own; what came of it."""
+def _unique(runner: Matchable, seed: int) -> None:
+    """Give every parameter, and the statistics of normalizations, numbers of its own."""
     rng = np.random.default_rng([seed, 6])
     before = runner.read()
     statistics = {e.path for e in runner.inventory().buffers() if e.role in STATISTICS}
@@ -321,7 +325,6 @@ def _unique(runner: Matchable, seed: int) -> State:
     parameters = {p: array if p in kept else _moved(array, rng) for p, array in before.parameters.items()}
     buffers = {path: _moved(array, rng) for path, array in before.buffers.items() if path in statistics}
     runner.write(State(parameters, buffers))
-    return runner.read()
 
 
 def _tables(inventory: Inventory, parameters: Arrays) -> set[str]:
