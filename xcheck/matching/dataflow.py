@@ -104,7 +104,7 @@ def _given(call: Call, keys: _Keys, sources: Mapping[Hashable, set[Place]]) -> s
 
 
 class _Keys:
-    """Names of values: equal for one tensor however its axes lie, and for what keeps its least and largest number."""
+    """Names of values: equal for one tensor however its axes lie."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Array, Hashable]] = {}
@@ -121,7 +121,8 @@ def _key(array: Array) -> Hashable:
     low, high = array.min(), array.max()
     if low == high or not np.isfinite(low + high):
         return None
-    return array.size, float(low) + 0.0, float(high) + 0.0
+    bits = np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")  # a sum that no order of the numbers changes
+    return array.size, float(low) + 0.0, float(high) + 0.0, int(bits.sum(dtype=np.uint64))
 
 
 def _rounded(array: Array) -> tuple[str, ...]:
