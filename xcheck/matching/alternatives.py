@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .activations import Look
 from .evidence import told_by_what_follows
+from .fingerprints import EXACT
 from .guess import Guess
 from .layers import likeness
 from .plan import MatchPlan
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 60
 """Forward passes of the follower that are spent on alternatives."""
+
+MOST_REPAIRS = MOST_RUNS // 6
+"""Those of them that the search may take to let what lies behind one alternative follow."""
 
 MOST_ORDERS = 24
 """Orders of layers that are alike that are tried: all of up to four."""
@@ -39,12 +43,14 @@ class Tried:
     Attributes:
         look: the last one, under what is taken now.
         proof: of that.
+        repairs: that made it.
         all: every alternative that is possible was tried.
         many: how many were.
     """
 
     look: Look
     proof: Proof
+    repairs: Repairs
     all: bool = True
     many: int = 0
 
@@ -59,33 +65,118 @@ def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover
         proof: of the plan as it stands, which is none.
         prover: judges the alternatives.
     """
-    back, looks = matcher.mark(), matcher.looks
-    many, spent, reached = 0, prover.runs, look.first_unknown((), False)
-    for change in _changes(matcher, repairs, look):
-        if prover.runs - spent + matcher.looks - looks >= MOST_RUNS:
-            matcher.look()
-            return Tried(look, proof, all=False, many=many)
-        many += 1
-        change()
-        found = prover.judge(matcher.plan())
-        if found.agrees is not True and _goes_on(matcher, reached):
-            again = Repairs(matcher)  # what lies behind may have to follow
-            again.most = matcher.looks + MOST_RUNS // 6
-            again.run()
-            found = prover.judge(matcher.plan())
-        if found.agrees:
-            matcher.forced.clear()
-            return Tried(matcher.look(), found, many=many)
-        back()
-    if many:
+    trial = _Trial(matcher, prover)
+    back = matcher.mark()
+    plain = trial.plainly()
+    at = plain.first_unknown((), False)
+    behind = {id(guess) for guess in (matcher.guesses if at is None else matcher.before(plain.seen[at].call))}
+    told, open_, kept = list[_Choice](), list[_Choice](), list[list[Change]]()
+    for choice in _choices(matcher, repairs, plain):
+        before = any(id(guess) in behind for guess in choice.of)
+        if before or at is None or not plain.lost(at):  # else what is unknown stays so, whatever else is changed
+            (open_ if choice.open else told).append(choice)
+            choice.before = before
+    for choice in open_:
+        alive = [change for change in choice.changes if trial.holds([change], at, back)]
+        kept += [alive] if alive and choice.before else []
+    for several in _together(kept):  # each by itself leaves the sides apart where they are
+        trial.holds(several, at, back)
+    spent = trial.spent
+    for change in (change for choice in told for change in choice.changes):
+        trial.holds([change], at, back)
+    if trial.found is not None:
+        return trial.found
+    if trial.many:
         matcher.look()
-    return Tried(look, proof, many=many)
+    return Tried(look, proof, repairs, all=not spent, many=trial.many)
 
 
-def _goes_on(matcher: Matcher, reached: int | None) -> bool:
-    """Whether more of the follower is known than up to a call."""
-    after = matcher.look().first_unknown((), False)
-    return reached is not None and (after is None or after > reached)
+Change = Callable[[], object]
+
+
+@dataclass(slots=True)
+class _Choice:
+    """Something that could be otherwise.
+
+    Attributes:
+        of: the guesses that it is about.
+        changes: the other ways.
+        open: nothing tells which way is right; else something does, which may be wrong.
+        before: it has a part in the first unknown value.
+    """
+
+    of: Sequence[Guess]
+    changes: Sequence[Change]
+    open: bool
+    before: bool = False
+
+
+class _Trial:
+    """Makes changes, and takes back those that do not help.
+
+    Attributes:
+        many: how often something was tried.
+        spent: something was not, since the runs were used up.
+        found: what the sides agree under.
+    """
+
+    def __init__(self, matcher: Matcher, prover: Prover) -> None:
+        self.matcher, self.prover = matcher, prover
+        self.many, self.spent = 0, False
+        self.found: Tried | None = None
+        self._before = matcher.looks + prover.runs
+
+    def plainly(self) -> Look:
+        """What is known with nothing put in the place of what the follower makes."""
+        forced = dict(self.matcher.forced)
+        self.matcher.forced.clear()
+        look = self.matcher.look()
+        self.matcher.forced.update(forced)
+        return look
+
+    def holds(self, changes: Sequence[Change], at: int | None, back: Callable[[], None]) -> bool:
+        """Whether everything is as well known with some changes, up to a call.
+
+        Args:
+            changes: to be tried at once.
+            at: position of the call, the first that is unknown without them.
+            back: takes everything back.
+        """
+        self.spent |= self.matcher.looks + self.prover.runs - self._before >= MOST_RUNS
+        if self.spent or self.found is not None:
+            return False
+        self.many += 1
+        for change in changes:
+            change()
+        self.matcher.forced.clear()
+        look = self.matcher.look()
+        first = look.first_unknown((), False)
+        holds = first is None or (at is not None and first >= at)
+        repairs = Repairs(self.matcher)
+        follows = first != at and (holds or self._takes_another(look, first))
+        if follows:  # what lies behind may have to follow
+            repairs.most = self.matcher.looks + MOST_REPAIRS
+            repairs.run()
+        if follows or first is None:
+            proof = self.prover.judge(self.matcher.plan())
+            if proof.agrees:
+                self.matcher.forced.clear()
+                self.found = Tried(self.matcher.look(), proof, repairs, many=self.many)
+                return True
+        back()
+        return holds
+
+    def _takes_another(self, look: Look, first: int | None) -> bool:
+        """Whether the first unknown value is what a layer makes of another known one."""
+        seen = look.seen[first] if first is not None else None
+        return seen is not None and seen.given <= EXACT and self.matcher.guess_of(seen.call.path) is not None
+
+
+def _together(kept: Sequence[Sequence[Change]]) -> Iterator[list[Change]]:
+    """One change of each of several choices, for any two or more of the choices."""
+    for many in range(2, len(kept) + 1):
+        for some in itertools.combinations(kept, many):
+            yield from (list(changes) for changes in itertools.product(*some))
 
 
 def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Guess]]:
@@ -99,22 +190,21 @@ def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Gu
     return [alike for alike in choices.values() if not told_by_what_follows(matcher, look, alike)]
 
 
-def _changes(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Callable[[], object]]:
+def _choices(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[_Choice]:
     choices = open_choices(matcher, repairs, look)
     known = [{id(guess) for guess in alike} for alike in choices]
     every = [*choices, *(of for of in repairs.alike(look, matcher.guesses) if {id(guess) for guess in of} not in known)]
-    for alike in every:
+    for at, alike in enumerate(every):
         whole = levels(matcher, alike)
-        for order in _orders(alike):
-            yield lambda a=whole, o=order: [repairs.assign(of, o) for of in a]
+        orders = [lambda a=whole, o=order: [repairs.assign(of, o) for of in a] for order in _orders(alike)]
+        yield _Choice([guess for of in whole for guess in of], orders, at < len(choices))
     seen: set[object] = set()
     for guess in matcher.guesses:
         if guess.promised or guess.by_value or guess.group.signature in seen:
             continue
         seen.add(guess.group.signature)
-        variants = (v for v in guess.variants() if v != guess.variant)
-        for variant in itertools.islice(variants, MOST_VARIANTS):
-            yield lambda g=guess, v=variant: repairs.take_alike(g, v)
+        variants = itertools.islice((v for v in guess.variants() if v != guess.variant), MOST_VARIANTS)
+        yield _Choice([guess], [lambda g=guess, v=variant: repairs.take_alike(g, v) for variant in variants], True)
 
 
 def _orders(alike: Sequence[Guess]) -> Iterator[tuple[int, ...]]:

@@ -16,6 +16,7 @@ import numpy as np
 from ..records.calls import Call, Calls
 from ..records.inventory import Inventory
 from ..records.trace import Array, Arrays
+from .fingerprints import key_of
 from .layers import Unit, likeness
 from .sequences import Group, group_of
 
@@ -43,11 +44,13 @@ class Flow:
 
     Attributes:
         before, behind: per layer, the places next to it.
+        given: name of a call -> the places of what goes into it, and the layers that it is a call of.
     """
 
     def __init__(self, units: Sequence[Unit], inventory: Inventory, calls: Calls, outputs: Arrays) -> None:
         self.before: list[set[Place]] = [set() for _ in units]
         self.behind: list[set[Place]] = [set() for _ in units]
+        self.given: dict[str, set[Place]] = {}
         held = {inventory.canonical_path(e.path): at for at, unit in enumerate(units) for e in unit.entries}
         keys = _Keys()
         sources: dict[Hashable, set[Place]] = {}
@@ -72,6 +75,7 @@ class Flow:
             while of and around is not None:
                 within.setdefault(around, set()).update(of)
                 around = parents.get(around)
+            self.given[call.name] = given | of
             for at in of:
                 self.before[at] |= given - {at}
             for array in call.outputs.values():
@@ -89,6 +93,23 @@ class Flow:
             for place in places:
                 if isinstance(place, int):
                     self.behind[place].add(at)
+
+    def before_call(self, call: Call) -> set[int] | None:
+        """The layers that have a part in what a call makes; None where that is not known.
+
+        Args:
+            call: of the side, of any forward pass.
+        """
+        if call.parent is None or call.name not in self.given:
+            return None
+        found: set[int] = set()
+        edge = [place for place in self.given[call.name] if isinstance(place, int)]
+        while edge:
+            at = edge.pop()
+            if at not in found:
+                found.add(at)
+                edge += [place for place in self.before[at] if isinstance(place, int)]
+        return found
 
     def _last(self, places: set[Place]) -> set[Place]:
         """Those of some layers, such as the cells of a recurrent one, that no other of them takes something of."""
@@ -111,18 +132,8 @@ class _Keys:
 
     def of(self, array: Array) -> Hashable:
         if id(array) not in self._known:
-            self._known[id(array)] = array, _key(array) or ("itself", id(array))  # such as zeros behind a relu
+            self._known[id(array)] = array, key_of(array) or ("itself", id(array))  # such as zeros behind a relu
         return self._known[id(array)][1]
-
-
-def _key(array: Array) -> Hashable:
-    if array.size < 2 or array.dtype.kind not in "fiu":
-        return None
-    low, high = array.min(), array.max()
-    if low == high or not np.isfinite(low + high):
-        return None
-    bits = np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")  # a sum that no order of the numbers changes
-    return array.size, float(low) + 0.0, float(high) + 0.0, int(bits.sum(dtype=np.uint64))
 
 
 def _rounded(array: Array) -> tuple[str, ...]:

@@ -261,6 +261,15 @@ class Matcher:
             return None
         return getattr(self.flows[side], which)[at]
 
+    def before(self, call: Call) -> list[Guess]:
+        """The guesses about layers that have a part in what a call of the follower makes; all where it is not known."""
+        side = self.follower.side
+        places = self.flows[side].before_call(call) if side in self.flows else None
+        if places is None:
+            return self.guesses
+        units = {id(self.units[side][at]) for at in places}
+        return [g for g in self.guesses if any(id(u) in units for u in g.units(side))]
+
     def only(self, places: Collection[Place]) -> Guess | None:
         """The guess about the one layer of the follower that some places are."""
         at = next(iter(places)) if len(places) == 1 else None
