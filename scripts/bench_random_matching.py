@@ -7,8 +7,8 @@
     scripts/bench_random_matching.py --nets 50 --seed 7 --naming misleading
 
 A match is wrong if the layout is not the true one, or if the two sides do not compute the same with the weights where
-it puts them: layers that are added up may be exchanged. In NumPy a net takes milliseconds, and the verdict is what the
-plan alone leads to; with `--frameworks` it is that of the whole check.
+it puts them: layers that are added up may be exchanged. In NumPy a net takes milliseconds, and the verdict is what a
+check makes of the plan and of the outputs under it; with `--frameworks` it is that of the check itself.
 
 Exits with 1 if a wrong match is claimed, a healthy net is DIFFERENT, or one with a fault EQUIVALENT.
 """
@@ -28,14 +28,17 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 
-from numpy_nets import numpy_sides, same_under
+import numpy as np
+from numpy_nets import NumpySide, numpy_sides, same_under
 from random_nets import NAMING, Net, described, pair_of, planted, true_map
 from rich.console import Console
 
 import xcheck
 from xcheck.matching import MatchPlan, plan_by_value
-from xcheck.matching.proof import Prover
-from xcheck.phases.unproven import blamed, settling
+from xcheck.phases.checks.setup import inventory_checks
+from xcheck.phases.findings import Findings
+from xcheck.phases.unproven import judge_by_match, settling
+from xcheck.records.result import Check, Verdict
 
 MOST_LINES = 3
 """Lines of a map that may be asked for."""
@@ -48,7 +51,7 @@ class Outcome:
     """What came of one net.
 
     Attributes:
-        verdict: of the check, or what the plan leads to.
+        verdict: of the check.
         wrong: PyTorch names whose match is wrong. claimed: those of them that are said to be found by value.
         blamed: a verdict that rests on the matching, or a confirmed cause that a wrong match made.
         lines: how many lines of a map settle what is open; None where more than `MOST_LINES` are needed.
@@ -80,20 +83,23 @@ def judged(net: Net, frameworks: bool) -> Outcome:
 def _matched(net: Net, given: Map) -> tuple[Outcome, list[str]]:
     torch, keras, batch = numpy_sides(net)
     plan = plan_by_value(torch, keras, batch, given)
-    verdict = _verdict(plan)
-    if verdict == "EQUIVALENT" and not Prover(torch, keras, batch, net.seed + 1).judge(plan).agrees:
-        verdict = "DIFFERENT"
+    verdict = _verdict(net, plan, torch, keras, batch)
     matches = [(m.name("torch"), m.name("keras"), m.layout.name, m.evidence) for m in plan.parameters]
     return _outcome(net, verdict, matches, verdict == "INCONCLUSIVE"), settling(plan)
 
 
-def _verdict(plan: MatchPlan) -> str:
-    """What a run makes of a plan by itself."""
-    if plan.needed or plan.proven is None:
-        return "INCONCLUSIVE"
-    if plan.proven:
-        return "INCONCLUSIVE" if plan.doubts else "EQUIVALENT"
-    return "INCONCLUSIVE" if blamed(plan) else "DIFFERENT"
+def _verdict(net: Net, plan: MatchPlan, torch: NumpySide, keras: NumpySide, batch: xcheck.Batch) -> str:
+    """What a check of the forward pass makes of a plan: its doubts, its open ends, and outputs that differ."""
+    findings = Findings(pair_of(net), 0, 1, ("inventory", "forward"), complete=False)
+    findings.checks += inventory_checks(plan, torch.inventory(), keras.inventory(), ())
+    if not plan.needed:
+        keras.write(plan.for_follower(torch.read(), slots=False))
+        mine, theirs = torch.infer(batch), keras.infer(batch)
+        same = all(np.allclose(array, theirs[name], rtol=1e-9, atol=1e-12) for name, array in mine.items())
+        verdict = Verdict.EQUIVALENT if same else Verdict.DIFFERENT
+        findings.checks.append(Check("forward", 1, "float64", "outputs", None, None, verdict))
+        judge_by_match(findings, plan)
+    return str(Verdict.worst([check.verdict for check in findings.checks]))
 
 
 def _checked(net: Net, given: Map) -> tuple[Outcome, list[str]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .activations import Look
+from .activations import Look, Seen
 from .evidence import told_by_what_follows
 from .fingerprints import EXACT
 from .guess import Guess
@@ -69,7 +69,7 @@ def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover
     back = matcher.mark()
     plain = trial.plainly()
     at = plain.first_unknown((), False)
-    behind = {id(guess) for guess in (matcher.guesses if at is None else matcher.before(plain.seen[at].call))}
+    behind = {id(guess) for guess in _part_of(matcher, None if at is None else plain.seen[at])}
     told, open_, kept = list[_Choice](), list[_Choice](), list[list[Change]]()
     for choice in _choices(matcher, repairs, plain):
         before = any(id(guess) in behind for guess in choice.of)
@@ -89,6 +89,14 @@ def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover
     if trial.many:
         matcher.look()
     return Tried(look, proof, repairs, all=not spent, many=trial.many)
+
+
+def _part_of(matcher: Matcher, unknown: Seen | None) -> Sequence[Guess]:
+    """The guesses that may be why a call makes something unknown, or is given it; all of them for no call."""
+    if unknown is None:
+        return matcher.guesses
+    owner = matcher.guess_of(unknown.call.path) if unknown.given <= EXACT else None
+    return [*matcher.before(unknown.call), *([] if owner is None else [owner])]
 
 
 Change = Callable[[], object]
@@ -200,11 +208,18 @@ def _choices(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[_Choice
         yield _Choice([guess for of in whole for guess in of], orders, at < len(choices))
     seen: set[object] = set()
     for guess in matcher.guesses:
-        if guess.promised or guess.by_value or guess.group.signature in seen:
+        if guess.promised or guess.by_value or guess.group.signature in seen or _shown(matcher, look, guess):
             continue
         seen.add(guess.group.signature)
         variants = itertools.islice((v for v in guess.variants() if v != guess.variant), MOST_VARIANTS)
         yield _Choice([guess], [lambda g=guess, v=variant: repairs.take_alike(g, v) for variant in variants], True)
+
+
+def _shown(matcher: Matcher, look: Look, guess: Guess) -> bool:
+    """Whether all that the layers of a guess make is known: in another way they would make something else."""
+    owners = {unit.owner for unit in guess.units(matcher.follower.side)}
+    calls = [at for at, seen in enumerate(look.seen) if seen.call.path in owners and not seen.call.function]
+    return bool(calls) and all(look.shown(at) for at in calls)
 
 
 def _orders(alike: Sequence[Guess]) -> Iterator[tuple[int, ...]]:
@@ -236,12 +251,8 @@ def unclaimed(plan: MatchPlan, matcher: Matcher, repairs: Repairs, look: Look) -
         replace(m, evidence=said(names[m.name("torch")])) if m.evidence and m.name("torch") in names else m
         for m in plan.matches
     )
-    doubted = {m.name("torch") for m in plan.parameters if any(_about(d.torch, m.torch) for d in plan.doubts)}
+    doubted = {m.name("torch") for m in plan.parameters if any(doubt.about(m.torch) for doubt in plan.doubts)}
     return replace(plan, matches=matches, open=frozenset(names) | doubted)
-
-
-def _about(layers: str, path: str) -> bool:
-    return any(path == name or path.startswith(f"{name}.") for name in layers.split(", "))
 
 
 def levels(matcher: Matcher, alike: Sequence[Guess]) -> list[list[Guess]]:

@@ -44,7 +44,7 @@ class Flow:
 
     Attributes:
         before, behind: per layer, the places next to it.
-        given: name of a call -> the places of what goes into it, and the layers that it is a call of.
+        given: name of a call -> the places of what goes into it.
     """
 
     def __init__(self, units: Sequence[Unit], inventory: Inventory, calls: Calls, outputs: Arrays) -> None:
@@ -75,7 +75,7 @@ class Flow:
             while of and around is not None:
                 within.setdefault(around, set()).update(of)
                 around = parents.get(around)
-            self.given[call.name] = given | of
+            self.given[call.name] = given
             for at in of:
                 self.before[at] |= given - {at}
             for array in call.outputs.values():
@@ -95,7 +95,7 @@ class Flow:
                     self.behind[place].add(at)
 
     def before_call(self, call: Call) -> set[int] | None:
-        """The layers that have a part in what a call makes; None where that is not known.
+        """The layers that have a part in what a call is given; None where that is not known.
 
         Args:
             call: of the side, of any forward pass.

@@ -159,6 +159,10 @@ class Doubt:
     keras: str
     detail: str
 
+    def about(self, path: str) -> bool:
+        """Whether a PyTorch path is that of one of the pieces, or within it."""
+        return any(path == name or path.startswith(f"{name}.") for name in self.torch.split(", "))
+
 
 @dataclass(frozen=True, slots=True)
 class MatchPlan:

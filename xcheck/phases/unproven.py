@@ -58,12 +58,8 @@ def blamed(plan: MatchPlan) -> bool:
 def settling(plan: MatchPlan) -> list[str]:
     """Names on the PyTorch side of what a map should say, the most telling first."""
     guessed = [m for m in plan.parameters if m.evidence]
-    doubted = [m.name("torch") for m in guessed if any(_about(d.torch, m.torch) for d in plan.doubts)]
+    doubted = [m.name("torch") for m in guessed if any(doubt.about(m.torch) for doubt in plan.doubts)]
     return list(dict.fromkeys([*doubted, *(m.name("torch") for m in guessed if m.name("torch") in plan.open)]))
-
-
-def _about(layers: str, path: str) -> bool:
-    return any(path == name or path.startswith(f"{name}.") for name in layers.split(", "))
 
 
 def _of_what_is_matched(findings: Findings, plan: MatchPlan) -> list[Cause]:
