@@ -97,7 +97,7 @@ def _verdict(net: Net, plan: MatchPlan, torch: NumpySide, keras: NumpySide, batc
         mine, theirs = torch.infer(batch), keras.infer(batch)
         same = all(np.allclose(array, theirs[name], rtol=1e-9, atol=1e-12) for name, array in mine.items())
         verdict = Verdict.EQUIVALENT if same else Verdict.DIFFERENT
-        findings.checks.append(Check("forward", 1, "float64", "outputs", None, None, verdict))
+        findings.checks.append(Check("forward", "float64", 1, "outputs", None, None, verdict))
         judge_by_match(findings, plan)
     return str(Verdict.worst([check.verdict for check in findings.checks]))
 
@@ -107,7 +107,7 @@ def _checked(net: Net, given: Map) -> tuple[Outcome, list[str]]:
     pair = pair_of(net, dict(given) or None)
     result = xcheck.check(pair, steps=1, free_steps=0, precision=("float64",), phases=phases, reach="none")
     found = [c for c in result.checks if c.phase == "inventory" and c.torch and c.keras and ", by " in c.detail]
-    matches = [(c.torch, c.keras, *c.detail.split(", ", 1)) for c in found]
+    matches = [(c.torch, c.keras, *c.detail.split(", ", 1)) for c in found if c.torch]
     open_ = [c for c in result.checks if c.verdict == "INCONCLUSIVE"]
     by_matching = any(c.phase == "inventory" or "matching" in c.detail for c in open_)
     layouts = ("transposed_kernel", "permuted_axes", "other_weight", "layout")

@@ -189,7 +189,7 @@ def _together(kept: Sequence[Sequence[Change]]) -> Iterator[list[Change]]:
 
 def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Guess]]:
     """Layers that are alike and were given the same, of which nothing that follows tells which is which."""
-    found = [*repairs.undecided, *repairs.alike(look, matcher.guesses)]
+    found = [*repairs.moves.undecided, *repairs.moves.alike(look, matcher.guesses)]
     found = [alike for alike in found if not all(guess.decided for guess in alike)]
     choices: dict[frozenset[int], list[Guess]] = {}
     for alike in sorted(found, key=len, reverse=True):
@@ -201,10 +201,10 @@ def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Gu
 def _choices(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[_Choice]:
     choices = open_choices(matcher, repairs, look)
     known = [{id(guess) for guess in alike} for alike in choices]
-    every = [*choices, *(of for of in repairs.alike(look, matcher.guesses) if {id(guess) for guess in of} not in known)]
-    for at, alike in enumerate(every):
+    told = [of for of in repairs.moves.alike(look, matcher.guesses) if {id(guess) for guess in of} not in known]
+    for at, alike in enumerate([*choices, *told]):
         whole = levels(matcher, alike)
-        orders = [lambda a=whole, o=order: [repairs.assign(of, o) for of in a] for order in _orders(alike)]
+        orders = [_ordered(repairs, whole, order) for order in _orders(alike)]
         yield _Choice([guess for of in whole for guess in of], orders, at < len(choices))
     seen: set[object] = set()
     for guess in matcher.guesses:
@@ -212,7 +212,17 @@ def _choices(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[_Choice
             continue
         seen.add(guess.group.signature)
         variants = itertools.islice((v for v in guess.variants() if v != guess.variant), MOST_VARIANTS)
-        yield _Choice([guess], [lambda g=guess, v=variant: repairs.take_alike(g, v) for variant in variants], True)
+        yield _Choice(
+            [guess], [lambda g=guess, v=variant: repairs.moves.take_alike(g, v) for variant in variants], True
+        )
+
+
+def _ordered(repairs: Repairs, whole: Sequence[Sequence[Guess]], order: Sequence[int]) -> Change:
+    def change() -> None:
+        for alike in whole:
+            repairs.moves.assign(alike, order)
+
+    return change
 
 
 def _shown(matcher: Matcher, look: Look, guess: Guess) -> bool:

@@ -16,8 +16,9 @@ from .activations import Look
 from .fingerprints import CLOSE, EXACT, apart, print_of, prints_of
 from .guess import Guess, Variant
 from .layers import likeness
+from .moves import MOST_ORDERS
 from .plan import Doubt, MatchPlan
-from .search import MOST_ORDERS, Repairs
+from .search import Repairs
 from .unmatched import doings
 from .untied import tied_there
 
@@ -214,7 +215,7 @@ def _alike(guess: Guess, other: Guess) -> float:
 def _undecided(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Doubt]:
     """Layers that are alike and were given the same, where the port differs before values could tell them apart."""
     told: set[int] = set()
-    for alike in [] if look.solved else sorted(repairs.undecided, key=len, reverse=True):
+    for alike in [] if look.solved else sorted(repairs.moves.undecided, key=len, reverse=True):
         chosen = sum(_alike(g, g) for g in alike)
         orders = itertools.islice(itertools.permutations(alike), 1, 200)
         others = (sum(_alike(g, h) for g, h in zip(alike, order, strict=True)) for order in orders)
@@ -256,14 +257,14 @@ def _told_by_names(matcher: Matcher, repairs: Repairs, alike: Sequence[Guess]) -
 
     found: list[tuple[int, tuple[int, ...]]] = []
     for order in itertools.islice(itertools.permutations(range(len(alike))), MOST_ORDERS):
-        undo = repairs.assign(alike, order)
+        undo = repairs.moves.assign(alike, order)
         found.append((agreeing(), order))
         undo()
     most = max(many for many, _ in found)
     best = [order for many, order in found if many == most]
     if len(best) > 1:
         return False
-    repairs.assign(alike, best[0])
+    repairs.moves.assign(alike, best[0])
     for guess in alike:
         guess.by_value = guess.decided = True
     return True

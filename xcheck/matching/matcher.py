@@ -262,7 +262,7 @@ class Matcher:
         return getattr(self.flows[side], which)[at]
 
     def before(self, call: Call) -> list[Guess]:
-        """The guesses about layers that have a part in what a call of the follower is given; all where it is not known."""
+        """The guesses about layers that have a part in what the follower gives a call; all where that is not known."""
         side = self.follower.side
         places = self.flows[side].before_call(call) if side in self.flows else None
         if places is None:
