@@ -67,23 +67,10 @@ def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover
     """
     trial = _Trial(matcher, prover)
     back = matcher.mark()
-    plain = trial.plainly()
-    at = plain.first_unknown((), False)
-    behind = {id(guess) for guess in _part_of(matcher, None if at is None else plain.seen[at])}
-    told, open_, kept = list[_Choice](), list[_Choice](), list[list[Change]]()
-    for choice in _choices(matcher, repairs, plain):
-        before = any(id(guess) in behind for guess in choice.of)
-        if before or at is None or not plain.lost(at):  # else what is unknown stays so, whatever else is changed
-            (open_ if choice.open else told).append(choice)
-            choice.before = before
-    for choice in open_:
-        alive = [change for change in choice.changes if trial.holds([change], at, back)]
-        kept += [alive] if alive and choice.before else []
-    for several in _together(kept):  # each by itself leaves the sides apart where they are
-        trial.holds(several, at, back)
+    told = trial.explore(repairs)
     spent = trial.spent
     for change in (change for choice in told for change in choice.changes):
-        trial.holds([change], at, back)
+        trial.step([change], None, repairs, back)
     if trial.found is not None:
         return trial.found
     if trial.many:
@@ -102,7 +89,7 @@ def _part_of(matcher: Matcher, unknown: Seen | None) -> Sequence[Guess]:
 Change = Callable[[], object]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Choice:
     """Something that could be otherwise.
 
@@ -110,13 +97,11 @@ class _Choice:
         of: the guesses that it is about.
         changes: the other ways.
         open: nothing tells which way is right; else something does, which may be wrong.
-        before: it has a part in the first unknown value.
     """
 
     of: Sequence[Guess]
     changes: Sequence[Change]
     open: bool
-    before: bool = False
 
 
 class _Trial:
@@ -134,7 +119,35 @@ class _Trial:
         self.found: Tried | None = None
         self._before = matcher.looks + prover.runs
 
-    def plainly(self) -> Look:
+    def explore(self, repairs: Repairs) -> list[_Choice]:
+        """Try everything that the first unknown value could rest on, and where it gets later, go on there.
+
+        Args:
+            repairs: that made the guesses what they are.
+
+        Returns:
+            What was not tried, since something tells which way is right.
+        """
+        matcher, back = self.matcher, self.matcher.mark()
+        plain = self._plainly()
+        at = plain.first_unknown((), False)
+        unknown = None if at is None else plain.seen[at]
+        part = {id(guess) for guess in _part_of(matcher, unknown)}
+        told, kept = list[_Choice](), list[list[Change]]()
+        for choice in (*_others(repairs, plain, unknown), *_choices(matcher, repairs, plain)):
+            has_part = any(id(guess) in part for guess in choice.of)
+            if not has_part and at is not None and plain.lost(at):
+                continue  # what is unknown stays so, whatever else is changed
+            if not choice.open:
+                told.append(choice)
+                continue
+            alive = [change for change in choice.changes if self.step([change], at, repairs, back)]
+            kept += [alive] if alive and has_part else []
+        for several in _together(kept):  # each by itself leaves the sides apart where they are
+            self.step(several, at, repairs, back)
+        return told
+
+    def _plainly(self) -> Look:
         """What is known with nothing put in the place of what the follower makes."""
         forced = dict(self.matcher.forced)
         self.matcher.forced.clear()
@@ -142,12 +155,13 @@ class _Trial:
         self.matcher.forced.update(forced)
         return look
 
-    def holds(self, changes: Sequence[Change], at: int | None, back: Callable[[], None]) -> bool:
-        """Whether everything is as well known with some changes, up to a call.
+    def step(self, changes: Sequence[Change], at: int | None, repairs: Repairs, back: Callable[[], None]) -> bool:
+        """Make some changes and go on behind them; whether the same is unknown as without them.
 
         Args:
             changes: to be tried at once.
-            at: position of the call, the first that is unknown without them.
+            at: position of the first call that is unknown without them; None not to go on where it gets later.
+            repairs: that made the guesses what they are.
             back: takes everything back.
         """
         self.spent |= self.matcher.looks + self.prover.runs - self._before >= MOST_RUNS
@@ -159,25 +173,26 @@ class _Trial:
         self.matcher.forced.clear()
         look = self.matcher.look()
         first = look.first_unknown((), False)
-        holds = first is None or (at is not None and first >= at)
-        repairs = Repairs(self.matcher)
-        follows = first != at and (holds or self._takes_another(look, first))
-        if follows:  # what lies behind may have to follow
+        if first is None or (first != at and (at is None or first > at or self._takes_another(look, first))):
+            repairs = Repairs(self.matcher)  # what lies behind may have to follow
             repairs.most = self.matcher.looks + MOST_REPAIRS
             repairs.run()
-        if follows or first is None:
             proof = self.prover.judge(self.matcher.plan())
             if proof.agrees:
                 self.matcher.forced.clear()
                 self.found = Tried(self.matcher.look(), proof, repairs, many=self.many)
-                return True
-        back()
-        return holds
+            elif at is not None:
+                after = self._plainly().first_unknown((), False)
+                if after is not None and after > at:
+                    self.explore(repairs)
+        if self.found is None:
+            back()
+        return first == at
 
-    def _takes_another(self, look: Look, first: int | None) -> bool:
+    def _takes_another(self, look: Look, first: int) -> bool:
         """Whether the first unknown value is what a layer makes of another known one."""
-        seen = look.seen[first] if first is not None else None
-        return seen is not None and seen.given <= EXACT and self.matcher.guess_of(seen.call.path) is not None
+        seen = look.seen[first]
+        return seen.given <= EXACT and self.matcher.guess_of(seen.call.path) is not None
 
 
 def _together(kept: Sequence[Sequence[Change]]) -> Iterator[list[Change]]:
@@ -215,6 +230,13 @@ def _choices(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[_Choice
         yield _Choice(
             [guess], [lambda g=guess, v=variant: repairs.moves.take_alike(g, v) for variant in variants], True
         )
+
+
+def _others(repairs: Repairs, look: Look, unknown: Seen | None) -> Iterator[_Choice]:
+    """The layers of the reference that could be the one that makes something unknown of what is known."""
+    owner = None if unknown is None else repairs.matcher.guess_of(unknown.call.path)
+    if unknown is not None and owner is not None and unknown.given <= EXACT:
+        yield _Choice([owner], [move.do for move in repairs.moves.exchanges(owner, unknown)], open=True)
 
 
 def _ordered(repairs: Repairs, whole: Sequence[Sequence[Guess]], order: Sequence[int]) -> Change:

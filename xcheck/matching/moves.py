@@ -70,7 +70,7 @@ class Moves:
             yield from self._adoptions(seen)
         if owner is not None and seen.given <= EXACT:
             yield from self._rest(owner, seen)
-            yield from self._exchanges(owner, seen)
+            yield from self.exchanges(owner, seen)
         recent = self.recent(look, at)
         if owner is not None and seen.given <= EXACT:
             yield from self._variants(owner)
@@ -125,7 +125,7 @@ class Moves:
         undo = [self._take(g, variant) for g in alike]
         return lambda: _all(undo)
 
-    def _exchanges(self, owner: Guess, seen: Seen) -> Iterator[Move]:
+    def exchanges(self, owner: Guess, seen: Seen) -> Iterator[Move]:
         """Layers of the reference that were given what this call was; those of another kind through any layout."""
         others = [g for g in self.matcher.guesses if g is not owner and not (g.placed and owner.placed)]
         given = [g for g in others if any(self._same_inputs(u, seen) for u in g.units(self._reference))]
