@@ -70,7 +70,7 @@ def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover
     told = trial.explore(repairs)
     spent = trial.spent
     for change in (change for choice in told for change in choice.changes):
-        trial.step([change], None, repairs, back)
+        trial.step(change, None, repairs, back)
     if trial.found is not None:
         return trial.found
     if trial.many:
@@ -118,9 +118,10 @@ class _Trial:
         self.many, self.spent = 0, False
         self.found: Tried | None = None
         self._before = matcher.looks + prover.runs
+        self._seen: set[object] = set()
 
     def explore(self, repairs: Repairs) -> list[_Choice]:
-        """Try everything that the first unknown value could rest on, and where it gets later, go on there.
+        """Try everything that the first unknown value could rest on, one after the other, and go on from there.
 
         Args:
             repairs: that made the guesses what they are.
@@ -129,23 +130,27 @@ class _Trial:
             What was not tried, since something tells which way is right.
         """
         matcher, back = self.matcher, self.matcher.mark()
+        self._seen.add(self._state())
         plain = self._plainly()
         at = plain.first_unknown((), False)
         unknown = None if at is None else plain.seen[at]
         part = {id(guess) for guess in _part_of(matcher, unknown)}
-        told, kept = list[_Choice](), list[list[Change]]()
+        told: list[_Choice] = []
         for choice in (*_others(repairs, plain, unknown), *_choices(matcher, repairs, plain)):
-            has_part = any(id(guess) in part for guess in choice.of)
-            if not has_part and at is not None and plain.lost(at):
+            if at is not None and plain.lost(at) and not any(id(guess) in part for guess in choice.of):
                 continue  # what is unknown stays so, whatever else is changed
             if not choice.open:
                 told.append(choice)
                 continue
-            alive = [change for change in choice.changes if self.step([change], at, repairs, back)]
-            kept += [alive] if alive and has_part else []
-        for several in _together(kept):  # each by itself leaves the sides apart where they are
-            self.step(several, at, repairs, back)
+            for change in choice.changes:
+                self.step(change, at, repairs, back)
         return told
+
+    def _state(self) -> object:
+        """Equal where the same is guessed."""
+        return frozenset(
+            (id(g), *(id(u) for u in g.units(self.matcher.reference.side)), g.variant) for g in self.matcher.guesses
+        )
 
     def _plainly(self) -> Look:
         """What is known with nothing put in the place of what the follower makes."""
@@ -155,21 +160,26 @@ class _Trial:
         self.matcher.forced.update(forced)
         return look
 
-    def step(self, changes: Sequence[Change], at: int | None, repairs: Repairs, back: Callable[[], None]) -> bool:
-        """Make some changes and go on behind them; whether the same is unknown as without them.
+    def step(self, change: Change, at: int | None, repairs: Repairs, back: Callable[[], None]) -> None:
+        """Make a change, and go on behind it.
 
         Args:
-            changes: to be tried at once.
-            at: position of the first call that is unknown without them; None not to go on where it gets later.
+            change: to be tried.
+            at: position of the first call that is unknown without it; None not to go on.
             repairs: that made the guesses what they are.
             back: takes everything back.
         """
-        self.spent |= self.matcher.looks + self.prover.runs - self._before >= MOST_RUNS
         if self.spent or self.found is not None:
-            return False
+            return
+        change()
+        if self._state() in self._seen:
+            back()
+            return
+        if self.matcher.looks + self.prover.runs - self._before >= MOST_RUNS:
+            self.spent = True
+            back()
+            return
         self.many += 1
-        for change in changes:
-            change()
         self.matcher.forced.clear()
         look = self.matcher.look()
         first = look.first_unknown((), False)
@@ -181,25 +191,16 @@ class _Trial:
             if proof.agrees:
                 self.matcher.forced.clear()
                 self.found = Tried(self.matcher.look(), proof, repairs, many=self.many)
-            elif at is not None:
-                after = self._plainly().first_unknown((), False)
-                if after is not None and after > at:
-                    self.explore(repairs)
+                return
+        if at is not None and self._state() not in self._seen:
+            self.explore(repairs)
         if self.found is None:
             back()
-        return first == at
 
     def _takes_another(self, look: Look, first: int) -> bool:
         """Whether the first unknown value is what a layer makes of another known one."""
         seen = look.seen[first]
         return seen.given <= EXACT and self.matcher.guess_of(seen.call.path) is not None
-
-
-def _together(kept: Sequence[Sequence[Change]]) -> Iterator[list[Change]]:
-    """One change of each of several choices, for any two or more of the choices."""
-    for many in range(2, len(kept) + 1):
-        for some in itertools.combinations(kept, many):
-            yield from (list(changes) for changes in itertools.product(*some))
 
 
 def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Guess]]:
