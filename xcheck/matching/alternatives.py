@@ -23,10 +23,10 @@ from .search import Repairs
 if TYPE_CHECKING:
     from .matcher import Matcher
 
-MOST_RUNS = 60
+MOST_RUNS = 100
 """Forward passes of the follower that are spent on alternatives."""
 
-MOST_REPAIRS = MOST_RUNS // 6
+MOST_REPAIRS = 10
 """Those of them that the search may take to let what lies behind one alternative follow."""
 
 MOST_ORDERS = 24
@@ -120,18 +120,19 @@ class _Trial:
         self._before = matcher.looks + prover.runs
         self._seen: set[object] = set()
 
-    def explore(self, repairs: Repairs) -> list[_Choice]:
+    def explore(self, repairs: Repairs, plain: Look | None = None) -> list[_Choice]:
         """Try everything that the first unknown value could rest on, one after the other, and go on from there.
 
         Args:
             repairs: that made the guesses what they are.
+            plain: what is known with nothing put in the place of what the follower makes; None to look.
 
         Returns:
             What was not tried, since something tells which way is right.
         """
         matcher, back = self.matcher, self.matcher.mark()
         self._seen.add(self._state())
-        plain = self._plainly()
+        plain = plain or self._plainly()
         at = plain.first_unknown((), False)
         unknown = None if at is None else plain.seen[at]
         part = {id(guess) for guess in _part_of(matcher, unknown)}
@@ -153,7 +154,7 @@ class _Trial:
         )
 
     def _plainly(self) -> Look:
-        """What is known with nothing put in the place of what the follower makes."""
+        """A look with nothing put in the place of what the follower makes."""
         forced = dict(self.matcher.forced)
         self.matcher.forced.clear()
         look = self.matcher.look()
@@ -183,7 +184,9 @@ class _Trial:
         self.matcher.forced.clear()
         look = self.matcher.look()
         first = look.first_unknown((), False)
+        plain: Look | None = look
         if first is None or (first != at and (at is None or first > at or self._takes_another(look, first))):
+            plain = None
             repairs = Repairs(self.matcher)  # what lies behind may have to follow
             repairs.most = self.matcher.looks + MOST_REPAIRS
             repairs.run()
@@ -193,7 +196,7 @@ class _Trial:
                 self.found = Tried(self.matcher.look(), proof, repairs, many=self.many)
                 return
         if at is not None and self._state() not in self._seen:
-            self.explore(repairs)
+            self.explore(repairs, plain)
         if self.found is None:
             back()
 
@@ -217,11 +220,12 @@ def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Gu
 def _choices(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[_Choice]:
     choices = open_choices(matcher, repairs, look)
     known = [{id(guess) for guess in alike} for alike in choices]
-    told = [of for of in repairs.moves.alike(look, matcher.guesses) if {id(guess) for guess in of} not in known]
-    for at, alike in enumerate([*choices, *told]):
+    every = [*choices, *(of for of in repairs.moves.alike(look, matcher.guesses) if {id(g) for g in of} not in known)]
+    for at, alike in enumerate(every):
         whole = levels(matcher, alike)
         orders = [_ordered(repairs, whole, order) for order in _orders(alike)]
-        yield _Choice([guess for of in whole for guess in of], orders, at < len(choices))
+        sure = all(guess.placed for guess in alike) or told_by_what_follows(matcher, look, alike)
+        yield _Choice([guess for of in whole for guess in of], orders, at < len(choices) or not sure)
     seen: set[object] = set()
     for guess in matcher.guesses:
         if guess.promised or guess.by_value or guess.group.signature in seen or _shown(matcher, look, guess):
