@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .activations import Look, Seen
 from .evidence import told_by_what_follows
-from .fingerprints import EXACT
+from .fingerprints import EXACT, Print, apart, prints_of
 from .guess import Guess
 from .layers import likeness
 from .plan import MatchPlan
@@ -119,6 +119,7 @@ class _Trial:
         self.found: Tried | None = None
         self._before = matcher.looks + prover.runs
         self._seen: set[object] = set()
+        self._unknown: dict[str, list[list[Print]]] = {}
 
     def explore(self, repairs: Repairs, plain: Look | None = None) -> list[_Choice]:
         """Try everything that the first unknown value could rest on, one after the other, and go on from there.
@@ -135,6 +136,8 @@ class _Trial:
         plain = plain or self._plainly()
         at = plain.first_unknown((), False)
         unknown = None if at is None else plain.seen[at]
+        if unknown is not None and not self._is_new(unknown):
+            return []
         part = {id(guess) for guess in _part_of(matcher, unknown)}
         told: list[_Choice] = []
         for choice in (*_others(repairs, plain, unknown), *_choices(matcher, repairs, plain)):
@@ -146,6 +149,15 @@ class _Trial:
             for change in choice.changes:
                 self.step(change, at, repairs, back)
         return told
+
+    def _is_new(self, unknown: Seen) -> bool:
+        """Whether the first unknown call has not been given and made the same before, in whatever way."""
+        now = [*prints_of(unknown.call.inputs), *prints_of(unknown.call.outputs)]
+        before = self._unknown.setdefault(unknown.call.name, [])
+        if any(len(of) == len(now) and all(map(_same, of, now)) for of in before):
+            return False
+        before.append(now)
+        return True
 
     def _state(self) -> object:
         """Equal where the same is guessed."""
@@ -204,6 +216,10 @@ class _Trial:
         """Whether the first unknown value is what a layer makes of another known one."""
         seen = look.seen[first]
         return seen.given <= EXACT and self.matcher.guess_of(seen.call.path) is not None
+
+
+def _same(one: Print, other: Print) -> bool:
+    return apart(one, other) <= EXACT
 
 
 def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Guess]]:
