@@ -196,9 +196,8 @@ class _Trial:
         self.matcher.forced.clear()
         look = self.matcher.look()
         first = look.first_unknown((), False)
-        plain: Look | None = look
         if first is None or (first != at and (at is None or first > at or self._takes_another(look, first))):
-            plain = None
+            changed = self.matcher.mark()
             repairs = Repairs(self.matcher)  # what lies behind may have to follow
             repairs.most = self.matcher.looks + MOST_REPAIRS
             repairs.run()
@@ -207,8 +206,9 @@ class _Trial:
                 self.matcher.forced.clear()
                 self.found = Tried(self.matcher.look(), proof, repairs, many=self.many)
                 return
-        if at is not None and self._state() not in self._seen:
-            self.explore(repairs, plain)
+            changed()
+        if at is not None:
+            self.explore(repairs, look)
         if self.found is None:
             back()
 
