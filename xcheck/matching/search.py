@@ -93,7 +93,6 @@ class Repairs:
                 closest = error, move
         if half is not None:  # what the call is given is known, and what it makes of that is the next question
             half.do()
-            self._decide(half)
             return self.matcher.look()
         self.hopeless.add(kind)
         if closest is not None:  # the right one, in a port that has another setting here
