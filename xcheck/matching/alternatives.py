@@ -275,15 +275,42 @@ def _shown(matcher: Matcher, look: Look, guess: Guess) -> bool:
     return bool(calls) and all(look.shown(at) for at in calls)
 
 
+def by_names(matcher: Matcher, repairs: Repairs, tried: Tried, prover: Prover) -> Tried:
+    """Layers of which nothing but their names tells which is which in the order of the names.
+
+    Args:
+        matcher, repairs: whose guesses are proven.
+        tried: what they came of.
+        prover: judges whether they are, too, in the other order.
+    """
+    for alike in repairs.moves.alike(tried.look, matcher.guesses):
+        order = next(_orders(alike), ())
+        whole = levels(matcher, alike)
+        if not order or all(guess.placed for guess in alike) or _likeness(alike, order) <= _likeness(alike):
+            continue
+        back = matcher.mark()
+        _ordered(repairs, whole, order)()
+        proof = prover.judge(matcher.plan())
+        look = matcher.look() if proof.agrees else None
+        if look is not None and look.solved:
+            tried = replace(tried, look=look, proof=proof)
+        else:
+            back()
+            matcher.look()
+    return tried
+
+
+def _likeness(alike: Sequence[Guess], order: Sequence[int] | None = None) -> float:
+    """How much the names of both sides have in common, in another order or as they are."""
+    pairs = zip((alike[i] for i in order or range(len(alike))), alike, strict=True)
+    return sum(likeness(one.units("torch")[0].words, other.units("keras")[0].words) for one, other in pairs)
+
+
 def _orders(alike: Sequence[Guess]) -> Iterator[tuple[int, ...]]:
     """The other orders, those that the names suggest first."""
 
-    def named(order: Sequence[int]) -> float:
-        pairs = zip((alike[i].units("torch")[0] for i in order), (g.units("keras")[0] for g in alike), strict=True)
-        return sum(likeness(torch.words, keras.words) for torch, keras in pairs)
-
     orders = list(itertools.islice(itertools.permutations(range(len(alike))), 1, MOST_ORDERS))
-    yield from sorted(orders, key=named, reverse=True)
+    yield from sorted(orders, key=lambda order: _likeness(alike, order), reverse=True)
 
 
 def unclaimed(plan: MatchPlan, matcher: Matcher, repairs: Repairs, look: Look) -> MatchPlan:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..pairs.pair import Batch, WeightTarget
-from .alternatives import Tried, decided, unclaimed
+from .alternatives import Tried, by_names, decided, unclaimed
 from .evidence import settled
 from .lone import without_lone
 from .matchable import Matchable
@@ -51,6 +51,8 @@ def plan_by_value(
         tried = Tried(look, prover.judge(matcher.plan()), repairs)
         if tried.proof.agrees is False:
             tried = decided(matcher, repairs, look, tried.proof, prover)
+        if tried.proof.agrees:
+            tried = by_names(matcher, tried.repairs, tried, prover)
         plan = settled(matcher, tried.repairs, tried.look)
         proof = prover.judge(plan)
         if proof.agrees is not True:

@@ -336,15 +336,17 @@ def _contradicted(matcher: Matcher) -> Iterator[Doubt]:
     classes: dict[object, list[Guess]] = {}
     for guess in matcher.guesses:
         classes.setdefault(guess.group.signature, []).append(guess)
-    alone = [_alike(g, g) for alike in classes.values() if len(alike) == 1 for g in alike]
-    if sum(a > 0 for a in alone) * 2 < len(alone):
+    lone = [_alike(g, g) for alike in classes.values() if len(alike) == 1 for g in alike]
+    if sum(a > 0 for a in lone) * 2 < len(lone):
         return
-    least = 0.0 if alone else 0.5
+    least = 0.0 if lone else 0.5
     meant: dict[int, Guess] = {}
     for alike in classes.values():
         for guess in alike:
             best = max(alike, key=lambda g: _alike(guess, g))
-            if _alike(guess, best) >= max(_alike(guess, guess) + CLEARLY, least):
+            most = _alike(guess, best)
+            alone = sum(_alike(guess, g) == most for g in alike) == 1
+            if alone and most >= max(_alike(guess, guess) + CLEARLY, least):
                 meant[id(guess)] = best
     if len(meant) != 2 or {id(g) for g in meant.values()} != set(meant):
         return
