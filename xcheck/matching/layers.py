@@ -123,7 +123,10 @@ def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = (), 
     bare = {p for p, e in canonical.items() if e.owner not in ended or e.owner in roots}
     taken: set[str] = set()
     found: list[tuple[tuple[float, int], Unit]] = []
-    for i, (at, entries) in enumerate(_called_bare(inventory, every, bare)):
+    called = list(_called_bare(inventory, every, bare))
+    known = {inventory.canonical_path(e.path) for _, entries in called for e in entries}
+    partly = {e.owner for p, e in canonical.items() if p not in known and e.owner in ended}  # they stay one layer
+    for i, (at, entries) in enumerate(of for of in called if of[1][0].owner not in partly):
         taken |= {inventory.canonical_path(e.path) for e in entries}
         found.append(((at - 0.5, i), Unit(entries[0].path, entries[0].kind, entries)))
     for at, call in enumerate(calls):
