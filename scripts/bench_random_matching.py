@@ -109,7 +109,9 @@ def _checked(net: Net, given: Map) -> tuple[Outcome, list[str]]:
     found = [c for c in result.checks if c.phase == "inventory" and c.torch and c.keras and ", by " in c.detail]
     matches = [(c.torch, c.keras, *c.detail.split(", ", 1)) for c in found if c.torch]
     open_ = [c for c in result.checks if c.verdict == "INCONCLUSIVE"]
-    by_matching = any(c.phase == "inventory" or "matching" in c.detail for c in open_)
+    by_matching = str(result.verdict) == "INCONCLUSIVE" and any(
+        c.phase == "inventory" or "matching" in c.detail for c in open_
+    )
     layouts = ("transposed_kernel", "permuted_axes", "other_weight", "layout")
     confirmed = any(c.confirmed and c.id in layouts for c in result.causes)
     asked = [m[0] for m in matches if m[3] != "by value" and m[0] in true_map(net)]
