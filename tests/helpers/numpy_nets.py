@@ -48,7 +48,8 @@ class NumpySide:
     """
 
     def __init__(self, net: Net, side: SideName) -> None:
-        self.net, self.side = net, side
+        self.net = net
+        self.side: SideName = side
         self.islands = Islands(lambda _: None)
         self.entries: list[Entry] = []
         self.paths: dict[str, tuple[str, str]] = {}
