@@ -31,8 +31,8 @@ def lively(runner: Matchable, batch: Batch, seed: int) -> Calls:
         UserCodeError: the model cannot be called as it is.
     """
     calls = runner.calls(batch, inside=everywhere)
-    least, best = _constant(calls), runner.read()
-    if not least:
+    dull, best = _constant(calls), runner.read()
+    if not dull:
         return calls
     held = {entry.path for entry in runner.inventory().canonical()}
     for draw in range(MOST_DRAWS):
@@ -40,15 +40,21 @@ def lively(runner: Matchable, batch: Batch, seed: int) -> Calls:
         with suppress(UserCodeError):
             runner.write(drawn_weights(runner, held, seed + draw, bold=True))
             made = runner.calls(batch, inside=everywhere)
-            if (many := _constant(made)) < least:
-                calls, least, best = made, many, runner.read()
-        if not least:
-            break
+            now = _constant(made)
+            same = now == dull  # such as a mask of zeros, which no weights change
+            if len(now) < len(dull):
+                calls, dull, best = made, now, runner.read()
+            if same or not dull:
+                break
     runner.write(State(best.parameters, best.buffers))
     return calls
 
 
-def _constant(calls: Calls) -> int:
-    """How many values were made of others that are one number everywhere, or no number."""
-    made = {id(a): a for c in calls if c.inputs for a in c.outputs.values() if a.dtype.kind == "f" and a.size > 1}
-    return sum(not (a.max() > a.min()) for a in made.values())
+def _constant(calls: Calls) -> set[str]:
+    """Names of calls that make something of other values that is one number everywhere, or no number."""
+    return {
+        call.name
+        for call in calls
+        for array in (call.outputs.values() if call.inputs else ())
+        if array.dtype.kind == "f" and array.size > 1 and not array.max() > array.min()
+    }

@@ -185,7 +185,7 @@ class MatchPlan:
         unproven: why it is not, where that was tried.
         open: names on the PyTorch side of what could be matched otherwise, for all that is known.
         tried: how many other matches were tried in place of one that is not proven.
-        exhausted: these were all that are possible.
+        exhausted: these were all that what differs could rest on.
     """
 
     reference: SideName
