@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from xcheck.matching.layers import Unit, units_of
 from xcheck.matching.sequences import aligned
 from xcheck.records.inventory import Entry, Inventory
@@ -60,3 +62,35 @@ def test_a_weight_and_a_bias_are_not_added_up():
     joints = [[j.torch for g in aligned([of], token) for j in g.covers[0].joints] for of in (norm, cell)]
     assert all(len(of) == 1 for of in joints[0])
     assert joints[1] == [(0, 1)]
+
+
+def heads(owner: str, bias: bool) -> Unit:
+    return unit(owner, "EinsumDense", kernel=(8, 2, 4), **({"bias": (2, 4)} if bias else {}))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_layer_for_three_is_found_where_one_side_alone_has_biases(bias: bool) -> None:
+    """And the projection behind them is not one of the three, though it has their sizes."""
+    packed = unit("qkv", "Linear", weight=(24, 8), **({} if bias else {"bias": (24,)}))
+    torch = [packed, linear("back"), linear("head", 3)]
+    keras = [heads("q", bias), heads("k", bias), heads("v", bias), dense("out"), dense("last", 3)]
+    groups = aligned(torch, keras)
+    found = {tuple(u.owner for u in g.torch): tuple(u.owner for u in g.keras) for g in groups}
+    assert found == {("qkv",): ("q", "k", "v"), ("back",): ("out",), ("head",): ("last",)}
+    cover = next(g.covers[0] for g in groups if len(g.keras) == 3)
+    assert cover.partial
+    assert [str(joint.torch_part) for joint in cover.joints] == ["[0:8]", "[8:16]", "[16:24]"]
+
+
+def test_three_layers_with_biases_against_one_without() -> None:
+    torch = [linear("q"), linear("k"), linear("v")]
+    (group,) = aligned(torch, [unit("qkv", "Dense", kernel=(8, 24))])
+    assert [u.owner for u in group.torch] == ["q", "k", "v"]
+    assert group.covers[0].partial
+
+
+def test_layers_of_other_sizes_are_not_put_together_without_their_biases() -> None:
+    """A kernel may not be left out: only biases are."""
+    keras = [heads("q", True), heads("k", True), unit("v", "Dense", kernel=(8, 9), bias=(9,))]
+    groups = aligned([unit("qkv", "Linear", weight=(24, 8))], keras)
+    assert not any(len(g.keras) > 1 for g in groups)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from ..records.calls import Call, Calls
-from .fingerprints import CLOSE, EXACT, Known, Print, prints_of
+from .fingerprints import CLOSE, EXACT, Known, Print, key_of, prints_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,17 @@ class Look:
             if wrong and not shown and not self.within_known(at) and not self._known_behind(at, reach):
                 return at
         return None
+
+    def lost(self, at: int) -> bool:
+        """Whether nothing that is made of what a call made is known again."""
+        made = {key for a in self.seen[at].call.outputs.values() if (key := key_of(a)) is not None}
+        for later in range(at + 1, len(self.seen)):
+            call = self.seen[later].call
+            if made & {key_of(a) for a in call.inputs.values()}:
+                if self.shown(later):
+                    return False
+                made |= {key for a in call.outputs.values() if (key := key_of(a)) is not None}
+        return True
 
     def last_of(self, at: int) -> int | None:
         """Index of the call behind which nothing says more of whether a call is known; None for the end."""

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .activations import Look
+from .activations import Look, Seen
 from .evidence import told_by_what_follows
+from .fingerprints import EXACT, Print, apart, prints_of
 from .guess import Guess
 from .layers import likeness
 from .plan import MatchPlan
@@ -22,8 +23,11 @@ from .search import Repairs
 if TYPE_CHECKING:
     from .matcher import Matcher
 
-MOST_RUNS = 60
+MOST_RUNS = 100
 """Forward passes of the follower that are spent on alternatives."""
+
+MOST_REPAIRS = 10
+"""Those of them that the search may take to let what lies behind one alternative follow."""
 
 MOST_ORDERS = 24
 """Orders of layers that are alike that are tried: all of up to four."""
@@ -39,12 +43,14 @@ class Tried:
     Attributes:
         look: the last one, under what is taken now.
         proof: of that.
+        repairs: that made it.
         all: every alternative that is possible was tried.
         many: how many were.
     """
 
     look: Look
     proof: Proof
+    repairs: Repairs
     all: bool = True
     many: int = 0
 
@@ -59,32 +65,166 @@ def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover
         proof: of the plan as it stands, which is none.
         prover: judges the alternatives.
     """
-    back, looks = matcher.mark(), matcher.looks
-    many, spent = 0, prover.runs
-    for change in _changes(matcher, repairs, look):
-        if prover.runs - spent + matcher.looks - looks >= MOST_RUNS:
-            matcher.look()
-            return Tried(look, proof, all=False, many=many)
-        many += 1
-        change()
-        found = prover.judge(matcher.plan())
-        if found.agrees is not True and matcher.looks < looks + MOST_RUNS:
-            again = Repairs(matcher)  # what lies behind may have to follow
-            again.most = matcher.looks + MOST_RUNS // 6
-            again.run()
-            found = prover.judge(matcher.plan())
-        if found.agrees:
-            matcher.forced.clear()
-            return Tried(matcher.look(), found, many=many)
-        back()
-    if many:
+    trial = _Trial(matcher, prover)
+    back = matcher.mark()
+    told = trial.explore(repairs)
+    spent = trial.spent
+    for change in (change for choice in told for change in choice.changes):
+        trial.step(change, None, repairs, back)
+    if trial.found is not None:
+        return trial.found
+    if trial.many:
         matcher.look()
-    return Tried(look, proof, many=many)
+    return Tried(look, proof, repairs, all=not spent, many=trial.many)
+
+
+def _part_of(matcher: Matcher, unknown: Seen | None) -> Sequence[Guess]:
+    """The guesses that may be why a call makes something unknown, or is given it; all of them for no call."""
+    if unknown is None:
+        return matcher.guesses
+    owner = matcher.guess_of(unknown.call.path) if unknown.given <= EXACT else None
+    return [*matcher.before(unknown.call), *([] if owner is None else [owner])]
+
+
+Change = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Something that could be otherwise.
+
+    Attributes:
+        of: the guesses that it is about.
+        changes: the other ways.
+        open: nothing tells which way is right; else something does, which may be wrong.
+    """
+
+    of: Sequence[Guess]
+    changes: Sequence[Change]
+    open: bool
+
+
+class _Trial:
+    """Makes changes, and takes back those that do not help.
+
+    Attributes:
+        many: how often something was tried.
+        spent: something was not, since the runs were used up.
+        found: what the sides agree under.
+    """
+
+    def __init__(self, matcher: Matcher, prover: Prover) -> None:
+        self.matcher, self.prover = matcher, prover
+        self.many, self.spent = 0, False
+        self.found: Tried | None = None
+        self._before = matcher.looks + prover.runs
+        self._seen: set[object] = set()
+        self._unknown: dict[str, list[list[Print]]] = {}
+
+    def explore(self, repairs: Repairs, plain: Look | None = None) -> list[_Choice]:
+        """Try everything that the first unknown value could rest on, one after the other, and go on from there.
+
+        Args:
+            repairs: that made the guesses what they are.
+            plain: what is known with nothing put in the place of what the follower makes; None to look.
+
+        Returns:
+            What was not tried, since something tells which way is right.
+        """
+        matcher, back = self.matcher, self.matcher.mark()
+        self._seen.add(self._state())
+        plain = plain or self._plainly()
+        at = plain.first_unknown((), False)
+        unknown = None if at is None else plain.seen[at]
+        if unknown is not None and not self._is_new(unknown):
+            return []
+        part = {id(guess) for guess in _part_of(matcher, unknown)}
+        told: list[_Choice] = []
+        for choice in (*_others(repairs, plain, unknown), *_choices(matcher, repairs, plain)):
+            if at is not None and plain.lost(at) and not any(id(guess) in part for guess in choice.of):
+                continue  # what is unknown stays so, whatever else is changed
+            if not choice.open:
+                told.append(choice)
+                continue
+            for change in choice.changes:
+                self.step(change, at, repairs, back)
+        return told
+
+    def _is_new(self, unknown: Seen) -> bool:
+        """Whether the first unknown call has not been given and made the same before, in whatever way."""
+        now = [*prints_of(unknown.call.inputs), *prints_of(unknown.call.outputs)]
+        before = self._unknown.setdefault(unknown.call.name, [])
+        if any(len(of) == len(now) and all(map(_same, of, now)) for of in before):
+            return False
+        before.append(now)
+        return True
+
+    def _state(self) -> object:
+        """Equal where the same is guessed."""
+        return frozenset(
+            (id(g), *(id(u) for u in g.units(self.matcher.reference.side)), g.variant) for g in self.matcher.guesses
+        )
+
+    def _plainly(self) -> Look:
+        """A look with nothing put in the place of what the follower makes."""
+        forced = dict(self.matcher.forced)
+        self.matcher.forced.clear()
+        look = self.matcher.look()
+        self.matcher.forced.update(forced)
+        return look
+
+    def step(self, change: Change, at: int | None, repairs: Repairs, back: Callable[[], None]) -> None:
+        """Make a change, and go on behind it.
+
+        Args:
+            change: to be tried.
+            at: position of the first call that is unknown without it; None not to go on.
+            repairs: that made the guesses what they are.
+            back: takes everything back.
+        """
+        if self.spent or self.found is not None:
+            return
+        change()
+        if self._state() in self._seen:
+            back()
+            return
+        if self.matcher.looks + self.prover.runs - self._before >= MOST_RUNS:
+            self.spent = True
+            back()
+            return
+        self.many += 1
+        self.matcher.forced.clear()
+        look = self.matcher.look()
+        first = look.first_unknown((), False)
+        if first is None or (first != at and (at is None or first > at or self._takes_another(look, first))):
+            changed = self.matcher.mark()
+            repairs = Repairs(self.matcher)  # what lies behind may have to follow
+            repairs.most = self.matcher.looks + MOST_REPAIRS
+            repairs.run()
+            proof = self.prover.judge(self.matcher.plan())
+            if proof.agrees:
+                self.matcher.forced.clear()
+                self.found = Tried(self.matcher.look(), proof, repairs, many=self.many)
+                return
+            changed()
+        if at is not None:
+            self.explore(repairs, look)
+        if self.found is None:
+            back()
+
+    def _takes_another(self, look: Look, first: int) -> bool:
+        """Whether the first unknown value is what a layer makes of another known one."""
+        seen = look.seen[first]
+        return seen.given <= EXACT and self.matcher.guess_of(seen.call.path) is not None
+
+
+def _same(one: Print, other: Print) -> bool:
+    return apart(one, other) <= EXACT
 
 
 def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Guess]]:
     """Layers that are alike and were given the same, of which nothing that follows tells which is which."""
-    found = [*repairs.undecided, *repairs.alike(look, matcher.guesses)]
+    found = [*repairs.moves.undecided, *repairs.moves.alike(look, matcher.guesses)]
     found = [alike for alike in found if not all(guess.decided for guess in alike)]
     choices: dict[frozenset[int], list[Guess]] = {}
     for alike in sorted(found, key=len, reverse=True):
@@ -93,29 +233,84 @@ def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Gu
     return [alike for alike in choices.values() if not told_by_what_follows(matcher, look, alike)]
 
 
-def _changes(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Callable[[], object]]:
-    for alike in open_choices(matcher, repairs, look):
-        for order in _orders(alike):
-            yield lambda a=alike, o=order: repairs.assign(a, o)
+def _choices(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[_Choice]:
+    choices = open_choices(matcher, repairs, look)
+    known = [{id(guess) for guess in alike} for alike in choices]
+    every = [*choices, *(of for of in repairs.moves.alike(look, matcher.guesses) if {id(g) for g in of} not in known)]
+    for at, alike in enumerate(every):
+        whole = levels(matcher, alike)
+        orders = [_ordered(repairs, whole, order) for order in _orders(alike)]
+        sure = all(guess.placed for guess in alike) or told_by_what_follows(matcher, look, alike)
+        yield _Choice([guess for of in whole for guess in of], orders, at < len(choices) or not sure)
     seen: set[object] = set()
     for guess in matcher.guesses:
-        if guess.promised or guess.by_value or guess.group.signature in seen:
+        if guess.promised or guess.by_value or guess.group.signature in seen or _shown(matcher, look, guess):
             continue
         seen.add(guess.group.signature)
-        variants = (v for v in guess.variants() if v != guess.variant)
-        for variant in itertools.islice(variants, MOST_VARIANTS):
-            yield lambda g=guess, v=variant: repairs.take_alike(g, v)
+        variants = itertools.islice((v for v in guess.variants() if v != guess.variant), MOST_VARIANTS)
+        yield _Choice(
+            [guess], [lambda g=guess, v=variant: repairs.moves.take_alike(g, v) for variant in variants], True
+        )
+
+
+def _others(repairs: Repairs, look: Look, unknown: Seen | None) -> Iterator[_Choice]:
+    """The layers of the reference that could be the one that makes something unknown of what is known."""
+    owner = None if unknown is None else repairs.matcher.guess_of(unknown.call.path)
+    if unknown is not None and owner is not None and unknown.given <= EXACT:
+        yield _Choice([owner], [move.do for move in repairs.moves.exchanges(owner, unknown)], open=True)
+
+
+def _ordered(repairs: Repairs, whole: Sequence[Sequence[Guess]], order: Sequence[int]) -> Change:
+    def change() -> None:
+        for alike in whole:
+            repairs.moves.assign(alike, order)
+
+    return change
+
+
+def _shown(matcher: Matcher, look: Look, guess: Guess) -> bool:
+    """Whether all that the layers of a guess make is known: in another way they would make something else."""
+    owners = {unit.owner for unit in guess.units(matcher.follower.side)}
+    calls = [at for at, seen in enumerate(look.seen) if seen.call.path in owners and not seen.call.function]
+    return bool(calls) and all(look.shown(at) for at in calls)
+
+
+def by_names(matcher: Matcher, repairs: Repairs, tried: Tried, prover: Prover) -> Tried:
+    """Layers of which nothing but their names tells which is which in the order of the names.
+
+    Args:
+        matcher, repairs: whose guesses are proven.
+        tried: what they came of.
+        prover: judges whether they are, too, in the other order.
+    """
+    for alike in repairs.moves.alike(tried.look, matcher.guesses):
+        order = next(_orders(alike), ())
+        whole = levels(matcher, alike)
+        if not order or all(guess.placed for guess in alike) or _likeness(alike, order) <= _likeness(alike):
+            continue
+        back = matcher.mark()
+        _ordered(repairs, whole, order)()
+        proof = prover.judge(matcher.plan())
+        look = matcher.look() if proof.agrees else None
+        if look is not None and look.solved:
+            tried = replace(tried, look=look, proof=proof)
+        else:
+            back()
+            matcher.look()
+    return tried
+
+
+def _likeness(alike: Sequence[Guess], order: Sequence[int] | None = None) -> float:
+    """How much the names of both sides have in common, in another order or as they are."""
+    pairs = zip((alike[i] for i in order or range(len(alike))), alike, strict=True)
+    return sum(likeness(one.units("torch")[0].words, other.units("keras")[0].words) for one, other in pairs)
 
 
 def _orders(alike: Sequence[Guess]) -> Iterator[tuple[int, ...]]:
     """The other orders, those that the names suggest first."""
 
-    def named(order: Sequence[int]) -> float:
-        pairs = zip((alike[i].units("torch")[0] for i in order), (g.units("keras")[0] for g in alike), strict=True)
-        return sum(likeness(torch.words, keras.words) for torch, keras in pairs)
-
     orders = list(itertools.islice(itertools.permutations(range(len(alike))), 1, MOST_ORDERS))
-    yield from sorted(orders, key=named, reverse=True)
+    yield from sorted(orders, key=lambda order: _likeness(alike, order), reverse=True)
 
 
 def unclaimed(plan: MatchPlan, matcher: Matcher, repairs: Repairs, look: Look) -> MatchPlan:
@@ -126,7 +321,7 @@ def unclaimed(plan: MatchPlan, matcher: Matcher, repairs: Repairs, look: Look) -
         matcher, repairs, look: that it comes from.
     """
     choices = [alike for alike in open_choices(matcher, repairs, look) if len(alike) > 1]
-    open_ = {id(guess): guess for alike in choices for guess in (*alike, *_relative(matcher, alike))}
+    open_ = {id(guess): guess for alike in choices for of in levels(matcher, alike) for guess in of}
     names = {m.name("torch"): g for g in open_.values() for m, _, _ in g.matches(matcher.torch, matcher.keras)}
 
     def said(guess: Guess) -> str:
@@ -136,37 +331,18 @@ def unclaimed(plan: MatchPlan, matcher: Matcher, repairs: Repairs, look: Look) -
         replace(m, evidence=said(names[m.name("torch")])) if m.evidence and m.name("torch") in names else m
         for m in plan.matches
     )
-    doubted = {m.name("torch") for m in plan.parameters if any(_about(d.torch, m.torch) for d in plan.doubts)}
+    doubted = {m.name("torch") for m in plan.parameters if any(doubt.about(m.torch) for doubt in plan.doubts)}
     return replace(plan, matches=matches, open=frozenset(names) | doubted)
 
 
-def _about(layers: str, path: str) -> bool:
-    return any(path == name or path.startswith(f"{name}.") for name in layers.split(", "))
-
-
-def _relative(matcher: Matcher, alike: Sequence[Guess]) -> list[Guess]:
-    """Layers behind those that are alike that have a like behind another of them: they would be exchanged, too."""
-    flow = matcher.flows.get(matcher.follower.side)
-    if flow is None:
-        return []
-    side = matcher.follower.side
-    at = {id(unit): i for i, unit in enumerate(matcher.units[side])}
-    by_unit = {at[id(u)]: g for g in matcher.guesses for u in g.units(side) if id(u) in at}
-    behind = [{at[id(u)] for u in guess.units(side) if id(u) in at} for guess in alike]
-    found: list[Guess] = []
-    edge = [set(of) for of in behind]
-    while any(edge):
-        after = [
-            {p for u in of for p in flow.behind[u] if isinstance(p, int)} - own
-            for of, own in zip(edge, behind, strict=True)
-        ]
-        shared = {u for i, of in enumerate(after) for u in of if any(u in o for j, o in enumerate(after) if j != i)}
-        kinds = [{by_unit[u].group.signature for u in of - shared if u in by_unit} for of in after]
-        edge: list[set[int]] = []
-        for i, of in enumerate(after):
-            others = set[object]().union(*(k for j, k in enumerate(kinds) if j != i))
-            kept = {u for u in of - shared if u in by_unit and by_unit[u].group.signature in others}
-            found += [by_unit[u] for u in kept]
-            edge.append(kept)
-            behind[i] |= kept
+def levels(matcher: Matcher, alike: Sequence[Guess]) -> list[list[Guess]]:
+    """Layers that are alike, and behind them, as long as these are alike, those that would be exchanged with them."""
+    found: list[list[Guess]] = []
+    now: list[Guess | None] = list(alike)
+    while all(now) and len({id(guess) for guess in now}) == len(alike):
+        of = [guess for guess in now if guess is not None]
+        if len({guess.group.signature for guess in of}) > 1 or any(guess in level for level in found for guess in of):
+            break
+        found.append(of)
+        now = [matcher.only(matcher.beside(guess, "behind") or ()) for guess in of]
     return found

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..pairs.pair import Batch, WeightTarget
-from .alternatives import Tried, decided, unclaimed
+from .alternatives import Tried, by_names, decided, unclaimed
 from .evidence import settled
 from .lone import without_lone
 from .matchable import Matchable
@@ -48,13 +48,15 @@ def plan_by_value(
         look = repairs.run()
         look = without_lone(matcher, look) or look
         prover = Prover(reference, follower, batch, seed)
-        tried = Tried(look, prover.judge(matcher.plan()))
+        tried = Tried(look, prover.judge(matcher.plan()), repairs)
         if tried.proof.agrees is False:
             tried = decided(matcher, repairs, look, tried.proof, prover)
-        plan = settled(matcher, repairs, tried.look)
+        if tried.proof.agrees:
+            tried = by_names(matcher, tried.repairs, tried, prover)
+        plan = settled(matcher, tried.repairs, tried.look)
         proof = prover.judge(plan)
         if proof.agrees is not True:
-            plan = unclaimed(plan, matcher, repairs, tried.look)
+            plan = unclaimed(plan, matcher, tried.repairs, tried.look)
         plan = replace(plan, proven=proof.agrees, unproven=proof.detail)
         return replace(plan, tried=tried.many, exhausted=tried.all)
     finally:

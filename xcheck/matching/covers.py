@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from ..layouts import LAYOUTS, Layout
@@ -97,7 +97,23 @@ def covers(torch: Params, keras: Params) -> tuple[Cover, ...]:
             break
         search = _Search(torch, keras)
         found = search.run(skips)
-    return tuple(found) or _cut_tables(torch, keras)
+    return tuple(found) or _cut_tables(torch, keras) or _without_biases(torch, keras)
+
+
+def _without_biases(torch: Params, keras: Params) -> tuple[Cover, ...]:
+    """Several layers against one, of which one side has biases and the other none: all but the biases."""
+    kept = [[i for i, p in enumerate(of) if p.role != "bias"] for of in (torch, keras)]
+    lone = [len(of) - len(own) for of, own in zip((torch, keras), kept, strict=True)]
+    if torch[-1].unit == keras[-1].unit or bool(lone[0]) == bool(lone[1]) or not all(kept):
+        return ()
+    found = _Search(tuple(torch[i] for i in kept[0]), tuple(keras[i] for i in kept[1])).run(0)
+    placed = ((cover.cost, [_placed(joint, *kept) for joint in cover.joints]) for cover in found)
+    return tuple(Cover(tuple(joints), cost + sum(lone), True) for cost, joints in placed)
+
+
+def _placed(joint: Joint, torch: Sequence[int], keras: Sequence[int]) -> Joint:
+    """A joint of some of the parameters by their positions among all of them."""
+    return replace(joint, torch=tuple(torch[i] for i in joint.torch), keras=keras[joint.keras])
 
 
 def _cut_tables(torch: Params, keras: Params) -> tuple[Cover, ...]:

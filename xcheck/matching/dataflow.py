@@ -7,6 +7,7 @@ outputs, under the names that the user gave them, that it reaches. Each round of
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
@@ -15,6 +16,7 @@ import numpy as np
 from ..records.calls import Call, Calls
 from ..records.inventory import Inventory
 from ..records.trace import Array, Arrays
+from .fingerprints import key_of
 from .layers import Unit, likeness
 from .sequences import Group, group_of
 
@@ -42,11 +44,13 @@ class Flow:
 
     Attributes:
         before, behind: per layer, the places next to it.
+        given: name of a call -> the places of what goes into it.
     """
 
     def __init__(self, units: Sequence[Unit], inventory: Inventory, calls: Calls, outputs: Arrays) -> None:
         self.before: list[set[Place]] = [set() for _ in units]
         self.behind: list[set[Place]] = [set() for _ in units]
+        self.given: dict[str, set[Place]] = {}
         held = {inventory.canonical_path(e.path): at for at, unit in enumerate(units) for e in unit.entries}
         keys = _Keys()
         sources: dict[Hashable, set[Place]] = {}
@@ -56,13 +60,22 @@ class Flow:
             sources[keys.of(array)] = {("input", *_rounded(array))}
         parents = {call.index: call.parent for call in calls}
         within: dict[int, set[Place]] = {}
+        views: dict[Hashable, set[int]] = {}
+        taken: set[int] = set()  # by functions: what the model holds itself is used where they are called
         for call in calls:
             of = {held[path] for path in call.parameters if path in held}
+            if call.function and of and not call.inputs:  # only another view of a parameter
+                views |= {keys.of(array): of for array in call.outputs.values()}
+                continue
+            of = of.union(*(views.get(keys.of(array), set()) for array in call.inputs.values() if call.function))
+            of -= taken if call.parent is None else set()
+            taken |= of if call.function else set()
             given = _given(call, keys, sources)
             around = call.parent
             while of and around is not None:
                 within.setdefault(around, set()).update(of)
                 around = parents.get(around)
+            self.given[call.name] = given
             for at in of:
                 self.before[at] |= given - {at}
             for array in call.outputs.values():
@@ -81,6 +94,23 @@ class Flow:
                 if isinstance(place, int):
                     self.behind[place].add(at)
 
+    def before_call(self, call: Call) -> set[int] | None:
+        """The layers that have a part in what a call is given; None where that is not known.
+
+        Args:
+            call: of the side, of any forward pass.
+        """
+        if call.parent is None or call.name not in self.given:
+            return None
+        found: set[int] = set()
+        edge = [place for place in self.given[call.name] if isinstance(place, int)]
+        while edge:
+            at = edge.pop()
+            if at not in found:
+                found.add(at)
+                edge += [place for place in self.before[at] if isinstance(place, int)]
+        return found
+
     def _last(self, places: set[Place]) -> set[Place]:
         """Those of some layers, such as the cells of a recurrent one, that no other of them takes something of."""
         taken = {p for at in places if isinstance(at, int) for p in self.before[at]}
@@ -95,24 +125,15 @@ def _given(call: Call, keys: _Keys, sources: Mapping[Hashable, set[Place]]) -> s
 
 
 class _Keys:
-    """Names of values: equal for one tensor however its axes lie, and for what keeps its least and largest number."""
+    """Names of values: equal for one tensor however its axes lie."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Array, Hashable]] = {}
 
     def of(self, array: Array) -> Hashable:
         if id(array) not in self._known:
-            self._known[id(array)] = array, _key(array)
+            self._known[id(array)] = array, key_of(array) or ("itself", id(array))  # such as zeros behind a relu
         return self._known[id(array)][1]
-
-
-def _key(array: Array) -> Hashable:
-    if array.size < 2 or array.dtype.kind not in "fiu":
-        return None
-    low, high = array.min(), array.max()
-    if low == high or not np.isfinite(low + high):
-        return None
-    return array.size, float(low) + 0.0, float(high) + 0.0
 
 
 def _rounded(array: Array) -> tuple[str, ...]:
@@ -184,7 +205,7 @@ def in_place(
     """
     classes: dict[Hashable, list[Group]] = {}
     for group in groups:
-        classes.setdefault(group.signature, []).append(group)
+        classes.setdefault(size_of(group), []).append(group)
     at = [{id(unit): i for i, unit in enumerate(of)} for of in units]
     kinds: list[list[Hashable]] = [[None] * len(of) for of in units]
     for number, alike in enumerate(classes.values()):
@@ -200,19 +221,41 @@ def in_place(
 
     renewed: dict[int, Group] = {}
     alone: set[int] = set()
-    for alike in classes.values():
+
+    def place(alike: Sequence[Group]) -> bool:
         for depth in reversed(range(max(map(len, rounds))) if len(alike) > 1 else ()):
             here, there = ([colour(g, side, depth) for g in alike] for side in (0, 1))
-            if Counter(here) == Counter(there):
-                renewed |= _within(alike, here, there)
+            found = _within(alike, here, there) if Counter(here) == Counter(there) else None
+            if found is not None:
+                renewed.update(found)
                 often = Counter(here)
-                alone |= {id(renewed.get(id(g), g)) for g, c in zip(alike, here, strict=True) if often[c] == 1}
-                break
+                alone.update(id(found.get(id(g), g)) for g, c in zip(alike, here, strict=True) if often[c] == 1)
+                return True
+        return len(alike) == 1
+
+    for alike in classes.values():
+        if not place(alike):
+            kinds_of: dict[Hashable, list[Group]] = {}
+            for group in alike:
+                kinds_of.setdefault(group.signature, []).append(group)
+            for few in kinds_of.values():
+                place(few)
     return [renewed.get(id(group), group) for group in groups], alone
 
 
-def _within(alike: Sequence[Group], here: Sequence[Hashable], there: Sequence[Hashable]) -> dict[int, Group]:
-    """Groups of which both halves have one colour; of several, those whose names are most alike."""
+def size_of(group: Group) -> Hashable:
+    """Equal for groups of single layers with as many numbers each, of whatever kind: a layer and functions like it."""
+    if len(group.torch) != 1 or len(group.keras) != 1:
+        return group.signature
+    return tuple(tuple(sorted(math.prod(e.shape) for e in of[0].entries)) for of in (group.torch, group.keras))
+
+
+def _within(alike: Sequence[Group], here: Sequence[Hashable], there: Sequence[Hashable]) -> dict[int, Group] | None:
+    """Groups of which both halves have one colour; of several, those whose names are most alike.
+
+    Returns:
+        None where halves of one colour cannot be the same.
+    """
     found: dict[int, Group] = {}
     for colour in dict.fromkeys(here):
         left = [g for g, c in zip(alike, here, strict=True) if c == colour]
@@ -222,8 +265,9 @@ def _within(alike: Sequence[Group], here: Sequence[Hashable], there: Sequence[Ha
             continue
         for group, other in _named(left, right):
             made = group_of(group.torch, other.keras)
-            if made is not None:
-                found[id(group)] = made
+            if made is None or (made.covers[0].partial and not group.covers[0].partial):
+                return None
+            found[id(group)] = made
     return found
 
 

@@ -16,8 +16,9 @@ from .activations import Look
 from .fingerprints import CLOSE, EXACT, apart, print_of, prints_of
 from .guess import Guess, Variant
 from .layers import likeness
+from .moves import MOST_ORDERS
 from .plan import Doubt, MatchPlan
-from .search import MOST_ORDERS, Repairs
+from .search import Repairs
 from .unmatched import doings
 from .untied import tied_there
 
@@ -214,7 +215,7 @@ def _alike(guess: Guess, other: Guess) -> float:
 def _undecided(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Doubt]:
     """Layers that are alike and were given the same, where the port differs before values could tell them apart."""
     told: set[int] = set()
-    for alike in [] if look.solved else sorted(repairs.undecided, key=len, reverse=True):
+    for alike in [] if look.solved else sorted(repairs.moves.undecided, key=len, reverse=True):
         chosen = sum(_alike(g, g) for g in alike)
         orders = itertools.islice(itertools.permutations(alike), 1, 200)
         others = (sum(_alike(g, h) for g, h in zip(alike, order, strict=True)) for order in orders)
@@ -256,14 +257,14 @@ def _told_by_names(matcher: Matcher, repairs: Repairs, alike: Sequence[Guess]) -
 
     found: list[tuple[int, tuple[int, ...]]] = []
     for order in itertools.islice(itertools.permutations(range(len(alike))), MOST_ORDERS):
-        undo = repairs.assign(alike, order)
+        undo = repairs.moves.assign(alike, order)
         found.append((agreeing(), order))
         undo()
     most = max(many for many, _ in found)
     best = [order for many, order in found if many == most]
     if len(best) > 1:
         return False
-    repairs.assign(alike, best[0])
+    repairs.moves.assign(alike, best[0])
     for guess in alike:
         guess.by_value = guess.decided = True
     return True
@@ -328,25 +329,32 @@ def _never_used(matcher: Matcher) -> Iterator[Doubt]:
 
 
 def _contradicted(matcher: Matcher) -> Iterator[Doubt]:
-    """Layers that compute what others on the other side are named for: swapped, or misnamed."""
+    """Two layers that compute what the other is named for, where all other names agree: swapped, or misnamed.
+
+    Names that agree nowhere, or contradict in more places, mean something else on the two sides.
+    """
     classes: dict[object, list[Guess]] = {}
     for guess in matcher.guesses:
         classes.setdefault(guess.group.signature, []).append(guess)
-    alone = [_alike(g, g) for alike in classes.values() if len(alike) == 1 for g in alike]
-    meaningful = sum(a > 0 for a in alone) * 2 >= len(alone)
-    least = 0.0 if alone else 0.5
-    for alike in classes.values() if meaningful else ():
-        meant: dict[int, Guess] = {}
+    lone = [_alike(g, g) for alike in classes.values() if len(alike) == 1 for g in alike]
+    if sum(a > 0 for a in lone) * 2 < len(lone):
+        return
+    least = 0.0 if lone else 0.5
+    meant: dict[int, Guess] = {}
+    for alike in classes.values():
         for guess in alike:
             best = max(alike, key=lambda g: _alike(guess, g))
-            if _alike(guess, best) >= max(_alike(guess, guess) + CLEARLY, least):
+            most = _alike(guess, best)
+            alone = sum(_alike(guess, g) == most for g in alike) == 1
+            if alone and most >= max(_alike(guess, guess) + CLEARLY, least):
                 meant[id(guess)] = best
-        closed = {id(g) for g in meant.values()} == set(meant)
-        for guess in alike if closed else ():
-            if id(guess) in meant:
-                name = _names(meant[id(guess)], "keras")
-                yield _doubt(
-                    guess,
-                    f"it computes what this one does, but by its name it is {name}: the two are swapped, "
-                    "or misnamed; say in weight_map which is meant",
-                )
+    if len(meant) != 2 or {id(g) for g in meant.values()} != set(meant):
+        return
+    for guess in matcher.guesses:
+        if id(guess) in meant:
+            name = _names(meant[id(guess)], "keras")
+            yield _doubt(
+                guess,
+                f"it computes what this one does, but by its name it is {name}: the two are swapped, "
+                "or misnamed; say in weight_map which is meant",
+            )

@@ -5,7 +5,7 @@ What is recognized is not judged equal: that is the comparison's work. It decide
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 
@@ -40,6 +40,17 @@ def print_of(array: Array) -> Print | None:
         return None
     cubic = float((square * (flat / rms)).mean()) / rms
     return np.array([rms, low, high, float(flat.mean()), float(np.abs(flat).mean()), cubic])
+
+
+def key_of(array: Array) -> Hashable:
+    """A name for the numbers of an array, in any order; None for what has none of its own, such as zeros."""
+    if array.size < 2 or array.dtype.kind not in "fiu":
+        return None
+    low, high = array.min(), array.max()
+    if low == high or not np.isfinite(low + high):
+        return None
+    bits = np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")  # a sum that no order of the numbers changes
+    return array.size, float(low) + 0.0, float(high) + 0.0, int(bits.sum(dtype=np.uint64))
 
 
 class Known:

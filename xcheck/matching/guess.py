@@ -47,6 +47,7 @@ class Guess:
         by_value: what it computes was found on the other side.
         decided: what it takes from others that are alike was told apart, by what follows, by names of outputs, or by
             its place in the dataflow.
+        placed: by the dataflow and the names of outputs, before anything was tried.
         by_name: its name tells it from others that nothing else tells it from.
     """
 
@@ -55,6 +56,7 @@ class Guess:
     by_value: bool = False
     decided: bool = False
     by_name: bool = False
+    placed: bool = False
 
     @property
     def promised(self) -> bool:

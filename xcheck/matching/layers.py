@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from ..layouts.patterns import Shape
-from ..records.calls import Calls
+from ..records.calls import Call, Calls
 from ..records.inventory import Entry, Inventory
 
 
@@ -55,6 +55,9 @@ class Unit:
 FUNCTIONS = {"linear": "Linear"} | {f"conv{n}d": f"Conv{n}d" for n in (1, 2, 3)}
 """PyTorch functions of a weight and a bias -> the module that does the same."""
 
+PRODUCTS = ("matmul", "dot", "mm", "einsum", "tensordot")
+"""Functions of one weight, to which what is made a bias may be added."""
+
 
 def _called_bare(inventory: Inventory, calls: Calls, free: Collection[str]) -> Iterator[tuple[int, tuple[Entry, ...]]]:
     """Parameters of no module that is called, by the function that takes them: how many calls ended before, and which.
@@ -65,18 +68,36 @@ def _called_bare(inventory: Inventory, calls: Calls, free: Collection[str]) -> I
         free: canonical paths of such parameters.
     """
     ended, left = 0, set(free)
-    for call in calls:
+    views: dict[int, str] = {}
+    for at, call in enumerate(calls):
         ended += not call.function
-        kind = FUNCTIONS.get(call.kind) if call.function else None
         held = [p for p in call.parameters if p in free]
-        if kind is None or not held or len(held) > 2 or not left >= set(held) or len(held) < len(call.parameters):
+        if call.function and len(held) == 1 and not call.inputs:  # only another view of it
+            views |= {id(array): held[0] for array in call.outputs.values()}
+            continue
+        seen = [views[id(array)] for array in call.inputs.values() if id(array) in views]
+        held += seen
+        if not call.function or not held or len(held) > 2 or not left >= set(held) or len(held) < len(call.parameters):
+            continue
+        if call.kind in PRODUCTS or seen:
+            held += _added(calls[at + 1 :], call, left - set(held))
+        elif call.kind not in FUNCTIONS:
             continue
         entries = [e for path in held if (e := inventory.find(path)) is not None]
         weights, biases = ([e for e in entries if (len(e.shape) > 1) is of] for of in (True, False))
         if len(weights) == 1 and len(biases) == len(entries) - 1:
             left -= set(held)
             named = zip((*weights, *biases), ("weight", "bias")[: len(entries)], strict=True)
-            yield ended, tuple(replace(e, kind=kind, role=role) for e, role in named)
+            kind = None if seen else FUNCTIONS.get(call.kind)
+            yield ended, tuple(replace(e, kind=kind, role=role) if kind else e for e, role in named)
+
+
+def _added(later: Calls, call: Call, free: Collection[str]) -> list[str]:
+    """The one parameter that is added to what a function made."""
+    made = {id(array) for array in call.outputs.values()}
+    users = [c for c in later if c.function and made & {id(array) for array in c.inputs.values()}]
+    held = users[0].parameters if users and users[0].kind == "add" else ()
+    return list(held) if len(held) == 1 and held[0] in free else []
 
 
 def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = (), every: Calls = ()) -> tuple[Unit, ...]:
@@ -98,8 +119,16 @@ def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = (), 
     ended: dict[str, list[int]] = {}
     for at, call in enumerate(calls):
         ended.setdefault(call.path, []).append(at)
+    roots = {call.path for call in calls if call.parent is None}
+    bare = {p for p, e in canonical.items() if e.owner not in ended or e.owner in roots}
     taken: set[str] = set()
     found: list[tuple[tuple[float, int], Unit]] = []
+    called = list(_called_bare(inventory, every, bare))
+    known = {inventory.canonical_path(e.path) for _, entries in called for e in entries}
+    partly = {e.owner for p, e in canonical.items() if p not in known and e.owner in ended}  # they stay one layer
+    for i, (at, entries) in enumerate(of for of in called if of[1][0].owner not in partly):
+        taken |= {inventory.canonical_path(e.path) for e in entries}
+        found.append(((at - 0.5, i), Unit(entries[0].path, entries[0].kind, entries)))
     for at, call in enumerate(calls):
         own = {inventory.canonical_path(e.path): e for e in reversed(by_owner.get(call.path, []))}
         entries = [own.get(path) or canonical[path] for path in call.parameters if path in canonical]
@@ -107,10 +136,6 @@ def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = (), 
         if new:
             taken |= {inventory.canonical_path(e.path) for e in new}
             found.append(((at, 0), Unit(call.path, new[0].kind, tuple(new), tuple(ended[call.path]))))
-    bare = {p for p, e in canonical.items() if p not in taken and e.owner not in ended}
-    for i, (at, entries) in enumerate(_called_bare(inventory, every, bare)):
-        taken |= {inventory.canonical_path(e.path) for e in entries}
-        found.append(((at - 0.5, i), Unit(entries[0].path, entries[0].kind, entries)))
     rest: dict[str, list[Entry]] = {}
     for path, entry in canonical.items():
         if path not in taken:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,11 +17,12 @@ from ..records.sides import SideName
 from ..records.trace import Array, Arrays, State
 from .activations import Look
 from .by_map import MapReader
-from .dataflow import Flow, in_place
+from .dataflow import Flow, Place, in_place, size_of
 from .fingerprints import Known, in_shape_of, nearly
 from .guess import Guess
 from .initial_values import as_loaded
 from .layers import STATISTICS, Unit, again, units_of
+from .lively import lively
 from .matchable import Matchable
 from .partial_run import Following
 from .plan import MatchPlan
@@ -73,15 +74,16 @@ class Matcher:
         self.flows: dict[SideName, Flow] = {}
         fixed = self._reader().builder.plan(reference.side)
         before = {runner.side: runner.read() for runner in (reference, follower)}
-        self.state = _unique(reference, seed)
+        _unique(reference, seed)
         self.batch = _few(batch)
+        kept = follower.snapshot()
         try:
-            calls, others = (runner.calls(self.batch, inside=everywhere) for runner in (reference, follower))
+            calls, others = (lively(runner, self.batch, seed) for runner in (reference, follower))
         except UserCodeError:  # a model that needs the whole batch
             self.batch = batch
-            calls, others = (runner.calls(batch, inside=everywhere) for runner in (reference, follower))
-        self.calls: Calls = tuple(call for call in calls if not call.function)
-        self.known: Known = Known(calls)
+            calls, others = (lively(runner, batch, seed) for runner in (reference, follower))
+        self.state = reference.read()
+        self._seen(calls)
         self.units: dict[SideName, tuple[Unit, ...]] = {}
         for side, every in zip((reference.side, follower.side), (calls, others), strict=True):
             trace = tuple(call for call in every if not call.function)
@@ -89,9 +91,11 @@ class Matcher:
             self.units[side] = units_of(inventories[side], trace, done, every)
         traces: dict[SideName, Calls] = {reference.side: calls, follower.side: others}
         groups, alone = self._placed(traces)
+        follower.restore(kept)
         self.guesses = [Guess(group) for group in groups]
         for guess in self.guesses:
             guess.decided = id(guess.group) in alone
+            guess.placed = guess.decided
         for guess in self.guesses:
             as_loaded(guess, before["torch"], before["keras"])
         # What is left may be copies of a layer that the other side calls again, or the other way round.
@@ -102,7 +106,7 @@ class Matcher:
     def _placed(self, traces: Mapping[SideName, Calls]) -> tuple[list[Group], set[int]]:
         """The layers as they are aligned, those that are alike where they stand in the dataflow; which stand alone."""
         groups = aligned(self.units["torch"], self.units["keras"])
-        if len({group.signature for group in groups}) == len(groups):
+        if len({size_of(group) for group in groups}) == len(groups):
             return groups, set()
         outputs = {runner.side: runner.infer(self.batch) for runner in (self.reference, self.follower)}
         inventories: dict[SideName, Inventory] = {"torch": self.torch, "keras": self.keras}
@@ -178,8 +182,8 @@ class Matcher:
         except UserCodeError:
             return False
         self._quiet = self.batch, self.calls, self.known
-        self.batch, self.known = noisy, Known(calls)
-        self.calls = tuple(call for call in calls if not call.function)
+        self.batch = noisy
+        self._seen(calls)
         return True
 
     def renew(self, state: State) -> None:
@@ -193,8 +197,13 @@ class Matcher:
         """
         self.reference.write(state)
         self.state = self.reference.read()
-        calls = self.reference.calls(self.batch, inside=everywhere)
-        self.calls, self.known = tuple(call for call in calls if not call.function), Known(calls)
+        self._seen(self.reference.calls(self.batch, inside=everywhere))
+
+    def _seen(self, calls: Calls) -> None:
+        """Keep what the reference made."""
+        self.calls: Calls = tuple(call for call in calls if not call.function)
+        self.known: Known = Known(calls)
+        self._bare: dict[str, Call] = {p: call for call in reversed(calls) if call.function for p in call.parameters}
 
     def without_noise(self) -> None:
         """Undo `add_noise`."""
@@ -243,14 +252,39 @@ class Matcher:
         side = self.follower.side
         return next((g for g in self.guesses for u in g.units(side) if u.owner == owner), None)
 
+    def beside(self, guess: Guess, which: Literal["before", "behind"]) -> set[Place] | None:
+        """What lies next to the one layer of a guess in the follower's dataflow; None where that is not known."""
+        side = self.follower.side
+        units = guess.units(side)
+        at = next((i for i, unit in enumerate(self.units[side]) if unit is units[0]), None)
+        if side not in self.flows or at is None or len(units) > 1:
+            return None
+        return getattr(self.flows[side], which)[at]
+
+    def before(self, call: Call) -> list[Guess]:
+        """The guesses about layers that have a part in what the follower gives a call; all where that is not known."""
+        side = self.follower.side
+        places = self.flows[side].before_call(call) if side in self.flows else None
+        if places is None:
+            return self.guesses
+        units = {id(self.units[side][at]) for at in places}
+        return [g for g in self.guesses if any(id(u) in units for u in g.units(side))]
+
+    def only(self, places: Collection[Place]) -> Guess | None:
+        """The guess about the one layer of the follower that some places are."""
+        at = next(iter(places)) if len(places) == 1 else None
+        unit = self.units[self.follower.side][at] if isinstance(at, int) else None
+        return next((g for g in self.guesses if any(u is unit for u in g.units(self.follower.side))), None)
+
     def left(self, side: SideName) -> list[Unit]:
         """The layers of a side that no guess is about."""
         done = {id(unit) for guess in (*self.shared, *self.guesses) for unit in guess.units(side)}
         return [unit for unit in self.units[side] if id(unit) not in done]
 
     def calls_of(self, unit: Unit) -> tuple[Call, ...]:
-        """The calls of a layer of the reference."""
-        return tuple(self.calls[at] for at in unit.calls)
+        """The calls of a layer of the reference, or of the functions that take what it holds."""
+        bare = (self._bare.get(e.path) for e in unit.entries if not unit.calls)
+        return tuple(self.calls[at] for at in unit.calls) or tuple(call for call in bare if call is not None)
 
 
 def _within(unit: Unit, path: str) -> bool:
@@ -291,8 +325,8 @@ def _each(arrays: Any, change: Callable[[Array], Array]) -> Any:
     return None if arrays is None else change(arrays)
 
 
-def _unique(runner: Matchable, seed: int) -> State:
-    """Give every parameter, and the statistics of normalizations, numbers of its own; what came of it."""
+def _unique(runner: Matchable, seed: int) -> None:
+    """Give every parameter, and the statistics of normalizations, numbers of its own."""
     rng = np.random.default_rng([seed, 6])
     before = runner.read()
     statistics = {e.path for e in runner.inventory().buffers() if e.role in STATISTICS}
@@ -300,7 +334,6 @@ def _unique(runner: Matchable, seed: int) -> State:
     parameters = {p: array if p in kept else _moved(array, rng) for p, array in before.parameters.items()}
     buffers = {path: _moved(array, rng) for path, array in before.buffers.items() if path in statistics}
     runner.write(State(parameters, buffers))
-    return runner.read()
 
 
 def _tables(inventory: Inventory, parameters: Arrays) -> set[str]:

@@ -159,6 +159,10 @@ class Doubt:
     keras: str
     detail: str
 
+    def about(self, path: str) -> bool:
+        """Whether a PyTorch path is that of one of the pieces, or within it."""
+        return any(path == name or path.startswith(f"{name}.") for name in self.torch.split(", "))
+
 
 @dataclass(frozen=True, slots=True)
 class MatchPlan:
@@ -181,7 +185,7 @@ class MatchPlan:
         unproven: why it is not, where that was tried.
         open: names on the PyTorch side of what could be matched otherwise, for all that is known.
         tried: how many other matches were tried in place of one that is not proven.
-        exhausted: these were all that are possible.
+        exhausted: these were all that what differs could rest on.
     """
 
     reference: SideName

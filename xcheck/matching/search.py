@@ -9,16 +9,12 @@ that what comes after is judged by itself.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..records.trace import Arrays
 from .activations import Look, Seen
 from .fingerprints import CLOSE, EXACT, apart, prints_of
-from .guess import Guess, Variant
-from .layers import Unit
-from .sequences import Group, group_of
+from .moves import Move, Moves
 
 if TYPE_CHECKING:
     from .matcher import Matcher
@@ -32,29 +28,8 @@ MOST_MOVES = 100
 MOST_PAIRS = 100
 """Pairs of changes that are tried where no change by itself explains an unknown value."""
 
-RECENT = 6
-"""Layers before an unknown value that are suspected."""
-
 CLEARLY = 10.0
 """By how much one order must come closer than all others to be the right one, in a port that differs behind it."""
-
-MOST_ORDERS = 24
-"""Orders of layers that are alike that are tried."""
-
-
-@dataclass(frozen=True)
-class Move:
-    """A change of the guesses.
-
-    Attributes:
-        do: makes it, and returns what takes it back.
-        everywhere: makes it also wherever else it would be the same change; None where that has no meaning.
-        of: the guesses that are put in another order.
-    """
-
-    do: Callable[[], Callable[[], None]]
-    everywhere: Callable[[], Callable[[], None]] | None = None
-    of: list[Guess] | None = None
 
 
 class Repairs:
@@ -62,7 +37,7 @@ class Repairs:
 
     Attributes:
         passed: names of calls that nothing makes known.
-        undecided: guesses that are alike, were given the same, and of which no order makes what comes next known.
+        moves: the changes that it can make.
         most: looks of the matcher at which the search ends.
     """
 
@@ -71,7 +46,7 @@ class Repairs:
         self.passed: set[str] = set()
         self.loosely = False
         self.hopeless: set[Any] = set()
-        self.undecided: list[list[Guess]] = []
+        self.moves = Moves(matcher)
         self.most = MOST_LOOKS
 
     def run(self) -> Look:
@@ -95,9 +70,10 @@ class Repairs:
         if before <= CLOSE or kind in self.hopeless or self._follows(look, at):
             return None
         closest: tuple[float, Move] | None = None
+        half: Move | None = None
         orders: dict[int, list[tuple[float, Move]]] = {}
-        moves = itertools.islice(self._moves(look, at), MOST_MOVES)
-        for move in itertools.chain(moves, itertools.islice(self._pairs(look, at), MOST_PAIRS)):
+        moves = itertools.islice(self.moves.of(look, at), MOST_MOVES)
+        for move in itertools.chain(moves, itertools.islice(self.moves.pairs(look, at), MOST_PAIRS)):
             if self.matcher.looks >= self.most:
                 break
             undo = move.do()
@@ -108,11 +84,16 @@ class Repairs:
                     self._decide(move)
                     return self._spread(move, found)
             error = _error(found.seen[at])
+            if half is None and look.seen[at].given > EXACT >= found.seen[at].given and self._reaches(found, at):
+                half = move
             undo()
             if move.of is not None:
                 orders.setdefault(id(move.of), []).append((self._far(found.seen[at]), move))
             if error <= CLOSE and (closest is None or error < closest[0]):
                 closest = error, move
+        if half is not None:  # what the call is given is known, and what it makes of that is the next question
+            half.do()
+            return self.matcher.look()
         self.hopeless.add(kind)
         if closest is not None:  # the right one, in a port that has another setting here
             closest[1].do()
@@ -124,6 +105,10 @@ class Repairs:
         """Whether a look finds nothing unknown up to a call."""
         after = found.first_unknown(self.passed, self.loosely)
         return found.solved or after is None or after > at
+
+    def _reaches(self, found: Look, at: int) -> bool:
+        """Whether a look finds nothing unknown before a call."""
+        return found.first_unknown(self.passed, self.loosely) == at
 
     def _follows(self, look: Look, at: int) -> bool:
         """Whether all that is unknown of what a call was given is what others made that nothing makes known."""
@@ -157,7 +142,7 @@ class Repairs:
         """Forget the doubts about layers whose order has now been found."""
         if move.of is not None:
             found = {id(guess) for guess in move.of}
-            self.undecided = [u for u in self.undecided if not {id(g) for g in u} & found]
+            self.moves.undecided = [u for u in self.moves.undecided if not {id(g) for g in u} & found]
             for guess in move.of:
                 guess.by_value = guess.decided = True
 
@@ -165,7 +150,7 @@ class Repairs:
         """Equal for calls that are alike, after like layers: where nothing helps one of them, nothing helps others."""
         seen = look.seen[at]
         owner = self.matcher.guess_of(seen.call.path)
-        before = tuple(g.group.signature for g in self._recent(look, at)) if seen.given > EXACT else ()
+        before = tuple(g.group.signature for g in self.moves.recent(look, at)) if seen.given > EXACT else ()
         return seen.call.kind, owner and owner.group.signature, before
 
     def _spread(self, move: Move, found: Look) -> Look:
@@ -198,184 +183,6 @@ class Repairs:
         self.matcher.forced[whole.name] = near
         self.passed |= {whole.name, *look.within(whole)}
         return True
-
-    @property
-    def _follower(self):
-        return self.matcher.follower.side
-
-    @property
-    def _reference(self):
-        return self.matcher.reference.side
-
-    # What could explain an unknown value -------------------------------------------------------------------------
-
-    def _moves(self, look: Look, at: int) -> Iterator[Move]:
-        seen = look.seen[at]
-        owner = self.matcher.guess_of(seen.call.path)
-        if owner is None and seen.call.parameters:
-            yield from self._adoptions(seen)
-        if owner is not None and seen.given <= EXACT:
-            yield from self._rest(owner, seen)
-            yield from self._exchanges(owner, seen)
-        recent = self._recent(look, at)
-        if owner is not None and seen.given <= EXACT:
-            yield from self._variants(owner)
-        yield from self._orders(look, recent)
-        for guess in recent:
-            if guess is not owner:
-                yield from self._variants(guess)
-        if owner is not None and seen.given > EXACT:  # what it was given may only look otherwise, such as padded
-            yield from self._variants(owner)
-
-    def _pairs(self, look: Look, at: int) -> Iterator[Move]:
-        """Other variants of two layers at once that both promise nothing: a constant and the kernel that takes it."""
-        owner = self.matcher.guess_of(look.seen[at].call.path)
-        recent = [*([owner] if owner is not None else []), *self._recent(look, at)]
-        free = [g for g in dict.fromkeys(recent) if not g.promised and len(g.group.covers) == 1]
-        for one, other in itertools.combinations(free, 2):
-            for first, second in itertools.product(one.variants(), other.variants()):
-                if first != one.variant and second != other.variant:
-                    yield Move(lambda a=one, b=other, v=first, w=second: self._take_both(a, b, v, w))
-
-    def _take_both(self, one: Guess, other: Guess, first: Variant, second: Variant) -> Callable[[], None]:
-        undo = [self._take(one, first), self._take(other, second)]
-        return lambda: _all(undo)
-
-    def _recent(self, look: Look, at: int) -> list[Guess]:
-        """Guesses about layers that ended shortly before a call, the nearest first; those within a known call not."""
-        by_owner = {u.owner: g for g in self.matcher.guesses for u in g.units(self._follower)}
-        found: list[Guess] = []
-        for i in range(at, -1, -1):
-            guess = by_owner.get(look.seen[i].call.path)
-            if guess is not None and guess not in found and not look.within_known(i):
-                found.append(guess)
-            if len(found) == RECENT:
-                break
-        around = (by_owner.get(call.path) for call in look.around(at))  # what they hold may be used within
-        return [*found, *(g for g in around if g is not None and g not in found)]
-
-    def _variants(self, guess: Guess) -> Iterator[Move]:
-        for variant in guess.variants():
-            if variant != guess.variant:
-                yield Move(lambda v=variant: self._take(guess, v), lambda v=variant: self.take_alike(guess, v))
-
-    def _take(self, guess: Guess, variant: Variant) -> Callable[[], None]:
-        before, guess.variant = guess.variant, variant
-        return lambda: setattr(guess, "variant", before)
-
-    def take_alike(self, guess: Guess, variant: Variant) -> Callable[[], None]:
-        """Take a variant for all guesses that are alike; returns what takes it back."""
-        alike = [g for g in self.matcher.guesses if g.group.signature == guess.group.signature]
-        undo = [self._take(g, variant) for g in alike]
-        return lambda: _all(undo)
-
-    def _exchanges(self, owner: Guess, seen: Seen) -> Iterator[Move]:
-        """Layers of the reference that were given what this call was given."""
-        for other in self.matcher.guesses:
-            alike = other is not owner and other.group.signature == owner.group.signature
-            if alike and any(self._same_inputs(u, seen) for u in other.units(self._reference)):
-                yield Move(lambda o=other: self.assign([owner, o], [1, 0]))
-
-    def _same_inputs(self, unit: Unit, seen: Seen) -> bool:
-        return any(_shares(call.inputs, seen) for call in self.matcher.calls_of(unit))
-
-    def _adoptions(self, seen: Seen) -> Iterator[Move]:
-        """A layer without a counterpart may share that of another one."""
-        unit = next((u for u in self.matcher.left(self._follower) if u.owner == seen.call.path), None)
-        if unit is None:
-            return
-        others = self.matcher.units[self._reference]
-        for other in sorted(others, key=lambda u: not self._same_inputs(u, seen)):
-            pair = ([other], [unit]) if self._reference == "torch" else ([unit], [other])
-            group = group_of(*pair)
-            if group is not None:
-                yield Move(lambda g=group: self._adopt(g))
-
-    def _rest(self, owner: Guess, seen: Seen) -> Iterator[Move]:
-        """What a layer holds besides what is matched may be what the reference uses here, though it is tied there."""
-        open_ = set(self.matcher.plan().unmatched(self._follower))
-        unit = next(u for u in owner.units(self._follower) if u.owner == seen.call.path)
-        rest = tuple(e for e in unit.entries if e.path in open_)
-        own = self.matcher.torch if self._reference == "torch" else self.matcher.keras
-        for call in self.matcher.calls if rest else ():
-            held = tuple(
-                e for e in own.entries if e.owner == call.path and own.canonical_path(e.path) in call.parameters
-            )
-            if held and _shares(call.inputs, seen):
-                pair = Unit(call.path, held[0].kind, held), replace(unit, entries=rest)
-                group = group_of(*([u] for u in (pair if self._reference == "torch" else pair[::-1])))
-                if group is not None:
-                    yield Move(lambda g=group: self._adopt(g))
-
-    def _adopt(self, group: Group) -> Callable[[], None]:
-        guess = Guess(group)
-        self.matcher.guesses.append(guess)
-        return lambda: self.matcher.guesses.remove(guess)
-
-    def _orders(self, look: Look, recent: Sequence[Guess]) -> Iterator[Move]:
-        """Other orders of layers that are alike and were given the same: query, key and value."""
-        for alike in self.alike(look, recent):
-            if not all(guess.by_value for guess in alike):  # as `_decide` leaves them
-                self.undecided.append(alike)
-            for order in itertools.islice(itertools.permutations(range(len(alike))), 1, MOST_ORDERS):
-                yield Move(
-                    lambda a=alike, o=order: self.assign(a, o),
-                    lambda a=alike, o=order: self._assign_everywhere(look, a, o),
-                    alike,
-                )
-
-    def alike(self, look: Look, guesses: Sequence[Guess]) -> list[list[Guess]]:
-        """Guesses that are alike and whose layers were given the same values, in order of use."""
-        firsts: dict[str, Seen] = {}
-        for seen in look.seen:
-            firsts.setdefault(seen.call.path, seen)
-        found: list[list[Guess]] = []
-        for guess in sorted(guesses, key=lambda g: g.units(self._follower)[0].calls or (0,)):
-            seen = firsts.get(guess.units(self._follower)[0].owner)
-            if seen is None:
-                continue
-            for alike in found:
-                other = firsts[alike[0].units(self._follower)[0].owner]
-                same = alike[0].group.signature == guess.group.signature and len(other.inputs) == len(seen.inputs)
-                if same and all(apart(a, b) <= EXACT for a, b in zip(other.inputs, seen.inputs, strict=True)):
-                    alike.append(guess)
-                    break
-            else:
-                found.append([guess])
-        return [alike for alike in found if len(alike) > 1]
-
-    def _assign_everywhere(self, look: Look, alike: Sequence[Guess], order: Sequence[int]) -> Callable[[], None]:
-        undo: list[Callable[[], None]] = []
-        for other in self.alike(look, self.matcher.guesses):
-            same = [g.group.signature for g in other] == [g.group.signature for g in alike]
-            if same and not any(a is b for a in other for b in alike):
-                undo.append(self.assign(other, order))
-        return lambda: _all(undo)
-
-    def assign(self, guesses: Sequence[Guess], order: Sequence[int]) -> Callable[[], None]:
-        """Give each guess the reference's layers of another one."""
-        before = [(g, g.group, g.variant) for g in guesses]
-        given = [guesses[i].units(self._reference) for i in order]
-        for guess, mine in zip(guesses, given, strict=True):
-            theirs = guess.units(self._follower)
-            group = group_of(mine, theirs) if self._reference == "torch" else group_of(theirs, mine)
-            if group is not None:
-                guess.group = group
-
-        def undo() -> None:
-            for guess, group, variant in before:
-                guess.group, guess.variant = group, variant
-
-        return undo
-
-
-def _shares(given: Arrays, seen: Seen) -> bool:
-    return any(apart(mine, theirs) <= EXACT for mine in prints_of(given) for theirs in seen.inputs)
-
-
-def _all(undo: Sequence[Callable[[], None]]) -> None:
-    for each in reversed(undo):
-        each()
 
 
 def _error(seen: Seen) -> float:

@@ -23,6 +23,9 @@ MOST_TOGETHER = 6
 PLACE = 1e-5
 """What it costs, for each layer between, to stand in another place: nothing else is decided by it."""
 
+SHAPED = 0.01
+"""What it costs that one side holds by heads what the other does not, where a layer without heads fits, too."""
+
 MEANT = 0.3
 """How much two names must have in common to say something."""
 
@@ -178,12 +181,17 @@ def _once(torch: Sequence[Unit], keras: Sequence[Unit], allowed: int) -> list[Gr
     return groups[::-1]
 
 
+def _size(unit: Unit, allowed: int) -> int:
+    """Numbers in a layer; where leftovers are allowed, without its biases, which the other side may lack."""
+    return sum(math.prod(p.shape) for p in unit.params() if allowed < PARTIAL or p.role != "bias")
+
+
 class _Table:
     """The steps of the alignment and what each costs."""
 
     def __init__(self, torch: Sequence[Unit], keras: Sequence[Unit], allowed: int) -> None:
         self.torch, self.keras, self.allowed = torch, keras, allowed
-        self._sizes = [[sum(math.prod(p.shape) for p in u.params()) for u in side] for side in (torch, keras)]
+        self._sizes = [[_size(u, allowed) for u in side] for side in (torch, keras)]
         self._counts = [[len(u.entries) for u in side] for side in (torch, keras)]
         self._alike = [[_plain(u.params()) for u in side] for side in (torch, keras)]
         ids: dict[tuple[Param, ...], int] = {}
@@ -220,8 +228,10 @@ class _Table:
     def _single(self, i: int, j: int) -> float:
         key = self._ids[0][i], self._ids[1][j]
         if key not in self._singles:
-            found = covers(self._alike[0][i], self._alike[1][j])
-            self._singles[key] = found[0].cost if found and self._may(found[0]) else math.inf
+            one, other = self._alike[0][i], self._alike[1][j]
+            found = covers(one, other)
+            cut = SHAPED if [len(p.shape) for p in one] != [len(p.shape) for p in other] else 0.0
+            self._singles[key] = found[0].cost + cut if found and self._may(found[0]) else math.inf
         return self._singles[key]
 
     def _may(self, cover: Cover, *, several: bool = False) -> bool:

@@ -31,7 +31,7 @@ def judge_by_match(findings: Findings, plan: MatchPlan) -> None:
             for c in findings.causes
         ]
     different = [c for c in findings.checks if c.phase in COMPUTED and c.verdict is Verdict.DIFFERENT]
-    if different and plan.open and not plan.exhausted:
+    if different and blamed(plan):
         detail = (
             f"this may be the matching: of the other matches that are possible only {plan.tried} were tried; "
             f"{_suggested_map(plan)}"
@@ -48,6 +48,18 @@ def judge_by_match(findings: Findings, plan: MatchPlan) -> None:
             "models differ where these weights and batches do not reach"
         )
         findings.checks.append(Check("inventory", None, None, "match", None, None, Verdict.INCONCLUSIVE, detail=detail))
+
+
+def blamed(plan: MatchPlan) -> bool:
+    """Whether a difference may be the matching's: something is open, and not all that it could be was tried."""
+    return bool(plan.open) and not plan.exhausted
+
+
+def settling(plan: MatchPlan) -> list[str]:
+    """Names on the PyTorch side of what a map should say, the most telling first."""
+    guessed = [m for m in plan.parameters if m.evidence]
+    doubted = [m.name("torch") for m in guessed if any(doubt.about(m.torch) for doubt in plan.doubts)]
+    return list(dict.fromkeys([*doubted, *(m.name("torch") for m in guessed if m.name("torch") in plan.open)]))
 
 
 def _of_what_is_matched(findings: Findings, plan: MatchPlan) -> list[Cause]:
@@ -85,6 +97,7 @@ def _is_open(plan: MatchPlan, place: str | None) -> bool:
 
 
 def _suggested_map(plan: MatchPlan) -> str:
-    open_matches = [m for m in plan.parameters if m.name("torch") in plan.open][:MOST_NAMED]
+    wanted = settling(plan)[:MOST_NAMED]
+    open_matches = [m for name in wanted for m in plan.parameters if m.name("torch") == name]
     entries = ", ".join(f'"{m.name("torch")}": ("{m.name("keras")}", "{m.layout.name}")' for m in open_matches)
     return f"weight_map={{{entries}}}, each with what is right, settles it"
