@@ -35,6 +35,7 @@ from .backends import sees_gpu as sees_gpu
 from .drawing import draws, used_rates
 from .export import KerasExporter
 from .initializers import promises
+from .no_call import has_call, pass_by_step, terms_of_a_step
 from .optimizer import facts
 from .optimizers import build_alone, built_by_a_step, optimizers_of, unmapped_of
 from .patches.calls import Watch, differentiated
@@ -142,7 +143,7 @@ class KerasRunner:
 
     def _ensure_built(self, ready: Prepared) -> None:
         """Create the variables that a subclassed model makes at its first call, and the optimizer's slots."""
-        if not self.model.built or not self.model.variables:
+        if has_call(self.model) and not (self.model.built and self.model.variables):
             with unchanged(self.model):
                 self._call(ready.inputs, training=False)
         self._made.fill()
@@ -236,7 +237,7 @@ class KerasRunner:
             self._ensure_built(ready)
             before = self.read()
             averages = self.averages.around(before)
-            inference, at_inference = self._infer(ready) if observe else ({}, ())
+            inference, at_inference = self._infer(ready) if observe and has_call(self.model) else ({}, ())
             seed_all(step_seed(self.seed, number), self.precision)
             seen = Seen()
             watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
@@ -298,8 +299,11 @@ class KerasRunner:
 
                 def total() -> Any:
                     with watch.recording():
-                        raw = self._call(ready.inputs, training=training)
-                    if not gradients:
+                        by_step = not has_call(self.model)
+                        raw = None if by_step else self._call(ready.inputs, training=training)
+                        if by_step:
+                            pass_by_step(self, ready, swap is not None)
+                    if not gradients or by_step:
                         return None
                     with watch.recording_loss({"outputs": raw, "targets": ready.targets}) as made:
                         made["output"] = self._total(ready, raw, training)
@@ -347,6 +351,9 @@ class KerasRunner:
             return self._infer(ready)[0]
 
     def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
+        if not has_call(self.model):
+            return terms_of_a_step(self, ready), []
+
         def call() -> dict[str, Any]:
             with unchanged(self.model):
                 return self._named_outputs(self._picked(self._call(ready.inputs, training=False)))
@@ -370,12 +377,8 @@ class KerasRunner:
     def environment(self) -> Mapping[str, Any]:
         with self._scope():
             of_optimizer = facts_of_all(optimizers_of(self.model), facts)
-        found: dict[str, Any] = {
-            "keras": keras.__version__,
-            "backend": keras.config.backend(),
-            "device": self._device,
-            **of_optimizer,
-        }
+        found: dict[str, Any] = {"keras": keras.__version__, "backend": keras.config.backend(), "device": self._device}
+        found |= of_optimizer
         if keras.config.backend() == "tensorflow":
             import tensorflow as tf
 
@@ -389,9 +392,7 @@ class KerasRunner:
     def notes(self) -> list[str]:
         notes = self.islands.notes(self.side) + self.remarks
         if keras.config.backend() == "jax" and self.precision == "float64":
-            notes.append(
-                "on JAX not all of Keras's hidden float32 is intercepted: differences near 1e-8 may be its own"
-            )
+            notes += ["on JAX not all of Keras's hidden float32 is intercepted: differences near 1e-8 may be its own"]
         return notes
 
     def close(self) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
+
+from ...errors import PairError
+from ...pairs.pair import TorchSide
+from ...pairs.user_code import calling, got
+from ..user_arguments import asked
 
 LEVELS = 3
 """How deep containers and objects are looked into."""
@@ -37,6 +44,28 @@ def returned_optimizers(returned: Any) -> list[torch.optim.Optimizer]:
 def more_of(model: torch.nn.Module) -> dict[str, Any]:
     """What `optimizer` and `step` may ask for by name."""
     return {"model": model, "named_parameters": list(model.named_parameters())}
+
+
+def build_optimizer(declared: TorchSide, model: torch.nn.Module) -> Any:
+    """What the function for the optimizer returns; SGD where there is none; None where nothing trains.
+
+    Raises:
+        PairError: it returned something else than optimizers.
+        UserCodeError: it raised.
+    """
+    parameters = [p for p in model.parameters() if not is_lazy(p)]
+    if not any(p.requires_grad for p in parameters):
+        return None
+    if declared.optimizer is None:
+        optimizer: Any = torch.optim.SGD(parameters, lr=0.01)
+    else:
+        with calling("torch optimizer"), warnings.catch_warnings():
+            # What is listed twice is reported as a difference, with its path.
+            warnings.filterwarnings("ignore", message="optimizer contains a parameter group with duplicate")
+            optimizer = asked(declared.optimizer, [parameters], more_of(model))
+    if not all_optimizers(optimizer):
+        raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", **got(optimizer))
+    return optimizer
 
 
 def all_optimizers(returned: Any) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parameter import is_lazy
 
 from ...errors import PairError, SetupError
 from ...numerics.distributions import Distribution
@@ -35,8 +34,9 @@ from .export import TorchExporter
 from .flags import eagerly, flags, restore_flags, set_flags
 from .losses import arrays, scalars, step_losses
 from .making import refuse_without_values, set_training, switched, tensors_of, whole_after_a_call
+from .no_forward import has_forward, pass_by_step, terms_of_a_step
 from .optimizer import facts
-from .optimizers import all_optimizers, more_of, returned_optimizers
+from .optimizers import build_optimizer, more_of, returned_optimizers
 from .patches.calls import Watch
 from .patches.dropout import DropoutOff
 from .patches.precision import Float64Throughout
@@ -123,23 +123,8 @@ class TorchRunner:
 
     def _prepare_training(self) -> None:
         self._paths = {id(m): name or "(the model)" for name, m in self.model.named_modules()}
-        self.optimizer = self._build_optimizer()
+        self.optimizer = build_optimizer(self.declared, self.model)
         self.memory = Memory(self.model, self.optimizer, self.store, functions(self.declared))
-
-    def _build_optimizer(self) -> Any:
-        parameters = [p for p in self.model.parameters() if not is_lazy(p)]
-        if not any(p.requires_grad for p in parameters):
-            return None
-        if self.declared.optimizer is None:
-            optimizer: Any = torch.optim.SGD(parameters, lr=0.01)
-        else:
-            with calling("torch optimizer"), warnings.catch_warnings():
-                # What is listed twice is reported as a difference, with its path.
-                warnings.filterwarnings("ignore", message="optimizer contains a parameter group with duplicate")
-                optimizer = asked(self.declared.optimizer, [parameters], more_of(self.model))
-        if not all_optimizers(optimizer):
-            raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", **got(optimizer))
-        return optimizer
 
     @contextmanager
     def _scope(self) -> Generator[None]:
@@ -165,6 +150,8 @@ class TorchRunner:
             PairError: the model makes new parameters at every call.
             UserCodeError: the model cannot be called with this batch.
         """
+        if not has_forward(self):
+            return
         ready = self._ready(batch)
         with self._scope():
             with switched(self.model, False), DropoutOff(), torch.no_grad():
@@ -218,7 +205,7 @@ class TorchRunner:
         self._called, ready = self.model if mode == EAGER else self._compiled(), self._ready(batch)
         before = self.read()
         averages = self.memory.averages.around(before)
-        inference, at_inference = self._infer(ready) if observe else ({}, ())
+        inference, at_inference = self._infer(ready) if observe and has_forward(self) else ({}, ())
         torch.manual_seed(step_seed(self.seed, number))
         observer = Observer(self.model, self.memory.optimizers, self._named_outputs, self.store) if observe else None
         dropout = DropoutOff(self._layer)
@@ -281,6 +268,8 @@ class TorchRunner:
         return self._infer(self._ready(batch))[0]
 
     def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
+        if not has_forward(self):
+            return terms_of_a_step(self, ready), []
         looked = looked_at(self.model, self.store)
         with self._scope(), looked, switched(self.model, False), DropoutOff() as dropout, torch.no_grad():
             named = self._named_outputs(self._call(ready.inputs))
@@ -304,11 +293,13 @@ class TorchRunner:
         self._called = self.model
         kept = self.snapshot()
         try:
-            with self._scope(), switched(self.model, training), DropoutOff(), torch.set_grad_enabled(gradients):
+            by_step = not has_forward(self)
+            gradients_on = torch.set_grad_enabled(gradients or by_step)
+            with self._scope(), switched(self.model, training), DropoutOff(), gradients_on:
                 with watch.recording():
-                    raw = self._call(ready.inputs)
+                    raw = pass_by_step(self, ready, swap is not None) if by_step else self._call(ready.inputs)
                 by_call: dict[int, Mapping[str, Any]] = {}
-                if gradients:
+                if gradients and not by_step:
                     with watch.recording_loss({"outputs": raw, "targets": ready.targets}) as made:
                         made["output"] = self._total(raw, ready)
                     by_call = watch.gradients(made["output"])

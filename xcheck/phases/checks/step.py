@@ -41,7 +41,7 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
         checks += [_with_other_names(plan, check, step, get) for check in compared]
     if precision == "float64":  # a setting is the same in every precision
         checks += [_with_counts(plan, check, step) for check in compare_items(frame, _setting_items(step))]
-    if not checks:
+    if not checks and not _without_forward(step):
         missing = Item("outputs", None, None, None, None)
         checks.append(frame.check(missing, Verdict.INCONCLUSIVE, "no output of either side was seen"))
     return checks
@@ -115,10 +115,18 @@ def _output_items(plan: MatchPlan, step: StepPair, get: Callable[[StepRecord], A
 def _uncalled(step: StepPair, get: Callable[[StepRecord], Arrays], item: Item) -> bool:
     """Whether a training output is missing because the step of that side called only parts of its model.
 
-    The gradients and losses of such a step are compared all the same.
+    The gradients and losses of such a step are compared all the same. A model without a forward pass of its own makes
+    no output in inference either.
     """
     values = (step.reference.record, item.reference), (step.follower, item.other)
-    return get is _outputs and any(value is None and record.passes == 0 for record, value in values)
+    return any(
+        value is None and record.passes == 0 and (get is _outputs or not record.inference) for record, value in values
+    )
+
+
+def _without_forward(step: StepPair) -> bool:
+    """Whether neither model has a forward pass of its own."""
+    return all(r.passes == 0 and not r.inference for r in (step.reference.record, step.follower))
 
 
 def uncalled(plan: MatchPlan, step: StepPair) -> list[str]:
@@ -138,6 +146,8 @@ def uncalled(plan: MatchPlan, step: StepPair) -> list[str]:
         )
         if kept is not record
     ]
+    if _without_forward(step):
+        return ["not compared: outputs, since neither model has a forward pass; what the steps return is"]
     if left_out or bool(reference.outputs) == bool(follower.outputs):
         return left_out
     often = f"{plan.reference} {reference.passes} times, {plan.follower} {follower.passes} times"
