@@ -47,19 +47,21 @@ def _floor(all_splits: Sequence[Split], record: StepRecord) -> float:
 
 
 def unsplit(plan: MatchPlan, step: StepPair) -> list[str]:
-    """One note per parameter whose observed uses do not sum to its gradient."""
+    """A note per side on the parameters whose observed uses do not sum to their gradient; the worst has numbers."""
     frame = Frame("gradient", "float64", step.number, plan.reference, *step.reference.sums)
     notes: list[str] = []
     all_splits = splits(plan, step.reference.record, step.follower)
     floor = _floor(all_splits, step.reference.record)
-    for split in all_splits:
-        for side in (plan.reference, plan.follower):
-            summed = _sum_check(frame, split, side, floor)
-            if summed is not None and summed.error is not None and summed.verdict is not Verdict.EQUIVALENT:
-                notes.append(
-                    f"the gradient of {split.match.name(side)} is not split by use: what was seen of its uses on the "
-                    f"{side} side misses the whole by {summed.error:.1e} of the largest, allowed {summed.allowed:.1e}"
-                )
+    for side in (plan.reference, plan.follower):
+        sums = [(split.match.name(side), _sum_check(frame, split, side, floor)) for split in all_splits]
+        missed = [(name, c) for name, c in sums if c and c.error is not None and c.verdict is not Verdict.EQUIVALENT]
+        if missed:
+            name, worst = max(missed, key=lambda each: each[1].severity)
+            others = f" nor that of {len(missed) - 1} more parameters" if len(missed) > 1 else ""
+            notes.append(
+                f"the gradient of {name} is not split by use{others}: what was seen of its uses on the {side} side "
+                f"misses the whole by {worst.error:.1e} of the largest, allowed {worst.allowed:.1e}"
+            )
     return notes
 
 
