@@ -75,13 +75,13 @@ def batches(seed: int) -> Iterator[xcheck.Batch]:
         yield xcheck.Batch(rng.standard_normal((4, 3)))
 
 
-def checked(layer: Any, optimizer: Any = None, **settings: Any) -> xcheck.Result:
+def checked(layer: Any, optimizer: Any = None, model: Any = None, **settings: Any) -> xcheck.Result:
     def build_keras() -> Any:
         return keras.Sequential([keras.Input((3,)), keras.layers.Dense(3), layer()])
 
     sgd = None if optimizer is None else partial(torch.optim.SGD, lr=0.01)
     side = xcheck.TorchSide(lambda: nn.Sequential(nn.Linear(3, 3), nn.LeakyReLU(0.3)), optimizer=sgd)
-    pair = xcheck.Pair("lost", side, xcheck.KerasSide(build_keras, optimizer=optimizer), batches)
+    pair = xcheck.Pair("lost", side, xcheck.KerasSide(model or build_keras, optimizer=optimizer), batches)
     return xcheck.check(pair, steps=1, precision=("float64",), free_steps=0, reach="none", **settings)
 
 
@@ -121,6 +121,31 @@ def test_a_default_that_is_left_out_is_no_loss() -> None:
             super().__init__(slope, **kwargs)
 
     assert checked(Default).verdict == "EQUIVALENT"
+
+
+class BuildsItsOwn(keras.Model):
+    """Its config names no layer: it makes them itself, with their settings."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dense, self.act = keras.layers.Dense(3), Forgets(0.3)
+
+    def call(self, x: Any) -> Any:
+        return self.act(self.dense(x))
+
+
+class Raises(Forgets):
+    def get_config(self) -> dict[str, Any]:
+        return {"slope": self.no_such_attribute}
+
+
+def test_a_model_that_builds_its_layers_itself_loses_nothing() -> None:
+    result = checked(None, model=BuildsItsOwn)
+    assert result.verdict == "EQUIVALENT", result.report()
+
+
+def test_a_config_that_cannot_be_asked_for_is_left_alone() -> None:
+    assert checked(lambda: Raises(0.3)).verdict == "EQUIVALENT"
 
 
 def test_a_run_of_some_phases_does_not_ask() -> None:

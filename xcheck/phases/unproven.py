@@ -92,14 +92,14 @@ def _of_what_is_matched(findings: Findings, plan: MatchPlan) -> list[Cause]:
 def _is_open(plan: MatchPlan, place: str | None) -> bool:
     """Whether a place of the PyTorch side has, or may have, parameters whose match is open.
 
-    A function rests on its inputs, which agree where a cause is confirmed: it is not open once all that these could
+    What has none rests on its inputs, which agree where a cause is confirmed: it is not open once all that these could
     rest on was tried.
     """
     module, function, _ = (place or "").partition(":")
-    if function and plan.exhausted:
-        return False
     names = [m.name("torch") for m in plan.parameters if m.name("torch").startswith(f"{module}.")]
-    return not names or any(name in plan.open for name in names)
+    if function or not names:
+        return not plan.exhausted
+    return any(name in plan.open for name in names)
 
 
 def _suggested_map(plan: MatchPlan) -> str:

@@ -15,7 +15,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import FunctionType
@@ -23,6 +23,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.models.functional import Functional
 
 from ...errors import UserCodeError
 from ...pairs.pair import Batch
@@ -198,7 +199,7 @@ class KerasPersistence:
 
     def forgotten(self) -> Mapping[str, tuple[Any, Any]]:
         model = self._runner.model
-        parts = [*model._flatten_layers(), *([] if model.optimizer is None else [model.optimizer])]
+        parts = [*_saved_by_config(model), *([] if model.optimizer is None else [model.optimizer])]
         return {f"{part.name}.{name}": values for part in parts for name, values in _left_out(part).items()}
 
     def attributes(self) -> Mapping[str, Any]:
@@ -229,15 +230,27 @@ class KerasPersistence:
         return [held for held in found if id(held.value) not in state and "._self_" not in held.path]
 
 
+def _saved_by_config(model: Any) -> list[Any]:
+    """The layers whose config is in that of the model; a class with a config of its own builds its layers itself."""
+    if type(model) not in (keras.Sequential, Functional):
+        return []
+    return [part for layer in model.layers for part in (layer, *_saved_by_config(layer))]
+
+
 def _left_out(part: Any) -> dict[str, tuple[Any, Any]]:
     """Arguments of `__init__` that the user's `get_config` does not return: name -> value, and default.
 
     An argument is the attribute of its name, with or without an underscore.
     """
     kind = type(part)
-    if kind.get_config.__module__.startswith("keras.") or not kind.from_config.__module__.startswith("keras."):
+    by_keras = [method.__module__.startswith("keras.src.") for method in (kind.get_config, kind.from_config)]
+    if by_keras != [False, True]:
         return {}
-    config, found = part.get_config(), dict[str, tuple[Any, Any]]()
+    config, found = dict[str, Any](), dict[str, tuple[Any, Any]]()
+    with suppress(UserCodeError), calling(f"get_config of {part.name}"):
+        config = part.get_config()
+    if not config:
+        return {}
     for name, argument in inspect.signature(kind.__init__).parameters.items():
         value = getattr(part, name, getattr(part, f"_{name}", None))
         plain = type(value) in (bool, int, float, str) and type(argument.default) in (bool, int, float, str)
