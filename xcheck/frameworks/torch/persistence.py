@@ -28,6 +28,7 @@ from ...records.trace import State
 from ..protocol import Loaded
 from ..reachable import functions
 from ..tree import AttributeValue, attribute_values
+from .optimizers import build_optimizer
 from .state import Memory
 from .variables import to_numpy
 
@@ -193,7 +194,7 @@ class TorchPersistence:
 def _with_optimizer(runner: Any) -> Any:
     """Give a side a fresh optimizer for the parameters that its model has now."""
     with runner._scope():
-        runner.optimizer = runner._build_optimizer()
+        runner.optimizer = build_optimizer(runner.declared, runner.model)
     runner.memory = Memory(runner.model, runner.optimizer, runner.store, functions(runner.declared))
     return runner
 
