@@ -24,7 +24,8 @@ def _collected() -> Generator[None]:
 
 
 GIVEN_BATCHES_ONLY = {"causes", "faults", "frameworks", "matching", "onnx", "optim", "stepping", "test_contrast.py"}
-GIVEN_BATCHES_ONLY |= {"test_hand_written_optimizers.py", "test_own_steps.py", "test_steps_of_their_own.py"}
+GIVEN_BATCHES_ONLY |= {"records", "test_hand_written_optimizers.py", "test_own_steps.py", "test_several_optimizers.py"}
+GIVEN_BATCHES_ONLY |= {"test_steps_of_their_own.py", "test_whatever_a_step_keeps.py"}
 """Folders and files whose tests ask something else than what made batches answer; they took a quarter of their time."""
 
 

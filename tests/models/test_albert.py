@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NAME = "albert"
 
 
-@pytest.mark.slow
 def test_the_port_is_the_same_computation(checked):
     result = checked(NAME)
     assert result.verdict == "EQUIVALENT", result.report()
@@ -25,7 +26,6 @@ def test_each_group_is_two_neighbouring_layers_and_one_block(checked):
     assert ties["layers.2.up.weight", "layers.3.up.weight"] == ("group_1_up/kernel",)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["CLONED", "ALTERNATING"])
 def test_what_goes_wrong_in_a_port_is_found(checked, variant):
     result = checked(f"{NAME}:{variant}", steps=1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NAME = "encoder_decoder_shared_embedding"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "parameters"), [("PAIR", 26), ("UNTIED", 27)])
 def test_the_port_is_the_same_computation(checked, variant, parameters):
     result = checked(f"{NAME}:{variant}")

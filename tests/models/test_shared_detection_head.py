@@ -7,10 +7,11 @@ import pytest
 
 from xcheck.pairs.loading import load_pair
 
+pytestmark = pytest.mark.slow
+
 NAME = "shared_detection_head"
 
 
-@pytest.mark.slow
 def test_the_port_is_the_same_computation(checked):
     result = checked(NAME)
     assert result.verdict == "EQUIVALENT", result.report()
