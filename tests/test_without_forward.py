@@ -116,6 +116,25 @@ def test_a_fault_of_a_network_is_never_equivalent() -> None:
     assert checked(function="relu").verdict in ("DIFFERENT", "INCONCLUSIVE")
 
 
+def test_a_forward_pass_that_this_model_alone_has_is_called() -> None:
+    def build_torch() -> Any:
+        model = TorchGAN()
+        model.forward = lambda real, noise: model.judge(real) + model.judge(model.maker(noise))
+        return model
+
+    def build_keras() -> Any:
+        model = KerasGAN()
+        model.call = lambda data, training=False: model.judge(data["real"]) + model.judge(model.maker(data["noise"]))
+        model.compile()
+        return model
+
+    side = xcheck.TorchSide(build_torch, step=torch_step, optimizer=torch_optimizers)
+    pair = xcheck.Pair("called", side, xcheck.KerasSide(build_keras), batches)
+    result = xcheck.check(pair, steps=1, precision=("float64",), free_steps=0, reach="none")
+    assert result.verdict == "EQUIVALENT", result.report()
+    assert [c.name for c in result.checks if c.phase == "forward"]
+
+
 def test_without_a_step_a_model_without_a_forward_pass_is_refused() -> None:
     def build() -> Any:
         return keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])

@@ -17,7 +17,7 @@ from .patches.training_step import Seen, has_own_step
 
 def has_call(model: keras.Model) -> bool:
     """Whether a model is more than the step of its class: one without a step must be called."""
-    return type(model).call is not keras.Model.call or not has_own_step(model)
+    return getattr(model.call, "__func__", None) is not keras.Model.call or not has_own_step(model)
 
 
 def terms_of_a_step(runner: Any, ready: Prepared) -> dict[str, Array]:

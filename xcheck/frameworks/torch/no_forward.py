@@ -15,7 +15,8 @@ from .patches.dropout import DropoutOff
 
 def has_forward(runner: Any) -> bool:
     """Whether a side can be called: its model has a forward pass, or there is no step to take the place of one."""
-    return runner.declared.step is None or type(runner.model).forward is not torch.nn.Module.forward
+    forward = runner.model.forward  # of the class, or of this object alone, as torch.compile sets it
+    return runner.declared.step is None or getattr(forward, "__func__", forward) is not torch.nn.Module.forward
 
 
 def terms_of_a_step(runner: Any, ready: Prepared) -> dict[str, Array]:
