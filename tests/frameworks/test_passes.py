@@ -50,6 +50,8 @@ class Own(keras.Model):
         x, y = data
         if self.further == "log":
             self(x, training=True)
+        if self.further == "targets before":
+            y = self(x, training=False)
         with tf.GradientTape() as tape:
             if self.further == "targets":
                 y = tf.stop_gradient(self(x, training=True))
@@ -94,4 +96,10 @@ def test_a_pass_that_feeds_the_loss_of_one_side_shows_there() -> None:
 def test_a_dropout_that_one_side_lacks_shows_beside_a_pass_for_a_log() -> None:
     result = checked("log", "", 0.3, in_keras_dropout=0.0)
     assert result.verdict == "DIFFERENT"
+    assert "dropout rates" in [c.name for c in result.checks if c.verdict == "DIFFERENT"]
+
+
+def test_a_dropout_in_such_a_pass_counts_where_both_sides_make_it() -> None:
+    result = checked("targets", "targets before", 0.3)
+    assert result.verdict == "DIFFERENT", result.report()
     assert "dropout rates" in [c.name for c in result.checks if c.verdict == "DIFFERENT"]

@@ -50,9 +50,12 @@ def forward_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Chec
 def _passes_alike(step: StepPair) -> StepPair:
     """The step; without the passes of a side that nothing is differentiated from, if the other side makes fewer.
 
-    Such a pass may be for a log, or may feed the loss, which is compared all the same.
+    Such a pass may be for a log, or may feed the loss, which is compared all the same. Where both sides make as many,
+    those of both sides stay: a dropout in one of them counts.
     """
-    choices = [(a, b) for a in (False, True) for b in (False, True)]
+    choices = [(False, False), (False, True), (True, False)]
+    if _names(step.reference.record.outputs) != _names(step.follower.outputs):
+        choices.append((True, True))
     pairs = [_engaged(step, *choice) for choice in choices]
     alike = [each for each in pairs if _names(each.reference.record.outputs) == _names(each.follower.outputs)]
     settled = (each for each in alike if _sizes(each.reference.record) == _sizes(each.follower))
@@ -139,7 +142,7 @@ def uncalled(plan: MatchPlan, step: StepPair) -> list[str]:
     reference, follower = step.reference.record, step.follower
     alike = _passes_alike(step)
     left_out = [
-        f"not compared: passes of the {side} side from which nothing is differentiated, which the other side lacks"
+        f"not compared: passes of the {side} side that nothing is differentiated from, as the other side makes fewer"
         for side, record, kept in (
             (plan.reference, reference, alike.reference.record),
             (plan.follower, follower, alike.follower),
