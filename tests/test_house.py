@@ -55,6 +55,7 @@ SHARED = (
     "passes",
     "protocol",
     "quiet",
+    "step_as_pass",
     "step_terms",
     "tree",
 )

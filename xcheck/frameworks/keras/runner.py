@@ -29,13 +29,13 @@ from ..optimizers import facts_of_all
 from ..passes import Drops, passes_record
 from ..protocol import EAGER, Prepared, prepared, step_seed
 from ..reachable import functions
+from ..step_as_pass import pass_by_step, terms_of_a_step
 from ..user_arguments import asked
 from .backends import named_device
 from .backends import sees_gpu as sees_gpu
 from .drawing import draws, used_rates
 from .export import KerasExporter
 from .initializers import promises
-from .no_call import has_call, pass_by_step, terms_of_a_step
 from .optimizer import facts
 from .optimizers import build_alone, built_by_a_step, optimizers_of, unmapped_of
 from .patches.calls import Watch, differentiated
@@ -46,7 +46,7 @@ from .patches.precision import exact_factors, float64_throughout, float_type, la
 from .patches.rounding import rounding
 from .patches.stops import stops
 from .patches.tf_operations import seed_all
-from .patches.training_step import Seen, has_own_step, observed, projected_loss
+from .patches.training_step import Seen, has_call, has_own_step, observed, projected_loss
 from .patches.uses import uses
 from .persistence import KerasPersistence
 from .reachable import KerasTensors
@@ -212,8 +212,7 @@ class KerasRunner:
         return {} if self._made.given else promises(self.model)  # what was given may be trained
 
     def modes(self) -> Sequence[str]:
-        compiled = ("graph", "xla") if keras.config.backend() == "tensorflow" else ("compiled",)
-        return (*compiled, "fit")
+        return ("graph", "xla", "fit") if keras.config.backend() == "tensorflow" else ("compiled", "fit")
 
     def _set_mode(self, mode: str) -> None:
         self._mode, self.model.run_eagerly, self.model.jit_compile = mode, mode == EAGER, mode in ("xla", "compiled")
@@ -302,7 +301,7 @@ class KerasRunner:
                         by_step = not has_call(self.model)
                         raw = None if by_step else self._call(ready.inputs, training=training)
                         if by_step:
-                            pass_by_step(self, ready, swap is not None)
+                            pass_by_step(lambda: self._train(ready, EAGER), "keras training step", swap is not None)
                     if not gradients or by_step:
                         return None
                     with watch.recording_loss({"outputs": raw, "targets": ready.targets}) as made:
@@ -352,7 +351,8 @@ class KerasRunner:
 
     def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
         if not has_call(self.model):
-            return terms_of_a_step(self, ready), []
+            with dropout_off():
+                return terms_of_a_step(self, lambda: Seen().losses(self._train(ready, EAGER), own_step=True)), []
 
         def call() -> dict[str, Any]:
             with unchanged(self.model):

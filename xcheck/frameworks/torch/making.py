@@ -145,3 +145,9 @@ def tensors_of(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
         tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(owned(value))
         return tensor.to(device, dtype if tensor.is_floating_point() else None)
     return value
+
+
+def has_forward(runner: Any) -> bool:
+    """Whether a side can be called: its model has a forward pass, or there is no step to take the place of one."""
+    forward = runner.model.forward  # of the class, or of this object alone, as torch.compile sets it
+    return runner.declared.step is None or getattr(forward, "__func__", forward) is not torch.nn.Module.forward

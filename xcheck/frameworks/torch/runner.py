@@ -28,13 +28,13 @@ from ..optimizers import facts_of_all
 from ..passes import passes_record
 from ..protocol import EAGER, Prepared, losses_record, prepared, projection, step_seed
 from ..reachable import functions
+from ..step_as_pass import pass_by_step, terms_of_a_step
 from ..user_arguments import asked
 from .drawing import draws
 from .export import TorchExporter
 from .flags import eagerly, flags, restore_flags, set_flags
 from .losses import arrays, scalars, step_losses
-from .making import refuse_without_values, set_training, switched, tensors_of, whole_after_a_call
-from .no_forward import has_forward, pass_by_step, terms_of_a_step
+from .making import has_forward, refuse_without_values, set_training, switched, tensors_of, whole_after_a_call
 from .optimizer import facts
 from .optimizers import build_optimizer, more_of, returned_optimizers
 from .patches.calls import Watch
@@ -269,7 +269,8 @@ class TorchRunner:
 
     def _infer(self, ready: Prepared) -> tuple[dict[str, Array], list[float]]:
         if not has_forward(self):
-            return terms_of_a_step(self, ready), []
+            with self._scope(), DropoutOff():
+                return terms_of_a_step(self, lambda: self._custom_step(ready)), []
         looked = looked_at(self.model, self.store)
         with self._scope(), looked, switched(self.model, False), DropoutOff() as dropout, torch.no_grad():
             named = self._named_outputs(self._call(ready.inputs))
@@ -297,7 +298,9 @@ class TorchRunner:
             gradients_on = torch.set_grad_enabled(gradients or by_step)
             with self._scope(), switched(self.model, training), DropoutOff(), gradients_on:
                 with watch.recording():
-                    raw = pass_by_step(self, ready, swap is not None) if by_step else self._call(ready.inputs)
+                    raw = None if by_step else self._call(ready.inputs)
+                    if by_step:
+                        pass_by_step(lambda: self._custom_step(ready), "torch step", swap is not None)
                 by_call: dict[int, Mapping[str, Any]] = {}
                 if gradients and not by_step:
                     with watch.recording_loss({"outputs": raw, "targets": ready.targets}) as made:

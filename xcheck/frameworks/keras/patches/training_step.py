@@ -186,6 +186,11 @@ def has_own_step(model: Any) -> bool:
     return type(model).train_step is not keras.Model.train_step
 
 
+def has_call(model: Any) -> bool:
+    """Whether a model is more than the step of its class: one without a step must be called."""
+    return getattr(model.call, "__func__", None) is not keras.Model.call or not has_own_step(model)
+
+
 def makes_own_loss(model: Any) -> bool:
     """Whether the model's class says what its loss is, or its step, so that none needs to be compiled."""
     return type(model).compute_loss is not keras.Model.compute_loss or has_own_step(model)
