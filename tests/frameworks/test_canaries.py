@@ -66,6 +66,7 @@ BREAKS: tuple[tuple[str, str, str, Any], ...] = (
     ("keras", "stopped gradients seen", f"{KP}.stops.stops", idle),
     ("keras", "TensorFlow in float64", f"{KP}.precision.operations_in_float64", idle),
     ("keras", "resizing in float64", f"{KP}.precision.resizing_in_float64", idle),
+    ("keras", "random states seen", f"{KP}.tf_operations._signature", lambda _: ((), (), ())),
 )
 """(framework, its canary, what is broken, what comes in its place)."""
 

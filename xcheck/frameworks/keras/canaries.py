@@ -19,7 +19,19 @@ from ..canary import EVERY, GRADIENT, MODEL, NUMPY, Canary, Outcome, expect, exp
 from ..passes import Drops
 from ..protocol import Prepared
 from .backends import named_device
-from .patches import calls, dropout, handed_over, layer_names, precision, resize, rounding, stops, training_step, uses
+from .patches import (
+    calls,
+    dropout,
+    handed_over,
+    layer_names,
+    precision,
+    resize,
+    rounding,
+    stops,
+    tf_operations,
+    training_step,
+    uses,
+)
 from .variables import to_numpy
 
 X = np.array([[0.5, -1.0]])
@@ -282,6 +294,19 @@ def _resized() -> None:
         expect_equal("a resized image", made.numpy()[0, :, :, 0], weights @ image[0, :, :, 0])
 
 
+def _random_states_seen() -> None:
+    import tensorflow as tf
+
+    known = set(tf_operations.DREW)
+    tf_operations.DREW.clear()
+    with _in_float64():
+        tf.random.shuffle(tf.range(2), seed=1)
+    seen = set(tf_operations.DREW)
+    tf_operations.DREW.clear()
+    tf_operations.DREW.update(known)
+    expect(seen, "an operation with a random state of its own was not seen: with a new seed it would draw on")
+
+
 CANARIES = (
     Canary("float64 kept", EVERY, _float64),
     NUMPY,
@@ -299,5 +324,6 @@ CANARIES = (
 TENSORFLOW = (
     Canary("TensorFlow in float64", EVERY, _tensorflow),
     Canary("resizing in float64", EVERY, _resized),
+    Canary("random states seen", MODEL, _random_states_seen),
 )
 """And on that backend."""

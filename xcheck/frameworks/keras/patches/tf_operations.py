@@ -24,7 +24,7 @@ from ....records.islands import NO_FLOAT64, Islands
 _KEPT = re.compile("Cast|Bitcast|Fill|.*Variable.*|Assign.*|Save.*|Restore.*|Print.*")
 """Operations whose type is asked for, or that of what they write to."""
 
-_DREW = set[str]()
+DREW = set[str]()
 """Operations of this process with a random state of their own; their kernels are shared by all models."""
 
 _FLOAT, _DOUBLE = 1, 2
@@ -77,7 +77,7 @@ def operations_in_float64(islands: Islands) -> Generator[None]:
 
     def symbolic_exactly(op_type_name: str, name: Any = None, **keywords: Any) -> Any:
         groups, fixed, draws = _signature(op_type_name)
-        _DREW.update(draws)
+        DREW.update(draws)
         by_name = _names(op_type_name)
         if not _KEPT.fullmatch(op_type_name):
             for group in groups:
@@ -110,7 +110,7 @@ def seed_all(seed: int, precision: str) -> None:
         seed: for all generators.
         precision: of the run; only in "float64" are all operations seen.
     """
-    if keras.config.backend() != "tensorflow" or precision != "float64" or _DREW:
+    if keras.config.backend() != "tensorflow" or precision != "float64" or DREW:
         keras.utils.set_random_seed(seed)
         return
     from tensorflow.python import pywrap_tfe
@@ -158,7 +158,7 @@ class _Operations:
             flat: one tensor after the other, already of matching types.
         """
         groups, fixed, draws = _signature(op)
-        _DREW.update(draws)
+        DREW.update(draws)
         if _KEPT.fullmatch(op):
             return run(given)
         if not flat:
