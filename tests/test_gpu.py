@@ -12,7 +12,7 @@ import xcheck
 def _gpu() -> None:
     import torch
 
-    from xcheck.frameworks.keras.runner import sees_gpu
+    from xcheck.frameworks.keras.backends import sees_gpu
 
     if not torch.cuda.is_available():
         pytest.skip("PyTorch sees no GPU")

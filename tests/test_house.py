@@ -59,7 +59,7 @@ SHARED = (
     "step_terms",
     "tree",
 )
-KEPT = ("averages", "containers", "function_state", "reachable")
+KEPT = ("averages", "containers", "counters", "function_state", "reachable")
 OF_EVERY_SIDE = tuple(f"frameworks.{name}" for name in sorted(SHARED + KEPT))
 
 NARROWER = {

@@ -28,6 +28,7 @@ from ..records.islands import Islands
 from ..records.reload import Route
 from ..records.sides import SideName
 from ..records.trace import Array, Arrays, State, StepRecord
+from .counters import Counts as Counts
 from .numpy_precision import prepared_in_float64
 
 EAGER = "eager"
@@ -67,8 +68,12 @@ class Runner(Protocol):
         """
         ...
 
-    def counted(self, before: Any, after: Any) -> Sequence[str]:
-        """Where Python integers differ in snapshots before and after a step, except those of an optimizer."""
+    def counts(self, snapshots: Sequence[Any]) -> Counts:
+        """What two steps count.
+
+        Args:
+            snapshots: before the first, between both, and after the second one.
+        """
         ...
 
     def modes(self) -> Sequence[str]:

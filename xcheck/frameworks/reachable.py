@@ -207,20 +207,6 @@ class Saved:
         outside_model = [path for path in paths if not path.startswith("model")]
         return [*stuck_objects, *outside_model, *(path for path in paths if path.startswith("model"))]
 
-    def counted(self, later: Saved) -> list[str]:
-        """Where a step changed Python integers, except those of an optimizer.
-
-        Args:
-            later: saved after the step.
-        """
-        facts_before, facts_after = self._facts(), later._facts()
-        changed = [
-            path
-            for path, n in facts_before.items()
-            if type(n) is int and type(facts_after.get(path)) is int and n != facts_after[path]
-        ]
-        return [path for path in changed if not path.startswith(("optimizer", "model.optimizer"))]
-
     def _facts(self) -> dict[str, Any]:
         """Path -> the numbers, strings and arrays there."""
         facts: dict[str, Any] = {}

@@ -247,7 +247,7 @@ def _sees_gpu(declared: Any) -> bool:
 
         return torch_flags.sees_gpu()
     if isinstance(declared, KerasSide):
-        from .keras import runner as keras_side
+        from .keras import backends
 
-        return keras_side.sees_gpu()
+        return backends.sees_gpu()
     return False

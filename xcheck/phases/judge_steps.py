@@ -15,6 +15,7 @@ from .averages import average_notes, overwriting
 from .checks.unused import excused
 from .dropping import Dropping
 from .finite import within_range, without_nonfinite
+from .later import LaterSteps
 from .one_sided_slots import SeparateSlots, accumulated, not_applied
 from .ordinary import Ordinary
 from .persistence import compare_configs
@@ -57,6 +58,7 @@ def steps_in_float64(live: Live) -> None:
         judge_further(Ordinary(live, number + 1, untouched.batch))
         judge_further(made_batches)
         judge_further(Dropping(live, made_batches.number, untouched.batch), live.explanations.dropout)
+        judge_further(LaterSteps(live, made_batches, made_batches.number + 1, untouched.batch))
     if {"update", "state"} <= {*findings.phases} and "persistence" not in findings.phases:
         compare_configs(live)
 

@@ -68,13 +68,16 @@ class MadeBatchSteps:
         live: both sides, in the state after the last given batch; it is restored afterwards.
         number: of the first of these steps.
         batch: the last given batch.
+
+    Attributes:
+        start: state of both sides after the given batches; None where no such steps are made.
     """
 
     live: Live
     number: int
     batch: Batch
     once: bool = False
-    _start: tuple[Any, Any] | None = field(init=False, default=None)
+    start: tuple[Any, Any] | None = field(init=False, default=None)
     _made: MadeBatch = field(init=False)
     _outcome: str | None = field(init=False, default=None)
     _before: dict[str, float] | None = field(init=False, default=None)
@@ -83,12 +86,12 @@ class MadeBatchSteps:
     def __post_init__(self) -> None:
         runner = self.live.reference.runner
         if self.live.findings.reach != "none" and runner is not None:
-            self._start = runner.snapshot(), self.live.follower.snapshot()
+            self.start = runner.snapshot(), self.live.follower.snapshot()
 
     def steps(self) -> Iterator[StepPair]:
         """The steps, until one differs."""
         live, findings = self.live, self.live.findings
-        runner, reason = live.reference.runner, self._skip_reason()
+        runner, reason = live.reference.runner, self.skip_reason()
         if findings.reach == "none" or reason is not None or runner is None:
             findings.notes += [f"not covered: batches made from the given ones ({reason})"] if reason else []
             return
@@ -110,8 +113,6 @@ class MadeBatchSteps:
                 findings.checks = [c for c in findings.checks if c.step != self.number]  # all differences are accepted
             if self._outcome:
                 uncompared.setdefault(self._outcome, []).append(made.name)
-            elif not compared:
-                findings.notes += self._counter_notes(runner)
             compared += not self._outcome
             self.number += 1
         else:
@@ -121,7 +122,7 @@ class MadeBatchSteps:
             f"not covered: the given batch {_listed(names)} ({reason})" for reason, names in uncompared.items()
         ]
 
-    def _skip_reason(self) -> str | None:
+    def skip_reason(self) -> str | None:
         """Why there are no such steps; "" where no note is needed."""
         live, findings = self.live, self.live.findings
         checks = findings.checks
@@ -138,16 +139,6 @@ class MadeBatchSteps:
             return NOT_CARRIED
         unsteady = any(c.verdict is Verdict.INCONCLUSIVE and c.name.startswith("repeatability of") for c in checks)
         return "steps do not repeat" if unsteady or any(findings.draws.values()) else None
-
-    def _counter_notes(self, runner: Runner) -> list[str]:
-        """Notes on Python counters of a step: much later steps may behave differently."""
-        assert self._start is not None
-        follower = self.live.follower
-        sides = (runner, self._start[0]), (follower, self._start[1])
-        counters = [
-            f"{side.side} {counter}" for side, start in sides for counter in side.counted(start, side.snapshot())
-        ]
-        return [f"not covered: far later steps, though a step counts: {', '.join(counters)}"] if counters else []
 
     def _differs(self) -> bool:
         return any(c.verdict is Verdict.DIFFERENT and c.step == self.number for c in self.live.findings.checks)
@@ -198,8 +189,8 @@ class MadeBatchSteps:
         return None
 
     def _parts(self, side: Runner, batch: Batch) -> int:
-        assert self._start is not None
-        side.restore(self._start[side is self.live.follower])
+        assert self.start is not None
+        side.restore(self.start[side is self.live.follower])
         return side.step(self.number, batch).passes or 0
 
     def _step(self, runner: Runner, batch: Batch, twins: int) -> Iterator[StepPair]:
@@ -209,9 +200,9 @@ class MadeBatchSteps:
         yield from resynced(steps, self.live.follower, self.live.plan, seed=findings.seed, by_effect=findings.by_effect)
 
     def _restore(self, runner: Runner) -> None:
-        assert self._start is not None
-        runner.restore(self._start[0])
-        self.live.follower.restore(self._start[1])
+        assert self.start is not None
+        runner.restore(self.start[0])
+        self.live.follower.restore(self.start[1])
 
     def _set_weights(self, runner: Runner, perturb: bool) -> None:
         """Set the weights of the made batch, each perturbed by a rounding error if requested."""

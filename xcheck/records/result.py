@@ -48,6 +48,9 @@ AT_ORDINARY = "at weights of ordinary size"
 SCALED = "with each dropout multiplying its input by 1 + rate"
 """Start of the detail of each check of the step that is made so."""
 
+LATER = "at a later step, where "
+"""Start of the detail of each check of a step that counts were moved to."""
+
 ON_MADE = "on the given batch "
 """Start of the detail of each check of a step on a batch that xcheck generated."""
 
@@ -120,7 +123,7 @@ class Check:
     @property
     def further(self) -> str:
         """Where a step outside of the training was made, as in "first parts in forward WHERE"; "" for other steps."""
-        return self.detail.partition("; ")[0] if self.detail.startswith((AT_ORDINARY, ON_MADE, SCALED)) else ""
+        return self.detail.partition("; ")[0] if self.detail.startswith((AT_ORDINARY, LATER, ON_MADE, SCALED)) else ""
 
     @property
     def of_use(self) -> bool:

@@ -24,7 +24,7 @@ from ...records.islands import Islands
 from ...records.reload import Route
 from ...records.sides import SideName
 from ...records.trace import Array, Arrays, State, StepRecord
-from ..protocol import EAGER, Exported, Loaded, losses_record, prepared
+from ..protocol import EAGER, Counts, Exported, Loaded, losses_record, prepared
 
 Fault = Callable[[StepRecord], StepRecord]
 Write = Callable[[Path, Arrays], None]
@@ -135,8 +135,8 @@ class NumpyRunner:
     def differing(self, first: Any, second: Any) -> Sequence[str]:
         return ()
 
-    def counted(self, before: Any, after: Any) -> Sequence[str]:
-        return ()
+    def counts(self, snapshots: Sequence[Any]) -> Counts:
+        return Counts((), ())
 
     def modes(self) -> Sequence[str]:
         return ()

@@ -24,6 +24,7 @@ from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
 from ..compared_outputs import compared
+from ..counters import Counts, counts
 from ..function_state import FunctionState
 from ..optimizers import facts_of_all
 from ..passes import Drops, passes_record
@@ -32,7 +33,6 @@ from ..reachable import functions
 from ..step_as_pass import pass_by_step, terms_of_a_step
 from ..user_arguments import asked
 from .backends import named_device
-from .backends import sees_gpu as sees_gpu
 from .drawing import draws, used_rates
 from .export import KerasExporter
 from .initializers import promises
@@ -199,8 +199,8 @@ class KerasRunner:
     def differing(self, first: Any, second: Any) -> Sequence[str]:
         return first.moved(second)
 
-    def counted(self, before: Any, after: Any) -> Sequence[str]:
-        return before.counted(after)
+    def counts(self, snapshots: Sequence[Any]) -> Counts:
+        return counts(snapshots, KerasTensors())
 
     def holdings(self) -> Holdings | None:
         return holdings(self.model)

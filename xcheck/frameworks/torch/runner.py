@@ -23,6 +23,7 @@ from ...records.sides import SideName
 from ...records.store import Store
 from ...records.trace import Array, Arrays, State, StepRecord
 from ..compared_outputs import compared, nothing_to_differentiate
+from ..counters import Counts, counts
 from ..function_state import FunctionState
 from ..optimizers import facts_of_all
 from ..passes import passes_record
@@ -185,8 +186,8 @@ class TorchRunner:
     def differing(self, first: Any, second: Any) -> Sequence[str]:
         return first[0].moved(second[0])
 
-    def counted(self, before: Any, after: Any) -> Sequence[str]:
-        return before[0].counted(after[0])
+    def counts(self, snapshots: Sequence[Any]) -> Counts:
+        return counts([saved for saved, _ in snapshots], TorchTensors())
 
     def holdings(self) -> Holdings | None:
         held = self.memory.holdings()

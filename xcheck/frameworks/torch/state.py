@@ -38,10 +38,10 @@ class Memory:
         self.optimizer = optimizer
         self.optimizers = optimizers_in(optimizer, model)
         self.store = store
-        self._roots = {"model": model, "optimizer": optimizer, **functions}
+        self._updates = [0]
+        self._roots = {"model": model, "optimizer": optimizer, "optimizer updates": self._updates, **functions}
         self.averages = Averages(lambda: self._roots, TorchTensors(), store, self._known)
         self._given: list[Array] = []
-        self._updates = 0
         self._lr: dict[int, float] = {}
         self._depth = 0
         for one in self.optimizers:
@@ -55,7 +55,7 @@ class Memory:
         self._depth -= 1
         if self._depth:  # the `step` of a base class, called by that of its subclass: one update, both with hooks
             return
-        self._updates += 1
+        self._updates[0] += 1
         for group in optimizer.param_groups:
             for p in group["params"]:
                 self._lr[id(p)] = float(group["lr"])
@@ -77,7 +77,7 @@ class Memory:
                 slots.setdefault(path, {})[slot.role] = self.store.keep(array)
         guessed = any(not is_known(optimizer, "torch.optim.") for optimizer in self.optimizers)
         guessed |= any(self._doubled(p) for p in self.parameters().values())
-        state = State(*self._values(), slots, self._updates, inventory(self.model).ties(), guessed)
+        state = State(*self._values(), slots, self._updates[0], inventory(self.model).ties(), guessed)
         return self.averages.read(state)
 
     def _known(self) -> tuple[list[Any], list[Any]]:
@@ -130,7 +130,7 @@ class Memory:
 
     def snapshot(self) -> Any:
         """Everything `restore` needs to repeat what comes next."""
-        return Saved(self._roots, TorchTensors(), self.store), self._updates, dict(self._lr)
+        return Saved(self._roots, TorchTensors(), self.store), dict(self._lr)
 
     def stateful(self) -> dict[str, Any]:
         """The optimizer, and what is kept on it that has a state of its own, such as a scheduler."""
@@ -143,7 +143,7 @@ class Memory:
 
     def restore(self, snapshot: Any) -> None:
         """Go back to a snapshot."""
-        saved, self._updates, lr = snapshot
+        saved, lr = snapshot
         saved.restore()
         self._lr = dict(lr)
 
@@ -156,7 +156,7 @@ class Memory:
     def follow(self, other: Memory) -> None:
         """Take over what another memory knows of the updates so far; the slots themselves stay."""
         theirs = other.parameters()
-        self._updates = other._updates
+        self._updates[0] = other._updates[0]
         self._lr = {id(p): other._lr.get(id(theirs.get(path)), 0.0) for path, p in self.parameters().items()}
 
     def unmapped_slots(self) -> list[str]:
