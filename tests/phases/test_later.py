@@ -113,29 +113,18 @@ def test_what_else_a_count_decides(scale: Any, other: Any):
 
 
 def frozen() -> Any:
-    model = torch_model(one)
-    model.a.bias.requires_grad_(False)
+    from torch import nn
+
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    model[0].requires_grad_(False)
     return model
 
 
-def frozen_keras(unfreeze: int | None = None) -> Any:
-    import keras
+def frozen_keras() -> Any:
+    from keras import Input, Sequential, layers
 
-    class Bias(keras.layers.Layer):
-        def build(self, shape: Any) -> None:
-            self.b = self.add_weight(shape=(shape[-1],), name="b", trainable=False)
-
-        def call(self, x: Any) -> Any:
-            return x + self.b
-
-    class Net(keras.Sequential):
-        count = 0
-
-        def train_step(self, data: Any) -> Any:
-            self.count += 1
-            return super().train_step(data)
-
-    return Net([keras.Input((4,)), keras.layers.Dense(3, use_bias=False, name="a"), Bias(name="c")])
+    first = layers.Dense(5, activation="tanh", trainable=False, name="first")
+    return Sequential([Input((4,)), first, layers.Dense(3, name="last")])
 
 
 def test_a_parameter_that_one_side_unfreezes_later():
@@ -144,7 +133,7 @@ def test_a_parameter_that_one_side_unfreezes_later():
     def after(model: Any) -> None:
         counts[0] += 1
         if counts[0] > 800:
-            model.a.bias.requires_grad_(True)
+            model[0].requires_grad_(True)
 
     result = check(one, one, build=frozen, build_keras=frozen_keras, after=after)
     assert result.verdict == "DIFFERENT"
@@ -183,13 +172,13 @@ def test_a_lookup_hides_what_the_count_is_compared_with():
 def test_a_scheduler_of_the_users_own_loop_is_left_alone():
     import torch
 
-    kept: list[Any] = []
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 10)
 
     def after(model: Any) -> None:
-        if not kept:
-            kept.append(torch.optim.lr_scheduler.StepLR(torch.optim.SGD(model.parameters(), lr=0.1), 10))
-        kept[0].step()
+        optimizer.step()
+        scheduler.step()
 
     result = check(one, one, after=after)
     assert result.verdict == "EQUIVALENT"
-    assert not any(c.verdict == "DIFFERENT" for c in result.checks)
+    assert "the torch side has a scheduler" in late(result)[0]

@@ -165,17 +165,6 @@ def test_a_side_that_prepares_as_many_examples_always_is_given_no_other_number()
     assert any("what the keras side prepares always has 6 examples" in n for n in result.notes)
 
 
-def test_what_a_step_counts_in_python_is_said_not_to_be_covered():
-    counts = [0]
-
-    def after(model: Any) -> None:
-        counts[0] += 1
-
-    notes = check(torch={"after_step": after}).notes
-    assert any("far later steps" in n and "counts" in n for n in notes)
-    assert not any("far later steps" in n for n in check().notes)
-
-
 def test_none_makes_no_batch_and_the_sides_are_left_as_they_were():
     (without, made) = (xcheck.check(linear_pair(), steps=2, reach=reach) for reach in ("none", "full"))
     assert "made batches" not in without.coverage
