@@ -4,6 +4,7 @@
     scripts/bench_calibration.py             some 1200 runs of equal pairs, then the sensitivity of each setting
     scripts/bench_calibration.py --quick     some 180 runs, coarse sensitivity
     scripts/bench_calibration.py --slow      four times as many runs, four times as many of them compiled
+    scripts/bench_calibration.py --reach full   with all made batches
     scripts/bench_calibration.py --write     also write docs/calibration.md
     scripts/bench_calibration.py --plant     add a pair that is wrong on purpose; must count alarms and exit 1
 
@@ -450,6 +451,7 @@ class Plan:
         only: words; cases and settings that contain none of them are left out. Empty: all.
         plant: also run a pair that is wrong on purpose.
         compiled: seeds that each side is run compiled with, against itself in eager mode.
+        reach: of every run, as in `xcheck run --reach`.
         stride: of the pairs, with the seed and the threads counted in, each so many-th is run compiled.
     """
 
@@ -459,6 +461,7 @@ class Plan:
     only: tuple[str, ...] = ()
     plant: bool = False
     compiled: int = 1
+    reach: str = "default"
     stride: int = 2
 
     def wanted(self, name: str) -> bool:
@@ -498,7 +501,7 @@ def alarms(plan: Plan, threads: int) -> Iterator[Row]:
             for name, case in plan.cases().items():
                 free = number % 4 == 0
                 phases = (*STEPWISE, "trajectory") if free else STEPWISE
-                result = run(case, size, seed, phases)
+                result = run(case, size, seed, phases, plan.reach)
                 number += 1
                 yield place(name, "eager", seed, size, threads) | row_of(result)
     for name, seed in plan.to_compile(threads):
@@ -507,12 +510,12 @@ def alarms(plan: Plan, threads: int) -> Iterator[Row]:
         yield place(name, "compiled", seed, size, threads) | row_of(result)
 
 
-def run(case: Case, size: int, seed: int, phases: Sequence[str]) -> xcheck.Result:
+def run(case: Case, size: int, seed: int, phases: Sequence[str], reach: str = "default") -> xcheck.Result:
     """One check of an equal pair, in float64 and float32; an extreme one in float64, always with a free run."""
     extreme = case in EXTREME.values()
     pair, phases = case(size, BASE, BASE), (*STEPWISE, "trajectory") if extreme else phases
     precision = ("float64",) if extreme else ("float64", "float32")
-    options: dict[str, Any] = {"phases": phases, "precision": precision, "free_steps": FREE_STEPS}
+    options: dict[str, Any] = {"phases": phases, "precision": precision, "free_steps": FREE_STEPS, "reach": reach}
     return xcheck.check(pair, steps=STEPS, seed=seed, device="cpu", **options)
 
 
@@ -861,6 +864,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, help="weights and batches per pair and batch size")
     parser.add_argument("--compiled", type=int, help="seeds that pairs are run compiled with; 0 for none")
     parser.add_argument("--only", action="append", default=[], help="a word; pairs and settings that have it")
+    parser.add_argument("--reach", choices=("none", "default", "full"), default="default", help="of every run")
     parser.add_argument("--plant", action="store_true", help="add a pair that is wrong on purpose")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every row")
@@ -877,7 +881,7 @@ def plan_of(given: argparse.Namespace) -> Plan:
     if given.plan:
         lists: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.plan.items()}
         return Plan(**lists)
-    plan = replace(given.extent or DEFAULT, only=tuple(given.only), plant=given.plant)
+    plan = replace(given.extent or DEFAULT, only=tuple(given.only), plant=given.plant, reach=given.reach)
     asked = {"seeds": given.seeds, "compiled": given.compiled}
     return replace(plan, **{name: value for name, value in asked.items() if value is not None})
 

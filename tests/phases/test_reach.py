@@ -79,6 +79,9 @@ def test_a_threshold_is_found_where_the_given_numbers_do_not_reach_it_and_the_re
     assert result.verdict == "DIFFERENT"
     assert first(result) == ("forward", "on the given batch times 20")
     assert "first parts in forward on the given batch times 20" in " ".join(result.report().split())
+    (note,) = [n for n in result.notes if n.endswith("shows the difference")]
+    assert note.startswith("on the given batch times 20, example ")
+    assert "alone of 6" in note
 
 
 def test_a_healthy_pair_is_the_same_on_all_of_them_and_they_are_counted():

@@ -80,6 +80,7 @@ class MadeBatchSteps:
     start: tuple[Any, Any] | None = field(init=False, default=None)
     _made: MadeBatch = field(init=False)
     _outcome: str | None = field(init=False, default=None)
+    _shrinking: str | None = field(init=False, default=None)
     _before: dict[str, float] | None = field(init=False, default=None)
     _passes: dict[SideName, int] = field(init=False, default_factory=dict[SideName, int])
 
@@ -109,6 +110,7 @@ class MadeBatchSteps:
             yield from self._attempts(runner, batch)
             if self._outcome is None:
                 if self._differs():
+                    yield from self._fewer_examples(runner, batch)
                     break
                 findings.checks = [c for c in findings.checks if c.step != self.number]  # all differences are accepted
             if self._outcome:
@@ -224,6 +226,34 @@ class MadeBatchSteps:
         masks = {name: mask for name, a in runner.infer(batch).items() if a.shape[: mask.ndim] == mask.shape}
         return replace(batch, compare={**masks, **(batch.compare or {})} or None)
 
+    def _fewer_examples(self, runner: Runner, batch: Batch) -> Iterator[StepPair]:
+        """Steps on parts of the batch, to find the fewest examples that show the first difference."""
+        made, flat, examples = self._made, flat_of(batch), [*range(batch.size)]
+        if made.mask is not None:
+            return  # the padding of a part is unknown
+        self._shrinking = next(c.phase for c in self.live.findings.checks if c.step == self.number)
+        half = 1
+        while half and len(examples) > 1:
+            half = len(examples) // 2
+            for part in (examples[:half], examples[half:]):
+                self._outcome = None
+                try:
+                    self._restore(runner)
+                    self._set_weights(runner, perturb=False)
+                    yield from self._step(runner, like(batch, flat.each(lambda a, part=part: a[part])), 0)
+                except UserCodeError:
+                    continue  # a batch norm takes no single example
+                if self._outcome == "":
+                    examples = part
+                    break
+            else:
+                break
+        if len(examples) < batch.size:
+            which = f"example {examples[0] + 1} alone" if len(examples) == 1 else f"{len(examples)} of its examples"
+            self.live.findings.notes.append(
+                f"on the given batch {made.name}, {which} of {batch.size} shows the difference"
+            )
+
     def counted_checks(self, step: StepPair, checks: Sequence[Check]) -> list[Check] | None:
         """The differences on a made batch; None where there are none, or none can be judged.
 
@@ -233,7 +263,9 @@ class MadeBatchSteps:
         """
         differences = [c for c in checks if c.verdict is Verdict.DIFFERENT]
         differences = [c for c in differences if c.error is None or c.error > VISIBLE]
-        if not finite(step):
+        if self._shrinking is not None:
+            self._outcome = "" if finite(step) and any(c.phase == self._shrinking for c in differences) else None
+        elif not finite(step):
             self._outcome = BY_ROUNDING
         elif not differences:
             self._outcome = ""
