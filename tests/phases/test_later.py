@@ -138,6 +138,9 @@ def test_a_parameter_that_one_side_unfreezes_later():
     result = check(one, one, build=frozen, build_keras=frozen_keras, after=after)
     assert result.verdict == "DIFFERENT"
     assert late(result)[0].startswith("at a later step, where torch after_step (")
+    (cause,) = result.causes
+    assert (cause.id, cause.confirmed) == ("frozen_parameters", True)
+    assert cause.summary.startswith("the keras side does not train sequential/first/kernel")
 
 
 def test_what_accumulates_between_boundaries_is_not_jumped_over_and_no_difference():

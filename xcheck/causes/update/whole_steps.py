@@ -16,6 +16,7 @@ from ...records.sides import SIDES, SideName
 from ...records.trace import Array, StepRecord
 from ..prove import Trial, prove, read_off
 from ..recomputed import REPRODUCED, gap, reproduces
+from ..setup.frozen import frozen_later
 from ..text import listed
 from .averages import average_causes
 
@@ -36,6 +37,7 @@ def whole_step_causes(
     """
     records: dict[SideName, StepRecord] = {plan.reference: record, plan.follower: other}
     return [
+        *frozen_later(plan, records),
         *_collected(plan, records, keras),
         *average_causes(plan, records, {"torch": torch, "keras": keras}),
     ]
