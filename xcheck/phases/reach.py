@@ -228,7 +228,7 @@ class MadeBatchSteps:
 
     def _fewer_examples(self, runner: Runner, batch: Batch) -> Iterator[StepPair]:
         """Steps on parts of the batch, to find the fewest examples that show the first difference."""
-        made, flat, examples = self._made, flat_of(batch), [*range(batch.size)]
+        made, examples = self._made, list(range(batch.size))
         if made.mask is not None:
             return  # the padding of a part is unknown
         self._shrinking = next(c.phase for c in self.live.findings.checks if c.step == self.number)
@@ -240,7 +240,7 @@ class MadeBatchSteps:
                 try:
                     self._restore(runner)
                     self._set_weights(runner, perturb=False)
-                    yield from self._step(runner, like(batch, flat.each(lambda a, part=part: a[part])), 0)
+                    yield from self._step(runner, _part(batch, part), 0)
                 except UserCodeError:
                     continue  # a batch norm takes no single example
                 if self._outcome == "":
@@ -301,6 +301,11 @@ class MadeBatchSteps:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
+
+
+def _part(batch: Batch, examples: Sequence[int]) -> Batch:
+    """Some examples of a batch."""
+    return like(batch, flat_of(batch).each(lambda array: array[list(examples)]))
 
 
 def _close(error: float | None, other: float | None) -> bool:
