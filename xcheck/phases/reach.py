@@ -81,6 +81,7 @@ class MadeBatchSteps:
     _made: MadeBatch = field(init=False)
     _outcome: str | None = field(init=False, default=None)
     _shrinking: str | None = field(init=False, default=None)
+    _shown: list[bool] = field(init=False, default_factory=list[bool])
     _before: dict[str, float] | None = field(init=False, default=None)
     _passes: dict[SideName, int] = field(init=False, default_factory=dict[SideName, int])
 
@@ -228,22 +229,22 @@ class MadeBatchSteps:
 
     def _fewer_examples(self, runner: Runner, batch: Batch) -> Iterator[StepPair]:
         """Steps on parts of the batch, to find the fewest examples that show the first difference."""
-        made, examples = self._made, list(range(batch.size))
+        made = self._made
+        examples: Sequence[int] = range(batch.size)
         if made.mask is not None:
             return  # the padding of a part is unknown
         self._shrinking = next(c.phase for c in self.live.findings.checks if c.step == self.number)
-        half = 1
-        while half and len(examples) > 1:
-            half = len(examples) // 2
-            for part in (examples[:half], examples[half:]):
-                self._outcome = None
+        while len(examples) > 1:
+            half: int = len(examples) // 2
+            halves: tuple[Sequence[int], Sequence[int]] = examples[:half], examples[half:]
+            for part in halves:
                 try:
                     self._restore(runner)
                     self._set_weights(runner, perturb=False)
                     yield from self._step(runner, _part(batch, part), 0)
                 except UserCodeError:
                     continue  # a batch norm takes no single example
-                if self._outcome == "":
+                if self._shown.pop():
                     examples = part
                     break
             else:
@@ -264,7 +265,7 @@ class MadeBatchSteps:
         differences = [c for c in checks if c.verdict is Verdict.DIFFERENT]
         differences = [c for c in differences if c.error is None or c.error > VISIBLE]
         if self._shrinking is not None:
-            self._outcome = "" if finite(step) and any(c.phase == self._shrinking for c in differences) else None
+            self._shown.append(finite(step) and any(c.phase == self._shrinking for c in differences))
         elif not finite(step):
             self._outcome = BY_ROUNDING
         elif not differences:
