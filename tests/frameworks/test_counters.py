@@ -18,7 +18,7 @@ def watched(value: int, rate: int = 1) -> tuple[WatchedInt, list[Boundary]]:
     ("expression", "value", "steps"),
     [
         (lambda n: n > 1000, False, 990),
-        (lambda n: 1000 <= n, False, 990),
+        (lambda n: n >= 1000, False, 990),
         (lambda n: n + 1 == 1000, False, 989),
         (lambda n: 2 * n - 5 < 100, True, 42.5),
         (lambda n: 50 - n > 0, True, 40),
