@@ -19,6 +19,16 @@ HELPERS = Path(__file__).parent / "helpers"
 FAULTS = {
     "epsilon": ("forward", "epsilon"),
     "momentum": ("state", "momentum"),
+    "padding": ("forward", "padding"),
+    "attention scale": ("forward", "constant_factor"),
+    "gate order": ("forward", "gate_order"),
+    "label smoothing": ("loss", "label_smoothing"),
+    "optimizer epsilon": ("update", "optimizer_setting"),
+    "weight decay": ("update", "weight_decay"),
+    "clipping": ("update", "clipping"),
+    "lost tie": ("inventory", "equal_but_untied"),
+    "dropout rate": ("forward", "dropout_rate"),
+    "frozen layer": ("inventory", "frozen_parameters"),
 }
 
 

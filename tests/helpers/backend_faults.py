@@ -153,33 +153,25 @@ def attention(scale: float) -> xcheck.Pair:
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.lstm, self.head = nn.LSTM(3, 2, batch_first=True), nn.Linear(2, 2)
+        self.gru, self.head = nn.GRU(3, 2, batch_first=True), nn.Linear(2, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.lstm(x)[0][:, -1])
+        return self.head(self.gru(x)[0][:, -1])
 
 
-def gates(swapped: bool) -> xcheck.Pair:
-    """A hand-written LSTM whose forget and cell gates are exchanged where `swapped`."""
-
-    def build() -> Any:
-        import keras
-
-        class Cell(keras.layers.LSTMCell):
-            def call(self, inputs: Any, states: Any, training: Any = False) -> Any:
-                h, c = states
-                z = keras.ops.matmul(inputs, self.kernel) + keras.ops.matmul(h, self.recurrent_kernel) + self.bias
-                i, f, g, o = keras.ops.split(z, 4, axis=1)
-                f, g = (g, f) if swapped else (f, g)
-                c = keras.ops.sigmoid(f) * c + keras.ops.sigmoid(i) * keras.ops.tanh(g)
-                h = keras.ops.sigmoid(o) * keras.ops.tanh(c)
-                return h, [h, c]
-
-        x = keras.Input((3, 3))
-        y = keras.layers.RNN(Cell(2, name="cell"), unroll=True, name="rnn")(x)
-        return keras.Model(x, keras.layers.Dense(2, name="head")(y))
-
-    return pair("gate order", Recurrent, build, rows(3, 3))
+def gates(in_order: bool) -> xcheck.Pair:
+    """A GRU whose weights are merely transposed, where PyTorch's gates are r, z, n and Keras's z, r, n."""
+    kernel, bias = ("gru_kernel", "gru_bias") if in_order else ("transpose", "identity")
+    weights = {
+        "gru.weight_ih_l0": ("gru/gru_cell/kernel", kernel),
+        "gru.weight_hh_l0": ("gru/gru_cell/recurrent_kernel", kernel),
+        "gru.bias_ih_l0": ("gru/gru_cell/bias[0]", bias),
+        "gru.bias_hh_l0": ("gru/gru_cell/bias[1]", bias),
+        "head.weight": "head/kernel",
+        "head.bias": "head/bias",
+    }
+    keras_build = stack(("GRU", (2,), {"name": "gru"}), ("Dense", (2,), {"name": "head"}), shape=(3, 3))
+    return pair("gate order", Recurrent, keras_build, rows(3, 3), weight_map=weights)
 
 
 def smoothed(smoothing: float) -> xcheck.Pair:
@@ -277,7 +269,7 @@ FAULTS: dict[str, Callable[[], xcheck.Pair]] = {
     "momentum": lambda: batch_norm(0.99),
     "padding": lambda: padded("same"),
     "attention scale": lambda: attention(0.25),
-    "gate order": lambda: gates(True),
+    "gate order": lambda: gates(False),
     "label smoothing": lambda: smoothed(0.2),
     "optimizer epsilon": lambda: optimised(keras_adam(epsilon=1e-8), "Adam", epsilon=1e-7),
     "weight decay": lambda: optimised(keras_adamw(weight_decay=0.01), "AdamW", weight_decay=0.04),
@@ -292,7 +284,7 @@ HEALTHY: dict[str, Callable[[], xcheck.Pair]] = {
     "momentum": lambda: batch_norm(0.9),
     "padding": lambda: padded("by hand"),
     "attention scale": lambda: attention(0.5),
-    "gate order": lambda: gates(False),
+    "gate order": lambda: gates(True),
     "label smoothing": lambda: smoothed(0.1),
     "optimizer epsilon": lambda: optimised(keras_adam(epsilon=1e-7), "Adam", epsilon=1e-7),
     "weight decay": lambda: optimised(keras_adamw(weight_decay=0.04), "AdamW", weight_decay=0.04),
