@@ -86,12 +86,13 @@ class Unbiased(nn.Module):
         self.norm, self.momentum = nn.BatchNorm1d(4, eps=1e-3, momentum=momentum), momentum
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        before = self.norm.running_var.clone()
+        norm: Any = self.norm
+        before = norm.running_var.clone()
         y = self.norm(x)
         if self.training:
             n = x.shape[0]
             kept = before * (1 - self.momentum)
-            self.norm.running_var = kept + (self.norm.running_var - kept) * (n - 1) / n
+            norm.running_var = kept + (norm.running_var - kept) * (n - 1) / n
         return y
 
 
@@ -122,7 +123,8 @@ def padded(padding: str) -> xcheck.Pair:
         x = keras.Input((9, 2))
         y = x if padding == "same" else keras.layers.ZeroPadding1D(1)(x)
         y = keras.layers.Conv1D(3, 4, strides=2, padding="same" if padding == "same" else "valid", name="conv")(y)
-        return keras.Model(x, keras.layers.Dense(2, name="head")(keras.ops.mean(keras.ops.square(y), axis=1)))
+        y: Any = keras.ops.mean(keras.ops.square(y), axis=1)
+        return keras.Model(x, keras.layers.Dense(2, name="head")(y))
 
     return pair("padding", Conv, build, rows(9, 2))
 
@@ -144,7 +146,8 @@ def attention(scale: float) -> xcheck.Pair:
         x = keras.Input((5, 4))
         q, k = keras.layers.Dense(4, name="q")(x), keras.layers.Dense(4, name="k")(x)
         v = keras.layers.Dense(2, name="v")(x)
-        weights = keras.ops.softmax(keras.ops.matmul(q, keras.ops.transpose(k, (0, 2, 1))) * scale)
+        scores: Any = keras.ops.matmul(q, keras.ops.transpose(k, (0, 2, 1)))
+        weights = keras.ops.softmax(scores * scale)
         return keras.Model(x, keras.ops.mean(keras.ops.matmul(weights, v), axis=1))
 
     return pair("attention scale", Attention, build, rows(5, 4))
@@ -170,8 +173,14 @@ def gates(in_order: bool) -> xcheck.Pair:
         "head.weight": "head/kernel",
         "head.bias": "head/bias",
     }
-    keras_build = stack(("GRU", (2,), {"name": "gru"}), ("Dense", (2,), {"name": "head"}), shape=(3, 3))
-    return pair("gate order", Recurrent, keras_build, rows(3, 3), weight_map=weights)
+
+    def build() -> Any:
+        import keras
+
+        x = keras.Input((3, 3))
+        return keras.Model(x, keras.layers.Dense(2, name="head")(keras.layers.GRU(2, name="gru")(x)))
+
+    return pair("gate order", Recurrent, build, rows(3, 3), weight_map=weights)
 
 
 def smoothed(smoothing: float) -> xcheck.Pair:

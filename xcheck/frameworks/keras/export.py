@@ -93,7 +93,8 @@ def _sizes(model: keras.Model, given: Any) -> list[Any]:
     """What the model eats, with the sizes of a batch: where one is left open, Keras on PyTorch takes 1."""
     signature = _signature(model, given, given)
     arrays = iter([np.asarray(a) for a in keras.tree.flatten(given)])
-    return keras.tree.map_structure(lambda spec: _spec(next(arrays).shape, spec.dtype, spec.name), signature)
+    specs: Any = keras.tree.map_structure(lambda spec: _spec(next(arrays).shape, spec.dtype, spec.name), signature)
+    return specs
 
 
 def _signature(model: keras.Model, given: Any, other: Any) -> list[Any]:

@@ -107,7 +107,7 @@ class KerasRunner:
             warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"keras|tensorflow")
             warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
             warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
-            warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")  # of labels, on JAX in float32
+            warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")  # JAX in float32
             yield
 
     def _floats(self) -> Any:

@@ -23,7 +23,7 @@ def wide_types() -> Generator[None]:
     """Let JAX have its 64-bit types, which it has not as shipped, until the block ends."""
     import jax  # pyright: ignore[reportMissingImports]
 
-    before = bool(jax.config.jax_enable_x64)
+    before = bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
     jax.config.update("jax_enable_x64", True)
     try:
         yield
@@ -91,9 +91,9 @@ def _weak(operand: Any) -> bool:
 
 def _entered(islands: Islands, narrow: Any, wide: Any) -> Any:
     """`wide`, which numbers of float32 have become; moved while that is asked for."""
-    import jax  # pyright: ignore[reportMissingImports]
+    from jax.core import Tracer  # pyright: ignore[reportMissingImports]
 
-    if isinstance(narrow, jax.core.Tracer):
+    if isinstance(narrow, Tracer):
         return wide  # has no values
     factors = islands.enter("cast", np.asarray(narrow))
     return wide if factors is None else wide * factors
