@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -182,7 +184,8 @@ def cross_entropy(ignore: int = -100) -> tuple[Callable[[Any, Any], Any], Callab
 def categorical_crossentropy(probabilities: Any, targets: Any) -> Any:
     """Keras's loss of this name for PyTorch, from the probabilities of a softmax.
 
-    Keras takes the logits of a softmax that it can see behind the probabilities; this is the same number.
+    On TensorFlow Keras takes the logits of a softmax that it can see behind the probabilities, which is the same
+    number as their logarithm. On JAX and PyTorch it scales the probabilities and clips them to 1e-7 ... 1 - 1e-7.
 
     Args:
         probabilities: tensor (..., C).
@@ -190,10 +193,18 @@ def categorical_crossentropy(probabilities: Any, targets: Any) -> Any:
     """
     from torch.nn import functional as F
 
+    if keras_backend() != "tensorflow":
+        probabilities = (probabilities / probabilities.sum(-1, keepdim=True)).clamp(1e-7, 1 - 1e-7)
     logs = probabilities.log().reshape(-1, probabilities.shape[-1])
     if targets.is_floating_point():
         return -(targets.reshape(logs.shape) * logs).sum(-1).mean()
     return F.nll_loss(logs, targets.reshape(-1))
+
+
+def keras_backend() -> str:
+    """The backend that Keras runs on, or would run on: the PyTorch side may be run where there is no Keras."""
+    keras = sys.modules.get("keras")
+    return os.environ.get("KERAS_BACKEND", "tensorflow") if keras is None else keras.config.backend()
 
 
 def one_hot(labels: Any, classes: int) -> Any:

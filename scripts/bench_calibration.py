@@ -7,6 +7,7 @@
     scripts/bench_calibration.py --reach full   with all made batches
     scripts/bench_calibration.py --write     also write docs/calibration.md
     scripts/bench_calibration.py --plant     add a pair that is wrong on purpose; must count alarms and exit 1
+    scripts/bench_calibration.py --keras-backend jax     Keras on another backend
 
 Run it by .venv/bin/python.
 
@@ -32,6 +33,8 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+if "--keras-backend" in sys.argv[:-1]:  # before Keras is imported, which takes it once; the parts inherit it
+    os.environ["KERAS_BACKEND"] = sys.argv[sys.argv.index("--keras-backend") + 1]
 
 import keras
 import numpy as np
@@ -46,6 +49,7 @@ from torch.nn import functional as F
 
 import xcheck
 import xcheck.optim
+from xcheck.frameworks.sides import BACKENDS
 from xcheck.numerics.tolerance import KAPPA
 from xcheck.pairs.loading import load_pair
 from xcheck.phases import STEP_PHASES
@@ -631,10 +635,12 @@ def work(part: str, threads: int, plan: Plan) -> Iterator[Row]:
 
 
 def set_threads(threads: int) -> None:
-    """For both frameworks; before TensorFlow computes anything."""
+    """For both frameworks; before TensorFlow computes anything. JAX chooses by itself."""
+    torch.set_num_threads(threads)
+    if keras.config.backend() != "tensorflow":
+        return
     import tensorflow as tf
 
-    torch.set_num_threads(threads)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
@@ -871,6 +877,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--write", action="store_true", help="write docs/calibration.md")
     parser.add_argument("--page", type=Path, default=PAGE, help="the file of --write")
     parser.add_argument("--part", choices=("alarms", "sensitivity"), help="run one part here, print rows as JSON")
+    parser.add_argument("--keras-backend", choices=BACKENDS, help="that Keras runs on (default: tensorflow)")
     parser.add_argument("--threads", type=int, default=1, help="of both frameworks, with --part")
     parser.add_argument("--plan", type=json.loads, help=argparse.SUPPRESS)
     return parser

@@ -42,7 +42,8 @@ class RotatedConv(keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
     def call(self, x):
-        turned = [keras.ops.rot90(self.kernel, k, axes=self.axes) for k in range(4)]
+        kernel = keras.ops.convert_to_tensor(self.kernel)  # on JAX Keras 3.15 turns no variable
+        turned = [keras.ops.rot90(kernel, k, axes=self.axes) for k in range(4)]
         x = keras.ops.conv(x, keras.ops.concatenate(turned, axis=-1), padding="same")
         return x + keras.ops.tile(self.bias, 4)
 

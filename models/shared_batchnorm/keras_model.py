@@ -69,20 +69,29 @@ def predictor(config: Config) -> keras.Model:
 
 
 def cosine(a, b):
-    """Of the angle between vectors: (B, C), (B, C) -> (B, 1)."""
-    return keras.ops.sum(keras.ops.normalize(a) * keras.ops.normalize(b), axis=-1, keepdims=True)
+    """Of the angle between vectors: (B, C), (B, C) -> (B, 1); PyTorch's bound on their lengths is 1e-8.
+
+    `keras.ops.normalize` has another bound, and on JAX and PyTorch the gradient of a vector of zeros is NaN there.
+    """
+
+    def unit(x):
+        squares = keras.ops.sum(x * x, axis=-1, keepdims=True)
+        return x * keras.ops.rsqrt(keras.ops.maximum(squares, 1e-16))
+
+    return keras.ops.sum(unit(a) * unit(b), axis=-1, keepdims=True)
 
 
-def similarities(config: Config, encode, predict, first, second):
+def similarities(config: Config, encode, predict, first, second, training=None):
     """How like the prediction from each of two views is to the code of the other."""
     # first, second: (B, D)
+    options = {} if training is None else {"training": training}
     if config.concatenated:
-        codes = encode(keras.ops.concatenate([first, second]))
-        predictions = predict(codes)
+        codes = encode(keras.ops.concatenate([first, second]), **options)
+        predictions = predict(codes, **options)
         (code_1, code_2), (prediction_1, prediction_2) = keras.ops.split(codes, 2), keras.ops.split(predictions, 2)
     else:
-        code_1, code_2 = encode(first), encode(second)  # each (B, C)
-        prediction_1, prediction_2 = predict(code_1), predict(code_2)
+        code_1, code_2 = encode(first, **options), encode(second, **options)  # each (B, C)
+        prediction_1, prediction_2 = predict(code_1, **options), predict(code_2, **options)
     one = cosine(prediction_1, keras.ops.stop_gradient(code_2))
     two = cosine(prediction_2, keras.ops.stop_gradient(code_1))
     return keras.ops.concatenate([one, two], axis=-1)  # (B, 2)
@@ -98,8 +107,8 @@ class SimSiam(keras.Model):
         self.encoder, self.predictor = encoder(self.config), predictor(self.config)
 
     def call(self, views, training=None):
-        # `training` reaches the layers inside by itself, but only if the model asks for it.
-        return similarities(self.config, self.encoder, self.predictor, *views)
+        # On JAX `training` reaches the layers inside only if the model hands it on.
+        return similarities(self.config, self.encoder, self.predictor, *views, training=training)
 
     def get_config(self):
         return {**super().get_config(), "config": asdict(self.config)}

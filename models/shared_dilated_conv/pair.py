@@ -6,7 +6,7 @@ import numpy as np
 
 import xcheck
 
-from ..common import builders, channels_first, digits, minibatches, optimizers
+from ..common import builders, categorical_crossentropy, channels_first, digits, minibatches, optimizers
 
 
 def pair(image_size: int = 10, head: str = "flat", plain_adam: bool = False) -> xcheck.Pair:
@@ -20,12 +20,6 @@ def pair(image_size: int = 10, head: str = "flat", plain_adam: bool = False) -> 
             labels = np.broadcast_to(labels[:, None, None], images.shape[:3])
         return images, labels
 
-    def torch_loss(probabilities, labels):
-        from torch.nn import functional as F
-
-        # Keras takes the logits of a softmax it can see behind the probabilities; this is the same number.
-        return F.nll_loss(probabilities.log().reshape(-1, probabilities.shape[-1]), labels.reshape(-1))
-
     def torch_adam(parameters):
         import torch
 
@@ -35,7 +29,7 @@ def pair(image_size: int = 10, head: str = "flat", plain_adam: bool = False) -> 
         name="shared_dilated_conv" + ("" if head == "flat" else "_as_written") + ("_plain_adam" if plain_adam else ""),
         torch=xcheck.TorchSide(
             build_torch,
-            loss=torch_loss,
+            loss=categorical_crossentropy,
             optimizer=torch_adam if plain_adam else torch_optimizer,
             prepare=channels_first,
         ),

@@ -194,6 +194,9 @@ def _passed_back(
     first = _first_in(findings, step, "gradient")
     if first is None or reference is None:
         return
+    if findings.environment["keras"].get("backend") == "jax":  # differentiates functions, not what happens inside
+        findings.notes.append("where on the way back the gradients part is not looked for with Keras on JAX")
+        return
     with findings.timed("explain"), ended_by_user_code(findings.notes):
         found = way_back(Scene(reference, follower, plan, step, True, findings.seed, gradients=True))
         if found is None:

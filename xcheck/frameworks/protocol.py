@@ -258,11 +258,13 @@ class Exported:
         inputs: (batch) -> name and value of each input tensor of the model, in its order.
         outputs: (the graph's outputs by name, in its order) -> the outputs that are compared, by name.
         fixed: why the batch size could not be left free; None if it is free.
+        by_design: whether the route is documented to leave no batch free.
     """
 
     inputs: Callable[[Batch], Sequence[tuple[str, Array]]]
     outputs: Callable[[Arrays], Arrays]
     fixed: str | None = None
+    by_design: bool = False
 
 
 class Exporter(Protocol):

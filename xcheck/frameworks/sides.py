@@ -166,8 +166,6 @@ def choose_backend(pair: Pair, wanted: str | None) -> None:
     keras = sys.modules.get("keras")
     if keras is None:
         os.environ["KERAS_BACKEND"] = wanted
-        if wanted == "jax":
-            os.environ["JAX_ENABLE_X64"] = "1"
         return
     active = keras.config.backend()
     if active != wanted:

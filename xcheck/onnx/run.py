@@ -211,6 +211,8 @@ def _one_file(runner: Runner, exporter: Exporter, route: str, path: Path, batch:
     located = locate(_canonical(state, inventory), constants)
     outputs: dict[tuple[str, int], Arrays | str] = {}
     for runtime, each in ((PLAIN, batch), (PLAIN, smaller), (OPTIMIZED, batch)):
+        if written.by_design and each is smaller:
+            continue
         outputs[runtime, each.size] = in_onnxruntime(path, written, each, optimized=runtime == OPTIMIZED)
     if sum(weight.value.size for weight in constants) <= SMALL:
         outputs[STANDARD, batch.size] = by_the_standard(path, model, written, batch)

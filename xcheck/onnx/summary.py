@@ -45,6 +45,8 @@ def export_notes(exports: Exports) -> list[str]:
 def _notes(file: Export) -> Iterator[str]:
     route = f"{file.side} {file.route}"
     copied = [s for s in file.storages if s.wasted]
+    if file.written is not None and file.written.by_design:
+        yield f"{route} was compared for one batch size: {file.fixed}"
     if copied:
         paths = ", ".join(s.paths[0] for s in copied[:4]) + (", ..." if len(copied) > 4 else "")
         wasted = sum(s.wasted for s in copied)

@@ -1,4 +1,4 @@
-"""A Keras model written to ONNX: by Keras itself, and on TensorFlow by tf2onnx without it."""
+"""A Keras model written to ONNX: by Keras itself, and by what it uses on TensorFlow and PyTorch without it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ...pairs.user_code import calling
 from ...records.trace import Array, Arrays
 from ..protocol import Exported
 from ..quiet import quiet
+from .torch_export import by_torch
 from .variables import to_numpy
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 OWN = "Model.export"
 DIRECT = "tf2onnx"
+BY_TORCH = "torch.onnx.export"
 OPSET = 18
 """The newest that tf2onnx 1.17 writes; `Model.export` asks it for 15."""
 
@@ -37,8 +39,8 @@ class KerasExporter:
         self._runner = runner
 
     def routes(self) -> Sequence[str]:
-        """Keras's own, and what it uses on TensorFlow."""
-        return (OWN, DIRECT) if keras.config.backend() == "tensorflow" else (OWN,)
+        """Keras's own, and what it uses on TensorFlow and PyTorch; there its own leaves no axis free."""
+        return {"tensorflow": (OWN, DIRECT), "torch": (BY_TORCH, OWN)}.get(keras.config.backend(), (OWN,))
 
     def infer(self, batch: Batch) -> Arrays:
         """The outputs of the model itself in inference mode."""
@@ -51,13 +53,17 @@ class KerasExporter:
         with runner._scope():
             given, others = runner._ready(batch).inputs, runner._ready(other).inputs
             raw = runner._call(given, training=False)
-            signature = _signature(runner.model, given, others)
+            of_torch = keras.config.backend() == "torch"
+            signature = _signature(runner.model, given, others) if not of_torch else _sizes(runner.model, given)
+            fixed = _NOT_FREE if of_torch and route == OWN else None
             with calling(route, todo="export the model by hand, and read what the exporter says"), quiet():
                 if route == DIRECT:
                     _by_tf2onnx(runner.model, signature, path)
+                elif route == BY_TORCH:
+                    fixed = by_torch(runner.model, given, others, path)
                 else:
                     runner.model.export(path, format="onnx", verbose=False, input_signature=signature)
-        names = [spec.name or "" for spec in keras.tree.flatten(signature)]
+        names = [spec.name or "" if route != BY_TORCH else "" for spec in keras.tree.flatten(signature)]
 
         def inputs(batch: Batch) -> list[tuple[str, Array]]:
             with runner._scope():
@@ -77,7 +83,18 @@ class KerasExporter:
                 named = runner._named_outputs(runner._picked(keras.tree.pack_sequence_as(raw, tensors)))
                 return {name: to_numpy(tensor) for name, tensor in named.items()}
 
-        return Exported(inputs, outputs)
+        return Exported(inputs, outputs, fixed, fixed == _NOT_FREE)
+
+
+_NOT_FREE = "Keras documents that on PyTorch its export leaves no axis free"
+
+
+def _sizes(model: keras.Model, given: Any) -> list[Any]:
+    """What the model eats, with the sizes of a batch: where one is left open, Keras on PyTorch takes 1."""
+    signature = _signature(model, given, given)
+    arrays = iter([np.asarray(a) for a in keras.tree.flatten(given)])
+    specs: Any = keras.tree.map_structure(lambda spec: _spec(next(arrays).shape, spec.dtype, spec.name), signature)
+    return specs
 
 
 def _signature(model: keras.Model, given: Any, other: Any) -> list[Any]:

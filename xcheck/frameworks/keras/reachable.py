@@ -39,6 +39,8 @@ class KerasTensors:
             "run_eagerly",
             "_jit_compile",
             "jit_compile",
+            "_jax_state",  # on JAX, what the last step computed: the variables have it
+            "_jax_state_synced",
         )
     )
 

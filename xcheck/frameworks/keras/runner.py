@@ -38,6 +38,7 @@ from .export import KerasExporter
 from .initializers import promises
 from .optimizer import facts
 from .optimizers import build_alone, built_by_a_step, optimizers_of, unmapped_of
+from .patches.as_trained import called
 from .patches.calls import Watch, differentiated
 from .patches.dropout import dropout_off
 from .patches.handed_over import HandedOver
@@ -106,6 +107,7 @@ class KerasRunner:
             warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"keras|tensorflow")
             warnings.filterwarnings("ignore", message="Gradients do not exist for variables")
             warnings.filterwarnings("ignore", message="The model does not have any trainable weights")
+            warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")  # JAX in float32
             yield
 
     def _floats(self) -> Any:
@@ -277,7 +279,7 @@ class KerasRunner:
             todo="check KerasSide.prepare and the keys of the batch, or the model; XCHECK_TRACEBACK=1 shows the rest",
         ):
             x = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
-            return self.model(x, training=training) if self.model._call_has_training_arg else self.model(x)
+            return called(self.model, x, training)
 
     def calls(
         self,
@@ -390,10 +392,7 @@ class KerasRunner:
         return found
 
     def notes(self) -> list[str]:
-        notes = self.islands.notes(self.side) + self.remarks
-        if keras.config.backend() == "jax" and self.precision == "float64":
-            notes += ["on JAX not all of Keras's hidden float32 is intercepted: differences near 1e-8 may be its own"]
-        return notes
+        return self.islands.notes(self.side) + self.remarks
 
     def close(self) -> None:
         self._outside.close()

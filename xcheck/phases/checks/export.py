@@ -41,7 +41,8 @@ def export_checks(exports: Exports, reference: SideName, ties: Sequence[Tie] = (
             checks += _tie_checks(file, [tie.paths(side) for tie in ties if tie.tied(side)])
             if file.problem is None:
                 checks += output_checks(exports, file)
-                checks.append(_free_batch(exports, file))
+                if file.written is None or not file.written.by_design:
+                    checks.append(_free_batch(exports, file))
     return checks + between(exports, reference)
 
 

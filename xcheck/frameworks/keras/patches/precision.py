@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -21,8 +21,10 @@ from keras.src.backend.common import dtypes, global_state
 
 from ....records.islands import Islands
 from ..tf_variables import variables_in_float64
+from .jax_precision import jax_in_float64
 from .resize import resizing_in_float64
 from .tf_operations import operations_in_float64
+from .torch_precision import torch_in_float64
 
 NARROW = ("float32", "bfloat16", "float16")
 _DEFAULT_POLICY = "dtype_policy"
@@ -65,15 +67,15 @@ def float_type(precision: str) -> Generator[None]:
 def float64_throughout(islands: Islands | None = None) -> Generator[None]:
     """Work in float64 and keep to it, until the block ends.
 
-    Other backends than TensorFlow convert Python floats in the default float type themselves, so for them only
-    what Keras is told by name is intercepted (JAX needs `JAX_ENABLE_X64=1` in the environment besides).
+    Other backends than TensorFlow convert Python floats in the default float type themselves: there only what is
+    asked for by name is intercepted.
 
     Args:
         islands: told of every cast that was kept in float64.
     """
     islands = islands if islands is not None else Islands(layer_of)
-    on_tensorflow = keras.config.backend() == "tensorflow"
-    with float_type("float64"), _names(islands), _tensorflow(islands) if on_tensorflow else nullcontext():
+    of_backend = {"tensorflow": _tensorflow, "jax": jax_in_float64, "torch": torch_in_float64}
+    with float_type("float64"), _names(islands), of_backend[keras.config.backend()](islands):
         yield
 
 
