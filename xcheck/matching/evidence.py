@@ -181,10 +181,18 @@ def _idle(matcher: Matcher, runner: Matchable, plan: MatchPlan) -> Iterator[str]
     unmatched = plan.unmatched(runner.side)[:MOST_TRIED]
     if not unmatched:
         return
-    before = runner.infer(matcher.batch)
-    for path in unmatched:
-        if not _matters(matcher, runner, before, {path: _left(runner, plan, path)}):
-            yield path
+    left = {path: _left(runner, plan, path) for path in unmatched}
+    kept = runner.read()
+    held = {path: kept.value(path) for path in unmatched}
+    # All of them are other numbers: the one factor of a product has no effect where the other is zero.
+    runner.write(State({path: array + left[path] * _typed(_step(array), array) for path, array in held.items()}))
+    try:
+        before = runner.infer(matcher.batch)
+        for path in unmatched:
+            if not _matters(matcher, runner, before, {path: left[path]}):
+                yield path
+    finally:
+        runner.write(State(held))
 
 
 def _left(runner: Matchable, plan: MatchPlan, path: str) -> Array:
