@@ -84,6 +84,7 @@ def _judge(matcher: Matcher, look: Look) -> None:
     for guess in matcher.guesses:
         at = [own[u.owner] for u in guess.units(matcher.follower.side) if u.owner in own]
         known = [look.shown(i, CLOSE) or look.within_known(i) for i in at]
+        guess.basis = _observed(matcher, look, at)
         if guess.by_value:
             continue
         if at and all(known) and len(at) == len(guess.units(matcher.follower.side)):
@@ -94,6 +95,19 @@ def _judge(matcher: Matcher, look: Look) -> None:
             before = before or matcher.follower.infer(matcher.batch)
             where = dict.fromkeys(_paths(matcher, guess), 1.0)
             guess.by_value = _matters(matcher, matcher.follower, before, where)
+            guess.basis = "all outputs agree, and they change with it" if guess.by_value else ""
+
+
+def _observed(matcher: Matcher, look: Look, at: Sequence[int]) -> str:
+    """What the calls of a guess return, and how near the other side has it, in words; "" for no calls."""
+    sides = matcher.follower.side, matcher.reference.side
+    seen = [look.seen[i] for i in at]
+    found = [f"what {s.call.name} returns in {sides[0]} is {s.made:.1e} from a value of {sides[1]}" for s in seen]
+    found = [
+        text if np.isfinite(s.made) else f"no value of {sides[1]} is what {s.call.name} returns in {sides[0]}"
+        for text, s in zip(found, seen, strict=True)
+    ]
+    return "; ".join(found)
 
 
 def _as_close_otherwise(matcher: Matcher, guess: Guess, look: Look, at: Sequence[int]) -> bool:

@@ -22,8 +22,8 @@ from ..records.trace import Array, Arrays, State
 from .draws import drawn_batch
 from .evidence import settled
 from .fingerprints import key_of
-from .matchable import Matchable
 from .map_file import key_in_map
+from .matchable import Matchable
 from .matcher import Matcher
 from .plan import MatchPlan
 from .search import Repairs
@@ -139,9 +139,7 @@ def _same(one: Arrays, other: Arrays) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(array, other[name]) for name, array in one.items())
 
 
-def _found(
-    runner: Matchable, calls: Calls, still: Collection[int], paths: Collection[str]
-) -> Iterator[WeightFunction]:
+def _found(runner: Matchable, calls: Calls, still: Collection[int], paths: Collection[str]) -> Iterator[WeightFunction]:
     entries = {entry.path: entry for entry in runner.inventory().canonical() if not entry.buffer}
     state = runner.read()
     made: dict[int, tuple[Call, str]] = {}
