@@ -12,7 +12,7 @@ from fakes import linear_pair
 
 import xcheck
 from xcheck.cli.match import show_plan
-from xcheck.errors import FileError
+from xcheck.errors import FileError, PairError
 from xcheck.matching.map_file import write_map
 from xcheck.pairs.loading import load_pair
 from xcheck.phases.match import match
@@ -38,6 +38,25 @@ def test_the_plan_is_shown_and_written_as_a_map(tmp_path: Path, capsys: pytest.C
     result = xcheck.check(linear_pair(weight_map=weight_map), steps=1)
     assert result.verdict == "EQUIVALENT"
     assert not any("without a map" in note for note in result.notes)
+
+
+def test_why_prints_the_evidence_for_one_parameter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "port.py").write_text(PAIR_FILE)
+    assert run("match", str(tmp_path / "port.py"), "--why", "dense/kernel") == 0
+    out = capsys.readouterr().out
+    assert "linear.weight -> dense/kernel" in out
+    assert "evidence   by value" in out
+    assert "from a value of torch" in out
+    assert "proven: all outputs agree" in out
+    assert "linear.bias" not in out
+
+
+def test_why_says_what_is_unmatched_and_what_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    pair = linear_pair(weight_map=None, torch={"extra": {"spare.weight": (4,)}})
+    assert show_plan(pair, match(pair), None, "spare.weight") == 3
+    assert "spare.weight in torch is unmatched" in capsys.readouterr().out
+    with pytest.raises(PairError, match=r"did you mean spare\.weight"):
+        show_plan(pair, match(pair), None, "spare.weigth")
 
 
 @pytest.mark.parametrize("side", ["torch", "keras"])

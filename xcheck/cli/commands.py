@@ -49,7 +49,7 @@ from .ending import (
 )
 from .golden import record, verify
 from .listing import show_pairs, show_phases
-from .match import WriteOption, show_plan
+from .match import WhyOption, WriteOption, show_plan
 from .onnx import EXIT_CODES, onnx, retie
 from .options import (
     AcceptOption,
@@ -142,6 +142,7 @@ def options(
 def match_parameters(
     pair: PairArgument,
     write: WriteOption = None,
+    why: WhyOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     keras_backend: BackendOption = None,
@@ -154,7 +155,7 @@ def match_parameters(
         return match(loaded, seed=seed, device=device_of(device), keras_backend=keras_backend, progress=progress)
 
     plan = with_progress(loaded, work, keras_backend, None, quiet=False, writes=False)
-    raise typer.Exit(show_plan(loaded, plan, write))
+    raise typer.Exit(show_plan(loaded, plan, write, why))
 
 
 @app.command(name="list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -10,22 +11,31 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..matching import MatchPlan
+from ..errors import PairError
+from ..matching import Match, MatchPlan
 from ..matching.map_file import write_map
 from ..pairs.pair import Pair
+from ..records.sides import SideName
 
 INCONCLUSIVE = 3
 
 
-def show_plan(pair: Pair, plan: MatchPlan, write: Path | None) -> int:
+def show_plan(pair: Pair, plan: MatchPlan, write: Path | None, why: str | None = None) -> int:
     """Print a plan, and write it as a map file if requested; returns the exit code.
 
     Args:
         pair: of the plan.
         plan: to show.
         write: the file; None to write none.
+        why: path of the one parameter whose evidence is printed in place of the plan; None for the plan.
+
+    Raises:
+        PairError: no parameter has that path.
     """
-    _show(plan, Console())
+    if why is None:
+        _show(plan, Console())
+    else:
+        print("\n".join(evidence_of(plan, why)))
     if write is not None:
         print(f'\nwritten: {write_map(plan, write, pair.name)}\nuse it: weight_map=xcheck.read_map("{write}")')
     return INCONCLUSIVE if is_open(plan) else 0
@@ -48,6 +58,67 @@ def remarks(plan: MatchPlan) -> list[str]:
     return lines + [f"doubtful   {doubt.torch} -> {doubt.keras}: {doubt.detail}" for doubt in plan.doubts]
 
 
+def evidence_of(plan: MatchPlan, path: str) -> list[str]:
+    """Lines that say what the match of one parameter or buffer rests on.
+
+    Args:
+        plan: of a pair.
+        path: on either side, without or with the part in brackets.
+
+    Raises:
+        PairError: no parameter has that path.
+    """
+    sides: tuple[SideName, SideName] = ("torch", "keras")
+    lines: list[str] = []
+    for m in plan.matches:
+        if any(path in (*m.piece(side).paths, m.name(side)) for side in sides):
+            lines += [*([""] if lines else []), *_evidence(plan, m)]
+    for side in sides:
+        if path in plan.unmatched(side):
+            does = plan.doings.get(path, "")
+            does = "no compared output depends on it" if path in plan.idle else does
+            lines.append(f"{path} in {side} is unmatched, in whole or in part" + (f": {does}" if does else ""))
+    lines += [f"{name} is left out: {reason}" for name, reason in plan.waived.items() if name.startswith(path)]
+    if lines:
+        return lines
+    known = [
+        p for side in sides for p in (*plan.unmatched(side), *(q for m in plan.matches for q in m.piece(side).paths))
+    ]
+    close = get_close_matches(path, known, n=3, cutoff=0.5) or known[:3]
+    raise PairError(
+        "No parameter or buffer of this pair has that path.",
+        where=f"--why {path}",
+        numbers=f"{len(known)} paths on both sides",
+        cause=f"did you mean {' or '.join(close)}?" if close else "the pair has no parameters",
+        todo="xcheck match PAIR lists all paths",
+    )
+
+
+EVIDENCE = {
+    "": "by the weight map",
+    "by value": "by value: the other side has what is computed with it",
+    "by name": "by name: nothing but its name tells it from others like it",
+    "by structure": "by structure: layer kinds, shapes and the order of use alone",
+}
+
+
+def _evidence(plan: MatchPlan, match: Match) -> list[str]:
+    offset = f", keras holds {match.offset:+g}" if match.offset else ""
+    shapes = f"{match.shape('torch')} -> {match.shape('keras')}"
+    buffer = match.buffer and not match.evidence
+    lines = [
+        f"{match.name('torch')} -> {match.name('keras')}",
+        f"  layout     {match.layout.name}, which is {match.layout.summary}; {shapes}{offset}",
+        f"  evidence   {'it follows the parameters of its layer' if buffer else EVIDENCE[match.evidence]}",
+        *([f"  observed   {match.basis}"] if match.basis else []),
+        *(f"  doubtful   {doubt.detail}" for doubt in plan.doubts if doubt.about(match.torch)),
+    ]
+    if match.name("torch") in plan.open:
+        tried = f"; {plan.tried} others were tried" if plan.tried else ""
+        lines.append(f"  open       it could be matched otherwise{tried}")
+    return [*lines, *([f"  plan       {plan.proof}"] if plan.proof else [])]
+
+
 def _show(plan: MatchPlan, console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("torch", "layout", "keras", "evidence"):
@@ -67,3 +138,4 @@ def _show(plan: MatchPlan, console: Console) -> None:
 
 
 WriteOption = Annotated[Path | None, typer.Option("--write", help="Save the plan as a map file.")]
+WhyOption = Annotated[str | None, typer.Option("--why", help="Print the evidence for one parameter, by its path.")]

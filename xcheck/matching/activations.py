@@ -43,6 +43,7 @@ class Look:
 
     def __init__(self, calls: Calls, known: Known, forced: Collection[str], *, whole: bool = True) -> None:
         self.seen: list[Seen] = []
+        self._forced = frozenset(forced)
         for call in calls:
             inputs = prints_of(call.inputs)
             given = max((known.distance(p) for p in inputs), default=0.0)
@@ -61,8 +62,18 @@ class Look:
         return seen.made <= reach and bool(prints_of(seen.call.outputs))
 
     def within_known(self, at: int) -> bool:
-        """Whether a call around this one, but for the model itself, made something that is known."""
-        return any(call.parent is not None and self.shown(self._at[call.index]) for call in self.around(at))
+        """Whether a call around this one, but for the model itself, made something that is known.
+
+        What a call makes of an output that was replaced says nothing of what was to make it.
+        """
+        inner = self.seen[at].call
+        for call in self.around(at):
+            if inner.name in self._forced or call.parent is None:
+                return False
+            if self.shown(self._at[call.index]):
+                return True
+            inner = call
+        return False
 
     def around(self, at: int) -> Iterator[Call]:
         """The calls in which this one was made, the nearest first."""

@@ -20,6 +20,7 @@ from .matcher import Matcher
 from .plan import MatchPlan
 from .proof import Prover
 from .search import Repairs
+from .without_functions import plan_without_functions
 
 
 def plan_by_value(
@@ -57,6 +58,9 @@ def plan_by_value(
         proof = prover.judge(plan)
         if proof.agrees is not True:
             plan = unclaimed(plan, matcher, tried.repairs, tried.look)
+            other = plan_without_functions(reference, follower, batch, weight_map or {}, seed, plan)
+            if other is not None:
+                plan, proof = other, prover.judge(other)
         plan = replace(plan, proven=proof.agrees, unproven=proof.detail)
         return replace(plan, tried=tried.many, exhausted=tried.all)
     finally:

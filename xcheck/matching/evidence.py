@@ -84,6 +84,7 @@ def _judge(matcher: Matcher, look: Look) -> None:
     for guess in matcher.guesses:
         at = [own[u.owner] for u in guess.units(matcher.follower.side) if u.owner in own]
         known = [look.shown(i, CLOSE) or look.within_known(i) for i in at]
+        guess.basis = _observed(matcher, look, at)
         if guess.by_value:
             continue
         if at and all(known) and len(at) == len(guess.units(matcher.follower.side)):
@@ -94,6 +95,19 @@ def _judge(matcher: Matcher, look: Look) -> None:
             before = before or matcher.follower.infer(matcher.batch)
             where = dict.fromkeys(_paths(matcher, guess), 1.0)
             guess.by_value = _matters(matcher, matcher.follower, before, where)
+            guess.basis = "all outputs agree, and they change with it" if guess.by_value else ""
+
+
+def _observed(matcher: Matcher, look: Look, at: Sequence[int]) -> str:
+    """What the calls of a guess return, and how near the other side has it, in words; "" for no calls."""
+    sides = matcher.follower.side, matcher.reference.side
+    seen = [look.seen[i] for i in at]
+    found = [f"what {s.call.name} returns in {sides[0]} is {s.made:.1e} from a value of {sides[1]}" for s in seen]
+    found = [
+        text if np.isfinite(s.made) else f"no value of {sides[1]} is what {s.call.name} returns in {sides[0]}"
+        for text, s in zip(found, seen, strict=True)
+    ]
+    return "; ".join(found)
 
 
 def _as_close_otherwise(matcher: Matcher, guess: Guess, look: Look, at: Sequence[int]) -> bool:
@@ -181,10 +195,18 @@ def _idle(matcher: Matcher, runner: Matchable, plan: MatchPlan) -> Iterator[str]
     unmatched = plan.unmatched(runner.side)[:MOST_TRIED]
     if not unmatched:
         return
-    before = runner.infer(matcher.batch)
-    for path in unmatched:
-        if not _matters(matcher, runner, before, {path: _left(runner, plan, path)}):
-            yield path
+    left = {path: _left(runner, plan, path) for path in unmatched}
+    kept = runner.read()
+    held = {path: kept.value(path) for path in unmatched}
+    # All of them are other numbers: the one factor of a product has no effect where the other is zero.
+    runner.write(State({path: array + left[path] * _typed(_step(array), array) for path, array in held.items()}))
+    try:
+        before = runner.infer(matcher.batch)
+        for path in unmatched:
+            if not _matters(matcher, runner, before, {path: left[path]}):
+                yield path
+    finally:
+        runner.write(State(held))
 
 
 def _left(runner: Matchable, plan: MatchPlan, path: str) -> Array:

@@ -49,6 +49,7 @@ class Guess:
             its place in the dataflow.
         placed: by the dataflow and the names of outputs, before anything was tried.
         by_name: its name tells it from others that nothing else tells it from.
+        basis: what was observed that speaks for it, in words.
     """
 
     group: Group
@@ -57,6 +58,7 @@ class Guess:
     decided: bool = False
     by_name: bool = False
     placed: bool = False
+    basis: str = ""
 
     @property
     def promised(self) -> bool:
@@ -84,7 +86,7 @@ class Guess:
             entries, other = [mine[i] for i in joint.torch], theirs[joint.keras]
             pieces = (_piece(torch, entries, joint.torch_part), _piece(keras, [other], joint.keras_part))
             evidence = "by value" if self.by_value else "by name" if self.by_name else "by structure"
-            yield Match(*pieces, layout, offset, evidence=evidence), entries, [other]
+            yield Match(*pieces, layout, offset, evidence=evidence, basis=self.basis), entries, [other]
 
 
 def _piece(inventory: Inventory, entries: Sequence[Entry], part: Part) -> Piece:

@@ -25,7 +25,7 @@ def write_map(plan: MatchPlan, path: Path, pair: str) -> Path:
     """
     weights: dict[str, Any] = {}
     for match in plan.parameters:
-        targets = weights.setdefault(_key(match), [])
+        targets = weights.setdefault(key_in_map(match), [])
         targets.append([match.name("keras"), match.layout.name])
     listed: dict[str, Any] = {key: targets[0] if len(targets) == 1 else targets for key, targets in weights.items()}
     listed |= {key: {"copies": [there for there, _ in weights[key]]} for key in plan.copies if key in weights}
@@ -37,7 +37,8 @@ def write_map(plan: MatchPlan, path: Path, pair: str) -> Path:
     return path
 
 
-def _key(match: Match) -> str:
+def key_in_map(match: Match) -> str:
+    """The key of a match in a weight map."""
     name = match.name("torch")
     if not match.offset:
         return name

@@ -73,6 +73,7 @@ class Match:
         evidence: what a match that is in no map rests on: "by value" where what it computes was found on the other
             side, "by name" where only its name tells it from others like it, "by structure" where layer kinds, shapes
             and the order of use alone speak for it.
+        basis: what was observed, in words, such as the call whose value the other side has; "" where nothing was.
     """
 
     torch_piece: Piece
@@ -81,6 +82,7 @@ class Match:
     offset: float = 0.0
     buffer: bool = False
     evidence: str = ""
+    basis: str = ""
 
     @property
     def torch(self) -> str:

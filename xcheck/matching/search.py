@@ -9,12 +9,12 @@ that what comes after is judged by itself.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .activations import Look, Seen
 from .fingerprints import CLOSE, EXACT, apart, prints_of
-from .moves import Move, Moves
+from .moves import MOST_ORDERS, Move, Moves
 
 if TYPE_CHECKING:
     from .matcher import Matcher
@@ -81,7 +81,7 @@ class Repairs:
             if found is None or self._behind(found, at):
                 found = self.matcher.look()
                 if self._behind(found, at):
-                    self._decide(move)
+                    self._decide(move, sure=self._only_order(look, at, move, undo))
                     return self._spread(move, found)
             error = _error(found.seen[at])
             if half is None and look.seen[at].given > EXACT >= found.seen[at].given and self._reaches(found, at):
@@ -100,6 +100,29 @@ class Repairs:
             self._decide(closest[1])
             return self.matcher.look()
         return self._likeliest(look, at, orders.values())
+
+    def _only_order(self, look: Look, at: int, move: Move, undo: Callable[[], None]) -> bool:
+        """Whether no other order of the same layers makes the call known: a query and a key may be exchanged.
+
+        Args:
+            look: before the move.
+            at: position of the call.
+            move: that makes it known, and is made again.
+            undo: takes it back.
+        """
+        if move.of is None:
+            return True
+        undo()
+        orders = itertools.islice(itertools.permutations(range(len(move.of))), 1, MOST_ORDERS)
+        fitting = 0
+        for order in orders:
+            back = self.moves.assign(move.of, order)
+            fitting += self._behind(self.matcher.glimpse(look, at) or self.matcher.look(), at)
+            back()
+            if fitting > 1:
+                break
+        move.do()
+        return fitting == 1
 
     def _behind(self, found: Look, at: int) -> bool:
         """Whether a look finds nothing unknown up to a call."""
@@ -138,13 +161,18 @@ class Repairs:
         prints = prints_of(seen.call.inputs if seen.given > EXACT else seen.call.outputs)
         return max((self.matcher.known.nearest(p) for p in prints), default=float("inf"))
 
-    def _decide(self, move: Move) -> None:
-        """Forget the doubts about layers whose order has now been found."""
+    def _decide(self, move: Move, *, sure: bool = True) -> None:
+        """Forget the doubts about layers whose order has now been found.
+
+        Args:
+            move: to that order.
+            sure: no other order of them would do.
+        """
         if move.of is not None:
             found = {id(guess) for guess in move.of}
             self.moves.undecided = [u for u in self.moves.undecided if not {id(g) for g in u} & found]
             for guess in move.of:
-                guess.by_value = guess.decided = True
+                guess.by_value, guess.decided = True, sure
 
     def _kind(self, look: Look, at: int) -> Any:
         """Equal for calls that are alike, after like layers: where nothing helps one of them, nothing helps others."""

@@ -23,6 +23,7 @@ from .pooling import POOLING
 from .recurrent import RECURRENT
 from .recurrent_stack import stacked_causes
 from .resize import RESIZE
+from .weight_functions import weight_function_causes
 
 FORMS: tuple[Form, ...] = (
     NORM,
@@ -44,6 +45,7 @@ FREE: tuple[Callable[[Local], list[Cause]], ...] = (
     clamp_causes,
     linear_causes,
     operand_causes,
+    weight_function_causes,
 )
 """What is solved from the values alone, so that any two of one input have such a cause, also two that have nothing to
 do with each other."""

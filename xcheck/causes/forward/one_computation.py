@@ -105,7 +105,7 @@ class Seen:
         fit = {path: array for path, array in held.items() if array.ndim in ranks}
         made = {name: array for name, array in self.constants.items() if array.ndim in ranks}
         if made and not taken & fit.keys():
-            name, array = next(iter(made.items()))
+            name, array = max(made.items(), key=lambda of: of[1].size)  # a bias may have as many axes
             return array, {**self.made_of.get(name, {}), **fit}
         return next(((array, {path: array}) for path, array in fit.items()), None)
 

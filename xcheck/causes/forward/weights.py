@@ -18,6 +18,7 @@ from ...records.result import Cause
 from ...records.trace import Array, Arrays
 from ..prove import Trial, prove
 from .one_computation import Local
+from .weight_functions import PLAINLY, function_cause, function_of
 
 MOST_PLACES = 4096
 """Places at which a part of a parameter is looked for."""
@@ -47,7 +48,7 @@ class Made:
 
     Attributes:
         path: of the parameter.
-        kind: "whole", "part" or "turned".
+        kind: "whole", "part", "turned" or "function".
         words: how.
     """
 
@@ -82,6 +83,9 @@ def weight_causes(local: Local, what: str, torch: Used, keras: Used, after: floa
         fix += f", or torch: use {' and '.join(sorted(back))}" if back else ""
     elif mine.words == theirs.words:
         return []
+    elif "function" in (mine.kind, theirs.kind):
+        uses = [(m.path, PLAINLY if m.kind == "whole" else m.words) for m in (mine, theirs)]
+        return [function_cause(local, what, uses[0], uses[1], after)]
     else:
         name = "slice" if {mine.kind, theirs.kind} <= {"part", "whole"} else "turned_weight"
         if {mine.words, theirs.words} == {"as it is", f"with {TRANSPOSED}"}:
@@ -111,7 +115,7 @@ def weight_causes(local: Local, what: str, torch: Used, keras: Used, after: floa
 def _made(used: Used) -> Made | None:
     if used.array is None:
         return None
-    tries: tuple[Callable[[Array, Array], tuple[str, str] | None], ...] = (_whole, _part, _turned)
+    tries: tuple[Callable[[Array, Array], tuple[str, str] | None], ...] = (_whole, _part, _turned, _function)
     for way in tries:
         for path, source in used.sources.items():
             found = way(used.array, source)
@@ -159,6 +163,12 @@ def _turned(array: Array, source: Array) -> tuple[str, str] | None:
             return "turned", f"turned by {_listed(quarters)} quarters from {names[a]} to {names[b]}{joined}"
     told = [next((words for words, other in _mirrored(source) if np.array_equal(block, other)), "") for block in blocks]
     return ("turned", f"{_listed(told)}{joined}") if all(told) else None
+
+
+def _function(array: Array, source: Array) -> tuple[str, str] | None:
+    """Through a function, such as softplus."""
+    words = function_of(array, source, _names(source.ndim))
+    return None if words is None else ("function", words)
 
 
 def _mirrored(source: Array) -> Iterator[tuple[str, Array]]:

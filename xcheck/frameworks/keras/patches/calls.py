@@ -84,6 +84,7 @@ class Watch:
         self._numbers: dict[tuple[str, str], int] = {}
         self._arrays: dict[int, tuple[Any, Array]] = {}
         self._settings: dict[int, Mapping[str, Any]] = {}
+        self._values: dict[int, tuple[Any, str]] = {}
         self._places, self._paths = canonical(model), layer_paths(model)
 
     @contextmanager
@@ -99,9 +100,32 @@ class Watch:
             layer_class.__call__ = watched
             stack.callback(setattr, layer_class, "__call__", original)
             if self._inside is not nowhere:
+                stack.enter_context(self._reading())
                 stack.enter_context(functions_shown(self._function))
             with suppress(Enough):
                 yield
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        """Recognize the tensor that a variable is read as: `variable * x` hands that to the function."""
+        variable: Any = keras.Variable
+        own = vars(variable).get("value")
+        read = variable.value.fget
+
+        def watched(of: Any) -> Any:
+            value = read(of)
+            if id(of) in self._places:
+                self._values[id(value)] = value, self._places[id(of)].path
+            return value
+
+        variable.value = property(watched)
+        try:
+            yield
+        finally:
+            if own is None:
+                del variable.value
+            else:
+                variable.value = own
 
     @contextmanager
     def recording_loss(self, given: Any) -> Generator[dict[str, Any]]:
@@ -164,7 +188,7 @@ class Watch:
             return function(*args, **kwargs)
         given = {str(i): a for i, a in enumerate(args)} | kwargs
         tensors = tensors_in(given, keras.ops.is_tensor)
-        used = {n: self._places[id(t)].path for n, t in tensors.items() if id(t) in self._places}
+        used = {n: held for n, t in tensors.items() if (held := self._parameter(t))}
         tensors = {n: t for n, t in tensors.items() if n not in used}
         if _traced(tensors):
             return function(*args, **kwargs)
@@ -179,6 +203,12 @@ class Watch:
         if not made or _traced(made):
             return raw
         return self._ended(entered, path, name, raw, made, tuple(used.values()), given, function=True)
+
+    def _parameter(self, tensor: Any) -> str:
+        """Path of the variable that a tensor is, or is the value of; "" for any other."""
+        if id(tensor) in self._places:
+            return self._places[id(tensor)].path
+        return self._values[id(tensor)][1] if id(tensor) in self._values else ""
 
     def _ended(
         self,
