@@ -89,7 +89,7 @@ def _update(id: str, causes: str, plant: Plant, family: str = "optimizers", **op
 
 
 def _dense(plant: Plant) -> Plant:
-    """Only in hosts without embeddings: TensorFlow squares their gradients row by row."""
+    """Only in hosts without embeddings: TensorFlow squares and clips their gradients row by row."""
 
     def planted(host: Setup, rng: Random) -> Iterator[Change]:
         if host.form != "tokens":
@@ -98,8 +98,14 @@ def _dense(plant: Plant) -> Plant:
     return planted
 
 
+def _in_parts(host: Setup, rng: Random) -> Iterator[Change]:
+    """Halves of a batch whose losses are added up."""
+    even = replace(host, rows=host.rows + host.rows % 2)
+    yield from optimizer(base=SGD, step={"parts": 1}, wrong_step={"parts": 2, "share": 1.0})(even, rng)
+
+
 def _clipped(kind: str, bound: float, wrong: dict[str, Any]) -> Plant:
-    return optimizer(base=SGD, step={"clip": kind, "bound": bound}, wrong_step=wrong)
+    return _dense(optimizer(base=SGD, step={"clip": kind, "bound": bound}, wrong_step=wrong))
 
 
 UPDATES = [
@@ -132,7 +138,7 @@ UPDATES = [
     _update("clip_by_value", "clipping", _clipped("norm", 0.02, {"clip": "value"}), family="steps"),
     _update("no_clip", "clipping", _clipped("global", 0.02, {"clip": None}), family="steps"),
     _update("clip_floor", "clipping_formula clipping", _clipped("global", 0.02, {"floor": True}), family="steps", sides=("torch",)),
-    _fault("micro_batches_summed", "steps", "loss_factor", optimizer(base=SGD, step={"parts": 1}, wrong_step={"parts": 2, "share": 1.0}), sides=("torch",)),
+    _fault("micro_batches_summed", "steps", "loss_factor", _in_parts, sides=("torch",)),
     _fault("zero_grad_forgotten", "steps", "gradient_not_reset", optimizer(base=SGD, step={"zero": True}, wrong_step={"zero": False}), sides=("torch",), phase="gradient", step=2),
     _update("constraint", "constraint constraint_missing", optimizer(base=SGD, wrong_step={"held": ("head",)}), family="steps", sides=("keras",)),
 ]  # fmt: skip
