@@ -31,8 +31,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests" / "faults"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "faults"))
 
 import numpy as np
 from layer_faults import LAYER_FAULTS
@@ -49,14 +48,16 @@ from xcheck.phases.inventory import match_sides
 from xcheck.records.trace import Array, StepRecord
 from xcheck.stepping.lockstep import ReferenceStep, StepPair
 
+ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "faults.md"
 FAULTS = (*LAYER_FAULTS, *TRAINING_FAULTS)
 STEPS = 10
 """Steps of plain training in the rule that compares weights after some."""
 
 WORDS: Mapping[str, str] = {
-    "activation": "relu leaky_relu elu gelu silu tanh sigmoid hardtanh relu6 clamp clip softplus hardsigmoid hard_sigmoid",
-    "add": "add",
+    "activation": "relu leaky_relu elu gelu silu tanh sigmoid hardtanh relu6 clamp clip softplus "
+    "hardsigmoid hard_sigmoid",
+    "add": "add mul multiply",
     "multiply": "mul multiply",
     "subtract": "sub subtract",
     "concat": "cat concat concatenate",
@@ -123,7 +124,7 @@ def outcome_of(one: Planted, rules: bool = True) -> Outcome:
     try:
         with _quiet():
             result = _checked(pair, max(2, one.fault.step))
-    except Exception as error:  # a crash is an outcome too
+    except Exception as error:  # noqa: BLE001 - a crash is an outcome too
         return replace(made, error=f"{type(error).__name__}: {error}"[:300])
     seconds = time.process_time() - started
     where = result.first_divergence
@@ -161,7 +162,7 @@ def healthy(one: Planted) -> Outcome:
     try:
         with _quiet():
             result = _checked(one.partner(), 2)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         return replace(made, error=f"{type(error).__name__}: {error}"[:300])
     bad = next((c for c in result.checks if c.verdict not in ("EQUIVALENT", "NUMERIC")), None)
     causes = tuple((c.id, c.confirmed, c.summary) for c in result.causes)
@@ -211,7 +212,7 @@ def _rules(pair: xcheck.Pair) -> dict[str, bool | None]:
     try:
         with _quiet():
             steps = _trained(pair)
-    except Exception:  # nothing to compare, as with parameters that have no counterpart
+    except Exception:  # noqa: BLE001 - nothing to compare, as with parameters that have no counterpart
         return seen
     first, outputs = steps[0][0], list[tuple[Array, Array]]()
     for name, array in first.reference.record.inference.items():
@@ -311,19 +312,19 @@ def page(outcomes: Sequence[Outcome], command: str) -> str:
     alarms = sum(o.found or bool(o.error) for o in sound)
     blocks = [
         "# Planted faults",
-        "Faults that ports have, each planted in nets of several kinds: which are found, at which place, and with which "
-        "cause. Place, side, sizes and numbers of each are drawn by a seed, so that another seed is another selection.",
+        "Faults that ports have, each planted in nets of several kinds: which are found, at which place, and with "
+        "which cause. Place, side, sizes and numbers of each are drawn by a seed: another seed is another selection.",
         f"```text\n{command}\n```",
-        f"{len(faults)} planted: {many} faults in {len({o.name.split('@')[1] for o in faults})} nets, 2 or more steps in "
-        f"float64 on TensorFlow. {len(sound)} nets without a fault: {alarms} false alarms.",
+        f"{len(faults)} planted: {many} faults in {len({o.name.split('@')[1] for o in faults})} nets, 2 or more steps "
+        f"in float64 on TensorFlow. {len(sound)} nets without a fault: {alarms} false alarms.",
         "- *Place*: the first place that the report names is the layer or function in which the fault is; *of three*, "
         "or that of one of the first two confirmed causes. Faults of losses and updates are in no layer.\n"
         "- *Cause*: one that is right is confirmed. *Wrong cause*: nets in which any other is confirmed.",
         _markdown(HEADER, table(outcomes)),
         "## The rules in use today",
         "On the same nets, from the same weights, on the same batches: outputs by `allclose` in float32, gradients by "
-        f"the defaults of `torch.testing`, the cosine of the outputs, and the weights after {STEPS} steps by their mean "
-        "difference. *Seen* is the share of faults at which the rule fails; *alarms* that of nets without a fault.",
+        f"the defaults of `torch.testing`, the cosine of the outputs, and the weights after {STEPS} steps by their "
+        "mean difference. *Seen* is the share of faults at which the rule fails, *alarms* that of nets without one.",
         _markdown(("rule", "seen", "alarms"), rules_table(outcomes)),
         "## Not found",
         _markdown(("fault", "truth", "came out"), []) + "\n" + "\n".join(missed) if missed else "None.",
@@ -377,7 +378,8 @@ def main() -> int:
 def _line(o: Outcome) -> str:
     causes = "; ".join(f"{name}{'' if sure else '?'}" for name, sure, _ in o.causes)
     where = " / ".join(o.place)
-    return f"{o.name} [{o.truth}]: {o.error or o.verdict} {o.phase} {o.step} at {where}: {causes}{' WRONG' if o.wrong else ''}"
+    wrong = " WRONG" if o.wrong else ""
+    return f"{o.name} [{o.truth}]: {o.error or o.verdict} {o.phase} {o.step} at {where}: {causes}{wrong}"
 
 
 def _read(path: Path) -> list[Outcome]:

@@ -132,7 +132,7 @@ def rnn(rng: Random) -> Setup:
         _part("picked", "last", at=-1),
         _part("mean", "pooled", "gru"),
         _part("join", "concat", "picked mean"),
-        _part("bounded", "clamp", low=-0.9, high=0.9),
+        _part("bounded", "clamp", low=-0.25, high=0.25),
         _part("head", "dense", i=2 * h, o=4),
     )
     loss = {"kind": "binary", "words": words}

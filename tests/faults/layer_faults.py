@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Faults of layers: of their settings, of what is around them, of axes and orders, of what a norm remembers."""
 
 from __future__ import annotations
@@ -113,12 +114,12 @@ VALUES = [
     _fault("no_factor", "values", "constant_factor", without("scale")),
     _fault("factor_behind", "values", "constant_factor", behind("activation add dense embedding attention recurrent", "scale", by=lambda p, rng: rng.choice((0.5, 2.0, 0.1)))),
     _fault("branch_factor", "values", "constant_factor", setting("add", by=lambda p, rng: rng.choice((0.5, 0.1, 2.0)))),
-    _fault("offset", "values", "constant_offset", behind("activation add dense conv attention", "shift", by=lambda p, rng: rng.choice((0.5, -1.0, 1.0)))),
+    _fault("offset", "values", "constant_offset", behind("activation", "shift", by=lambda p, rng: rng.choice((0.5, -1.0, 1.0)))),
     _fault("clamped", "values", "clamped_value", behind("add dense attention", "clamp", low=-0.4, high=0.4)),
     _fault("not_clamped", "values", "clamped_value", without("clamp")),
     _fault("other_bounds", "values", "clamped_value", setting("clamp", high=lambda p, rng: rng.choice((0.1, 0.2)))),
-    _fault("angles_late", "values", "shifted_positions other_table", setting("angles", start=1)),
-    _fault("angles_scaled", "values", "constant_factor other_table", setting("angles", by=0.5)),
+    _fault("angles_late", "values", "shifted_positions other_table other_constant", setting("angles", start=1)),
+    _fault("angles_scaled", "values", "constant_factor other_table other_constant", setting("angles", by=0.5)),
     _fault("positions_late", "values", "shifted_positions other_table slice", setting("positions", start=2)),
     _fault("sum_for_mean", "values", "constant_factor other_function", setting("pooled", how="sum")),
     _fault("max_for_mean", "values", "other_function", setting("pooled", how="max")),

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Faults of losses, penalties, optimizers, schedules, clipping and steps."""
 
 from __future__ import annotations

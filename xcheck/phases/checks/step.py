@@ -185,7 +185,7 @@ def _setting_items(step: StepPair) -> list[Item]:
 
 
 def _per_pass(record: StepRecord, step: StepPair) -> Arrays:
-    """The settings of a step; of one pass, if a side makes more of them, as with a batch in parts, and all are alike."""
+    """The settings of a step; of one pass, if a side makes more, as with a batch in parts, and all are alike."""
     settings, rates = record.settings, record.settings.get(DROPOUT_RATES)
     passes = [of.passes or 0 for of in (step.reference.record, step.follower)]
     if passes[0] == passes[1] or 0 in passes or rates is None:
