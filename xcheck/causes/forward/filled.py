@@ -43,10 +43,10 @@ def filled_causes(local: Local) -> list[Cause]:
         fix = "keras: keras.ops.logical_not(mask), or torch: ~mask"
     else:
         return []
-    names = {"torch": local.torch.call.name, "keras": local.keras.call.name}
+    names = local.torch.call.name, local.keras.call.name
     evidence = {"torch": torch.number, "keras": keras.number, "filled": int(keras.at.sum())}
     after = local.gap(made, local.target("keras"))
-    return [prove(Cause(id, "forward", **names, summary=summary, evidence=evidence, fix=fix), [_trial(local, after)])]
+    return [prove(Cause(id, "forward", *names, summary, evidence, fix=fix), [_trial(local, after)])]
 
 
 def _trial(local: Local, after: float) -> Trial:

@@ -65,7 +65,7 @@ def _settings(both: Both) -> Iterator[Difference]:
         fix = f"keras: {_set('keras', both, name)}, or torch: {_set('torch', both, name)}"
         summary, cause = f"the two {both.name} have another {name}: {shown}", "optimizer_setting"
         schedules = both.torch.said.schedule, both.keras.said.schedule
-        scaled = [side for side in SIDES if name == "learning_rate" and both.of(side).said_rate]
+        scaled: list[SideName] = [side for side in SIDES if name == "learning_rate" and both.of(side).said_rate]
         if scaled:
             cause, (summary, fix) = "scaled_step", _scaled(both, scaled)
         elif name == "learning_rate" and any(schedules):
