@@ -13,6 +13,7 @@ from .clamp import clamp_causes
 from .convolution import CONVOLUTION, TRANSPOSED
 from .dense import DENSE
 from .embedding import EMBEDDING
+from .filled import filled_causes
 from .forms import Form, search
 from .linear import linear_causes
 from .normalisation import NORM
@@ -43,6 +44,7 @@ FORMS: tuple[Form, ...] = (
 FREE: tuple[Callable[[Local], list[Cause]], ...] = (
     lambda local: search(ACTIVATION, local),
     clamp_causes,
+    filled_causes,
     linear_causes,
     operand_causes,
     weight_function_causes,

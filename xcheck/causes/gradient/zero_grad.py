@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...matching import MatchPlan
+from ...numerics.tolerance import KAPPA, epsilon
 from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
@@ -74,8 +75,13 @@ def kept_gradients(
 def _apart(
     plan: MatchPlan, side: SideName, before: Arrays, records: Mapping[SideName, StepRecord]
 ) -> list[float] | None:
-    """How far each rest is from the gradient of the step before; None where one cannot be told, or all are zero."""
+    """How far each rest is from the gradient of the step before; None where one cannot be told, or all are zero.
+
+    Gradients that are what rounding makes of zero beside the largest one, as that of a bias before a norm, say nothing.
+    """
     apart: list[float] = []
+    sizes = [float(np.abs(g).max(initial=0)) for g in records[side].gradients.values() if g is not None]
+    noise = KAPPA * epsilon("float64") * max(sizes, default=0.0)
     for match in plan.trained:
         there = match.piece(other_side(side))
         mine, theirs = (records[s].gradients.get for s in (side, other_side(side)))
@@ -83,6 +89,6 @@ def _apart(
         if own is None or other is None or kept is None or other.shape != there.shape:
             return None
         rest = (own - match.to(side, other)).reshape(-1)[:SAMPLE]
-        if kept.any() or rest.any():
+        if max(float(np.abs(a).max(initial=0)) for a in (own, other, kept)) > noise:
             apart.append(gap(kept, rest, float(np.abs(own).max())))
     return apart or None

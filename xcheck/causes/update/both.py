@@ -42,13 +42,17 @@ class Both:
         return either(call("torch", like_the_other(torch, keras)), call("keras", like_the_other(keras, torch)))
 
     def settled(self) -> Both:
-        """With one rate for each decay: where several give what was observed, one that the other side has too."""
+        """With one rate for each decay: where several give what was observed, one that the other side has too.
+
+        None where several do on both sides: a weight of zero does not tell whether it decays.
+        """
         torch, keras = dict(self.torch.decay), dict(self.keras.decay)
         for match in self.plan.parameters:
             mine, theirs = torch.get(match.torch, ()), keras.get(match.keras, ())
-            common = tuple(rate for rate in mine if any(same(rate, other) for other in theirs))[:1]
-            torch |= dict.fromkeys(match.torch_piece.paths, common or mine[:1])
-            keras |= dict.fromkeys(match.keras_piece.paths, common or theirs[:1])
+            common = tuple(rate for rate in mine if any(same(rate, other) for other in theirs))
+            open_ = len(common) > 1
+            torch |= dict.fromkeys(match.torch_piece.paths, () if open_ else common or mine[:1])
+            keras |= dict.fromkeys(match.keras_piece.paths, () if open_ else common or theirs[:1])
         return replace(self, torch=replace(self.torch, decay=torch), keras=replace(self.keras, decay=keras))
 
 

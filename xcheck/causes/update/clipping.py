@@ -156,21 +156,24 @@ def _forms(limit: float) -> Iterator[Clip]:
 
 
 def fitted_clips(gradients: Arrays, effective: Arrays, counts: Mapping[str, int]) -> Iterator[Clip]:
-    """Every form with the limit that would give what came out; the arguments are those of `possible_clips`."""
+    """Every form with the limit that would give what came out; the arguments are those of `possible_clips`.
+
+    The factor is read off the largest gradient: the smallest ones may be what rounding makes of zero.
+    """
     factors = {path: _ratio(effective[path], g) for path, g in gradients.items() if path in effective and g.any()}
     if not factors:
         return
     found: list[Clip] = []
-    plain = [factor for path, factor in factors.items() if path not in counts]
+    plain = [path for path in factors if path not in counts]
+    sizes = {path: _norm({path: gradients[path]}, {}) for path in factors}
     for tied in (False, True):
         norm = _norm(gradients, counts if tied else {})
-        factor = min(plain or list(factors.values()))
+        factor = factors[max(plain or factors, key=sizes.__getitem__)]
         for added in (0.0, ADDED):
             for again in (False, True) if tied else (False,):
                 found.append(Clip("together", factor * (norm + added), added, tied, again))
-    smallest = min(factors, key=lambda path: factors[path])
-    norm = _norm({smallest: gradients[smallest]}, {})
-    found += [Clip("each", factors[smallest] * (norm + added), added) for added in (0.0, ADDED)]
+    largest = max(factors, key=sizes.__getitem__)
+    found += [Clip("each", factors[largest] * (sizes[largest] + added), added) for added in (0.0, ADDED)]
     found.append(Clip("value", max(float(np.abs(g).max(initial=0)) for g in effective.values())))
     yield from (clip for clip in found if 0 < clip.limit < math.inf)
 

@@ -65,12 +65,15 @@ def _settings(both: Both) -> Iterator[Difference]:
         fix = f"keras: {_set('keras', both, name)}, or torch: {_set('torch', both, name)}"
         summary, cause = f"the two {both.name} have another {name}: {shown}", "optimizer_setting"
         schedules = both.torch.said.schedule, both.keras.said.schedule
-        if name == "learning_rate" and any(schedules):
+        scaled: list[SideName] = [side for side in SIDES if name == "learning_rate" and both.of(side).said_rate]
+        if scaled:
+            cause, (summary, fix) = "scaled_step", _scaled(both, scaled)
+        elif name == "learning_rate" and any(schedules):
             cause = "schedule"
             summary = f"the learning rate of step {both.t} is {values[0]!r} in torch and {values[1]!r} in keras"
             summary += _shift("keras", values[0], schedules[1], both.t)
             summary += _shift("torch", values[1], schedules[0], both.t)
-        if name == "learning_rate" and (any(schedules) or both.torch.said.initial is not None):
+        if not scaled and name == "learning_rate" and (any(schedules) or both.torch.said.initial is not None):
             taken = f"after {both.t - 1} step{'s' * (both.t != 2)}"
             fix = f"keras: a schedule that gives {values[0]!r} {taken}, or torch: one that gives {values[1]!r}"
         yield Difference(
@@ -83,6 +86,16 @@ def _settings(both: Both) -> Iterator[Difference]:
             {"torch": values[0], "keras": values[1]},
             any(both.of(side).solved for side in SIDES) and name == "learning_rate",
         )
+
+
+def _scaled(both: Both, scaled: Sequence[SideName]) -> tuple[str, str]:
+    """Summary and fix for sides whose steps are not those of the learning rate that they say."""
+    told: list[str] = []
+    for side in scaled:
+        said, does = both.of(side).said_rate or 0.0, both.of(side).settings["learning_rate"]
+        told.append(f"the {side} side says a learning rate of {said!r}, and makes {does / said:.6g} times that step")
+    where = " and ".join(both.of(side).said.own or both.name for side in scaled)
+    return "; ".join(told), f"{' and '.join(scaled)}: leave the factor out of the step of {where}, or set the rate so"
 
 
 def _carried(both: Both) -> Iterator[Difference]:

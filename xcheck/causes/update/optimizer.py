@@ -127,7 +127,10 @@ def update_causes(
     whole = own
     for difference in matter:
         whole = difference.swapped(whole)
-    before, after = _apart(plan, mine, made), _apart(plan, mine, whole.results(follower))
+    as_the_other = whole.results(follower)
+    roles = {role for results in (made, as_the_other) for by_role in results.values() for role in by_role}
+    kept = roles & {role for one in seen for by_role in one.record.after.slots.values() for role in by_role}
+    before, after = (_apart(plan, mine, results, kept) for results in (made, as_the_other))
     elements = sum(g.size for g in gradients.values())
 
     def deltas(parts: Collection[str]) -> Deltas:
@@ -238,18 +241,26 @@ def _given(plan: MatchPlan, mine: Observed, follower: Observed) -> Observed:
 
 
 def _moves(one: Mapping[str, Arrays], other: Mapping[str, Arrays]) -> bool:
+    """Whether an update or a slot is another one, or kept by one of the two alone."""
+    if any(one[path].keys() != other[path].keys() for path in other):
+        return True
     return any(gap(other[path][role], one[path][role]) > REPRODUCED for path in other for role in other[path])
 
 
-def _apart(plan: MatchPlan, mine: Observed, made: Mapping[str, Arrays]) -> float:
-    """The largest difference of updates and slots made in NumPy from those of the reference, relative to each."""
+def _apart(plan: MatchPlan, mine: Observed, made: Mapping[str, Arrays], kept: Collection[str]) -> float:
+    """The largest difference of updates and slots made in NumPy from those of the reference, relative to each.
+
+    A slot among `kept` that only one of the two has is as far apart as can be.
+    """
     apart = [0.0]
     after = mine.record.after.slots
     for match in plan.trained:
         ours, theirs = match.piece(plan.reference), match.piece(plan.follower)
         weight = ours.total(mine.record.before.value)
         size = 0.0 if weight is None else float(np.abs(weight).max(initial=0))
-        for role in made.get(theirs.paths[0], {}):
+        again_kept, observed_kept = made.get(theirs.paths[0], {}), after.get(ours.paths[0], {})
+        apart += [1.0 for role in kept if (role in again_kept) != (role in observed_kept)]
+        for role in again_kept:
             observed = ours.total(lambda p, r=role: after.get(p, {}).get(r) if r else mine.record.update(p))
             again = theirs.total(lambda p, r=role: made.get(p, {}).get(r))
             if observed is None or again is None or again.shape != theirs.shape:

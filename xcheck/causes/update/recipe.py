@@ -99,6 +99,7 @@ class Recipe:
         carried: what the momentum from before is worth, times what it was: another learning rate may scale it anew.
         starts: role -> what all of a slot is before the first step; zero where it is not named.
         solved: the learning rate is none that a schedule has or that people write: any factor of the step may be in it.
+        said_rate: learning rate that the side says, where it is not the one that holds and no schedule has that.
     """
 
     said: Said
@@ -110,6 +111,7 @@ class Recipe:
     carried: float = 1.0
     starts: Mapping[str, float] = field(default_factory=dict[str, float])
     solved: bool = False
+    said_rate: float | None = None
 
     @property
     def settings(self) -> Mapping[str, float]:
@@ -299,7 +301,9 @@ def _with_rates(recipe: Recipe, other: Said, seen: Observed) -> Iterator[Recipe]
         short = rounded(exact)
         known += [short] if short is not None else []
         for lr in known[:1] or ([exact] if mine.family.tells_of_gradient else []):
-            yield replace(_at(recipe, lr), solved=lr not in known)
+            scheduled = mine.schedule or mine.initial is not None
+            said_rate = None if scheduled else mine.settings["learning_rate"]
+            yield replace(_at(recipe, lr), solved=lr not in known, said_rate=said_rate)
 
 
 def _carrying(recipe: Recipe, other: Said, seen: Observed) -> Iterator[Recipe]:

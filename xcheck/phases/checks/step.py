@@ -179,9 +179,20 @@ def _with_axis_advice(item: Item) -> Item:
 
 
 def _setting_items(step: StepPair) -> list[Item]:
-    record, other = step.reference.record.settings, step.follower.settings
+    record, other = (_per_pass(of, step) for of in (step.reference.record, step.follower))
     items = [Item(name, name, name, record.get(name), other.get(name)) for name in dict.fromkeys([*record, *other])]
     return [item if item.name != DROPOUT_NOISE else noise for item in items if (noise := _noise_item(step, item))]
+
+
+def _per_pass(record: StepRecord, step: StepPair) -> Arrays:
+    """The settings of a step; of one pass, if a side makes more, as with a batch in parts, and all are alike."""
+    settings, rates = record.settings, record.settings.get(DROPOUT_RATES)
+    passes = [of.passes or 0 for of in (step.reference.record, step.follower)]
+    if passes[0] == passes[1] or 0 in passes or rates is None:
+        return settings
+    once = rates[:: record.passes]
+    alike = np.array_equal(np.repeat(once, record.passes or 1), rates)
+    return {**settings, DROPOUT_RATES: once} if alike else settings
 
 
 def _noise_item(step: StepPair, item: Item) -> Item | None:
