@@ -22,7 +22,7 @@ from ..frameworks.sides import Progress
 from ..matching import MatchPlan
 from ..pairs.loading import load_pair
 from ..pairs.pair import Pair
-from ..pairs.scaffold import write_scaffold
+from ..pairs.scaffold import write_agents, write_scaffold
 from ..phases.match import match
 from ..phases.reach import Reach
 from ..phases.trajectory import FREE_STEPS
@@ -33,12 +33,12 @@ from ..report.html import write_html
 from ..report.junit import write_junit
 from ..report.result import Result
 from ..report.terminal import print_result
+from .agents import STDOUT, print_changes, with_next
 from .convert.command import convert
 from .doctor import as_json, examine, show
 from .ending import (
     NO_VERDICT,
     QUIET_WIDTH,
-    STDOUT,
     Ending,
     JsonOption,
     clear,
@@ -121,11 +121,12 @@ def run(
             progress=progress,
         )
 
-    clear(out)  # also where the pair cannot be loaded
     with json_of_an_error(json, pair, seed, steps):
+        clear(out)  # also where the pair cannot be loaded
         loaded = load_pair(pair, settings_of(settings))
         loaded = replace(loaded, accept=(*loaded.accept, *(accept or ())))
         result = with_progress(loaded, work, keras_backend, out, quiet or json == STDOUT, silent=json == STDOUT)
+    result = with_next(result, pair)
     finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect, json=json)
 
 
@@ -175,8 +176,17 @@ def schema() -> None:
 
 
 @app.command()
-def new(name: Annotated[str, typer.Argument(help="Of the port; also the name of the file.")]) -> None:
-    """Write a pair file for your own port, to be filled in."""
+def new(
+    name: Annotated[str | None, typer.Argument(help="Of the port; also the name of the file.")] = None,
+    agents: Annotated[bool, typer.Option("--agents", help="Write AGENTS.md: the loop for coding agents.")] = False,
+) -> None:
+    """Write a pair file for your own port, to be filled in, or instructions for coding agents."""
+    if name is None and not agents:
+        raise PairError("There is nothing to write.", todo="xcheck new NAME, or xcheck new --agents")
+    if agents:
+        print(f"Wrote {write_agents()}.")
+    if name is None:
+        return
     path = write_scaffold(name)
     print(f"Wrote {path}.\nFill in the two build functions, then: xcheck run {path}")
 
@@ -305,9 +315,14 @@ def report(
     results: Annotated[list[Path], typer.Argument(help="result.json files.")],
     html: Annotated[Path | None, typer.Option(help="Write one HTML page.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="An earlier result.json: say what changed of what the verdict rests on.")
+    ] = None,
 ) -> None:
     """Render results that are on disk."""
     loaded = [Result.from_json(path) for path in results]
+    if against is not None:
+        raise typer.Exit(print_changes(loaded, Result.from_json(against)))
     if html is None and junit is None:
         for result in loaded:
             print_result(result, Console())

@@ -8,6 +8,24 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..errors import PairError
 
+AGENTS = "AGENTS.md"
+
+
+def write_agents(folder: Path | None = None) -> Path:
+    """Write `AGENTS.md`: the loop for coding agents, and what they must not do.
+
+    Args:
+        folder: for the file; None for the working directory.
+
+    Raises:
+        PairError: the file exists.
+    """
+    path = (folder or Path()) / AGENTS
+    if path.exists():
+        raise PairError("This file exists already.", where=str(path), todo="remove it, or add to it by hand")
+    path.write_text((Path(__file__).parent / "templates" / AGENTS).read_text())
+    return path
+
 
 def write_scaffold(name: str, folder: Path | None = None) -> Path:
     """Write `<name>.py` with a runnable pair and comments on the parts to replace.

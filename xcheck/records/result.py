@@ -155,7 +155,9 @@ class Divergence:
 class Cause:
     """A named explanation of a difference; `confirmed` once a recomputation made the difference vanish.
 
-    `exchanges` remove it from a step; they exist only during a run.
+    `code` has the file and line of each side, where known. Each of `edits` replaces the text `before` at a line of a
+    file of the port by `after`; `constructs` says how many layers that call makes. `exchanges` remove the cause from a
+    step; they exist only during a run.
     """
 
     id: str
@@ -166,6 +168,8 @@ class Cause:
     evidence: Mapping[str, Any] = field(default_factory=dict[str, Any])
     confirmed: bool = False
     fix: str = ""
+    code: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    edits: Sequence[Mapping[str, Any]] = ()
     exchanges: tuple[Exchange, ...] = field(default=(), repr=False, compare=False)
 
 
@@ -219,6 +223,9 @@ class ResultData:
         failure: message of the error that ended the run early; None for a complete run.
         exports: contents of each ONNX file, and which constants hold the storages of its side.
         accepted: outcome of each difference that the user accepts.
+        fingerprints: hashes of what a verdict rests on, each with a summary; see `pairs.fingerprints`.
+        not_covered: what this run did not compare, a sentence each.
+        next: the command to run next; "" where nothing is left to do.
         reproduction: of an unexplained difference; in separate files, not in `result.json`.
     """
 
@@ -239,6 +246,9 @@ class ResultData:
     expectation: Mapping[str, Any] | None = None
     exports: tuple[Mapping[str, Any], ...] = ()
     accepted: tuple[Accepted, ...] = ()
+    fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    not_covered: tuple[str, ...] = ()
+    next: str = ""
     reproduction: Reproduction | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -270,9 +280,10 @@ class ResultData:
                 "verdict": Verdict(body["verdict"]),
                 "checks": tuple(_check_from(_mapping(c)) for c in body["checks"]),
                 "first_divergence": Divergence(**_mapping(divergence)) if divergence else None,
-                "causes": tuple(Cause(**_mapping(c)) for c in body["causes"]),
+                "causes": tuple(_cause_from(_mapping(c)) for c in body["causes"]),
                 "ties": tuple(_tie_from(_mapping(t)) for t in body["ties"]),
                 "notes": tuple(body.get("notes", ())),
+                "not_covered": tuple(body.get("not_covered", ())),
                 "exports": tuple(_mapping(e) for e in body.get("exports", ())),
                 "accepted": tuple(_accepted_from(_mapping(a)) for a in body.get("accepted", ())),
             }
@@ -321,6 +332,10 @@ def _check_from(data: Mapping[str, Any]) -> Check:
         "worst_index": None if index is None else tuple(index),
     }
     return Check(**{**data, **typed})
+
+
+def _cause_from(data: Mapping[str, Any]) -> Cause:
+    return Cause(**{**data, "edits": tuple(data.get("edits", ()))})
 
 
 def _accepted_from(data: Mapping[str, Any]) -> Accepted:
