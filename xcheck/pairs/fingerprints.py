@@ -11,7 +11,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .pair import Batch, Pair, Waiver
 from .user_code import is_library
@@ -88,11 +88,12 @@ def _walk(thing: Any, seen: set[int]) -> Iterator[str]:
         if path and not is_library(path) and Path(path).is_file():
             yield hashlib.sha256(Path(path).read_bytes()).hexdigest()
     elif isinstance(thing, Mapping):
-        for key in sorted(thing, key=repr)[:LARGEST]:  # pyright: ignore
+        for key, value in sorted(cast(Any, thing).items(), key=lambda item: repr(item[0]))[:LARGEST]:
             yield repr(key)
-            yield from _walk(thing[key], seen)
+            yield from _walk(value, seen)
     elif isinstance(thing, list | tuple | set | frozenset):
-        for item in sorted(thing, key=repr) if isinstance(thing, set | frozenset) else thing[:LARGEST]:  # pyright: ignore
+        items: Any = sorted(cast(Any, thing), key=repr) if isinstance(thing, set | frozenset) else thing
+        for item in items[:LARGEST]:
             yield from _walk(item, seen)
     else:
         yield from _object(thing, seen)
@@ -147,10 +148,10 @@ def _class(kind: type, seen: set[int]) -> Iterator[str]:
 
 def _object(thing: Any, seen: set[int]) -> Iterator[str]:
     """An object: its class, and the fields of one of xcheck's own or of the user's."""
-    kind: Any = type(thing)
+    kind = cast(Any, type(thing))
     yield from _walk(kind, seen)
     module = kind.__module__.partition(".")[0]
-    own = module == "xcheck" or (vars(kind).get("__init__") and not is_library(_file_of(kind)))
+    own = module == "xcheck" or ("__init__" in kind.__dict__ and not is_library(_file_of(kind)))
     slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]
     if own:
         held = {**getattr(thing, "__dict__", {}), **{n: getattr(thing, n) for n in slots if hasattr(thing, n)}}
