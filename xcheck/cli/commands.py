@@ -18,7 +18,7 @@ from ..frameworks.sides import Progress
 from ..matching import MatchPlan
 from ..pairs.loading import load_pair
 from ..pairs.pair import Pair
-from ..pairs.scaffold import write_agents, write_scaffold
+from ..pairs.scaffold import copy_example, write_agents, write_scaffold
 from ..phases.match import match
 from ..phases.trajectory import FREE_STEPS
 from ..records.memory_needed import shortage
@@ -162,6 +162,18 @@ def list_pairs(
         show_phases()
     else:
         show_pairs()
+
+
+@app.command()
+def example(
+    name: Annotated[str, typer.Argument(help="Of the example; xcheck list shows them.")] = "wrong_epsilon",
+    keras_backend: BackendOption = None,
+    out: OutOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Copy an example to xcheck-examples/ and check it; exit 0 if it shows what it is made to show."""
+    path = copy_example(name, Path("xcheck-examples"))
+    run(str(path), steps=2, keras_backend=keras_backend, out=out, quiet=quiet, expect=True)
 
 
 @app.command()

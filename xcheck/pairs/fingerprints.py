@@ -92,7 +92,7 @@ def _walk(thing: Any, seen: set[int]) -> Iterator[str]:
             yield repr(key)
             yield from _walk(value, seen)
     elif isinstance(thing, list | tuple | set | frozenset):
-        items: Any = sorted(cast(Any, thing), key=repr) if isinstance(thing, set | frozenset) else thing
+        items = sorted(cast(Any, thing), key=repr) if isinstance(thing, set | frozenset) else cast(Any, thing)
         for item in items[:LARGEST]:
             yield from _walk(item, seen)
     else:
