@@ -11,8 +11,9 @@ from dataclasses import replace
 from io import UnsupportedOperation
 from itertools import pairwise
 
-from ..errors import BadInput, shown
+from ..errors import BadInput, FileError, shown
 from ..records.result import Verdict
+from ..report.github import annotations, markdown
 from ..report.result import Result
 
 STDOUT = "-"
@@ -128,3 +129,22 @@ def print_changes(results: Iterable[Result], earlier: Result) -> int:
         print("\n".join(lines))
         code = max(code, int(suspicious))
     return code
+
+
+def on_github(result: Result) -> None:
+    """Print the annotations of a result to standard error, and add its summary to that of the job, if there is one.
+
+    GitHub reads its commands from both streams.
+
+    Raises:
+        FileError: the summary cannot be written.
+    """
+    print(*annotations([result]), sep="\n", file=sys.stderr)
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    try:
+        with open(path, "a", encoding="utf-8") as summary:
+            summary.write(markdown([result]))
+    except OSError as error:
+        raise FileError("The summary of the job cannot be written.", where=path, cause=str(error)) from error

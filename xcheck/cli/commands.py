@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from ..check import check
-from ..errors import BadInput, OutOfMemory, PairError, UnprovenError, shown
+from ..errors import BadInput, FileError, OutOfMemory, PairError, UnprovenError, shown
 from ..frameworks.sides import Progress
 from ..matching import MatchPlan
 from ..pairs.loading import load_pair
@@ -24,11 +24,12 @@ from ..phases.trajectory import FREE_STEPS
 from ..records.memory_needed import shortage
 from ..records.result import schema_text
 from ..records.trace import Trace
+from ..report.github import annotations, write_markdown
 from ..report.html import write_html
 from ..report.junit import write_junit
 from ..report.result import Result
 from ..report.terminal import print_result
-from .agents import STDOUT, print_changes, with_next
+from .agents import STDOUT, on_github, print_changes, with_next
 from .convert.command import convert
 from .doctor import as_json, examine, show
 from .ending import (
@@ -99,8 +100,11 @@ def run(
     accept: AcceptOption = None,
     reach: ReachOption = "default",
     json: JsonOption = None,
+    form: Annotated[str | None, typer.Option("--format", help="github: also write annotations and a summary.")] = None,
 ) -> None:
     """Check a pair: is the port the same computation?"""
+    if form not in (None, "github"):
+        raise PairError("There is no such format.", numbers=f"--format {form}; there is: github")
 
     def work(loaded: Pair, progress: Progress) -> Result:
         return check(
@@ -122,6 +126,8 @@ def run(
         loaded = replace(loaded, accept=(*loaded.accept, *(accept or ())))
         result = with_progress(loaded, work, keras_backend, out, quiet or json == STDOUT, silent=json == STDOUT)
     result = with_next(result, pair)
+    if form is not None:
+        on_github(result)
     finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect, json=json)
 
 
@@ -251,6 +257,8 @@ def report(
     results: Annotated[list[Path], typer.Argument(help="result.json files.")],
     html: Annotated[Path | None, typer.Option(help="Write one HTML page.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary in Markdown.")] = None,
+    github: Annotated[bool, typer.Option("--github", help="Print annotations for a GitHub workflow.")] = False,
     against: Annotated[
         Path | None, typer.Option(help="An earlier result.json: say what changed of what the verdict rests on.")
     ] = None,
@@ -259,12 +267,17 @@ def report(
     loaded = [Result.from_json(path) for path in results]
     if against is not None:
         raise typer.Exit(print_changes(loaded, Result.from_json(against)))
-    if html is None and junit is None:
+    if github:
+        print(*annotations(loaded), sep="\n")
+    if html is None and junit is None and markdown is None and not github:
         for result in loaded:
             print_result(result, Console())
-    for path, write in ((html, write_html), (junit, write_junit)):
+    for path, write in ((html, write_html), (junit, write_junit), (markdown, write_markdown)):
         if path is not None:
-            print(f"Wrote {write(loaded, path)}")
+            try:
+                print(f"Wrote {write(loaded, path)}")
+            except OSError as error:
+                raise FileError("The report cannot be written.", where=str(path), cause=str(error)) from error
 
 
 @app.command()

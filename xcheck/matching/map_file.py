@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from ..errors import FileError
 from ..pairs.pair import WeightTarget, copies, waive
+from ..records.writing import read_file
 from .plan import Match, MatchPlan
 
 
@@ -54,7 +55,7 @@ def read_map(path: str | Path) -> dict[str, WeightTarget]:
         FileError: there is no such file, or it holds something else.
     """
     try:
-        data = json.loads(Path(path).read_text())
+        data = json.loads(read_file(Path(path)))
         return {key: _target(target) for key, target in data["weights"].items()}
     except OSError as error:
         raise FileError(
@@ -63,7 +64,7 @@ def read_map(path: str | Path) -> dict[str, WeightTarget]:
             cause=str(error),
             todo="write it with: xcheck match PAIR --write FILE",
         ) from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(
             "This file is no weight map.", where=str(path), cause=f"{type(error).__name__}: {error}"
         ) from error
@@ -74,7 +75,11 @@ def _target(target: Any) -> WeightTarget:
         return target
     if isinstance(target, Mapping):
         named = cast(Mapping[str, Any], target)
-        return copies(*named["copies"]) if "copies" in named else waive(named["waive"])
+        if "copies" not in named:
+            return waive(named["waive"])
+        if not all(isinstance(path, str) for path in named["copies"]):
+            raise TypeError(f"{named['copies']!r:.80} are no paths")
+        return copies(*named["copies"])
     listed = cast(list[Any], target)
     return [_pair_of(t) for t in listed] if isinstance(listed[0], list) else _pair_of(listed)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ from ..errors import FileError
 from ..records.trace import Array, Arrays
 from .files import require_onnx
 from .float64 import in_float64
+
+SECONDS = float(os.environ.get("XCHECK_ONNX_SECONDS", "600"))
+"""Time that a model has for one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +86,26 @@ class Session:
         Raises:
             FileError: onnxruntime stopped.
         """
+        import onnxruntime as ort
+
+        options = ort.RunOptions()
+        timer = threading.Timer(SECONDS, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
         try:
-            arrays = self._session.run(None, dict(feeds))
+            arrays = self._session.run(None, dict(feeds), options)
         except (*_errors(), ValueError, RuntimeError) as error:
+            if options.terminate:
+                raise FileError(
+                    "This model did not end in the time it has.",
+                    where=self._where,
+                    numbers=f"{SECONDS} seconds",
+                    cause="a Loop without an end, or a model that is too large to run here",
+                    todo="set XCHECK_ONNX_SECONDS for more time",
+                ) from error
             raise self._failure("onnxruntime cannot run this model on these inputs.", error) from error
+        finally:
+            timer.cancel()
         return {port.name: np.asarray(array) for port, array in zip(self.outputs, arrays, strict=True)}
 
     def _failure(self, what: str, error: BaseException) -> FileError:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -15,7 +16,8 @@ import numpy as np
 from ..errors import FileError
 from .accepted import Accepted, Exchange
 from .reproduction import Reproduction
-from .writing import write_whole
+from .schema import fault
+from .writing import read_file, write_whole
 
 SCHEMA_VERSION = 1
 
@@ -23,6 +25,11 @@ SCHEMA_VERSION = 1
 def schema_text() -> str:
     """The JSON schema of `result.json`."""
     return Path(__file__).with_name("result.schema.json").read_text()
+
+
+@cache
+def _schema() -> Mapping[str, Any]:
+    return json.loads(schema_text())
 
 
 PHASES = (
@@ -273,6 +280,9 @@ class ResultData:
                 numbers=f"schema_version {version!r}, this xcheck reads {SCHEMA_VERSION}",
                 todo="run the check again with this version of xcheck",
             )
+        damage = fault(data, _schema())
+        if damage is not None:
+            raise FileError("This result is damaged.", cause=damage, todo="run the check again")
         body = {key: value for key, value in data.items() if key != "schema_version"}
         try:
             divergence = body.get("first_divergence")
@@ -307,8 +317,8 @@ class ResultData:
             FileError: the file does not exist, or is not a result.
         """
         try:
-            data = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
+            data = json.loads(read_file(Path(path)))
+        except (OSError, ValueError, RecursionError) as error:
             raise FileError("This result cannot be read.", where=str(path), cause=str(error)) from error
         if not isinstance(data, dict):
             raise FileError("This file is not a result of xcheck.", where=str(path))
