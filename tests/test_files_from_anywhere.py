@@ -151,7 +151,7 @@ def test_a_map_of_anything_is_read_or_refused(tmp_path: Path, weights: Any) -> N
         for target in read_map(path).values():
             assert target is not None
     except BadInput as error:
-        names(error, "map", "waiver")
+        names(error, str(path))
 
 
 @few

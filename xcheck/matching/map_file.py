@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from ..errors import FileError
+from ..errors import FileError, PairError
 from ..pairs.pair import WeightTarget, copies, waive
 from ..records.writing import read_file
 from .plan import Match, MatchPlan
@@ -64,6 +64,9 @@ def read_map(path: str | Path) -> dict[str, WeightTarget]:
             cause=str(error),
             todo="write it with: xcheck match PAIR --write FILE",
         ) from error
+    except PairError as error:  # a waiver without a reason, or copies of one variable
+        error.parts["where"] = str(path)
+        raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(
             "This file is no weight map.", where=str(path), cause=f"{type(error).__name__}: {error}"

@@ -98,7 +98,7 @@ def invalid(path: Path) -> str | None:
 
     try:
         onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:  # also its own message may be no text
         return " ".join(str(error).split())[:300]
     return None
 

@@ -16,7 +16,12 @@ from ..records.trace import Array, Arrays
 from .files import require_onnx
 from .float64 import in_float64
 
-SECONDS = float(os.environ.get("XCHECK_ONNX_SECONDS", "600"))
+
+class EndlessModel(FileError):
+    """A model did not end in time."""
+
+
+SECONDS = float(os.environ.get("XCHECK_ONNX_SECONDS", "300"))
 """Time that a model has for one run."""
 
 
@@ -74,8 +79,9 @@ class Session:
             options.add_initializer(name, value)
         source = str(model) if isinstance(model, Path) else model
         try:
-            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except _errors() as error:
+            # Without its second try, which prints the first error.
+            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        except (*_errors(), ValueError, RuntimeError) as error:  # a message of its own that is no UTF-8 is a ValueError
             raise self._failure("onnxruntime cannot load this model.", error) from error
         self.inputs = tuple(Port(i.name, _dtype(i.type), tuple(i.shape)) for i in self._session.get_inputs())
         self.outputs = tuple(Port(o.name, _dtype(o.type), tuple(o.shape)) for o in self._session.get_outputs())
@@ -96,7 +102,7 @@ class Session:
             arrays = self._session.run(None, dict(feeds), options)
         except (*_errors(), ValueError, RuntimeError) as error:
             if options.terminate:
-                raise FileError(
+                raise EndlessModel(
                     "This model did not end in the time it has.",
                     where=self._where,
                     numbers=f"{SECONDS} seconds",
