@@ -11,7 +11,7 @@ from commands import run
 from results import ALL, crashed, different, equivalent, hostile, inconclusive, numeric
 
 from xcheck.records.result import Cause, Verdict
-from xcheck.report.github import annotations, markdown, passed
+from xcheck.report.github import markdown, passed, workflow_commands
 from xcheck.report.junit import write_junit
 from xcheck.report.result import Result
 
@@ -33,20 +33,20 @@ def test_a_cause_is_an_error_at_the_line_of_its_edit(tmp_path, monkeypatch) -> N
     monkeypatch.chdir(tmp_path)
     edit = {**EDIT, "file": str(tmp_path / "src" / "port.py")}
     result = replace(alone(), causes=(cause(edits=(edit,)), cause(id="other", confirmed=False)))
-    (line,) = annotations([result])
+    (line,) = workflow_commands([result])
     assert line.startswith("::error title=")
     assert "file=src/port.py,line=7::rate: x%0ASGD(0.2) -> SGD(0.1)" in line
 
 
 def test_without_an_edit_the_line_is_that_of_the_code(tmp_path) -> None:
     place = {"keras": {"file": "/elsewhere/port.py", "line": 3}}
-    (line,) = annotations([replace(alone(), causes=(cause(code=place, fix="the fix"),))])
+    (line,) = workflow_commands([replace(alone(), causes=(cause(code=place, fix="the fix"),))])
     assert "file=/elsewhere/port.py,line=3::rate: x%0Athe fix" in line
 
 
 @pytest.mark.parametrize("make", [different, inconclusive, crashed])
 def test_a_failure_without_a_cause_is_an_error_too(make) -> None:
-    lines = list(annotations([replace(make(), causes=(), expectation=None, expected=None)]))
+    lines = list(workflow_commands([replace(make(), causes=(), expectation=None, expected=None)]))
     assert [line.partition(" ")[0] for line in lines] == ["::error"]
 
 
@@ -54,14 +54,14 @@ def test_a_failure_without_a_cause_is_an_error_too(make) -> None:
 def test_what_passes_is_no_error(make) -> None:
     result = replace(make(), expectation=None, expected=None)
     assert passed(result)
-    assert not any(line.startswith("::error") for line in annotations([result]))
+    assert not any(line.startswith("::error") for line in workflow_commands([result]))
 
 
 @pytest.mark.parametrize("make", [*ALL, hostile])
 def test_no_text_is_a_command_or_markup(make) -> None:
     text = "::error::\r\n::set-output name=x::y <script>| [a](b) **c**"
     result = replace(make(), pair=text, causes=(cause(summary=text, fix=text),))
-    for line in annotations([result]):
+    for line in workflow_commands([result]):
         assert "\n" not in line
         assert "\r" not in line
         title = re.match(r"::\w+ title=([^:,]*)", line)

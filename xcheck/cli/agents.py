@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from ..errors import BadInput, FileError, shown
 from ..records.result import Verdict
-from ..report.github import annotations, markdown
+from ..report.github import markdown, workflow_commands
 from ..report.result import Result
 
 STDOUT = "-"
@@ -139,7 +139,7 @@ def on_github(result: Result) -> None:
     Raises:
         FileError: the summary cannot be written.
     """
-    print(*annotations([result]), sep="\n", file=sys.stderr)
+    print(*workflow_commands([result]), sep="\n", file=sys.stderr)
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         return

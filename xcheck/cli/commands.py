@@ -24,7 +24,7 @@ from ..phases.trajectory import FREE_STEPS
 from ..records.memory_needed import shortage
 from ..records.result import schema_text
 from ..records.trace import Trace
-from ..report.github import annotations, write_markdown
+from ..report.github import workflow_commands, write_markdown
 from ..report.html import write_html
 from ..report.junit import write_junit
 from ..report.result import Result
@@ -268,7 +268,7 @@ def report(
     if against is not None:
         raise typer.Exit(print_changes(loaded, Result.from_json(against)))
     if github:
-        print(*annotations(loaded), sep="\n")
+        print(*workflow_commands(loaded), sep="\n")
     if html is None and junit is None and markdown is None and not github:
         for result in loaded:
             print_result(result, Console())

@@ -345,7 +345,8 @@ def _check_from(data: Mapping[str, Any]) -> Check:
 
 
 def _cause_from(data: Mapping[str, Any]) -> Cause:
-    return Cause(**{**data, "edits": tuple(data.get("edits", ()))})
+    fields: dict[str, Any] = {**data, "edits": tuple(data.get("edits", ()))}
+    return Cause(**fields)
 
 
 def _accepted_from(data: Mapping[str, Any]) -> Accepted:

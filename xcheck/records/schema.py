@@ -6,17 +6,19 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
-TYPES: Mapping[str, Any] = {
-    "object": lambda v: isinstance(v, dict),
-    "array": lambda v: isinstance(v, list),
-    "string": lambda v: isinstance(v, str),
-    "integer": lambda v: isinstance(v, int) and not isinstance(v, bool),
-    "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool) and _finite(v),
-    "boolean": lambda v: isinstance(v, bool),
-    "null": lambda v: v is None,
+TYPES: Mapping[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
 }
-KNOWN = {"$schema", "$id", "$defs", "$ref", "title", "description", "type", "const", "enum", "anyOf", "minimum"}
-KNOWN |= {"minLength", "required", "properties", "additionalProperties", "propertyNames", "items"}
+KNOWN = {
+    *("$schema", "$id", "$defs", "$ref", "title", "description", "type", "const", "enum", "anyOf", "minimum"),
+    *("minLength", "required", "properties", "additionalProperties", "propertyNames", "items"),
+}
 """What is understood; a test holds that the schema uses nothing else."""
 
 
@@ -43,7 +45,7 @@ def _fault(value: Any, schema: Mapping[str, Any], defs: Mapping[str, Any], at: s
         return f"{where} is {value!r:.60}, not one of {schema['enum']}"
     if "type" in schema:
         types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
-        if not any(TYPES[name](value) for name in types):
+        if not any(type(value) in TYPES[name] for name in types) or ("number" in types and not _finite(value)):
             return f"{where} is {value!r:.60}, not of type {' or '.join(types)}"
     if "minimum" in schema and isinstance(value, int | float) and value < schema["minimum"]:
         return f"{where} is {value!r:.60}, less than {schema['minimum']}"
@@ -74,7 +76,9 @@ def _of_object(value: dict[str, Any], schema: Mapping[str, Any], defs: Mapping[s
     return None
 
 
-def _finite(value: float) -> bool:
+def _finite(value: Any) -> bool:
+    if not isinstance(value, int | float):
+        return True
     try:
         return math.isfinite(value)
     except OverflowError:  # an integer beyond every float

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -244,10 +244,11 @@ class Trace:
             opened: Any = safe_open(path, framework="numpy")
             with opened as file:
                 text, written = file.metadata()["xcheck"], file.metadata()["sha256"]
-                header: Any = json.loads(text)
+                loaded: Any = json.loads(text)
                 arrays: dict[str, Array] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            if not isinstance(header, dict) or written != _digest(text, arrays):
+            if not isinstance(loaded, dict) or written != _digest(text, arrays):
                 raise ValueError("its contents are not those that were written")
+            header = cast(dict[str, Any], loaded)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise FileError(
                 "This trace cannot be read.",

@@ -16,7 +16,7 @@ MOST = 10
 SIGNS = {Verdict.EQUIVALENT: "✅", Verdict.NUMERIC: "⚠️", Verdict.INCONCLUSIVE: "❔", Verdict.DIFFERENT: "❌"}
 
 
-def annotations(results: Sequence[ResultData]) -> Iterator[str]:
+def workflow_commands(results: Sequence[ResultData]) -> Iterator[str]:
     """Workflow commands: an error per confirmed cause, or per result that failed without one.
 
     A result that shows what its pair expects is a notice.
