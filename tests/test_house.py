@@ -49,6 +49,7 @@ SHARED = (
     "canary",
     "checkpoints",
     "compared_outputs",
+    "construction",
     "drawing",
     "numpy_precision",
     "optimizers",

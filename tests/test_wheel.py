@@ -98,6 +98,14 @@ def test_every_command_works_or_says_what_to_install(which: str, wheel: Path, tm
     assert "Says whether a Keras port" in run(installed, "xcheck", "--help").stdout
     none_here = run(installed, "xcheck", "list")
     assert (none_here.returncode, "Write one with: xcheck new NAME" in none_here.stdout) == (0, True)
+    assert all(name in none_here.stdout for name in ("dense", "wrong_epsilon", "wrong_rate"))
+
+    shown = run(installed, "xcheck", "example", "wrong_rate", "--quiet")
+    if missing:
+        assert (shown.returncode, shown.stdout) == (2, "")
+        assert f"{missing[0]} is not installed here." in shown.stderr
+    else:
+        assert (shown.returncode, shown.stdout.split()[0]) == (0, "DIFFERENT"), shown.stdout + shown.stderr
 
     written = run(installed, "xcheck", "new", "my_port")
     assert (written.returncode, "xcheck run my_port.py" in written.stdout) == (0, True)

@@ -63,8 +63,9 @@ def check(
         BadInput: an input of the user cannot be used; `error.result` has the result so far.
     """
     findings = begin(pair, seed, steps, phases, reach)
+    findings.precision, findings.free_steps = tuple(precision), free_steps
     with findings.reporting():
-        validate(steps, seed, precision)
+        validate(steps, seed, precision, free_steps)
         choose_backend(pair, keras_backend)
         if not skip_broken(findings, canaries(pair)):
             return findings.result()

@@ -15,7 +15,7 @@ import xcheck
 from xcheck.cli.golden import SEMANTIC
 from xcheck.errors import BatchError, FileError, PairError, UserCodeError
 from xcheck.frameworks.fake.runner import NumpyRunner
-from xcheck.records.trace import Trace
+from xcheck.records.trace import Trace, _digest
 
 RECORDED = SEMANTIC
 FAULT = {"fault": scaled("gradients", "dense/bias", by=1 + 1e-9, step=2)}
@@ -141,8 +141,9 @@ def test_a_recording_whose_header_lacks_something_is_a_damaged_file(tmp_path, dr
     with safe_open(path, framework="numpy") as file:
         header = json.loads(file.metadata()["xcheck"])
     del header[drop]
-    save_file(load_file(path), path, metadata={"xcheck": json.dumps(header)})
-    with pytest.raises(FileError):
+    text, arrays = json.dumps(header), load_file(path)
+    save_file(arrays, path, metadata={"xcheck": text, "sha256": _digest(text, arrays)})
+    with pytest.raises(FileError, match="damaged"):
         xcheck.verify(linear_pair(), Trace.load(path))
 
 
@@ -154,6 +155,9 @@ def test_a_changed_number_of_a_recording_is_seen(tmp_path):
     for run in range(3):  # the twins too: what they do not share is taken for the noise of the reference
         arrays[f"{run}|2|gradients|linear.weight"][1, 2] *= 1 + 1e-9
     save_file(arrays, path, metadata=metadata)
+    with pytest.raises(FileError, match="cannot be read"):
+        Trace.load(path)  # damage is found before anything is compared
+    save_file(arrays, path, metadata={**metadata, "sha256": _digest(metadata["xcheck"], arrays)})
     result = xcheck.verify(linear_pair(), Trace.load(path))
     assert bad(result) == [("gradient", 2, "linear.weight", "DIFFERENT")]
     assert result.checks[[c.verdict for c in result.checks].index("DIFFERENT")].worst_index == (1, 2)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +15,12 @@ import pytest
 from xcheck.cli import main
 from xcheck.cli import sweep as module
 from xcheck.cli.sweep import Task, TaskOutcome, complaints, plan, summary, sweep
-from xcheck.errors import PairError
+from xcheck.errors import PairError, SetupError
 from xcheck.report.result import Result
 
 HEAD = """
-import os, signal
+import ctypes, os, signal, sys, time
+from pathlib import Path
 import numpy as np
 import xcheck
 from xcheck.frameworks.fake.runner import NumpySide
@@ -36,6 +42,21 @@ def broken(seed):
 
 def deadly(seed):
     os.kill(os.getpid(), signal.SIGKILL)
+
+def leaving(seed):
+    os._exit(0)
+
+def gone(seed):
+    ctypes.CDLL(None)._exit(0)  # as a library may, whatever Python's os._exit is
+
+def talking(seed):
+    os.write(1, b"not an answer")
+    print("nor this", input() if not sys.stdin.read() else "")
+    return batches(seed)
+
+def slow(seed):
+    Path(os.environ["STARTED"] + str(os.getpid())).touch()
+    time.sleep(60)
 """
 FILES = {
     "good": 'PAIR = make("good")\nSLOWER = make("slower", {"learning_rate": 0.05}, expect="DIFFERENT")\n',
@@ -44,6 +65,10 @@ FILES = {
     "wrong": 'PAIR = make("wrong", {"learning_rate": 0.05})\n',
     "unheld": 'PAIR = make("unheld", expect="DIFFERENT")\n',
     "unimportable": "PAIR = 1 / 0\n",
+    "leaving": 'PAIR = make("leaving", batches=leaving)\n',
+    "gone": 'PAIR = make("gone", batches=gone)\n',
+    "talking": 'PAIR = make("talking", batches=talking)\n',
+    "slow": 'PAIR = make("slow", batches=slow)\n',
     "deadly": 'PAIR = make("deadly", batches=deadly)\n',
 }
 
@@ -63,18 +88,21 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return write
 
 
+OPTIONS = {"steps": 2, "free_steps": 0, "precision": ["float64"]}
+
+
 def labels(tasks: list[Task]) -> list[str]:
     return [task.label for task in tasks]
 
 
-def run(tasks: list[Task], out: Path, jobs: int = 1) -> dict[str, TaskOutcome]:
-    found = sweep(tasks, out, jobs=jobs, options={"steps": 2, "free_steps": 0, "precision": ["float64"]})
+def run(tasks: list[Task], out: Path, jobs: int = 0, **more: Any) -> dict[str, TaskOutcome]:
+    found = sweep(tasks, out, jobs=jobs, options=OPTIONS, **more)
     return {outcome.task.label: outcome for outcome in found}
 
 
 def cli(*arguments: str) -> int:
     with pytest.raises(SystemExit) as caught:
-        main(["sweep", *arguments, "--steps", "2", "--free-steps", "0", "--jobs", "1"])
+        main(["sweep", *arguments, "--steps", "2", "--free-steps", "0", "--jobs", "0"])
     return int(caught.value.code or 0)
 
 
@@ -165,8 +193,10 @@ def test_a_process_that_dies_takes_no_other_check_with_it(models, tmp_path) -> N
     models("deadly", "good", "wrong")
     found = run(plan(["deadly", "good", "wrong"]), tmp_path / "out", jobs=2)
     assert len(found) == 3
-    assert found["deadly"].verdict == "ERROR"
-    assert "died" in found["deadly"].error
+    assert found["deadly"].verdict == "INCONCLUSIVE"
+    assert "SIGKILL" in complaints([found["deadly"]])[0]
+    written = Result.from_json(tmp_path / "out" / "deadly" / "result.json")
+    assert (written.verdict, "out of memory?" in (written.failure or "")) == ("INCONCLUSIVE", True)
     assert (found["good"].verdict, found["wrong"].verdict) == ("EQUIVALENT", "DIFFERENT")
 
 
@@ -224,5 +254,114 @@ def test_ray_finds_what_one_process_finds(models, tmp_path) -> None:
 
         ray.shutdown()
     verdicts = {label: outcome.verdict for label, outcome in found.items()}
-    assert verdicts == {"deadly": "ERROR", "good": "EQUIVALENT", "wrong": "DIFFERENT"}
-    assert "died" in found["deadly"].error
+    assert verdicts == {"deadly": "INCONCLUSIVE", "good": "EQUIVALENT", "wrong": "DIFFERENT"}
+    assert "died" in complaints([found["deadly"]])[0]
+
+
+def test_ray_that_cannot_start_is_a_message(models, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed here: pip install 'xcheck-ports[ray]'")
+    models("good")
+    monkeypatch.setenv("RAY_ADDRESS", "no such address")
+    with pytest.raises(SetupError) as caught:
+        list(sweep(plan(["good"]), tmp_path / "out", ray=True, options=OPTIONS))
+    assert "no such address" in str(caught.value)
+    assert "--jobs" in str(caught.value)
+
+
+def test_a_pair_that_leaves_or_reads_and_prints_is_one_task_too(models, tmp_path) -> None:
+    models("leaving", "gone", "good", "talking")
+    found = run(plan(["leaving", "gone", "talking", "good"]), tmp_path / "out", jobs=1)
+    assert {label: outcome.verdict for label, outcome in found.items()} == {
+        "leaving": "ERROR",  # Python's own exit is a message
+        "gone": "INCONCLUSIVE",
+        "talking": "ERROR",  # there is nothing to read
+        "good": "EQUIVALENT",
+    }
+    assert "exit code 0" in complaints([found["gone"]])[0]
+    assert "EOFError" in found["talking"].error
+
+
+def test_a_sweep_goes_on_where_it_ended(models, tmp_path, monkeypatch) -> None:
+    models("good", "wrong", "deadly", "unheld")
+    out = tmp_path / "out"
+    run(plan(["wrong", "deadly"]), out, jobs=1)
+    before = (out / "wrong" / "result.json").stat().st_mtime_ns
+    assert (out / "wrong" / "report.html").is_file()
+    real, ran = module.attempt, list[str]()
+    monkeypatch.setattr(module, "attempt", lambda task, options: ran.append(task.label) or real(task, options))
+    tasks = plan(["good", "wrong", "unheld"])
+    found = run(tasks, out, resume=True)
+    assert ran == ["good", "unheld"]
+    assert {label: outcome.verdict for label, outcome in found.items()} == {
+        "wrong": "DIFFERENT",
+        "good": "EQUIVALENT",
+        "unheld": "EQUIVALENT",
+    }
+    assert (out / "wrong" / "result.json").stat().st_mtime_ns == before
+    ran.clear()
+    (task,) = plan(["deadly"])
+    monkeypatch.setattr(module, "attempt", lambda task, options: ran.append(task.label) or TaskOutcome(task, None))
+    run([task], out, resume=True)
+    assert ran == ["deadly"]  # it has no verdict yet
+
+
+@pytest.mark.parametrize(
+    ("earlier", "said"), [(None, "no sweep to resume"), ({"steps": 3}, "other options")], ids=["none", "other"]
+)
+def test_what_cannot_be_resumed_is_said(models, tmp_path, earlier, said) -> None:
+    models("good")
+    if earlier is not None:
+        list(sweep(plan(["good"]), tmp_path / "out", jobs=0, options=earlier))
+    with pytest.raises(PairError) as caught:
+        run(plan(["good"]), tmp_path / "out", resume=True)
+    assert said in str(caught.value)
+
+
+def test_two_paths_do_not_share_a_folder(models, monkeypatch) -> None:
+    folder = models("good", "wrong")
+    monkeypatch.chdir(folder)
+    (folder / "good-pair.py").write_text(HEAD + FILES["wrong"])
+    assert labels(plan(["good", "good/pair.py", "./good/pair.py", "wrong"])) == ["good", "wrong"]  # one pair once
+    tasks = plan(["good/pair.py", "good-pair.py"])
+    assert labels(tasks) == ["good/pair.py", "good-pair.py"]
+    assert len({task.folder for task in tasks}) == 2
+    assert [task.folder for task in tasks] == [task.folder for task in plan(["good/pair.py", "good-pair.py"])]
+    assert len(plan(["good"], seeds=[1, 1])) == 1
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_a_sweep_that_is_ended_loses_nothing_that_was_done(models, tmp_path, name) -> None:
+    models("good", "slow")
+    started = tmp_path / "started-"
+    few = ["--steps", "2", "--free-steps", "0", "--precision", "float64", "--jobs", "1", "--out", "out"]
+    command = [sys.executable, "-m", "xcheck", "sweep", "good", "slow", *few]
+    environment = {**os.environ, "STARTED": str(started), "PYTHONPATH": str(Path(module.__file__).parents[2])}
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    ended = subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes)
+    while not (workers := list(tmp_path.glob("started-*"))):
+        assert ended.poll() is None, ended.communicate()
+        time.sleep(0.05)
+    ended.send_signal(getattr(signal, name))
+    out, _ = ended.communicate(timeout=30)
+    assert ended.returncode == (-9 if name == "SIGKILL" else 128 + getattr(signal, name))
+    if name != "SIGKILL":
+        assert "of 2 were not run to their end" in out
+        assert "--resume" in out
+    worker = int(workers[0].name.removeprefix("started-"))
+    for _ in range(100):
+        if not Path(f"/proc/{worker}").exists():
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the worker outlives its sweep")
+    assert Result.from_json(tmp_path / "out" / "good" / "result.json").verdict == "EQUIVALENT"
+    assert not (tmp_path / "out" / "slow" / "result.json").exists()
+
+
+def test_the_reach_is_that_of_run(models, tmp_path) -> None:
+    models("good")
+    assert cli("good", "--out", str(tmp_path), "--reach", "none") == 0
+    settings = Result.from_json(tmp_path / "good" / "result.json").fingerprints["settings"]["what"]
+    assert "reach none" in settings
+    assert cli("good", "--out", str(tmp_path), "--reach", "far") == 2
+    assert cli("good", "--out", str(tmp_path), "--reach", "none", "--resume") == 0

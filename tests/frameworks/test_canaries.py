@@ -64,6 +64,8 @@ BREAKS: tuple[tuple[str, str, str, Any], ...] = (
     ("keras", "training step seen", f"{KP}.training_step._penalties", lambda _: {}),
     ("keras", "gradients split by use", f"{KP}.uses._ToldApart.get_current_value", lambda *_: None),
     ("keras", "stopped gradients seen", f"{KP}.stops.stops", idle),
+    ("keras", "constructions seen", f"{KP}.construction.constructions", idle),
+    ("torch", "constructions seen", f"{TP}.construction.constructions", idle),
     ("keras", "TensorFlow in float64", f"{KP}.precision.operations_in_float64", idle),
     ("keras", "resizing in float64", f"{KP}.precision.resizing_in_float64", idle),
     ("keras", "random states seen", f"{KP}.tf_operations._signature", lambda _: ((), (), ())),

@@ -89,8 +89,13 @@ def storage(paths, *held):
     return {"paths": [paths], "names": list(held), "layouts": ["identity"] * len(held), "wasted": 0}
 
 
+def exported(side, storages):
+    counts = {"opset": {"": 20}, "operators": {"Gather": 1}, "weights": 1, "weight_bytes": 1, "wasted_bytes": 0}
+    return {"side": side, "route": "r", "producer": "p", **counts, "leftovers": [], "storages": list(storages)}
+
+
 def planned(tmp_path, *storages):
-    result = Result("p", Verdict.EQUIVALENT, 0, 1, exports=({"side": "torch", "storages": list(storages)},))
+    result = Result("p", Verdict.EQUIVALENT, 0, 1, exports=(exported("torch", storages),))
     return result.to_json(tmp_path / "result.json")
 
 
@@ -109,7 +114,7 @@ def test_a_plan_is_read_for_the_export_that_the_file_is(tmp_path):
     other = storage("embedding.weight", "folded"), storage("other.weight", "table", "renamed")
     mine = storage("embedding.weight", "table", "apart"), storage("other.weight", "head")
     for order in (mine, other), (other, mine):
-        exports = tuple({"side": "keras", "storages": list(storages)} for storages in order)
+        exports = tuple(exported("keras", storages) for storages in order)
         plan = Result("p", Verdict.EQUIVALENT, 0, 1, exports=exports).to_json(tmp_path / "result.json")
         assert run("retie", path, "-o", out, "--plan", plan) == 0
         assert sorted(names(out)) == ["head", "table"]

@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-import time
 import traceback
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from ..check import check
-from ..errors import BadInput, OutOfMemory, PairError, UnprovenError, shown
+from ..errors import BadInput, FileError, OutOfMemory, PairError, UnprovenError, shown
 from ..frameworks.sides import Progress
 from ..matching import MatchPlan
 from ..pairs.loading import load_pair
 from ..pairs.pair import Pair
-from ..pairs.scaffold import write_scaffold
+from ..pairs.scaffold import copy_example, write_agents, write_scaffold
 from ..phases.match import match
-from ..phases.reach import Reach
 from ..phases.trajectory import FREE_STEPS
 from ..records.memory_needed import shortage
-from ..records.result import Verdict, schema_text
+from ..records.result import schema_text
 from ..records.trace import Trace
+from ..report.github import workflow_commands, write_markdown
 from ..report.html import write_html
 from ..report.junit import write_junit
 from ..report.result import Result
 from ..report.terminal import print_result
+from .agents import STDOUT, on_github, print_changes, with_next
 from .convert.command import convert
 from .doctor import as_json, examine, show
 from .ending import (
     NO_VERDICT,
-    QUIET_WIDTH,
-    STDOUT,
     Ending,
     JsonOption,
     clear,
@@ -50,7 +45,7 @@ from .ending import (
 from .golden import record, verify
 from .listing import show_pairs, show_phases
 from .match import WhyOption, WriteOption, show_plan
-from .onnx import EXIT_CODES, onnx, retie
+from .onnx import onnx, retie
 from .options import (
     AcceptOption,
     BackendOption,
@@ -68,9 +63,10 @@ from .options import (
     VerboseOption,
     device_of,
     print_version,
+    reach_of,
     settings_of,
 )
-from .sweep import Task, TaskOutcome, complaints, plan, summary, sweep, table
+from .sweep_command import sweep_pairs
 
 BAD_INPUT = 2
 
@@ -104,8 +100,11 @@ def run(
     accept: AcceptOption = None,
     reach: ReachOption = "default",
     json: JsonOption = None,
+    form: Annotated[str | None, typer.Option("--format", help="github: also write annotations and a summary.")] = None,
 ) -> None:
     """Check a pair: is the port the same computation?"""
+    if form not in (None, "github"):
+        raise PairError("There is no such format.", numbers=f"--format {form}; there is: github")
 
     def work(loaded: Pair, progress: Progress) -> Result:
         return check(
@@ -117,15 +116,18 @@ def run(
             device=device_of(device),
             keras_backend=keras_backend,
             phases=None if phases is None else [p for p in phases.split(",") if p],
-            reach=_reach(reach),
+            reach=reach_of(reach),
             progress=progress,
         )
 
-    clear(out)  # also where the pair cannot be loaded
     with json_of_an_error(json, pair, seed, steps):
+        clear(out)  # also where the pair cannot be loaded
         loaded = load_pair(pair, settings_of(settings))
         loaded = replace(loaded, accept=(*loaded.accept, *(accept or ())))
         result = with_progress(loaded, work, keras_backend, out, quiet or json == STDOUT, silent=json == STDOUT)
+    result = with_next(result, pair)
+    if form is not None:
+        on_github(result)
     finish(result, out, strict=strict, quiet=quiet, verbose=verbose, expect=expect, json=json)
 
 
@@ -170,87 +172,37 @@ def list_pairs(
 
 
 @app.command()
+def example(
+    name: Annotated[str, typer.Argument(help="Of the example; xcheck list shows them.")] = "wrong_epsilon",
+    keras_backend: BackendOption = None,
+    out: OutOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Copy an example to xcheck-examples/ and check it; exit 0 if it shows what it is made to show."""
+    path = copy_example(name, Path("xcheck-examples"))
+    run(str(path), steps=2, keras_backend=keras_backend, out=out, quiet=quiet, expect=True)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of result.json."""
     print(schema_text(), end="")
 
 
 @app.command()
-def new(name: Annotated[str, typer.Argument(help="Of the port; also the name of the file.")]) -> None:
-    """Write a pair file for your own port, to be filled in."""
+def new(
+    name: Annotated[str | None, typer.Argument(help="Of the port; also the name of the file.")] = None,
+    agents: Annotated[bool, typer.Option("--agents", help="Write AGENTS.md: the loop for coding agents.")] = False,
+) -> None:
+    """Write a pair file for your own port, to be filled in, or instructions for coding agents."""
+    if name is None and not agents:
+        raise PairError("There is nothing to write.", todo="xcheck new NAME, or xcheck new --agents")
+    if agents:
+        print(f"Wrote {write_agents()}.")
+    if name is None:
+        return
     path = write_scaffold(name)
     print(f"Wrote {path}.\nFill in the two build functions, then: xcheck run {path}")
-
-
-@app.command(name="sweep")
-def sweep_pairs(
-    names: Annotated[list[str] | None, typer.Argument(help="Pairs, as `run` takes them.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every pair under models/.")] = False,
-    variants: Annotated[bool, typer.Option("--variants", help="Of each file every pair, not PAIR alone.")] = False,
-    seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE; a key given again is another value to try.")
-    ] = None,
-    steps: StepsOption = 5,
-    free_steps: Annotated[int | None, typer.Option(help=f"Steps of the free run; {FREE_STEPS} by default.")] = None,
-    precision: Annotated[str, typer.Option(help="float64, or float64,float32.")] = "float64,float32",
-    device: DeviceOption = "auto",
-    keras_backend: BackendOption = None,
-    phases: PhasesOption = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core by default.")] = None,
-    ray: Annotated[bool, typer.Option("--ray", help="Run on Ray.")] = False,
-    out: Annotated[Path, typer.Option(help="Gets a folder per check.")] = Path("xcheck-results/sweep"),
-    expect: Annotated[bool, typer.Option("--expect", help="Exit 0 if every pair showed what it declares.")] = False,
-) -> None:
-    """Check many pairs, with several seeds and settings, in several processes."""
-    if not re.fullmatch(r"\d+(,\d+)*", seeds):
-        raise PairError("Seeds are whole numbers from 0, with commas between.", numbers=f"--seeds {seeds}")
-    values: dict[str, list[Any]] = {}
-    for item in settings or ():
-        for key, value in settings_of([item]).items():
-            values.setdefault(key, []).append(value)
-    tasks = plan(names or [], every=every, variants=variants, seeds=[int(s) for s in seeds.split(",")], settings=values)
-    options = {
-        "steps": steps,
-        "free_steps": free_steps,
-        "precision": precision.split(","),
-        "device": device_of(device),
-        "keras_backend": keras_backend,
-        "phases": None if phases is None else [p for p in phases.split(",") if p],
-    }
-    started, done, console = time.perf_counter(), list[TaskOutcome](), Console(stderr=True)
-    try:
-        with (
-            console.status(f"{len(tasks)} checks") as status,
-            closing(sweep(tasks, out, jobs=jobs, ray=ray, options=options)) as outcomes,
-        ):
-            if not console.is_terminal:
-                status.stop()
-            for outcome in outcomes:
-                done.append(outcome)
-                status.update(Text(shown(f"{len(done)} of {len(tasks)}: {outcome.task.label} {outcome.verdict}")))
-    finally:  # also if the sweep is interrupted
-        _print_outcomes(done, tasks, time.perf_counter() - started, out)
-    raise typer.Exit(_exit_code_of_all(done, expect))
-
-
-def _print_outcomes(done: list[TaskOutcome], tasks: list[Task], seconds: float, out: Path) -> None:
-    order = [task.label for task in tasks]
-    done.sort(key=lambda outcome: order.index(outcome.task.label))
-    Console(width=None if sys.stdout.isatty() else QUIET_WIDTH).print(table(done))
-    unfinished = (
-        f"; {len(tasks) - len(done)} of {len(tasks)} were not run to their end" if len(done) < len(tasks) else ""
-    )
-    print("", *complaints(done), f"{summary(done)}; {seconds:.0f} s{unfinished}", sep="\n")
-    print(f"written: {out}/*/result.json")
-
-
-def _exit_code_of_all(outcomes: list[TaskOutcome], expect: bool) -> int:
-    if any(outcome.verdict == "ERROR" for outcome in outcomes):
-        return BAD_INPUT
-    if expect:
-        return 0 if all(outcome.held for outcome in outcomes) else 1
-    return EXIT_CODES[Verdict.worst([Verdict(outcome.verdict) for outcome in outcomes])]
 
 
 @app.command(name="record")
@@ -306,15 +258,27 @@ def report(
     results: Annotated[list[Path], typer.Argument(help="result.json files.")],
     html: Annotated[Path | None, typer.Option(help="Write one HTML page.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary in Markdown.")] = None,
+    github: Annotated[bool, typer.Option("--github", help="Print annotations for a GitHub workflow.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="An earlier result.json: say what changed of what the verdict rests on.")
+    ] = None,
 ) -> None:
     """Render results that are on disk."""
     loaded = [Result.from_json(path) for path in results]
-    if html is None and junit is None:
+    if against is not None:
+        raise typer.Exit(print_changes(loaded, Result.from_json(against)))
+    if github:
+        print(*workflow_commands(loaded), sep="\n")
+    if html is None and junit is None and markdown is None and not github:
         for result in loaded:
             print_result(result, Console())
-    for path, write in ((html, write_html), (junit, write_junit)):
+    for path, write in ((html, write_html), (junit, write_junit), (markdown, write_markdown)):
         if path is not None:
-            print(f"Wrote {write(loaded, path)}")
+            try:
+                print(f"Wrote {write(loaded, path)}")
+            except OSError as error:
+                raise FileError("The report cannot be written.", where=str(path), cause=str(error)) from error
 
 
 @app.command()
@@ -335,12 +299,7 @@ def doctor(
 
 for command in (convert, onnx, retie):
     app.command()(command)
-
-
-def _reach(reach: str) -> Reach:
-    if reach not in ("none", "default", "full"):
-        raise PairError("There is no such reach.", numbers=f"--reach {reach}; there are: none, default, full")
-    return reach
+app.command(name="sweep")(sweep_pairs)
 
 
 def _expect_side(pair: Pair, side: str, usable_side: str) -> None:

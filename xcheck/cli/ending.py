@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from ..errors import BadInput, FileError, Terminated, result_of, shown
+from ..errors import FileError, Terminated, result_of, shown
 from ..frameworks.importing import import_quietly
 from ..frameworks.sides import choose_backend
 from ..pairs.pair import Pair
@@ -26,12 +26,11 @@ from ..records.reproduction import SAVED, SCRIPT
 from ..records.result import Verdict
 from ..report.result import Result
 from ..report.terminal import as_text, print_result
+from .agents import STDOUT, failed, to_stderr, usage_failure, with_next
 from .onnx import EXIT_CODES
 
 NO_VERDICT = 3
 QUIET_WIDTH = 400
-STDOUT = "-"
-"""In place of a file: standard output."""
 JsonOption = Annotated[
     str | None,
     typer.Option("--json", help="Write the result to this file too; - prints it to stdout, and nothing else."),
@@ -40,14 +39,24 @@ WRITTEN = ("result.json", "report.html", SCRIPT, SAVED)
 """Files that a run may write to its folder."""
 
 
+USAGE: Any = typer.BadParameter.__mro__[1]
+"""The error of arguments that a command does not take; typer exports only one kind of it."""
+
+
 class Ending(TyperGroup):
     """The commands; one that ends without a verdict prints a message and exits with a code other than 0."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
+        arguments = [*getattr(ctx, "_protected_args", ()), *ctx.args]
         try:
             with _terminated():
                 return super().invoke(ctx)
+        except USAGE as error:
+            result = usage_failure(arguments, error.format_message())
+            if result is not None:
+                print(result.json_text())
+            raise
         except KeyboardInterrupt as error:
             number = error.signal if isinstance(error, Terminated) else signal.SIGINT
             print(f"Interrupted by {signal.Signals(number).name}: there is no verdict.", file=sys.stderr)
@@ -164,18 +173,20 @@ def with_progress(
 
 @contextmanager
 def json_of_an_error(json: str | None, pair: str, seed: int, steps: int) -> Generator[None]:
-    """While the block runs, a user's mistake also becomes a result: INCONCLUSIVE, with its message as `failure`.
+    """While the block runs, what ends it also becomes a result: INCONCLUSIVE, with its message as `failure`.
+
+    Nothing that runs in the block prints to standard output if the result does.
 
     Args:
         json: the file; None to write none.
         pair, seed, steps: as requested.
     """
     try:
-        yield
-    except BadInput as error:
+        with to_stderr(json == STDOUT):
+            yield
+    except BaseException as error:
         if json is not None:
-            failed = Result(pair, Verdict.INCONCLUSIVE, seed, steps, failure=str(error))
-            write_json(result_of(error) or failed, json)
+            write_json(with_next(result_of(error) or failed(pair, seed, steps, error), pair), json)
         raise
 
 
@@ -252,9 +263,9 @@ def finish(
     """Print the verdict, write the files and exit."""
     if json != STDOUT:
         print_verdict(result, quiet=quiet, verbose=verbose)
-    folder = write(result, out)
     if json is not None:
         write_json(result, json)
+    folder = write(result, out)
     if not quiet and json != STDOUT:
         print(shown(f"\nwritten: {folder / 'result.json'}, {folder / 'report.html'}"))
     raise typer.Exit(exit_code(result, strict=strict, expect=expect))

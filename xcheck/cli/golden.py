@@ -89,6 +89,7 @@ def verify(
     missing = sorted(_HEADER - set(header))
     if missing or not trace.steps:
         raise FileError("This trace is damaged.", cause=f"its header lacks {', '.join(missing) or 'every step'}")
+    entries = _entries(header)
     phases = SEMANTIC if phases is None or EVERY in phases else phases
     unavailable = [phase for phase in phases if phase in AVAILABLE and phase not in SEMANTIC]
     if unavailable:
@@ -112,9 +113,8 @@ def verify(
         if not skip_broken(findings, canaries(pair, follower_side)):
             return findings.result()
         with Sides(findings, choose_device(pair, device, follower_side), progress).open(follower_side) as follower:
-            entries = (replace(Entry(**entry), shape=tuple(entry["shape"])) for entry in header["inventory"])
             reference = Reference(
-                Inventory(tuple(entries)),
+                Inventory(entries),
                 trace.steps[0].before,
                 _recorded(pair, trace),
                 lambda: list(header["unmapped_slots"]),
@@ -123,6 +123,24 @@ def verify(
             )
             both_open(findings, reference, follower, progress)
     return findings.result()
+
+
+def _entries(header: Mapping[str, Any]) -> tuple[Entry, ...]:
+    """The parameters and buffers that a header lists.
+
+    Raises:
+        FileError: the header holds something else.
+    """
+    try:
+        if not isinstance(header["environment"], Mapping) or int(header["seed"]) < 0:
+            raise TypeError("environment or seed")
+        for listed in (header["batches"], header["repeatable"], header["unmapped_slots"]):
+            if not isinstance(listed, list):
+                raise TypeError(f"{listed!r:.80} is no list")
+        _holdings(header.get("holdings"))
+        return tuple(replace(Entry(**entry), shape=tuple(entry["shape"])) for entry in header["inventory"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise FileError("This trace is damaged.", cause=f"{type(error).__name__}: {error}") from error
 
 
 def _recorded(pair: Pair, trace: Trace) -> Iterator[ReferenceStep]:

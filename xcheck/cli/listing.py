@@ -12,6 +12,7 @@ from rich.text import Text
 from ..errors import shown
 from ..pairs.loading import DEFAULT, load_pair, models_folder, named_pairs, pairs_in
 from ..pairs.pair import Expectation
+from ..pairs.scaffold import examples
 from ..phases import PHASES
 
 
@@ -19,6 +20,7 @@ def show_pairs() -> None:
     """Print the pairs with their expected verdicts and variants."""
     if not named_pairs():
         print(f"No pairs under {models_folder().resolve()}. Write one with: xcheck new NAME")
+        _show_examples()
         return
     table = _table("pair", "expected", "what it is")
     for name in named_pairs():
@@ -29,6 +31,16 @@ def show_pairs() -> None:
         summary = _first_line(path) + (f" Also {', '.join(variants)}." if variants else "")
         table.add_row(*map(Text, map(shown, (name, expected, summary))))
     Console().print(table)
+    _show_examples()
+
+
+def _show_examples() -> None:
+    table = _table("example", "what it is")
+    for name, summary in examples().items():
+        table.add_row(Text(name), Text(summary))
+    print()
+    Console().print(table)
+    print("\nRun one with: xcheck example NAME")
 
 
 def show_phases() -> None:

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import PairError
 from ..frameworks.sides import Device
+from ..phases.reach import Reach
 from ..records.version import __version__
 
 PairArgument = Annotated[str, typer.Argument(help="Name of a folder under models/, or file.py, or file.py:ATTRIBUTE.")]
@@ -73,3 +74,14 @@ def settings_of(items: list[str] | None) -> Mapping[str, Any]:
         except (ValueError, SyntaxError):
             settings[key] = text  # a word without quotes
     return settings
+
+
+def reach_of(reach: str) -> Reach:
+    """The value of `--reach`.
+
+    Raises:
+        PairError: there is no such reach.
+    """
+    if reach not in ("none", "default", "full"):
+        raise PairError("There is no such reach.", numbers=f"--reach {reach}; there are: none, default, full")
+    return reach

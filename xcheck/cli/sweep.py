@@ -6,17 +6,17 @@ other outcome; a process that dies affects only unfinished ones.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import os
 import re
-import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from functools import cache
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,17 @@ from ..frameworks.sides import choose_backend
 from ..pairs.loading import load_pair, named_pairs, specs_in
 from ..records.memory_needed import shortage
 from ..records.result import Verdict
+from ..records.writing import write_whole
 from ..report.result import Result
 from ..report.views import apart_from
 from ..report.words import ratio
+from .workers import in_workers
 
-DIED = "Its process died: out of memory? Run it with smaller settings, by --set, or where there is more memory."
+OPTIONS = "sweep.json"
+"""The options of a sweep, in its folder."""
 
-_LEAVE = os._exit
-"""Saved before user code can replace it."""
+WRITTEN = ("result.json", "report.html")
+"""The files of a task. Where the first one is, the task is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,14 @@ class Task:
         spec: argument of `load_pair`, valid from any folder.
         seed: of the check.
         settings: for the function `pair(...)` of its file.
+        suffix: of the folder, where two tasks would share one.
     """
 
     name: str
     spec: str
     seed: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    suffix: str = ""
 
     @property
     def label(self) -> str:
@@ -65,7 +70,7 @@ class Task:
     @property
     def folder(self) -> str:
         """The label as a folder name."""
-        return re.sub(r"[^\w.=+-]+", "-", self.label).strip("-.")
+        return re.sub(r"[^\w.=+-]+", "-", self.label).strip("-.") + self.suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,10 @@ class TaskOutcome:
     def verdict(self) -> str:
         """The verdict, or ERROR for a check that ended early."""
         return "ERROR" if self.error or self.result is None else self.result.verdict.value
+
+    def without_result(self) -> TaskOutcome:
+        """The outcome where the result itself cannot leave the process that made it."""
+        return replace(self, result=None, error=self.error or "Its result holds what cannot be pickled.")
 
     @property
     def held(self) -> bool:
@@ -143,10 +152,19 @@ def plan(
     combinations = [
         dict(zip(setting_values, values, strict=True)) for values in itertools.product(*setting_values.values())
     ]
-    pairs = [pair for name in all_names for pair in specs_in(name, variants).items()]
-    return [
-        Task(name, spec, seed, combination) for name, spec in pairs for seed in seeds for combination in combinations
+    pairs = {spec: name for given in reversed(all_names) for name, spec in reversed(specs_in(given, variants).items())}
+    tasks = [
+        Task(name, spec, seed, combination)
+        for spec, name in reversed(pairs.items())  # of two names of one pair the first
+        for seed in dict.fromkeys(seeds)
+        for combination in combinations
     ]
+    counts = Counter(task.folder.casefold() for task in tasks)
+    return [replace(task, suffix=f"-{_digest(task)}") if counts[task.folder.casefold()] > 1 else task for task in tasks]
+
+
+def _digest(task: Task) -> str:
+    return hashlib.sha256(f"{task.spec} {task.seed} {sorted(task.settings.items())!r}".encode()).hexdigest()[:8]
 
 
 def attempt(task: Task, options: Mapping[str, Any]) -> TaskOutcome:
@@ -178,96 +196,120 @@ def sweep(
     jobs: int | None = None,
     ray: bool = False,
     options: Mapping[str, Any] | None = None,
+    resume: bool = False,
 ) -> Generator[TaskOutcome]:
     """Run tasks, yield each outcome as soon as it exists, and write its result to `out`.
 
     Args:
         tasks: to run.
-        out: receives a folder per task with its `result.json`.
-        jobs: processes; None for one per core. Without Ray, 1 means this process.
+        out: receives a folder per task with its `result.json` and `report.html`.
+        jobs: processes; None for one per core, 0 to run all in this process.
         ray: run on Ray, the cluster of RAY_ADDRESS or a local one; its workers need xcheck and the pair files.
         options: further arguments of `check`.
+        resume: yield the outcomes that an earlier sweep has written, and run only the other tasks.
 
     Raises:
-        SetupError: Ray is not installed.
+        PairError: the sweep to resume had other options.
+        SetupError: Ray is not installed, or cannot start.
         FileError: a result cannot be written.
     """
-    for task in tasks:
-        _writing(lambda path: path.unlink(missing_ok=True), out / task.folder / "result.json")  # of an earlier sweep
-    with closing((_on_ray if ray else _on_joblib)(tasks, jobs, options or {})) as outcomes:
+    options = options or {}
+    finished = _finished(tasks, out, options) if resume else {}
+    remaining = [task for task in tasks if task not in finished]
+    for task in remaining:
+        for name in WRITTEN:
+            _writing(lambda path: path.unlink(missing_ok=True), out / task.folder / name)  # of an earlier sweep
+    _writing(lambda path: write_whole(path, _text(options)), out / OPTIONS)
+    yield from finished.values()
+    running = _on_ray(remaining, jobs, options) if ray else _on_workers(remaining, jobs, options, out)
+    with closing(running) as outcomes:
         for outcome in outcomes:
-            if outcome.result is not None:
-                _writing(outcome.result.to_json, out / outcome.task.folder / "result.json")
+            _write(outcome, out)
             yield outcome
 
 
-def _on_joblib(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Generator[TaskOutcome]:
-    from joblib import Parallel, cpu_count, delayed
-    from joblib.externals.loky import get_reusable_executor
-    from joblib.externals.loky.process_executor import BrokenProcessPool
+def _write(outcome: TaskOutcome, out: Path) -> None:
+    """Write the result of an outcome where that is not done yet: what was computed is not lost with this process."""
+    folder = out / outcome.task.folder
+    if outcome.result is not None and not (folder / WRITTEN[0]).is_file():
+        _writing(outcome.result.to_json, folder / WRITTEN[0])
+        _writing(outcome.result.to_html, folder / WRITTEN[1])
 
-    remaining = dict(enumerate(tasks))
-    processes = min(len(tasks), jobs or cpu_count())
-    batch_size: Any = 1  # one task at a time, so that a dying process loses no finished one
-    parallel = Parallel(n_jobs=processes, batch_size=batch_size, return_as="generator_unordered")
-    runs: Any = parallel(delayed(_numbered)(number, task, options, os.getpid()) for number, task in enumerate(tasks))
+
+def _attempt_and_write(task: Task, options: Mapping[str, Any], out: Path) -> TaskOutcome:
+    """What a worker runs."""
+    outcome = attempt(task, options)
+    with suppress(FileError):  # the parent meets it, too, and reports it
+        _write(outcome, out)
+    return outcome
+
+
+def _finished(tasks: Sequence[Task], out: Path, options: Mapping[str, Any]) -> dict[Task, TaskOutcome]:
+    """The outcomes of an earlier sweep; those of runs that ended early are left out, to be run again."""
+    path = out / OPTIONS
     try:
-        for number, outcome in runs:
-            del remaining[number]
-            yield outcome
-    except BrokenProcessPool:  # the failed task is unknown: run each remaining one alone
-        for task in remaining.values():
-            yield _run_in_own_process(task, options)
-    finally:  # also when this process is terminated: no worker may outlive it
-        if processes > 1:
-            get_reusable_executor().shutdown(wait=False, kill_workers=True)
+        earlier = path.read_text()
+    except OSError as error:
+        raise PairError(
+            "There is no sweep to resume.", where=str(out), cause=str(error), todo="run it without --resume"
+        ) from error
+    if earlier != _text(options):
+        raise PairError(
+            "The sweep to resume had other options.",
+            where=str(path),
+            numbers=f"{earlier} then, {_text(options)} now",
+            todo="give the same options, or a different --out",
+        )
+    found: dict[Task, TaskOutcome] = {}
+    for task in tasks:
+        written = out / task.folder / WRITTEN[0]
+        if written.is_file():
+            result = Result.from_json(written)
+            if result.failure is None:
+                found[task] = TaskOutcome(task, result, seconds=sum(result.timings.values()))
+    return found
 
 
-def _run_in_own_process(task: Task, options: Mapping[str, Any]) -> TaskOutcome:
-    """Run one task in a separate process, which may die."""
-    from joblib.externals.loky import ProcessPoolExecutor
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    executor = ProcessPoolExecutor(max_workers=1)
-    try:
-        numbered: Any = executor.submit(_numbered, 0, task, options, os.getpid())
-        return numbered.result()[1]
-    except BrokenProcessPool:
-        return TaskOutcome(task, None, DIED)
-    finally:
-        executor.shutdown(wait=False, kill_workers=True)
+def _text(options: Mapping[str, Any]) -> str:
+    return json.dumps(dict(sorted(options.items())), default=str)
 
 
-def _numbered(number: int, task: Task, options: Mapping[str, Any], parent: int) -> tuple[int, TaskOutcome]:
-    if os.getppid() == parent:  # not if a single process runs everything
-        _end_with(parent)
-    return number, attempt(task, options)
+def _on_workers(
+    tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any], out: Path
+) -> Generator[TaskOutcome]:
+    if jobs == 0:
+        yield from (attempt(task, options) for task in tasks)
+        return
+    with closing(in_workers(_attempt_and_write, tasks, (dict(options), out), jobs or os.cpu_count() or 1)) as answers:
+        for task, outcome, reason in answers:
+            yield outcome if outcome is not None else _died(task, reason, options)
 
 
-@cache
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it has ended, for any reason."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        _LEAVE(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _died(task: Task, reason: str, options: Mapping[str, Any]) -> TaskOutcome:
+    steps = int(options.get("steps", 0))
+    return TaskOutcome(task, Result(task.name, Verdict.INCONCLUSIVE, task.seed, steps, failure=reason))
 
 
 def _on_ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Generator[TaskOutcome]:
     """Run on Ray directly: its joblib backend returns results only when all are finished."""
     try:
         import ray
-        from ray.exceptions import WorkerCrashedError
+        from ray.exceptions import RayError
     except ModuleNotFoundError as error:
         raise SetupError(
             "Ray is not installed here.", numbers="--ray", cause=str(error), todo="pip install 'xcheck-ports[ray]'"
         ) from error
     if not ray.is_initialized():
         local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": jobs, "include_dashboard": False}
-        ray.init(log_to_driver=False, **local)
+        try:
+            ray.init(log_to_driver=False, **local)
+        except (RayError, OSError, RuntimeError, ValueError, AssertionError) as error:
+            raise SetupError(
+                "Ray cannot start here.",
+                numbers=f"RAY_ADDRESS {os.environ.get('RAY_ADDRESS', 'is not set')}",
+                cause=f"{type(error).__name__}: {error}",
+                todo="run without --ray: --jobs N uses processes of this machine",
+            ) from error
     remote: Any = ray.remote(max_retries=0)(attempt)
     running: dict[Any, Task] = {remote.remote(task, options): task for task in tasks}
     while running:
@@ -275,8 +317,8 @@ def _on_ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any])
         task = running.pop(done)
         try:
             yield ray.get(done)
-        except WorkerCrashedError:
-            yield TaskOutcome(task, None, DIED)
+        except RayError as error:
+            yield _died(task, f"Its worker died: {type(error).__name__}: {error}", options)
 
 
 def _writing(change: Callable[[Path], Any], path: Path) -> None:
@@ -308,6 +350,8 @@ def complaints(outcomes: Sequence[TaskOutcome]) -> list[str]:
     for outcome in outcomes:
         if outcome.error:
             messages.append(f"{outcome.task.label}: {outcome.error}")
+        elif outcome.result is not None and outcome.result.failure is not None:
+            messages.append(f"{outcome.task.label}: {outcome.result.failure}")
         elif outcome.result is not None and (exceptions := apart_from(outcome.result)):
             messages.append(f"{outcome.task.label}: {outcome.verdict} {exceptions}")
         if (

@@ -8,7 +8,7 @@ import platform
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, Protocol
@@ -20,6 +20,7 @@ from ..pairs.batches import batches_of
 from ..pairs.pair import Batch, KerasSide, Pair, TorchSide
 from ..records.memory_needed import needs_disk
 from ..records.sides import SideName
+from ..records.sites import Sites
 from ..records.store import Store
 from ..records.tested_versions import untested
 from .canary import Outcome
@@ -47,6 +48,7 @@ class RunLog(Protocol):
     seed: int
     environment: dict[str, Any]
     notes: list[str]
+    sites: dict[SideName, Sites]
 
     def timed(self, stage: str) -> AbstractContextManager[None]:
         """Add the seconds of the block to a stage."""
@@ -72,10 +74,11 @@ class Sides:
     @contextmanager
     def open(self, side: SideName, precision: str = "float64") -> Generator[Runner]:
         """Build one side with all its variables; closed when the block ends. Other threads wait until then."""
-        with _ONE_THREAD:
+        with _ONE_THREAD, ExitStack() as stack:
             self.progress(f"building the {side} side in {precision}")
             findings = self.findings
             self.store.release()  # memory of the previous sides
+            constructed = stack.enter_context(_constructions(getattr(findings.pair, side)))
             with findings.timed("sides"):
                 runner = _runner(findings.pair, side, precision, self.device, findings.seed, self.store)
             try:
@@ -94,6 +97,7 @@ class Sides:
                 findings.notes += untested({**findings.environment, **findings.environment[side]})
                 yield runner
             finally:
+                findings.sites.setdefault(side, constructed(runner))
                 findings.notes += runner.notes()
                 runner.close()
 
@@ -103,6 +107,27 @@ class Sides:
             self.store.on_disk = True
             self.findings.notes.append(note)
             self.progress(note)
+
+
+@contextmanager
+def _constructions(declared: Any) -> Generator[Callable[[Any], Sites]]:
+    """A function that gives where the objects are constructed that the block constructs for a runner."""
+    _require(declared)
+    if isinstance(declared, TorchSide):
+        from .torch.patches.construction import by_path
+        from .torch.patches.construction import constructions as of_torch
+
+        by_id: Any = {}
+        with of_torch(by_id):
+            yield lambda runner: by_path(by_id, runner.model)
+    elif isinstance(declared, KerasSide):
+        from .keras.patches.construction import constructions as of_keras
+
+        by_name: dict[str, tuple[Any, ...]] = {}
+        with of_keras(by_name):
+            yield lambda _: by_name
+    else:
+        yield lambda _: {}
 
 
 def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int, store: Store | None = None) -> Runner:

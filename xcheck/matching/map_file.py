@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from ..errors import FileError
+from ..errors import FileError, PairError
 from ..pairs.pair import WeightTarget, copies, waive
+from ..records.writing import read_file
 from .plan import Match, MatchPlan
 
 
@@ -55,7 +56,7 @@ def read_map(path: str | Path) -> dict[str, WeightTarget]:
         FileError: there is no such file, or it holds something else.
     """
     try:
-        data = json.loads(Path(path).read_text())
+        data = json.loads(read_file(Path(path)))
         return {key: _target(target) for key, target in data["weights"].items()}
     except OSError as error:
         raise FileError(
@@ -64,7 +65,10 @@ def read_map(path: str | Path) -> dict[str, WeightTarget]:
             cause=str(error),
             todo="write it with: xcheck match PAIR --write FILE",
         ) from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except PairError as error:  # a waiver without a reason, or copies of one variable
+        error.parts["where"] = str(path)
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(
             "This file is no weight map.", where=str(path), cause=f"{type(error).__name__}: {error}"
         ) from error
@@ -75,7 +79,11 @@ def _target(target: Any) -> WeightTarget:
         return target
     if isinstance(target, Mapping):
         named = cast(Mapping[str, Any], target)
-        return copies(*named["copies"]) if "copies" in named else waive(named["waive"])
+        if "copies" not in named:
+            return waive(named["waive"])
+        if not all(isinstance(path, str) for path in named["copies"]):
+            raise TypeError(f"{named['copies']!r:.80} are no paths")
+        return copies(*named["copies"])
     listed = cast(list[Any], target)
     return [_pair_of(t) for t in listed] if isinstance(listed[0], list) else _pair_of(listed)
 

@@ -47,6 +47,8 @@ def relation(left: Array, right: Array) -> Axes | str | None:
     """The transposition of `left` that gives `right` bit for bit, "same" if they are equal, otherwise None."""
     if left.dtype != right.dtype:
         return None
+    bits = f"u{left.dtype.itemsize}"  # in which NaN equals itself
+    left, right = left.view(bits), right.view(bits)
     if left.shape == right.shape and np.array_equal(left, right):
         return "same"
     return next(

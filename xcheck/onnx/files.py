@@ -49,8 +49,13 @@ def load(path: Path, *, weights: bool = True) -> Any:
     import onnx
     from google.protobuf.message import DecodeError
 
+    _refuse_endless(path, path)
     try:
-        model = onnx.load(str(path), load_external_data=weights)
+        model = onnx.load(str(path), load_external_data=False)
+        for place in _external(model, path.parent):
+            _refuse_endless(place, path)
+        if weights:
+            onnx.load_external_data_for_model(model, str(path.parent))
     except DecodeError as error:
         raise FileError(
             "This file is no ONNX model, or not a whole one.",
@@ -68,13 +73,32 @@ def load(path: Path, *, weights: bool = True) -> Any:
     return model
 
 
+def _refuse_endless(place: Path, path: Path) -> None:
+    """Refuse what is no regular file, such as a pipe, which a reader would wait for without an end.
+
+    Raises:
+        FileError: it is none.
+    """
+    if place.exists() and not place.is_file():
+        raise FileError("This ONNX model cannot be read.", where=str(path), cause=f"{place} is no regular file")
+
+
+def _external(model: Any, folder: Path) -> set[Path]:
+    """The files beside a model that hold its weights."""
+    tensors = [tensor for graph in graphs(model) for tensor in graph.initializer]
+    nodes = [node for graph in graphs(model) for node in graph.node]
+    tensors += [attribute.t for node in nodes for attribute in node.attribute if attribute.HasField("t")]
+    listed = [entry for tensor in tensors for entry in tensor.external_data if entry.key == "location"]
+    return {folder / entry.value for entry in listed}
+
+
 def invalid(path: Path) -> str | None:
     """The error of `onnx.checker` for a file; None if it is valid."""
     import onnx
 
     try:
         onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:  # also its own message may be no text
         return " ".join(str(error).split())[:300]
     return None
 

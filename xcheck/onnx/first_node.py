@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FileError
-from ..numerics.compare import measure
+from ..numerics.compare import measure, nonfinite
 from ..numerics.judge import Frame, Item, compare_items
 from ..records.result import Verdict
 from ..records.trace import Array, Arrays
@@ -157,6 +157,8 @@ def _nearest(value: Array | None, other: ExposedRun) -> tuple[str, float] | None
         return None
     values = np.sort(value, axis=None)
     differences = {
-        n: measure(values, np.sort(a, axis=None)).norm for n, a in other.values.items() if a.size == value.size
+        n: measure(values, ordered).norm
+        for n, a in other.values.items()
+        if a.size == value.size and not any(nonfinite(values, ordered := np.sort(a, axis=None)))
     }
     return min(differences.items(), key=lambda item: item[1]) if differences else None

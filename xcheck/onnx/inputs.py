@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import FileError
 from ..records.trace import Array, Arrays
 from .files import nodes
-from .runtime import Port, Session, assigned
+from .runtime import EndlessModel, Port, Session, assigned
 
 SIZES = ((2, 4), (3, 8), (2, 16), (1, 32), (4, 4), (1, 1))
 """(size of a free first axis, size of other free axes), working_inputs in this order until the model accepts them."""
@@ -55,6 +55,8 @@ def working_inputs(
         feeds = {port.name: _drawn(port, bounds.get(port.name, 2), first_size, other_size, rng) for port in ports}
         try:
             run(feeds)
+        except EndlessModel:  # with other inputs, too
+            raise
         except FileError as error:
             refused = error.parts["cause"] or error.what
         else:

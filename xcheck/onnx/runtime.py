@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,14 @@ from ..errors import FileError
 from ..records.trace import Array, Arrays
 from .files import require_onnx
 from .float64 import in_float64
+
+
+class EndlessModel(FileError):
+    """A model did not end in time."""
+
+
+SECONDS = float(os.environ.get("XCHECK_ONNX_SECONDS", "300"))
+"""Time that a model has for one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +79,9 @@ class Session:
             options.add_initializer(name, value)
         source = str(model) if isinstance(model, Path) else model
         try:
-            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except _errors() as error:
+            # Without its second try, which prints the first error.
+            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        except (*_errors(), ValueError, RuntimeError) as error:  # a message of its own that is no UTF-8 is a ValueError
             raise self._failure("onnxruntime cannot load this model.", error) from error
         self.inputs = tuple(Port(i.name, _dtype(i.type), tuple(i.shape)) for i in self._session.get_inputs())
         self.outputs = tuple(Port(o.name, _dtype(o.type), tuple(o.shape)) for o in self._session.get_outputs())
@@ -81,10 +92,26 @@ class Session:
         Raises:
             FileError: onnxruntime stopped.
         """
+        import onnxruntime as ort
+
+        options = ort.RunOptions()
+        timer = threading.Timer(SECONDS, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
         try:
-            arrays = self._session.run(None, dict(feeds))
+            arrays = self._session.run(None, dict(feeds), options)
         except (*_errors(), ValueError, RuntimeError) as error:
+            if options.terminate:
+                raise EndlessModel(
+                    "This model did not end in the time it has.",
+                    where=self._where,
+                    numbers=f"{SECONDS} seconds",
+                    cause="a Loop without an end, or a model that is too large to run here",
+                    todo="set XCHECK_ONNX_SECONDS for more time",
+                ) from error
             raise self._failure("onnxruntime cannot run this model on these inputs.", error) from error
+        finally:
+            timer.cancel()
         return {port.name: np.asarray(array) for port, array in zip(self.outputs, arrays, strict=True)}
 
     def _failure(self, what: str, error: BaseException) -> FileError:

@@ -2,11 +2,67 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..errors import PairError
+from ..errors import FileError, PairError
+
+AGENTS = "AGENTS.md"
+
+
+def write_agents(folder: Path | None = None) -> Path:
+    """Write `AGENTS.md`: the loop for coding agents, and what they must not do.
+
+    Args:
+        folder: for the file; None for the working directory.
+
+    Raises:
+        PairError: the file exists.
+    """
+    path = (folder or Path()) / AGENTS
+    if path.exists():
+        raise PairError("This file exists already.", where=str(path), todo="remove it, or add to it by hand")
+    path.write_text((Path(__file__).parent / "templates" / AGENTS).read_text())
+    return path
+
+
+EXAMPLES = Path(__file__).parent / "templates" / "examples"
+SUFFIX = ".py.txt"
+"""Of an example: it is the user's file once it is copied, and no module of xcheck."""
+
+
+def examples() -> dict[str, str]:
+    """The examples by name, with the first line of each."""
+    paths = sorted(EXAMPLES.glob(f"*{SUFFIX}"))
+    return {
+        p.name.removesuffix(SUFFIX): (ast.get_docstring(ast.parse(p.read_text())) or "").partition("\n")[0]
+        for p in paths
+    }
+
+
+def copy_example(name: str, folder: Path) -> Path:
+    """Copy an example to a folder, unless it is there; returns the path.
+
+    Args:
+        name: one of `examples()`.
+        folder: is created.
+
+    Raises:
+        PairError: there is no such example.
+        FileError: the file cannot be written.
+    """
+    if name not in examples():
+        raise PairError(f"There is no example {name!r}.", numbers=f"examples: {', '.join(examples())}")
+    path = folder / f"{name}.py"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text((EXAMPLES / f"{name}{SUFFIX}").read_text())
+    except OSError as error:
+        raise FileError("The example cannot be copied.", where=str(path), cause=str(error)) from error
+    return path
 
 
 def write_scaffold(name: str, folder: Path | None = None) -> Path:

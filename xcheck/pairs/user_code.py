@@ -134,7 +134,7 @@ _FLOATS = (
 _EXIT = "take the exit out, or put it under: if __name__ == '__main__'"
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parent.parent
 
 
 @functools.cache
@@ -142,7 +142,7 @@ _PACKAGE = Path(__file__).parent.parent
 def is_library(filename: str) -> bool:
     """Whether a file belongs to Python, an installed package, or xcheck, instead of the user."""
     library = "site-packages" in filename or "/lib/python" in filename or not Path(filename).is_absolute()
-    return library or Path(filename).is_relative_to(_PACKAGE)
+    return library or Path(filename).is_relative_to(PACKAGE)
 
 
 def line_running() -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import PairError
 from ..frameworks.protocol import Runner
 from ..pairs.batches import batches_of
-from ..pairs.pair import Pair
+from ..pairs.fingerprints import size_and_digest
+from ..pairs.pair import Batch, Pair
 from ..records.accepted import Acceptance, Accepted
 from ..stepping.lockstep import reference_steps
 from ..stepping.reference import Reference
@@ -40,16 +41,19 @@ def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None, reach
     return Findings(pair, seed, steps, chosen, complete=set(chosen) >= set(usual), accepted=accepted, reach=reach)
 
 
-def validate(steps: int, seed: int, precision: Sequence[str]) -> None:
+def validate(steps: int, seed: int, precision: Sequence[str], free_steps: int | None = None) -> None:
     """Refuse settings that cannot be run.
 
     Raises:
-        PairError: there is no step, the seed is negative, or a precision cannot be judged.
+        PairError: there is no step, a number of steps is negative, the seed is none of NumPy's, or a precision cannot
+            be judged.
     """
+    if free_steps is not None and free_steps < 0:
+        raise PairError("A free run has 0 steps or more.", numbers=f"--free-steps {free_steps}")
     if steps < 1:
         raise PairError("A check needs at least one step.", numbers=f"--steps {steps}")
-    if seed < 0:
-        raise PairError("A seed is a whole number from 0.", numbers=f"--seed {seed}")
+    if not 0 <= seed < 2**32:
+        raise PairError("A seed is a whole number from 0 to 2**32 - 1, as NumPy takes it.", numbers=f"--seed {seed}")
     if "float64" not in precision or not set(precision) <= {"float64", "float32"}:
         raise PairError(
             "A check needs float64, and takes float32 besides.",
@@ -59,9 +63,15 @@ def validate(steps: int, seed: int, precision: Sequence[str]) -> None:
         )
 
 
+def _noted(findings: Findings, batches: Iterator[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        findings.batches.append(size_and_digest(batch))
+        yield batch
+
+
 def live_reference(findings: Findings, runner: Runner) -> Reference:
     """The reference of a run, from its open side."""
-    batches = batches_of(findings.pair, findings.seed, findings.steps)
+    batches = _noted(findings, batches_of(findings.pair, findings.seed, findings.steps))
     steps = reference_steps(runner, batches, precision="float64", seed=findings.seed)
     facts = runner.unmapped_slots, runner.promises(), runner, runner.holdings()
     return Reference(probed(runner), runner.read(), steps, *facts)

@@ -15,6 +15,7 @@ from ..layouts.patterns import reorders
 from ..matching import MatchPlan
 from ..numerics.compare import METRICS
 from ..numerics.tolerance import WIDE
+from ..pairs.fingerprints import fingerprints
 from ..pairs.pair import Expectation, Pair
 from ..records.accepted import Acceptance, Accepted
 from ..records.inventory import Holdings, Inventory
@@ -22,10 +23,13 @@ from ..records.isolated_hypotheses import noting_faults
 from ..records.memory_needed import shortage
 from ..records.reproduction import Reproduction
 from ..records.result import PHASES, Cause, Check, Divergence, Tie, Verdict
-from ..records.sides import SideName
+from ..records.sides import SideName, other_side
+from ..records.sites import Sites
 from ..records.trace import Arrays
 from ..report.result import Result
+from .edits import located
 from .ties.stages import staged
+from .uncovered import not_covered
 
 EXPLAINED_BY_FLOAT32 = ("float32_constant", "float32_operation")
 """Causes that state what rounding explains; beside another cause they are not a second mistake."""
@@ -70,6 +74,9 @@ class Findings:
         draws: sources of random numbers on each side; empty where there are none.
         accepted: the acceptances of the user -> their outcomes.
         reach: which batches are derived from the given ones: "none", "default" or "full".
+        precision, free_steps: as requested.
+        sites: where the objects of each side are constructed.
+        batches: (examples, digest) of each batch that the sides were compared on.
         excluded: (phase, name) of quantities excluded from the comparison, or judged by formula -> the acceptance.
     """
 
@@ -96,6 +103,10 @@ class Findings:
     draws: Mapping[SideName, Sequence[str]] = field(default_factory=dict[SideName, Sequence[str]])
     accepted: dict[Acceptance, Accepted] = field(default_factory=dict[Acceptance, Accepted])
     reach: str = "default"
+    precision: Sequence[str] = ("float64",)
+    free_steps: int | None = None
+    sites: dict[SideName, Sites] = field(default_factory=dict[SideName, Sites])
+    batches: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     excluded: dict[tuple[str, str], Acceptance] = field(default_factory=dict[tuple[str, str], Acceptance])
 
     @contextmanager
@@ -193,7 +204,7 @@ class Findings:
             environment=self.environment,
             checks=tuple(self.checks),
             first_divergence=divergence,
-            causes=tuple(replace(cause, exchanges=()) for cause in in_order(self.causes, self.checks)),
+            causes=tuple(self._written(cause) for cause in in_order(self.causes, self.checks)),
             coverage=self.coverage,
             ties=staged(self.ties, self.checks),
             timings=self.timings,
@@ -201,8 +212,21 @@ class Findings:
             failure=failure,
             exports=tuple(self.exports),
             accepted=tuple(self.accepted.values()),
+            fingerprints=fingerprints(self.pair, self.batches, self._settings()),
+            not_covered=tuple(not_covered(self.pair, self.phases, self.checks, self.coverage, self.accepted.values())),
             reproduction=self.reproduction,
         )
+
+    def _written(self, cause: Cause) -> Cause:
+        """A cause without what exists during a run only, and with its places in the source."""
+        code, edits = located(cause, self.sites, other_side(self.pair.reference))
+        return replace(cause, exchanges=(), code=code, edits=tuple(edits))
+
+    def _settings(self) -> dict[str, Any]:
+        phases = "all" if self.complete else "+".join(self.phases)
+        free = {} if self.free_steps is None else {"free steps": self.free_steps}
+        precision = "+".join(self.precision)
+        return {"steps": self.steps, "phases": phases, "precision": precision, "reach": self.reach, **free}
 
     def first_difference(self, phases: Collection[str]) -> Check | None:
         """The first DIFFERENT check of some phases; checks are in dataflow order."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -15,7 +16,8 @@ import numpy as np
 from ..errors import FileError
 from .accepted import Accepted, Exchange
 from .reproduction import Reproduction
-from .writing import write_whole
+from .schema import fault
+from .writing import read_file, write_whole
 
 SCHEMA_VERSION = 1
 
@@ -23,6 +25,11 @@ SCHEMA_VERSION = 1
 def schema_text() -> str:
     """The JSON schema of `result.json`."""
     return Path(__file__).with_name("result.schema.json").read_text()
+
+
+@cache
+def _schema() -> Mapping[str, Any]:
+    return json.loads(schema_text())
 
 
 PHASES = (
@@ -158,7 +165,9 @@ class Divergence:
 class Cause:
     """A named explanation of a difference; `confirmed` once a recomputation made the difference vanish.
 
-    `exchanges` remove it from a step; they exist only during a run.
+    `code` has the file and line of each side, where known. Each of `edits` replaces the text `before` at a line of a
+    file of the port by `after`; `constructs` says how many layers that call makes. `exchanges` remove the cause from a
+    step; they exist only during a run.
     """
 
     id: str
@@ -169,6 +178,8 @@ class Cause:
     evidence: Mapping[str, Any] = field(default_factory=dict[str, Any])
     confirmed: bool = False
     fix: str = ""
+    code: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    edits: Sequence[Mapping[str, Any]] = ()
     exchanges: tuple[Exchange, ...] = field(default=(), repr=False, compare=False)
 
 
@@ -222,6 +233,9 @@ class ResultData:
         failure: message of the error that ended the run early; None for a complete run.
         exports: contents of each ONNX file, and which constants hold the storages of its side.
         accepted: outcome of each difference that the user accepts.
+        fingerprints: hashes of what a verdict rests on, each with a summary; see `pairs.fingerprints`.
+        not_covered: what this run did not compare, a sentence each.
+        next: the command to run next; "" where nothing is left to do.
         reproduction: of an unexplained difference; in separate files, not in `result.json`.
     """
 
@@ -242,6 +256,9 @@ class ResultData:
     expectation: Mapping[str, Any] | None = None
     exports: tuple[Mapping[str, Any], ...] = ()
     accepted: tuple[Accepted, ...] = ()
+    fingerprints: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    not_covered: tuple[str, ...] = ()
+    next: str = ""
     reproduction: Reproduction | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -266,6 +283,9 @@ class ResultData:
                 numbers=f"schema_version {version!r}, this xcheck reads {SCHEMA_VERSION}",
                 todo="run the check again with this version of xcheck",
             )
+        damage = fault(data, _schema())
+        if damage is not None:
+            raise FileError("This result is damaged.", cause=damage, todo="run the check again")
         body = {key: value for key, value in data.items() if key != "schema_version"}
         try:
             divergence = body.get("first_divergence")
@@ -273,9 +293,10 @@ class ResultData:
                 "verdict": Verdict(body["verdict"]),
                 "checks": tuple(_check_from(_mapping(c)) for c in body["checks"]),
                 "first_divergence": Divergence(**_mapping(divergence)) if divergence else None,
-                "causes": tuple(Cause(**_mapping(c)) for c in body["causes"]),
+                "causes": tuple(_cause_from(_mapping(c)) for c in body["causes"]),
                 "ties": tuple(_tie_from(_mapping(t)) for t in body["ties"]),
                 "notes": tuple(body.get("notes", ())),
+                "not_covered": tuple(body.get("not_covered", ())),
                 "exports": tuple(_mapping(e) for e in body.get("exports", ())),
                 "accepted": tuple(_accepted_from(_mapping(a)) for a in body.get("accepted", ())),
             }
@@ -299,8 +320,8 @@ class ResultData:
             FileError: the file does not exist, or is not a result.
         """
         try:
-            data = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
+            data = json.loads(read_file(Path(path)))
+        except (OSError, ValueError, RecursionError) as error:
             raise FileError("This result cannot be read.", where=str(path), cause=str(error)) from error
         if not isinstance(data, dict):
             raise FileError("This file is not a result of xcheck.", where=str(path))
@@ -324,6 +345,11 @@ def _check_from(data: Mapping[str, Any]) -> Check:
         "worst_index": None if index is None else tuple(index),
     }
     return Check(**{**data, **typed})
+
+
+def _cause_from(data: Mapping[str, Any]) -> Cause:
+    fields: dict[str, Any] = {**data, "edits": tuple(data.get("edits", ()))}
+    return Cause(**fields)
 
 
 def _accepted_from(data: Mapping[str, Any]) -> Accepted:

@@ -7,11 +7,12 @@ one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -226,7 +227,8 @@ class Trace:
             "trace_version": TRACE_VERSION,
             "records": entries,
         }
-        save_file(arrays, path, metadata={"xcheck": json.dumps(header)})
+        text = json.dumps(header)
+        save_file(arrays, path, metadata={"xcheck": text, "sha256": _digest(text, arrays)})
         return path
 
     @staticmethod
@@ -241,9 +243,13 @@ class Trace:
         try:
             opened: Any = safe_open(path, framework="numpy")
             with opened as file:
-                header: dict[str, Any] = json.loads(file.metadata()["xcheck"])
+                text, written = file.metadata()["xcheck"], file.metadata().get("sha256")
+                loaded: Any = json.loads(text)
                 arrays: dict[str, Array] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            if not isinstance(loaded, dict) or written not in (None, _digest(text, arrays)):
+                raise ValueError("its contents are not those that were written")
+            header = cast(dict[str, Any], loaded)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise FileError(
                 "This trace cannot be read.",
                 where=str(path),
@@ -254,11 +260,21 @@ class Trace:
             raise FileError("This trace was written in another format.", where=str(path))
         try:
             records = [(entry["run"], _record(entry, arrays)) for entry in header.pop("records")]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileError("This trace is damaged.", where=str(path), cause=repr(error)) from error
         steps = tuple(record for run, record in records if run == 0)
         twins = tuple(tuple(t for run, t in records if run and t.step == record.step) for record in steps)
         return Trace(header, steps, twins)
+
+
+def _digest(header: str, arrays: Arrays) -> str:
+    """Of all that a file holds, so that damage is found whatever it hits."""
+    digest = hashlib.sha256(header.encode())
+    for key in sorted(arrays):
+        array = arrays[key]
+        digest.update(f"{key} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _join(run: int, key: Key) -> str:

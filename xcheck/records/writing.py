@@ -1,4 +1,4 @@
-"""Atomic file writing: a full disk or an interrupt leaves no partial file."""
+"""Atomic file writing: a full disk or an interrupt leaves no partial file; and reading of what is a file."""
 
 from __future__ import annotations
 
@@ -31,3 +31,15 @@ def write_whole(path: Path, content: str | bytes) -> Path:
         Path(name).unlink(missing_ok=True)
         raise
     return path
+
+
+def read_file(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        OSError: it cannot be read, or is no file but something without an end, such as a pipe.
+        ValueError: it is not UTF-8.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no regular file")
+    return path.read_text(encoding="utf-8")

@@ -1,7 +1,8 @@
 """The report as JUnit XML, for a CI that reads test results.
 
 One test suite per result, one test case per phase and precision. DIFFERENT is a failure. INCONCLUSIVE is an
-error and never a skip, since a CI shows skips as green. NUMERIC passes, as it does on the command line.
+error and never a skip, since a CI shows skips as green. NUMERIC passes, as it does on the command line. A result that
+shows what its pair declares passes with all of its cases; one that does not has a failure of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from xml.etree import ElementTree as ET
 from ..records.result import Check, ResultData, Verdict
 from ..records.writing import write_whole
 from . import views
+from .github import passed
 from .terminal import as_text
 from .words import number, one_line, ratio
 
@@ -62,13 +64,34 @@ def _suite(result: ResultData) -> ET.Element:
     if apart := views.apart_from(result):
         case = _case(suite, result, "accepted")
         ET.SubElement(case, "system-out").text = _legal(f"{apart}\n{table['accepted']}")
+    if result.expectation is not None and result.failure is None:
+        _expected(suite, result)
     verdicts = [row.verdict or Verdict.INCONCLUSIVE for row in rows]
     explained = bool(rows) and Verdict.worst(verdicts) is Verdict.worst([*verdicts, result.verdict])
     if result.failure is not None or not explained:
         _run(suite, result)
+    if result.expectation is not None and passed(result):
+        _pass(suite)
     _count(suite)
     suite.set("time", f"{result.timings.get('total', sum(result.timings.values())):.3f}")
     return suite
+
+
+def _expected(suite: ET.Element, result: ResultData) -> None:
+    """A case for what a negative control declares."""
+    case = _case(suite, result, "expectation")
+    if not passed(result):
+        message = f"expected {views.expectation(result)}"
+        ET.SubElement(case, "failure", type=result.verdict.value, message=_legal(one_line(message)))
+
+
+def _pass(suite: ET.Element) -> None:
+    """Turn failures into output: what was expected is shown, and passes."""
+    for case in suite.iter("testcase"):
+        for problem in [*case.findall("failure"), *case.findall("error")]:
+            case.remove(problem)
+            shown = f"as expected: {problem.get('message')}\n{problem.text or ''}"
+            ET.SubElement(case, "system-out").text = shown
 
 
 def _phase(suite: ET.Element, result: ResultData, row: views.PhaseRow) -> None:

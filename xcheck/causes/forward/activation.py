@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...records.sides import SideName
 from ...records.trace import Array
 from .forms import Form, Problem, Setting
 from .one_computation import Seen
@@ -184,6 +185,22 @@ def _compute(problem: Problem) -> Array | None:
     return PLAIN[name](x) if number is None else MEASURED[name][1](number)(x)
 
 
+_CODE: dict[str, tuple[str, str]] = {
+    "leaky_relu, slope": ("LeakyReLU(negative_slope={})", "LeakyReLU(negative_slope={})"),
+    "elu, alpha": ("ELU(alpha={})", "ELU(alpha={})"),
+    "relu, at most": ("ReLU(max_value={})", "Hardtanh(min_val=0.0, max_val={})"),
+    "gelu (exact)": ("gelu(x, approximate=False)", "GELU(approximate='none')"),
+    "gelu (tanh)": ("gelu(x, approximate=True)", "GELU(approximate='tanh')"),
+}
+"""How Keras and PyTorch write some of them."""
+
+
+def _code(side: SideName, function: tuple[str, float | None]) -> str:
+    name, number = function
+    written = _CODE.get(name, ("", ""))[0 if side == "keras" else 1]
+    return written.format("" if number is None else f"{number:.12g}")
+
+
 def _shown(function: tuple[str, float | None]) -> str:
     name, number = function
     return name if number is None else f"{name} {number:.12g}"
@@ -202,6 +219,7 @@ ACTIVATION = Form(
             "{}",
             fit=_functions,
             shown=_shown,
+            code=_code,
         ),
     ),
 )

@@ -76,6 +76,10 @@ def _as_usual(local: Local, problem: Problem) -> bool | None:
     return False
 
 
+def _no_code(side: SideName, value: Any) -> str:
+    return ""
+
+
 def _no_fit(problem: Problem, value: Array) -> Any:
     return None
 
@@ -92,6 +96,7 @@ class Setting:
         others: values worth trying besides what the sides say.
         fit: solves for the value that would give another result; None where there is none.
         shown: a value in words.
+        code: (side, value) -> the code that sets it there, for a value that one template does not write; "" if unknown.
         deviates: of a setting that is only seen by how the sides differ, whether it is the side of the problem that
             does not do as usual; None where that cannot be told.
     """
@@ -104,6 +109,7 @@ class Setting:
     others: Callable[[Problem], Sequence[Any]] = _no_others
     fit: Callable[[Problem, Array], Any] = _no_fit
     shown: Callable[[Any], str] = repr
+    code: Callable[[SideName, Any], str] = _no_code
     deviates: Callable[[Local, Problem], bool | None] = _as_usual
 
 
@@ -319,7 +325,7 @@ def _causes(form: Form, local: Local, settings: Sequence[Setting], torch: Proble
                     keras=form.place(local.keras),
                     summary=f"{form.name}: {setting.words} is {told[0]} in torch and {told[1]} in keras",
                     evidence={"torch": told[0], "keras": told[1]},
-                    fix=_fix(form, setting, local, *told),
+                    fix=_fix(form, setting, local, values, told),
                 ),
                 [] if deviates is None else [trial],
             )
@@ -335,10 +341,12 @@ def _after(form: Form, local: Local, torch: Problem, keras: Problem) -> float:
     return math.nan if computed is None else local.gap(target, computed)
 
 
-def _fix(form: Form, setting: Setting, local: Local, torch: str, keras: str) -> str:
+def _fix(form: Form, setting: Setting, local: Local, values: Sequence[Any], told: Sequence[str]) -> str:
     lines: list[str] = []
     if setting.keras:
-        lines.append(f"keras: {form.place(local.keras)}: {setting.keras.format(torch)}")
+        code = setting.code("keras", values[0]) or setting.keras.format(told[0])
+        lines.append(f"keras: {form.place(local.keras)}: {code}")
     if setting.torch:
-        lines.append(f"torch: {form.place(local.torch)}: {setting.torch.format(keras)}")
+        code = setting.code("torch", values[1]) or setting.torch.format(told[1])
+        lines.append(f"torch: {form.place(local.torch)}: {code}")
     return ", or ".join(lines)

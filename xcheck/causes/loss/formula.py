@@ -45,9 +45,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
 
 FIXES: Mapping[str, str] = {
     "loss": "use one loss on both sides",
-    "output": "keras: from_logits=True for outputs without a softmax or sigmoid, from_logits=False with one; torch: "
-    "cross_entropy and binary_cross_entropy_with_logits take logits, nll_loss logarithms, binary_cross_entropy "
-    "probabilities",
+    "output": "keras: from_logits={from_logits}, or torch: a loss that takes the same: cross_entropy and "
+    "binary_cross_entropy_with_logits take logits, nll_loss logarithms, binary_cross_entropy probabilities",
     "clipping": "take the logits on both sides, of which nothing is cut off: keras: from_logits=True; torch: "
     "cross_entropy or binary_cross_entropy_with_logits",
     "smoothing": "keras: label_smoothing={torch}, or torch: label_smoothing={keras}",
@@ -132,7 +131,8 @@ def _formulas(
     for setting in differing:
         told = {side: r.settings.get(setting) for side, r in (("torch", one), ("keras", two))}
         shown = {side: value if isinstance(value, str) else repr(value) for side, value in told.items()}
-        clipped = setting == "output" and all(value.startswith("probabilities") for value in shown.values())
+        shown["from_logits"] = repr(not shown["torch"].startswith("probabilities"))  # a softmax of logarithms is itself
+        clipped = setting == "output" and all(shown[side].startswith("probabilities") for side in told)
         key = "clipping" if clipped else setting
         cause, words = WORDS[key]
         causes.append(

@@ -21,6 +21,7 @@ from ..protocol import Prepared
 from .backends import named_device
 from .patches import (
     calls,
+    construction,
     dropout,
     handed_over,
     layer_names,
@@ -307,6 +308,16 @@ def _random_states_seen() -> None:
     expect(seen, "an operation with a random state of its own was not seen: with a new seed it would draw on")
 
 
+def _constructions_seen() -> None:
+    made: list[Any] = []
+    with construction.constructions({}, made.append):
+        _dense(1)
+        keras.losses.MeanSquaredError()
+        keras.optimizers.SGD(0.1)
+    kinds = [kind for kind in ("Dense", "MeanSquaredError", "SGD") if kind in {type(one).__name__ for one in made}]
+    expect_equal("what was seen of three objects that were constructed", kinds, ["Dense", "MeanSquaredError", "SGD"])
+
+
 CANARIES = (
     Canary("float64 kept", EVERY, _float64),
     NUMPY,
@@ -316,6 +327,7 @@ CANARIES = (
     Canary("random draws seen", MODEL, _draws_seen),
     Canary("rounding errors added", MODEL, _rounded),
     Canary("training step seen", MODEL, _step_seen),
+    Canary("constructions seen", (), _constructions_seen),
     Canary("gradients split by use", GRADIENT, _uses_split),
     Canary("stopped gradients seen", GRADIENT, _stops_seen),
 )

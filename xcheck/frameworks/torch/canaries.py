@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ...records.islands import Islands
 from ...records.store import Store
 from ..canary import EVERY, GRADIENT, MODEL, NUMPY, Canary, Outcome, expect, expect_equal, outcomes
-from .patches import calls, dropout, precision, rounding, stops, training_step, uses
+from .patches import calls, construction, dropout, precision, rounding, stops, training_step, uses
 
 X = [[0.5, -1.0]]
 
@@ -198,6 +198,14 @@ def _step_seen() -> None:
     expect_equal("the gradient of a step", found, X)
 
 
+def _constructions_seen() -> None:
+    constructed: construction.Constructed = {}
+    with construction.constructions(constructed):
+        model = _linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    expect({id(model), id(optimizer)} <= constructed.keys(), "a module and an optimizer were constructed, and not seen")
+
+
 CANARIES = (
     Canary("float64 kept", EVERY, _float64),
     NUMPY,
@@ -206,6 +214,7 @@ CANARIES = (
     Canary("random draws seen", MODEL, _draws_seen),
     Canary("rounding errors added", MODEL, _rounded),
     Canary("training step seen", MODEL, _step_seen),
+    Canary("constructions seen", (), _constructions_seen),
     Canary("gradients split by use", GRADIENT, _uses_split),
     Canary("stopped gradients seen", GRADIENT, _stops_seen),
 )
