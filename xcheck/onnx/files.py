@@ -52,10 +52,18 @@ def load(path: Path, *, weights: bool = True) -> Any:
     _refuse_endless(path, path)
     try:
         model = onnx.load(str(path), load_external_data=False)
-        for place in _external(model, path.parent):
-            _refuse_endless(place, path)
+        if (field := _no_text(model)) is not None:
+            raise ValueError(f"its field {field} is no text")
+        external = _external(model)
+        for entries in external.values():
+            _refuse_endless(path.parent / entries["location"], path)
+        tensors = {tensor.name: tensor for tensor in _tensors(model)}
         if weights:
             onnx.load_external_data_for_model(model, str(path.parent))
+            for name, entries in external.items():  # up to onnx 1.20 a short file is no error
+                length, there = int(entries.get("length", 0)), len(tensors[name].raw_data)
+                if there < length:
+                    raise ValueError(f"{entries['location']} ends early: {there} of {length} bytes of {name}")
     except DecodeError as error:
         raise FileError(
             "This file is no ONNX model, or not a whole one.",
@@ -83,13 +91,30 @@ def _refuse_endless(place: Path, path: Path) -> None:
         raise FileError("This ONNX model cannot be read.", where=str(path), cause=f"{place} is no regular file")
 
 
-def _external(model: Any, folder: Path) -> set[Path]:
-    """The files beside a model that hold its weights."""
+def _no_text(message: Any) -> str | None:
+    """A string in a protobuf message that is not UTF-8, which protobuf hands over as bytes; None if there is none."""
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue
+        single = isinstance(value, str | bytes) or hasattr(value, "ListFields")
+        for each in (value,) if single else value:
+            found = _no_text(each) if hasattr(each, "ListFields") else field.full_name * isinstance(each, bytes)
+            if found:
+                return found
+    return None
+
+
+def _tensors(model: Any) -> list[Any]:
+    """The initializers and constants of a model, as `onnx.TensorProto`."""
     tensors = [tensor for graph in graphs(model) for tensor in graph.initializer]
     nodes = [node for graph in graphs(model) for node in graph.node]
-    tensors += [attribute.t for node in nodes for attribute in node.attribute if attribute.HasField("t")]
-    listed = [entry for tensor in tensors for entry in tensor.external_data if entry.key == "location"]
-    return {folder / entry.value for entry in listed}
+    return tensors + [attribute.t for node in nodes for attribute in node.attribute if attribute.HasField("t")]
+
+
+def _external(model: Any) -> dict[str, dict[str, str]]:
+    """Name -> place, for each tensor whose values lie in a file beside the model."""
+    placed = {tensor.name: {entry.key: entry.value for entry in tensor.external_data} for tensor in _tensors(model)}
+    return {name: entries for name, entries in placed.items() if "location" in entries}
 
 
 def invalid(path: Path) -> str | None:

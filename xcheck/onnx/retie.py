@@ -54,11 +54,16 @@ def movable_weights(model: Any) -> list[Weight]:
 
     Args:
         model: an `onnx_ir.Model`.
+
+    Raises:
+        FileError: the numbers of one of them do not fill its shape.
     """
     internal = [value for value in model.graph.initializers.values() if not value.is_graph_input()]
-    constants = [
-        Weight(v.name, v.const_value.numpy()) for v in internal if v.const_value is not None and not v.is_graph_output()
-    ]
+    held = [v for v in internal if v.const_value is not None and not v.is_graph_output()]
+    try:
+        constants = [Weight(v.name, v.const_value.numpy()) for v in held]
+    except ValueError as error:
+        raise FileError("A weight of this model does not have the size that it says.", cause=str(error)) from error
     return [w for w in constants if np.issubdtype(w.value.dtype, np.floating)]
 
 
