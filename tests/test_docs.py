@@ -22,11 +22,12 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -166,7 +167,9 @@ class Page:
         return out.getvalue()
 
     def _xcheck(self, arguments: list[str]) -> str:
-        with _printed() as out:
+        # A command is a process of its own: it reads the pair's files as they are now.
+        _forget(str(self.folder), [name for name in sys.modules if name.startswith("xcheck_pairs.in_")])
+        with _printed() as out, patch.object(sys, "argv", ["xcheck", *arguments]):  # the name in its help
             try:
                 main(arguments)
                 self.code = 0
@@ -206,9 +209,17 @@ def _empty_folder() -> Iterator[Path]:
         finally:
             os.environ.clear()
             os.environ.update(environment)
-            for name in set(sys.modules) - modules:
-                if (getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
-                    del sys.modules[name]
+            _forget(folder, set(sys.modules) - modules)
+
+
+def _forget(folder: str, names: Iterable[str]) -> None:
+    """Unload those of these modules and packages that are files of a folder, or the folder itself."""
+    for name in list(names):
+        module = sys.modules[name]
+        path = vars(module).get("__path__")
+        places = [getattr(module, "__file__", None) or "", *(path if isinstance(path, list) else ())]
+        if any(place.startswith(folder) for place in places):
+            del sys.modules[name]
 
 
 def play(text: str) -> list[tuple[Step, str]]:
@@ -307,6 +318,15 @@ def test_a_true_page_passes(page):
 )
 def test_a_stale_page_is_found(page):
     assert differences(play(page)) != ""
+
+
+def test_a_command_reads_files_that_were_saved_again():
+    shown = ("$ xcheck run x.py", "...", "cause: {}...", "$ echo $?", "2")
+    page = python("# x.py", "from . import word", "raise ValueError(word.WORD)")
+    for word in ("first", "second"):
+        page += python("# word.py", f"WORD = '{word}'") + console(*(line.format(word) for line in shown))
+    page += python("import word")
+    assert differences(play(page)) == ""
 
 
 @pytest.mark.parametrize(
