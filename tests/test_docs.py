@@ -263,6 +263,17 @@ def test_links_lead_somewhere(path):
         assert target.startswith("https://") or (path.parent / target).exists(), target
 
 
+def unlisted(navigation: str) -> set[str]:
+    """The pages of docs/ that the navigation of the site does not lead to."""
+    return {path.name for path in ROOT.glob("docs/*.md")} - set(re.findall(r": ([\w-]+\.md)$", navigation, re.MULTILINE))
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    assert unlisted(navigation) == set()
+    assert unlisted(navigation.replace("Convert checkpoints: convert.md", "")) == {"convert.md"}
+
+
 def test_the_first_lines_of_the_readme_set_up_and_test():
     commands = [step.source for step in steps((ROOT / "README.md").read_text()) if step.kind == "command"]
     assert {"scripts/demo", "scripts/test"} <= set(commands[:2])
