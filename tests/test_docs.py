@@ -265,7 +265,8 @@ def test_links_lead_somewhere(path):
 
 def unlisted(navigation: str) -> set[str]:
     """The pages of docs/ that the navigation of the site does not lead to."""
-    return {path.name for path in ROOT.glob("docs/*.md")} - set(re.findall(r": ([\w-]+\.md)$", navigation, re.MULTILINE))
+    listed = re.findall(r": ([\w-]+\.md)$", navigation, re.MULTILINE)
+    return {path.name for path in ROOT.glob("docs/*.md")} - set(listed)
 
 
 def test_every_page_is_in_the_navigation_of_the_site():
