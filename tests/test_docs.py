@@ -27,7 +27,6 @@ from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
@@ -169,7 +168,7 @@ class Page:
     def _xcheck(self, arguments: list[str]) -> str:
         # A command is a process of its own: it reads the pair's files as they are now.
         _forget(str(self.folder), [name for name in sys.modules if name.startswith("xcheck_pairs.in_")])
-        with _printed() as out, patch.object(sys, "argv", ["xcheck", *arguments]):  # the name in its help
+        with _printed() as out:
             try:
                 main(arguments)
                 self.code = 0
