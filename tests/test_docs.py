@@ -22,7 +22,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -166,6 +166,8 @@ class Page:
         return out.getvalue()
 
     def _xcheck(self, arguments: list[str]) -> str:
+        # A command is a process of its own: it reads the pair's files as they are now.
+        _forget(str(self.folder), [name for name in sys.modules if name.startswith("xcheck_pairs.in_")])
         with _printed() as out:
             try:
                 main(arguments)
@@ -206,9 +208,17 @@ def _empty_folder() -> Iterator[Path]:
         finally:
             os.environ.clear()
             os.environ.update(environment)
-            for name in set(sys.modules) - modules:
-                if (getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
-                    del sys.modules[name]
+            _forget(folder, set(sys.modules) - modules)
+
+
+def _forget(folder: str, names: Iterable[str]) -> None:
+    """Unload those of these modules and packages that are files of a folder, or the folder itself."""
+    for name in list(names):
+        module = sys.modules[name]
+        path = vars(module).get("__path__")
+        places = [getattr(module, "__file__", None) or "", *(path if isinstance(path, list) else ())]
+        if any(place.startswith(folder) for place in places):
+            del sys.modules[name]
 
 
 def play(text: str) -> list[tuple[Step, str]]:
@@ -250,6 +260,18 @@ def test_the_page_is_true(path):
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
         assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def unlisted(navigation: str) -> set[str]:
+    """The pages of docs/ that the navigation of the site does not lead to."""
+    listed = re.findall(r": ([\w-]+\.md)$", navigation, re.MULTILINE)
+    return {path.name for path in ROOT.glob("docs/*.md")} - set(listed)
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    assert unlisted(navigation) == set()
+    assert unlisted(navigation.replace("Convert checkpoints: convert.md", "")) == {"convert.md"}
 
 
 def test_the_first_lines_of_the_readme_set_up_and_test():
@@ -307,6 +329,15 @@ def test_a_true_page_passes(page):
 )
 def test_a_stale_page_is_found(page):
     assert differences(play(page)) != ""
+
+
+def test_a_command_reads_files_that_were_saved_again():
+    shown = ("$ xcheck run x.py", "...", "cause: {}...", "$ echo $?", "2")
+    page = python("# x.py", "from . import word", "raise ValueError(word.WORD)")
+    for word in ("first", "second"):
+        page += python("# word.py", f"WORD = '{word}'") + console(*(line.format(word) for line in shown))
+    page += python("import word")
+    assert differences(play(page)) == ""
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     with safe_streams():
         try:
-            app(arguments)
+            app(arguments, prog_name="xcheck")  # in its help, however it was started
         except BadInput as error:
             if os.environ.get("XCHECK_TRACEBACK"):
                 raise
