@@ -35,6 +35,7 @@ from .locate.axis_order import before, flattened_outputs
 from .locate.backward import way_back
 from .locate.call_count import number_of_calls
 from .locate.constant_tables import table_cause
+from .locate.extra_call import extra_call
 from .locate.forward import ends_of, local_of, partings
 from .locate.input_mismatch import other_inputs
 from .locate.loss.search import loss_search
@@ -283,10 +284,10 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
     ends = ends_of(scene.aligned({}))
     if any(ends) and not all(ends):  # what differs is somewhere in the other model too: two parts of it start alike
         scene = scene.at_other_weights()
-    extra = number_of_calls(scene)
+    extra = number_of_calls(scene) or extra_call(scene)
     found = (
         []
-        if extra is not None
+        if extra is not None and extra.confirmed
         else partings(scene, lambda local: any(cause.confirmed for cause in forward_causes(local)))
     )
     if not found:
@@ -303,6 +304,8 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
         # Nothing shows that an operation is lacking where its value in the place of the other leads nowhere.
         lacks = parting.suspect.lacking and not parting.proven
         told = [] if lacks else forward_causes(local)
+        if parting.suspect.lacking and extra is not None:  # the layer that is called more often may be the reason
+            told = [extra, *(replace(cause, confirmed=False) for cause in told)]
         if not told or told[0].id == "permuted_axes":  # something before may be what changed the order
             earlier = before(scene, parting)
             why = forward_causes(local_of(scene, earlier)) if earlier is not None else []

@@ -180,12 +180,13 @@ def _offset(local: Local, torch: float, keras: float) -> Cause:
 def _operand(local: Local, torch: str, keras: str, mine: Array, theirs: Array) -> Cause:
     order = closest(theirs, mine) if mine.size == theirs.size else None
     apart = local.gap(mine, order.apply(theirs)) if order is not None else math.inf
+    each_example = mine.size == theirs.size == local.torch.value.size  # a constant has no axis of the examples
     return _cause(
         local,
-        "other_constant",
+        "other_operand" if each_example else "other_constant",
         f"what is added is not the same: {torch} in torch and {keras} in keras",
         {"difference": apart, "torch": list(mine.shape), "keras": list(theirs.shape)},
-        "compare how both sides make it",
+        "add the same tensor on both sides" if each_example else "compare how both sides make it",
     )
 
 

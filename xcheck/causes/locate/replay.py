@@ -137,6 +137,22 @@ class Scene:
         calls = self._calls(self.follower, self.step.reference.batch, swap if swaps else None)
         return align(self.graph, self.graph_of(calls), self.conditions, self.sums)
 
+    def aligned_with(self, side: SideName, swaps: Mapping[Name, Arrays]) -> Alignment:
+        """Run one side with some outputs replaced, and align it with the other.
+
+        Args:
+            side: to run again.
+            swaps: the call -> its outputs.
+        """
+        if side == self.plan.follower:
+            return self.aligned(swaps)
+        start, batch = self.step.reference.record.before, self.step.reference.batch
+        kept = self.reference.snapshot()
+        self.reference.write(State(start.parameters, start.buffers))
+        calls = self._calls(self.reference, batch, lambda call: swaps.get(named(call)))
+        self.reference.restore(kept)
+        return align(self.graph_of(calls), self.graph_of(self._calls(self.follower, batch)), self.conditions, self.sums)
+
 
 def named(call: Call) -> Name:
     """What tells a call from all others of a pass."""
