@@ -131,3 +131,45 @@ def test_nothing_is_said_where_a_rate_may_be_set_elsewhere():
     assert rates(check(hooked, piecewise(1000))) == []
     assert rates(check(adagrad, lambda s: s.InverseTimeDecay(0.1, 1, 0.1), "Adagrad")) == []
     assert rates(check(sgd, lambda s: 0.1)) == []
+
+
+def stepped(make: Any, rate: Any) -> xcheck.Result:
+    """A scheduler of PyTorch that the loop steps after each update, against a schedule of Keras."""
+    held: list[Any] = []
+
+    def optimizer(parameters: Any) -> Any:
+        made = sgd(parameters)
+        held[:] = [make(made)]
+        return made
+
+    return check(optimizer, rate, after_step=lambda model: held[0].step())
+
+
+def milestone(at: int) -> Any:
+    def make(optimizer: Any) -> Any:
+        import torch
+
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, [at])
+
+    return make
+
+
+def warm_up_then_cosine(optimizer: Any) -> Any:
+    from torch.optim import lr_scheduler
+
+    up = lr_scheduler.LinearLR(optimizer, 0.1, 1.0, 100)
+    return lr_scheduler.SequentialLR(optimizer, [up, lr_scheduler.CosineAnnealingLR(optimizer, 5000)], [100])
+
+
+def test_a_scheduler_that_is_stepped_after_each_update_is_run_ahead():
+    healthy = stepped(milestone(1001), piecewise(1000))
+    assert (healthy.verdict, rates(healthy)) == ("EQUIVALENT", [("learning rate, steps 2 to 20000", "EQUIVALENT")])
+    result = stepped(milestone(1002), piecewise(1000))
+    assert (result.verdict, rates(result)) == ("DIFFERENT", [("learning rate at step 1002", "DIFFERENT")])
+
+
+def test_a_schedule_of_two_parts_is_run_ahead_whole_and_where_it_comes_back_up_it_differs():
+    result = stepped(warm_up_then_cosine, lambda s: s.CosineDecay(0.01, 5000, warmup_target=0.1, warmup_steps=100))
+    ((name, verdict),) = rates(result)
+    assert verdict == "DIFFERENT"  # PyTorch's cosine rises again after its last step, and Keras's stays at its end
+    assert name == "learning rate at step 6000"

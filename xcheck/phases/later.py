@@ -111,7 +111,7 @@ class LaterSteps:
                 return f"each step also changes {side.side} {counts.others[0]}"
             if any(count.where.endswith((".last_epoch", "._step_count")) for count in counts.counts):
                 return f"the {side.side} side has a scheduler"
-            if holdings is not None and len({*holdings.rates}) != 1:
+            if holdings is not None and len({*holdings.rates.values()}) != 1:
                 return f"the learning rate of the {side.side} side may change"
         return None
 

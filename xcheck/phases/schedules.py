@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..numerics.tolerance import KAPPA, epsilon
-from ..records.inventory import MOST_UPDATES, UPDATE_COUNTS
+from ..records.inventory import MOST_UPDATES
 from ..records.result import Check, Verdict
 from ..records.sides import SIDES
 from .phase import Live
@@ -23,21 +25,30 @@ def schedule_checks(live: Live) -> list[Check]:
     findings = live.findings
     known = any(c.verdict is Verdict.DIFFERENT and c.phase == "update" for c in findings.checks)
     by_hand = any(getattr(findings.pair.torch, name, None) for name in ("step", "after_step"))
-    torch, keras = (holdings.rates if (holdings := findings.holdings.get(side)) else () for side in SIDES)
-    if known or by_hand or not torch or not keras or len({*torch}) == len({*keras}) == 1:
+    runners = [runner for runner in (live.reference.runner, live.follower) if runner is not None]
+    now = {runner.side: runner.holdings() for runner in runners}  # a scheduler is known by what it did in the steps
+    rates: list[Mapping[int, float]] = []
+    for side in SIDES:
+        holdings = now.get(side) or findings.holdings.get(side)
+        rates.append({} if holdings is None else holdings.rates)
+    torch, keras = rates
+    if by_hand and 0 in torch:
+        return []  # what the optimizer says does not hold
+    counts = sorted(torch.keys() & keras.keys())
+    if known or not counts or len({*torch.values()}) == len({*keras.values()}) == 1:
         return []
-    largest, allowed = max(map(abs, (*torch, *keras))), KAPPA * epsilon("float32")
-    errors = [abs(t - k) / largest for t, k in zip(torch, keras, strict=True)]
-    first = next((at for at, error in enumerate(errors) if error > allowed), None)
-    at = errors.index(max(errors)) if first is None else first
+    largest, allowed = max(map(abs, (*torch.values(), *keras.values()))), KAPPA * epsilon("float32")
+    errors = {n: abs(torch[n] - keras[n]) / largest for n in counts}
+    first = next((n for n in counts if errors[n] > allowed), None)
+    at = max(counts, key=lambda n: errors[n]) if first is None else first
     return [
         Check(
             "update",
             "float64",
             None,
-            f"learning rate, steps 1 to {MOST_UPDATES}"
+            f"learning rate, steps {counts[0] + 1} to {min(counts[-1], MOST_UPDATES)}"
             if first is None
-            else f"learning rate at step {UPDATE_COUNTS[at] + 1}",
+            else f"learning rate at step {at + 1}",
             None,
             None,
             Verdict.EQUIVALENT if first is None else Verdict.DIFFERENT,
@@ -45,7 +56,7 @@ def schedule_checks(live: Live) -> list[Check]:
             allowed,
             torch_value=torch[at],
             keras_value=keras[at],
-            detail="" if first is None else _difference(torch[at], keras[at], UPDATE_COUNTS[at] + 1),
+            detail="" if first is None else _difference(torch[at], keras[at], at + 1),
         )
     ]
 

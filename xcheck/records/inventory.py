@@ -151,10 +151,11 @@ class Holdings:
         orphans: shapes of the listed parameters that do not belong to the model.
         hidden: how it is reached -> shape of a tensor that the loss has a gradient for, unknown to both the model and
             the optimizer.
-        rates: the learning rate after each number of updates in `UPDATE_COUNTS`, where only the optimizer sets it.
+        rates: number of updates -> learning rate after it, for those of `UPDATE_COUNTS` that are known: where only the
+            optimizer sets it all of them; where a scheduler does after each update, those after the steps so far.
     """
 
     listed: Mapping[str, int]
     orphans: tuple[tuple[int, ...], ...] = ()
     hidden: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
-    rates: tuple[float, ...] = ()
+    rates: Mapping[int, float] = field(default_factory=dict[int, float])

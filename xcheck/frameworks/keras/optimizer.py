@@ -45,7 +45,7 @@ def _schedule(optimizer: Any) -> list[float]:
     return [float(to_numpy(rate(taken))) for taken in range(SCHEDULED)]
 
 
-def rates(model: Any) -> tuple[float, ...]:
+def rates(model: Any) -> dict[int, float]:
     """The learning rate after each number of updates of `UPDATE_COUNTS`; nothing where other code may set it.
 
     Args:
@@ -53,9 +53,9 @@ def rates(model: Any) -> tuple[float, ...]:
     """
     optimizer = unwrapped(model.optimizer)
     if not type(optimizer).__module__.startswith(("keras.", "xcheck.optim.")):
-        return ()
+        return {}
     rate = getattr(optimizer, "_learning_rate", None)
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        return tuple(float(to_numpy(rate(n))) for n in UPDATE_COUNTS)
+        return {n: float(to_numpy(rate(n))) for n in UPDATE_COUNTS}
     own = any("train_step" in vars(c) for c in type(model).__mro__ if not c.__module__.startswith("keras."))
-    return () if own else (float(to_numpy(optimizer.learning_rate)),) * len(UPDATE_COUNTS)
+    return {} if own else dict.fromkeys(UPDATE_COUNTS, float(to_numpy(optimizer.learning_rate)))

@@ -93,7 +93,7 @@ def holdings(model: keras.Model) -> Holdings | None:
         given = optimizer._trainable_variables
         listed |= Counter(paths[id(v)] for v in given if id(v) in paths)
         orphans |= {id(v): tuple(v.shape) for v in given if id(v) not in paths}
-    alone = rates(model) if len(every) == 1 else ()
+    alone = rates(model) if len(every) == 1 else {}
     return Holdings(dict(listed), tuple(orphans.values()), rates=alone)
 
 

@@ -41,7 +41,7 @@ def _schedule(optimizer: torch.optim.Optimizer | None) -> list[float]:
     return [float(schedule(taken)) for taken in range(SCHEDULED)] if schedule is not None else []
 
 
-def rates(optimizer: torch.optim.Optimizer | None) -> tuple[float, ...]:
+def rates(optimizer: torch.optim.Optimizer | None) -> dict[int, float]:
     """The learning rate after each number of updates of `UPDATE_COUNTS`; nothing where other code may set it.
 
     Args:
@@ -49,14 +49,14 @@ def rates(optimizer: torch.optim.Optimizer | None) -> tuple[float, ...]:
     """
     schedule = vars(optimizer).get("_schedule") if optimizer is not None else None
     if schedule is not None:
-        return tuple(float(schedule(n)) for n in UPDATE_COUNTS)
+        return {n: float(schedule(n)) for n in UPDATE_COUNTS}
     known = optimizer is not None and type(optimizer).__module__.startswith(("torch.optim.", "xcheck.optim."))
     if optimizer is None or not known or _hooked(optimizer):
-        return ()
+        return {}
     groups = optimizer.param_groups
     found = {float(group["lr"]) for group in groups}
     decays = any(group.get("lr_decay") or "lambd" in group for group in groups)  # Adagrad and ASGD have their own
-    return () if decays or len(found) != 1 else (*found,) * len(UPDATE_COUNTS)
+    return {} if decays or len(found) != 1 else dict.fromkeys(UPDATE_COUNTS, found.pop())
 
 
 def _hooked(optimizer: torch.optim.Optimizer) -> bool:

@@ -20,6 +20,7 @@ from ..reachable import Saved
 from .optimizer import rates
 from .optimizers import optimizers_in
 from .reachable import TorchTensors
+from .schedulers import scheduler_of, scheduler_rates
 from .variables import inventory, seen, to_numpy
 
 
@@ -182,8 +183,12 @@ class Memory:
             given = [p for group in optimizer.param_groups for p in group["params"]]
             listed |= Counter(paths[id(p)] for p in given if id(p) in paths)
             orphans |= {id(p): tuple(p.shape) for p in given if id(p) not in paths}
-        alone = rates(self.optimizer) if len(self.stateful()) == 1 else ()  # no scheduler
-        return Holdings(dict(listed), tuple(orphans.values()), rates=alone)
+        held = dict(listed), tuple(orphans.values())
+        reached = (entry.thing for entry in Saved(self._roots, TorchTensors(), self.store).entries)
+        updates, one = self._updates[0], self.optimizers[0] if len(self.optimizers) == 1 else None
+        if one is not None and (scheduler := scheduler_of(one, reached, updates)) is not None:
+            return Holdings(*held, rates=scheduler_rates(scheduler, one, updates))
+        return Holdings(*held, rates=rates(self.optimizer) if len(self.stateful()) == 1 else {})
 
 
 def _slot(optimizer: torch.optim.Optimizer, key: str) -> Slot | None:
