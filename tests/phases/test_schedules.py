@@ -168,6 +168,32 @@ def test_a_scheduler_that_is_stepped_after_each_update_is_run_ahead():
     assert (result.verdict, rates(result)) == ("DIFFERENT", [("learning rate at step 1002", "DIFFERENT")])
 
 
+def test_the_cosine_of_a_large_number_may_round_as_float32_does():
+    def rate(s: Any) -> Any:
+        from keras import ops
+
+        class Waves(s.LearningRateSchedule):
+            def __call__(self, step: Any) -> Any:
+                return 0.05 * (1 + ops.cos(ops.cast(step, "float32") * (np.pi / 90)))
+
+            def get_config(self) -> dict[str, Any]:
+                return {}
+
+        return Waves()
+
+    def waves(late: float) -> Any:
+        return lambda o: torch_lambda(o, lambda n: 0.5 * (1 + np.cos(np.pi * (n + late * (n > 999)) / 90)))
+
+    assert [verdict for _, verdict in rates(stepped(waves(0.0), rate))] == ["EQUIVALENT"]
+    assert rates(stepped(waves(0.1), rate)) == [("learning rate at step 1001", "DIFFERENT")]
+
+
+def torch_lambda(optimizer: Any, rate: Any) -> Any:
+    from torch.optim import lr_scheduler
+
+    return lr_scheduler.LambdaLR(optimizer, rate)
+
+
 def test_a_schedule_of_two_parts_is_run_ahead_whole_and_where_it_comes_back_up_it_differs():
     result = stepped(warm_up_then_cosine, lambda s: s.CosineDecay(0.01, 5000, warmup_target=0.1, warmup_steps=100))
     ((name, verdict),) = rates(result)

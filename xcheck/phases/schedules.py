@@ -14,7 +14,8 @@ from .phase import Live
 def schedule_checks(live: Live) -> list[Check]:
     """Compare future learning rates, if either side has a schedule and both can compute their rates.
 
-    A schedule computed in float32, such as those of Keras, deviates by a few roundings of its largest rate.
+    A schedule computed in float32, such as those of Keras, deviates by a few roundings of its largest rate, and by the
+    change of the rate over a few roundings of the number of updates, as in the cosine of a large number.
 
     Args:
         live: both sides.
@@ -37,10 +38,12 @@ def schedule_checks(live: Live) -> list[Check]:
     counts = sorted(torch.keys() & keras.keys())
     if known or not counts or len({*torch.values()}) == len({*keras.values()}) == 1:
         return []
-    largest, allowed = max(map(abs, (*torch.values(), *keras.values()))), KAPPA * epsilon("float32")
+    largest = max(map(abs, (*torch.values(), *keras.values())))
     errors = {n: abs(torch[n] - keras[n]) / largest for n in counts}
-    first = next((n for n in counts if errors[n] > allowed), None)
-    at = max(counts, key=lambda n: errors[n]) if first is None else first
+    slopes = {n: max(_slope(torch, n), _slope(keras, n)) / largest for n in counts}
+    allowed = {n: KAPPA * epsilon("float32") * (1 + n * slopes[n]) for n in counts}
+    first = next((n for n in counts if errors[n] > allowed[n]), None)
+    at = max(counts, key=lambda n: errors[n] / allowed[n]) if first is None else first
     return [
         Check(
             "update",
@@ -53,12 +56,18 @@ def schedule_checks(live: Live) -> list[Check]:
             None,
             Verdict.EQUIVALENT if first is None else Verdict.DIFFERENT,
             errors[at],
-            allowed,
+            allowed[at],
             torch_value=torch[at],
             keras_value=keras[at],
             detail="" if first is None else _difference(torch[at], keras[at], at + 1),
         )
     ]
+
+
+def _slope(rates: Mapping[int, float], n: int) -> float:
+    """The largest change of a rate from one update to the next, before and after one of them."""
+    neighbours = (abs(rates[n] - rates[m]) for m in (n - 1, n + 1) if m in rates)
+    return max(neighbours, default=0.0)
 
 
 def _difference(torch: float, keras: float, step: int) -> str:
