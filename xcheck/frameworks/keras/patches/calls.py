@@ -84,7 +84,9 @@ class Watch:
         self._numbers: dict[tuple[str, str], int] = {}
         self._arrays: dict[int, tuple[Any, Array]] = {}
         self._settings: dict[int, Mapping[str, Any]] = {}
-        self._places, self._paths = canonical(model), layer_paths(model)
+        self._paths = layer_paths(model)
+        held = ((p.path, thing) for p in canonical(model).values() for thing in (p.variable, p.variable._value))
+        self._weights = {id(thing): (path, thing) for path, thing in held}  # held, so that no id is used again
 
     @contextmanager
     def recording(self) -> Generator[None]:
@@ -124,7 +126,7 @@ class Watch:
         return self._arrays[id(tensor)][1]
 
     def _layer(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
-        given = tensors_in({str(i): a for i, a in enumerate(args)} | kwargs, keras.ops.is_tensor)
+        given = tensors_in({str(i): a for i, a in enumerate(args)} | kwargs, _readable)
         if _traced(given):
             return original(layer, *args, **kwargs)
         if self._past is not None and self._entered in self._before:
@@ -163,8 +165,8 @@ class Watch:
         if self._in_function or path is None or not (path == LOSS or self._inside(path)):
             return function(*args, **kwargs)
         given = {str(i): a for i, a in enumerate(args)} | kwargs
-        tensors = tensors_in(given, keras.ops.is_tensor)
-        used = {n: self._places[id(t)].path for n, t in tensors.items() if id(t) in self._places}
+        tensors = tensors_in(given, _readable)
+        used = {n: self._weights[id(t)][0] for n, t in tensors.items() if id(t) in self._weights}
         tensors = {n: t for n, t in tensors.items() if n not in used}
         if _traced(tensors):
             return function(*args, **kwargs)
@@ -221,7 +223,7 @@ class Watch:
 
     def _held(self, layer: Any) -> tuple[str, ...]:
         held = [*layer._trainable_variables, *layer._non_trainable_variables]
-        return tuple(self._places[id(v)].path for v in held if id(v) in self._places)
+        return tuple(self._weights[id(v)][0] for v in held if id(v) in self._weights)
 
     def _settings_of(self, layer: Any) -> Mapping[str, Any]:
         if id(layer) not in self._settings:
@@ -277,9 +279,16 @@ def _traced(tensors: Mapping[str, Any]) -> bool:
     return any(_symbolic(t) for t in tensors.values())
 
 
+def _readable(thing: Any) -> bool:
+    """Whether a function of the backend takes it as a tensor: a variable is one itself on TensorFlow alone."""
+    return isinstance(thing, keras.Variable) or bool(keras.ops.is_tensor(thing))
+
+
 def _symbolic(tensor: Any) -> bool:
     if isinstance(tensor, keras.KerasTensor):
         return True
+    if isinstance(tensor, keras.Variable):
+        tensor = tensor.value
     backend = keras.config.backend()
     if backend == "tensorflow":
         import tensorflow as tf
