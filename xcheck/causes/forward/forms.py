@@ -137,6 +137,10 @@ MASKED = Setting(
 """A mask or lengths that one side alone has."""
 
 
+def _as_read(torch: Problem, keras: Problem) -> tuple[Problem, Problem]:
+    return torch, keras
+
+
 @dataclass(frozen=True)
 class Form:
     """What a kind of layer computes.
@@ -147,6 +151,7 @@ class Form:
         compute: the value of a problem; None or a ValueError where its settings do not go with its arrays.
         settings: what may differ.
         kinds: families of layers that a place is named after, where other calls are a part of it.
+        paired: settings that show only where both sides are looked at, added to both problems.
     """
 
     name: str
@@ -154,6 +159,7 @@ class Form:
     compute: Callable[[Problem], Array | None]
     settings: tuple[Setting, ...]
     kinds: tuple[str, ...] = ()
+    paired: Callable[[Problem, Problem], tuple[Problem, Problem]] = _as_read
 
     def place(self, seen: Seen) -> str:
         """Name of the layer that a side does it in."""
@@ -176,6 +182,7 @@ def _search(form: Form, local: Local) -> list[Cause]:
     read = [form.read(seen) for seen in (local.torch, local.keras) if not seen.idle]
     alone = all(problem is not None and problem.alone for problem in read)
     both = [replace(problem, alone=alone) for problem in read if problem is not None]
+    both = list(form.paired(*both)) if len(both) > 1 else both
     said = {s.name: [p.settings[s.name] for p in both if s.name in p.settings] for s in form.settings}
     found = {p.side: _solved(form, local, p, p.value, said) for p in both}
     torch, keras = found.get("torch"), found.get("keras")

@@ -7,7 +7,7 @@ stack tells which was made in which.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -84,6 +84,7 @@ class Watch:
         self._numbers: dict[tuple[str, str], int] = {}
         self._arrays: dict[int, tuple[Any, Array]] = {}
         self._settings: dict[int, Mapping[str, Any]] = {}
+        self._unseen: dict[int, dict[str, None]] = {}  # index -> parameters of what was only traced inside of it
         self._paths = layer_paths(model)
         held = ((p.path, thing) for p in canonical(model).values() for thing in (p.variable, p.variable._value))
         self._weights = {id(thing): (path, thing) for path, thing in held}  # held, so that no id is used again
@@ -128,6 +129,7 @@ class Watch:
     def _layer(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
         given = tensors_in({str(i): a for i, a in enumerate(args)} | kwargs, _readable)
         if _traced(given):
+            self._traced_with(self._held(layer))
             return original(layer, *args, **kwargs)
         if self._past is not None and self._entered in self._before:
             return self._repeated(self._past)
@@ -142,7 +144,8 @@ class Watch:
         tensors = tensors_in(raw, keras.ops.is_tensor)
         if not tensors or _traced(tensors):
             return raw
-        seen = self._ended(entered, path, kind_of(layer), raw, tensors, self._held(layer), self._settings_of(layer))
+        held = tuple(dict.fromkeys((*self._held(layer), *self._unseen.pop(entered[0], ()))))
+        seen = self._ended(entered, path, kind_of(layer), raw, tensors, held, self._settings_of(layer))
         if self._kept is not None:
             self._kept.calls[entered[0]] = self.made[-1]
             self._kept.returned[entered[0]] = seen, self._entered
@@ -169,6 +172,7 @@ class Watch:
         used = {n: self._weights[id(t)][0] for n, t in tensors.items() if id(t) in self._weights}
         tensors = {n: t for n, t in tensors.items() if n not in used}
         if _traced(tensors):
+            self._traced_with(used.values())
             return function(*args, **kwargs)
         self._enter(path, tensors)
         self._in_function = True
@@ -220,6 +224,11 @@ class Watch:
             return raw
         made = {n: keras.ops.convert_to_tensor(np.array(a), tensors[n].dtype) for n, a in others.items()}
         return replaced(raw, made, keras.ops.is_tensor)
+
+    def _traced_with(self, parameters: Iterable[str]) -> None:
+        """Parameters of something without values to read, such as the step of a loop: the call around takes them."""
+        if self._open:
+            self._unseen.setdefault(self._open[-1][0], {}).update(dict.fromkeys(parameters))
 
     def _held(self, layer: Any) -> tuple[str, ...]:
         held = [*layer._trainable_variables, *layer._non_trainable_variables]
