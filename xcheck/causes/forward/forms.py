@@ -168,8 +168,12 @@ class Form:
 
 
 def search(form: Form, local: Local) -> list[Cause]:
-    """As `_search`; a form that raises explains nothing."""
-    return isolated(list[Cause], form.name)(_search)(form, local)
+    """As `_search`; a form that raises explains nothing.
+
+    Nor is a bias a cause that one side adds later: that is to be shown where both have added it.
+    """
+    causes = isolated(list[Cause], form.name)(_search)(form, local)
+    return [] if local.bias_to_come and any(cause.id == "bias" for cause in causes) else causes
 
 
 def _search(form: Form, local: Local) -> list[Cause]:
