@@ -154,7 +154,8 @@ def biased(after: bool) -> xcheck.Pair:
         class Layer(keras.layers.Dense):
             def call(self, inputs: Any, training: Any = None) -> Any:
                 y: Any = keras.ops.matmul(inputs, self.kernel)
-                return keras.ops.tanh(y) + self.bias if after else keras.ops.tanh(y + self.bias)
+                made: Any = keras.ops.tanh(y if after else y + self.bias)
+                return made + self.bias if after else made
 
         x = keras.Input((4,))
         return keras.Model(x, keras.layers.Dense(2, name="head")(Layer(5, name="hidden")(x)))
