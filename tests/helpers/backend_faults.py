@@ -1,4 +1,4 @@
-"""Twelve planted faults and a healthy partner of each, checked on one Keras backend; run as a script.
+"""Fourteen planted faults and a healthy partner of each, checked on one Keras backend; run as a script.
 
     KERAS_BACKEND=jax python tests/helpers/backend_faults.py [NAME ...]
 
@@ -127,6 +127,40 @@ def padded(padding: str) -> xcheck.Pair:
         return keras.Model(x, keras.layers.Dense(2, name="head")(y))
 
     return pair("padding", Conv, build, rows(9, 2))
+
+
+class Hidden(nn.Module):
+    """A hidden layer with a tanh, whose kernel is multiplied by a number."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.hidden, self.head, self.scale = nn.Linear(4, 5), nn.Linear(5, 2), scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.tanh(nn.functional.linear(x, self.scale * self.hidden.weight, self.hidden.bias)))
+
+
+def scaled(scale: float) -> xcheck.Pair:
+    keras_build = stack(("Dense", (5,), {"activation": "tanh"}), ("Dense", (2,), {}), shape=(4,))
+    return pair("scaled kernel", lambda: Hidden(scale), keras_build, rows(4))
+
+
+def biased(after: bool) -> xcheck.Pair:
+    """A layer that adds its bias before its tanh or after it."""
+
+    def build() -> Any:
+        import keras
+
+        class Layer(keras.layers.Dense):
+            def call(self, inputs: Any, training: Any = None) -> Any:
+                y: Any = keras.ops.matmul(inputs, self.kernel)
+                made: Any = keras.ops.tanh(y if after else y + self.bias)
+                return made + self.bias if after else made
+
+        x = keras.Input((4,))
+        return keras.Model(x, keras.layers.Dense(2, name="head")(Layer(5, name="hidden")(x)))
+
+    return pair("late bias", lambda: Hidden(1.0), build, rows(4))
 
 
 class Attention(nn.Module):
@@ -277,6 +311,8 @@ FAULTS: dict[str, Callable[[], xcheck.Pair]] = {
     "epsilon": lambda: normalised(1e-3),
     "momentum": lambda: batch_norm(0.99),
     "padding": lambda: padded("same"),
+    "scaled kernel": lambda: scaled(2.0),
+    "late bias": lambda: biased(True),
     "attention scale": lambda: attention(0.25),
     "gate order": lambda: gates(False),
     "label smoothing": lambda: smoothed(0.2),
@@ -292,6 +328,8 @@ HEALTHY: dict[str, Callable[[], xcheck.Pair]] = {
     "epsilon": lambda: normalised(1e-5),
     "momentum": lambda: batch_norm(0.9),
     "padding": lambda: padded("by hand"),
+    "scaled kernel": lambda: scaled(1.0),
+    "late bias": lambda: biased(False),
     "attention scale": lambda: attention(0.5),
     "gate order": lambda: gates(True),
     "label smoothing": lambda: smoothed(0.1),

@@ -12,10 +12,8 @@ from ...records.calls import Call
 from ...records.trace import Array, Arrays
 from .activation import sigmoid
 from .forms import Form, Problem, Setting
+from .gates import GATES, in_order
 from .one_computation import Seen, role_of
-
-GATES = {"gru": ("update", "reset", "candidate"), "lstm": ("input", "forget", "candidate", "output")}
-"""In the order of Keras."""
 
 TORCH = {"gru": (1, 0, 2), "lstm": (0, 1, 2, 3)}
 """For each gate in the order of Keras its place in PyTorch."""
@@ -70,23 +68,17 @@ def _weights(seen: Seen, kind: str) -> Arrays:
     held = {role_of(path): array for path, array in seen.parameters.items()}
     found = {name: held[role] for name, role in ROLES[seen.side].items() if role in held}
     if seen.side == "torch":
-        return {name: _in_order(array.T, TORCH[kind]) for name, array in found.items()}
+        return {name: in_order(array.T, TORCH[kind]) for name, array in found.items()}
     if "bias" in found and found["bias"].ndim == 2:
         found |= {"bias": found["bias"][0], "second": found["bias"][1]}
     return found
-
-
-def _in_order(array: Array, places: Sequence[int]) -> Array:
-    """The blocks of the last axis in another order."""
-    parts = np.split(array, len(places), axis=-1)
-    return np.concatenate([parts[i] for i in places], axis=-1)
 
 
 def _compute(problem: Problem) -> Array | None:
     arrays, settings = problem.arrays, problem.settings
     names = GATES[settings["cell"]]
     places = [settings["order"].index(name) for name in names]
-    weights = {n: _in_order(a, places) for n, a in arrays.items() if n in ("kernel", "recurrent", "bias", "second")}
+    weights = {n: in_order(a, places) for n, a in arrays.items() if n in ("kernel", "recurrent", "bias", "second")}
     x, h, c = arrays["x"], arrays["h"], arrays["c"]
     n = len(names)
     of_x = np.split(x @ weights["kernel"] + weights.get("bias", 0.0), n, axis=-1)

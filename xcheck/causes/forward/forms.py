@@ -143,6 +143,10 @@ MASKED = Setting(
 """A mask or lengths that one side alone has."""
 
 
+def _as_read(torch: Problem, keras: Problem) -> tuple[Problem, Problem]:
+    return torch, keras
+
+
 @dataclass(frozen=True)
 class Form:
     """What a kind of layer computes.
@@ -153,6 +157,7 @@ class Form:
         compute: the value of a problem; None or a ValueError where its settings do not go with its arrays.
         settings: what may differ.
         kinds: families of layers that a place is named after, where other calls are a part of it.
+        paired: settings that show only where both sides are looked at, added to both problems.
     """
 
     name: str
@@ -160,6 +165,7 @@ class Form:
     compute: Callable[[Problem], Array | None]
     settings: tuple[Setting, ...]
     kinds: tuple[str, ...] = ()
+    paired: Callable[[Problem, Problem], tuple[Problem, Problem]] = _as_read
 
     def place(self, seen: Seen) -> str:
         """Name of the layer that a side does it in."""
@@ -168,8 +174,12 @@ class Form:
 
 
 def search(form: Form, local: Local) -> list[Cause]:
-    """As `_search`; a form that raises explains nothing."""
-    return isolated(list[Cause], form.name)(_search)(form, local)
+    """As `_search`; a form that raises explains nothing.
+
+    Nor is a bias a cause that one side adds later: that is to be shown where both have added it.
+    """
+    causes = isolated(list[Cause], form.name)(_search)(form, local)
+    return [] if local.bias_to_come and any(cause.id == "bias" for cause in causes) else causes
 
 
 def _search(form: Form, local: Local) -> list[Cause]:
@@ -182,6 +192,7 @@ def _search(form: Form, local: Local) -> list[Cause]:
     read = [form.read(seen) for seen in (local.torch, local.keras) if not seen.idle]
     alone = all(problem is not None and problem.alone for problem in read)
     both = [replace(problem, alone=alone) for problem in read if problem is not None]
+    both = list(form.paired(*both)) if len(both) > 1 else both
     said = {s.name: [p.settings[s.name] for p in both if s.name in p.settings] for s in form.settings}
     found = {p.side: _solved(form, local, p, p.value, said) for p in both}
     torch, keras = found.get("torch"), found.get("keras")

@@ -42,6 +42,8 @@ class Seen:
         holders: the modules that the calls were made in, whose settings hold where the call says nothing.
         idle: this side has no such operation: `value` is what went in.
         masks: what may be a mask or lengths anywhere on either side; see `masks_in`.
+        taken: paths of the parameters that it was made with.
+        ahead: of those that the module around takes afterwards, and not before.
     """
 
     side: SideName
@@ -60,6 +62,8 @@ class Seen:
     holders: Calls = ()
     idle: bool = False
     masks: Arrays = field(default_factory=dict[str, Array])
+    taken: frozenset[str] = frozenset()
+    ahead: frozenset[str] = frozenset()
 
     @property
     def x(self) -> Array:
@@ -145,6 +149,17 @@ class Local:
         """How many examples go into the model: the first axis of what Keras gets; 0 if that is not seen."""
         model = (self.keras.call, *self.keras.around)[-1]
         return next((a.shape[0] for a in model.inputs.values() if a.ndim), 0)
+
+    @property
+    def bias_to_come(self) -> bool:
+        """Whether one side has added a bias that the other goes on to add: they are not at the same place."""
+        for path, others in self.partners.items():
+            if "bias" not in role_of(path) or not others:
+                continue
+            here, there = path in self.torch.taken, bool(others & self.keras.taken)
+            if here != there and (others & self.keras.ahead if here else path in self.torch.ahead):
+                return True
+        return False
 
     def target(self, side: SideName) -> Array:
         """The other side's value in this side's axes."""

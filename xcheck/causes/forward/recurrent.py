@@ -16,6 +16,7 @@ from ...records.calls import Call
 from ...records.trace import Array, Arrays
 from .activation import PLAIN
 from .forms import EXCHANGED, MASKED, Form, Problem, Setting, either, one_of
+from .gates import ORDER, as_computed, as_stored
 from .masks import ALL, fitting, mask_of
 from .one_computation import Seen
 
@@ -179,7 +180,7 @@ def _of_cells(every: Arrays, turned: Sequence[str]) -> list[Direction]:
 
 
 def _compute(problem: Problem) -> Array | None:
-    s, x = problem.settings, problem.arrays["x"]
+    s, x, arrays = problem.settings, problem.arrays["x"], as_computed(problem.arrays, problem.settings)
     many = 2 if "kernel 1" in problem.arrays else 1
     x = np.swapaxes(x, 0, 1) if s.get("exchanged") else x
     kept = mask_of(problem.arrays, s)
@@ -187,7 +188,7 @@ def _compute(problem: Problem) -> Array | None:
         return None
     made: list[Array] = []
     for i in range(many):
-        held = {name.rpartition(" ")[0]: a for name, a in problem.arrays.items() if name.endswith(f" {i}")}
+        held = {name.rpartition(" ")[0]: a for name, a in arrays.items() if name.endswith(f" {i}")}
         backwards = (i == 1) != s["backwards"]
         turn = slice(None, None, -1 if backwards else 1)
         out = run_direction(x[:, turn], held, s, None if kept is None else kept[:, turn])
@@ -284,6 +285,7 @@ RECURRENT = Form(
             _resets,
             shown=lambda said: f"{said} it is multiplied by the kernel",
         ),
+        ORDER,
         MASKED,
         EXCHANGED,
         Setting(
@@ -320,5 +322,6 @@ RECURRENT = Form(
         Setting("backwards", "direction", "whether it goes backwards", "{}", "go_backwards={}", either),
     ),
     ("gru", "lstm"),
+    as_stored,
 )
 """A GRU or an LSTM of one layer, in one direction or both."""

@@ -13,6 +13,7 @@ from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.trace import Array, Arrays
 from .forms import Form, Problem, Setting, search
+from .gates import ORDER, as_computed, as_stored
 from .one_computation import Local, Seen
 from .recurrent import GATES, HARD, OLD_HARD, Direction, directions_of, examples_first, run_direction, torch_batch_first
 
@@ -118,10 +119,10 @@ def _function(seen: Seen, path: str, name: str, usual: str) -> str:
 
 
 def _compute(problem: Problem) -> Array | None:
-    s = problem.settings
-    out = problem.arrays["x"]
+    s, arrays = problem.settings, as_computed(problem.arrays, problem.settings)
+    out = arrays["x"]
     for i in range(s["layers"]):
-        held = {name.rpartition(" ")[0]: a for name, a in problem.arrays.items() if name.endswith(f" {i}")}
+        held = {name.rpartition(" ")[0]: a for name, a in arrays.items() if name.endswith(f" {i}")}
         own = {name.rpartition(" ")[0]: value for name, value in s.items() if name.endswith(f" {i}")}
         if held["kernel"].shape[0] != out.shape[-1]:
             return None
@@ -186,5 +187,11 @@ def _of_layer(number: int) -> tuple[Setting, ...]:
     )
 
 
-STACK = Form("recurrent layers", _read, _compute, tuple(s for i in range(MOST) for s in _of_layer(i)))
+STACK = Form(
+    "recurrent layers",
+    _read,
+    _compute,
+    (ORDER, *(s for i in range(MOST) for s in _of_layer(i))),
+    paired=as_stored,
+)
 """GRUs or LSTMs in one direction, one on the other."""

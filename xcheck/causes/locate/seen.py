@@ -56,6 +56,7 @@ def seen_at(
     taken += tuple(p for c in graph.inside(call) for p in c.parameters)
     for path in taken:
         roles.setdefault(role_of(path), path)
+    made_with = frozenset(p for c in within.calls for p in c.parameters).union(*within.made_of.values())
     holders = [next((c for c in graph.ancestors(made) if c.parent is not None), None) for made in within.calls]
     first = next((key for key in graph.inputs[place.call.index].values() if key in place.base), None)
     return Seen(
@@ -73,4 +74,20 @@ def seen_at(
         around=tuple(above),
         holders=tuple({c.index: c for c in holders if c is not None and c not in above}.values()),
         views=tuple(graph.views(first)) if first is not None else (),
+        taken=made_with,
+        ahead=_taken_after(graph, place.call, above[0]) - made_with if above else frozenset(),
     )
+
+
+def _taken_after(graph: Graph, call: Call, around: Call) -> frozenset[str]:
+    """The parameters that a module goes on to take behind a call in it, themselves or as something made of them."""
+    last = max(c.index for c in graph.inside(call))
+    later = [c for c in graph.inside(around) if c.index > last]
+    made_of = (
+        p
+        for c in later
+        for key in graph.inputs[c.index].values()
+        if key in graph.constant
+        for p in graph.parameters_of(key)
+    )
+    return frozenset((*made_of, *(p for c in later for p in c.parameters)))

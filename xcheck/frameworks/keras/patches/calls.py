@@ -7,7 +7,7 @@ stack tells which was made in which.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -84,8 +84,10 @@ class Watch:
         self._numbers: dict[tuple[str, str], int] = {}
         self._arrays: dict[int, tuple[Any, Array]] = {}
         self._settings: dict[int, Mapping[str, Any]] = {}
-        self._values: dict[int, tuple[Any, str]] = {}
-        self._places, self._paths = canonical(model), layer_paths(model)
+        self._unseen: dict[int, dict[str, None]] = {}  # index -> parameters of what was only traced inside of it
+        self._paths = layer_paths(model)
+        held = ((p.path, thing) for p in canonical(model).values() for thing in (p.variable, p.variable._value))
+        self._weights = {id(thing): (path, thing) for path, thing in held}  # held, so that no id is used again
 
     @contextmanager
     def recording(self) -> Generator[None]:
@@ -114,8 +116,8 @@ class Watch:
 
         def watched(of: Any) -> Any:
             value = read(of)
-            if id(of) in self._places:
-                self._values[id(value)] = value, self._places[id(of)].path
+            if id(of) in self._weights:
+                self._weights[id(value)] = self._weights[id(of)][0], value
             return value
 
         variable.value = property(watched)
@@ -148,8 +150,9 @@ class Watch:
         return self._arrays[id(tensor)][1]
 
     def _layer(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
-        given = tensors_in({str(i): a for i, a in enumerate(args)} | kwargs, keras.ops.is_tensor)
+        given = tensors_in({str(i): a for i, a in enumerate(args)} | kwargs, _readable)
         if _traced(given):
+            self._traced_with(self._held(layer))
             return original(layer, *args, **kwargs)
         if self._past is not None and self._entered in self._before:
             return self._repeated(self._past)
@@ -164,7 +167,8 @@ class Watch:
         tensors = tensors_in(raw, keras.ops.is_tensor)
         if not tensors or _traced(tensors):
             return raw
-        seen = self._ended(entered, path, kind_of(layer), raw, tensors, self._held(layer), self._settings_of(layer))
+        held = tuple(dict.fromkeys((*self._held(layer), *self._unseen.pop(entered[0], ()))))
+        seen = self._ended(entered, path, kind_of(layer), raw, tensors, held, self._settings_of(layer))
         if self._kept is not None:
             self._kept.calls[entered[0]] = self.made[-1]
             self._kept.returned[entered[0]] = seen, self._entered
@@ -187,10 +191,11 @@ class Watch:
         if self._in_function or path is None or not (path == LOSS or self._inside(path)):
             return function(*args, **kwargs)
         given = {str(i): a for i, a in enumerate(args)} | kwargs
-        tensors = tensors_in(given, keras.ops.is_tensor)
-        used = {n: held for n, t in tensors.items() if (held := self._parameter(t))}
+        tensors = tensors_in(given, _readable)
+        used = {n: self._weights[id(t)][0] for n, t in tensors.items() if id(t) in self._weights}
         tensors = {n: t for n, t in tensors.items() if n not in used}
         if _traced(tensors):
+            self._traced_with(used.values())
             return function(*args, **kwargs)
         self._enter(path, tensors)
         self._in_function = True
@@ -203,12 +208,6 @@ class Watch:
         if not made or _traced(made):
             return raw
         return self._ended(entered, path, name, raw, made, tuple(used.values()), given, function=True)
-
-    def _parameter(self, tensor: Any) -> str:
-        """Path of the variable that a tensor is, or is the value of; "" for any other."""
-        if id(tensor) in self._places:
-            return self._places[id(tensor)].path
-        return self._values[id(tensor)][1] if id(tensor) in self._values else ""
 
     def _ended(
         self,
@@ -249,9 +248,14 @@ class Watch:
         made = {n: keras.ops.convert_to_tensor(np.array(a), tensors[n].dtype) for n, a in others.items()}
         return replaced(raw, made, keras.ops.is_tensor)
 
+    def _traced_with(self, parameters: Iterable[str]) -> None:
+        """Parameters of something without values to read, such as the step of a loop: the call around takes them."""
+        if self._open:
+            self._unseen.setdefault(self._open[-1][0], {}).update(dict.fromkeys(parameters))
+
     def _held(self, layer: Any) -> tuple[str, ...]:
         held = [*layer._trainable_variables, *layer._non_trainable_variables]
-        return tuple(self._places[id(v)].path for v in held if id(v) in self._places)
+        return tuple(self._weights[id(v)][0] for v in held if id(v) in self._weights)
 
     def _settings_of(self, layer: Any) -> Mapping[str, Any]:
         if id(layer) not in self._settings:
@@ -307,9 +311,16 @@ def _traced(tensors: Mapping[str, Any]) -> bool:
     return any(_symbolic(t) for t in tensors.values())
 
 
+def _readable(thing: Any) -> bool:
+    """Whether a function of the backend takes it as a tensor: a variable is one itself on TensorFlow alone."""
+    return isinstance(thing, keras.Variable) or bool(keras.ops.is_tensor(thing))
+
+
 def _symbolic(tensor: Any) -> bool:
     if isinstance(tensor, keras.KerasTensor):
         return True
+    if isinstance(tensor, keras.Variable):
+        tensor = tensor.value
     backend = keras.config.backend()
     if backend == "tensorflow":
         import tensorflow as tf

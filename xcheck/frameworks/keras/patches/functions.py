@@ -27,6 +27,8 @@ _LEFT_ALONE = (
 )
 """Functions that compute nothing, or that call others."""
 
+_FUSED = ("gru", "lstm", "bidirectional_gru", "bidirectional_lstm")
+
 _OPERATORS = {
     "add": "add",
     "sub": "subtract",
@@ -65,7 +67,9 @@ def _functions(record: Record) -> list[tuple[Any, str, Any]]:
             own = inspect.isfunction(function) and function.__module__ == module.__name__
             if own and not attribute.startswith("_") and attribute not in _LEFT_ALONE:
                 found.append((module, attribute, _shown(record, attribute, function)))
-    return found
+    # Layers take whole recurrent layers, which a backend may compute by a kernel of its own, from the backend itself.
+    fused = ((name, function) for name in _FUSED if (function := getattr(backend, name, None)) is not None)
+    return [*found, *((backend, name, _shown(record, name, function)) for name, function in fused)]
 
 
 def _shown(record: Record, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
