@@ -281,8 +281,9 @@ def tied(tie: bool) -> xcheck.Pair:
         import keras
 
         x = keras.Input((4,))
-        first = keras.layers.Dense(4, name="layer", kernel_initializer=keras.initializers.GlorotUniform(seed=1))
-        second = keras.layers.Dense(4, name="other", kernel_initializer=keras.initializers.GlorotUniform(seed=1))
+        start: Any = [keras.initializers.GlorotUniform(seed=1) for _ in range(2)]
+        first = keras.layers.Dense(4, name="layer", kernel_initializer=start[0])
+        second = keras.layers.Dense(4, name="other", kernel_initializer=start[1])
         y = (first if tie else second)(keras.ops.tanh(first(x)))
         return keras.Model(x, keras.layers.Dense(2, name="head")(y))
 
