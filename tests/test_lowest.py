@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def lower_bounds(project: dict) -> dict[str, Version]:
     """Distribution -> the lowest version that a user may have; what developers alone need is left out."""
-    extras = {name: asked for name, asked in project["optional-dependencies"].items() if name not in ("dev", "all")}
+    extras = {
+        name: asked for name, asked in project["optional-dependencies"].items() if name not in ("dev", "docs", "all")
+    }
     asked = [Requirement(text) for part in (project["dependencies"], *extras.values()) for text in part]
     return {
         canonicalize_name(r.name): Version(next(s.version for s in r.specifier if s.operator == ">=")) for r in asked

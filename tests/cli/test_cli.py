@@ -200,7 +200,7 @@ def test_the_expectation_decides_only_when_asked_to() -> None:
 
 @pytest.mark.parametrize(("error", "said"), [(MemoryError(), "not enough memory"), (KeyError("x"), "a bug of xcheck")])
 def test_what_is_no_mistake_of_the_user_is_no_verdict_either(monkeypatch, capsys, error, said):
-    def failing(arguments):
+    def failing(arguments, **_):
         raise error
 
     monkeypatch.setattr("xcheck.cli.commands.app", failing)

@@ -337,7 +337,9 @@ def test_a_sweep_that_is_ended_loses_nothing_that_was_done(models, tmp_path, nam
     command = [sys.executable, "-m", "xcheck", "sweep", "good", "slow", *few]
     environment = {**os.environ, "STARTED": str(started), "PYTHONPATH": str(Path(module.__file__).parents[2])}
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    ended = subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes)
+    # In a job in the background SIGINT is ignored, and a program inherits that.
+    noticing: Any = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    ended = subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes, **noticing)
     while not (workers := list(tmp_path.glob("started-*"))):
         assert ended.poll() is None, ended.communicate()
         time.sleep(0.05)

@@ -108,6 +108,8 @@ def test_a_file_that_changed_since_has_no_edit(tmp_path) -> None:
 
 def test_a_place_is_the_exact_call() -> None:
     line = inspect.currentframe().f_lineno + 1  # pyright: ignore[reportOptionalMemberAccess]
-    Own(0.1)
+    Own(
+        0.1,
+    )
     (site,) = Norm.sites["norm"]
     assert (site.kind, site.line, site.end_line, site.file) == ("Own", line, line + 2, __file__)
