@@ -10,6 +10,8 @@ import pytest
 from bench_faults import FAULTS, Outcome
 from planting import planted
 
+pytestmark = pytest.mark.slow
+
 EVERY = planted(FAULTS, seed=0)
 BY_NAME = {one.name: one for one in EVERY}
 

@@ -11,6 +11,8 @@ from matching_models import WIDTH, keras_model, matched, pair, run, sequences, t
 import xcheck
 from xcheck.matching.matcher import Matcher
 
+pytestmark = pytest.mark.slow
+
 HEADS, SIZE = 2, WIDTH // 2
 
 

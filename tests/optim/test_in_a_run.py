@@ -17,6 +17,8 @@ import xcheck
 from xcheck.optim.keras import optimizers as like_torch
 from xcheck.optim.torch import optimizers as like_keras
 
+pytestmark = pytest.mark.slow
+
 FOLLOWED_BY_TORCH = {
     "SGD": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True},
     "RMSprop": {"learning_rate": 0.01, "momentum": 0.5, "centered": True},

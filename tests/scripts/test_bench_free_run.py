@@ -10,6 +10,8 @@ import pytest
 
 from xcheck.pairs.loading import load_pair, named_pairs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bench() -> Any:
