@@ -88,9 +88,11 @@ def _outputs(alignment: Alignment) -> tuple[float, float, int]:
         return math.inf, 0.0, 0
     keys = [alignment.reference.outputs[mine.index][n] for n in mine.outputs]
     others = [alignment.follower.outputs[theirs.index][n] for n in theirs.outputs]
+    if len(keys) != len(others):
+        return math.inf, 0.0, 0
     apart = [
         distance(alignment.reference.values[a], alignment.follower.values[b]) or 0.0
-        for a, b in zip(keys, others, strict=False)
+        for a, b in zip(keys, others, strict=True)
     ]
     return max(apart, default=0.0), max(map(alignment.allowed, keys)), sum(a.size for a in mine.outputs.values())
 
