@@ -64,7 +64,8 @@ def check(torch: Callable[[Any], float], keras: Callable[[Any], float], **sides:
         ),
         batches,
     )
-    return xcheck.check(pair, steps=2, precision=("float64",), free_steps=0, reach="default")
+    steps = sides.get("steps", 2)
+    return xcheck.check(pair, steps=steps, precision=("float64",), free_steps=0, reach="default")
 
 
 def late(result: xcheck.Result) -> list[str]:
@@ -155,6 +156,27 @@ def test_what_accumulates_between_boundaries_is_not_jumped_over_and_no_differenc
     result = check(halved, formula)
     assert result.verdict == "EQUIVALENT"
     assert "every 100 steps more changes than counts" in late(result)[0]
+
+
+def test_what_accumulates_at_short_periods_is_not_jumped_over_either():
+    def halved(model: Any) -> float:
+        if model.training and model.calls % 5 == 0:
+            model.factor *= 0.5
+        return model.factor
+
+    result = check(halved, lambda model: 0.5 ** (model.calls // 5), steps=6)
+    assert result.verdict == "EQUIVALENT"
+    assert "every 5 steps more changes than counts" in late(result)[0]
+
+
+def test_what_accumulates_from_a_boundary_on_is_not_jumped_over():
+    def decays(model: Any) -> float:
+        model.factor *= 0.99 if model.training and model.calls > 1000 else 1.0
+        return model.factor
+
+    result = check(decays, lambda model: 0.99 ** max(model.calls - 1000, 0))
+    assert result.verdict == "EQUIVALENT"
+    assert "from there on each step changes more than counts" in late(result)[0]
 
 
 def test_a_number_that_changes_with_every_step_forbids_to_move_the_counts():

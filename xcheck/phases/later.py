@@ -26,8 +26,9 @@ from .reach import BY_ROUNDING, MadeBatchSteps
 LATE = (1_000, 100_000)
 """Steps from the last one at which one more is made, whatever a count is compared with."""
 
-AROUND = 4
-"""Steps around a boundary: the first one has a count one below it, so that `>` and `>=` are told apart."""
+AROUND = 5
+"""Steps around a boundary: the first one has a count one below it, so that `>` and `>=` are told apart; the last two
+show whether more than counts changes from there on."""
 
 MOVES = 6
 """Largest number of times that the counts are moved, at the default reach."""
@@ -122,16 +123,15 @@ class LaterSteps:
             if place is None:
                 return
             self._advance(place.steps)
-            before = [side.snapshot() for side in self._sides]
-            between: list[list[object]] = [[s] for s in before]
+            between: list[list[object]] = [[side.snapshot()] for side in self._sides]
             for _ in range(place.made):
                 yield from self._judged_step(runner)
                 if self._outcome:
                     return
                 for snapshots, side in zip(between, self._sides, strict=True):
                     snapshots.append(side.snapshot())
-            if place.period is not None and self._changed(between):
-                self._outcome = f"every {place.period:g} steps more changes than counts"
+            self._outcome = self._accumulates(place, between)
+            if self._outcome:
                 return
             self._periods |= {place.period} if place.period is not None else set()
         side, count = self._python()[0]
@@ -143,11 +143,10 @@ class LaterSteps:
         if any(math.isinf(b.steps) for b in boundaries):
             self._outcome = "a count is looked up in a set or a dict"
             return None
-        usual = self.live.findings.steps
         places = [
             _Place(max(math.ceil(b.steps) - 1, 0), AROUND, b.period)
             for b in boundaries
-            if 0 <= b.steps <= FARTHEST and (b.period is None or (b.period > usual and b.period not in self._periods))
+            if 0 <= b.steps <= FARTHEST and b.period not in self._periods
         ]
         places += [_Place(step - self._ahead, 1) for step in late if step >= self._ahead]
         place = min(places, key=lambda p: p.steps, default=None)
@@ -221,13 +220,23 @@ class LaterSteps:
         for count in self._every():
             count.advance(self._ahead)
 
-    def _changed(self, snapshots: Sequence[Sequence[object]]) -> bool:
-        """Whether steps around a boundary changed more Python numbers than counts."""
-        return any(
-            side.counts(three).others
-            for side, five in zip(self._sides, snapshots, strict=True)
-            for three in (five[:3], five[2:])
-        )
+    def _accumulates(self, place: _Place, snapshots: Sequence[Sequence[object]]) -> str:
+        """Why nothing behind a boundary can be reached at once: more than counts changes on the way; "" if it can.
+
+        Args:
+            place: the boundary.
+            snapshots: of each side, before and after each step around it.
+        """
+        if place.made < AROUND:
+            return ""
+        every = [
+            bool(side.counts(held[i : i + 3]).others)
+            for side, held in zip(self._sides, snapshots, strict=True)
+            for i in range(AROUND - 1)
+        ]
+        if place.period is not None and any(every):
+            return f"every {place.period:g} steps more changes than counts"
+        return "from there on each step changes more than counts" if any(every[AROUND - 2 :: AROUND - 1]) else ""
 
     def _restore(self, snapshots: Sequence[object]) -> None:
         for side, snapshot in zip((self.live.reference.runner, self.live.follower), snapshots, strict=True):
