@@ -209,20 +209,26 @@ class OwnSGD(torch.optim.Optimizer):
 
 
 NAMES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "adagrad": "Adagrad", "nadam": "Nadam"}
-TORCH_NAMES = {"b1": None, "b2": None, "rho": "alpha", "eps": "eps", "momentum": "momentum", "nesterov": "nesterov"}
 KERAS_NAMES = {"b1": "beta_1", "b2": "beta_2", "rho": "rho", "eps": "epsilon", "start": "initial_accumulator_value"}
 
 
-def torch_optimizer(setup: Setup) -> Callable[[Any], Any]:
-    """The optimizer of these settings in PyTorch; with "formula": "keras", by Keras's formula."""
-    s = setup.optimizer
-    kind, options = s["kind"], {k: s[k] for k in ("momentum", "nesterov", "eps", "amsgrad") if k in s}
+def _by_torch(s: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that PyTorch and its likenesses name alike."""
+    options: dict[str, Any] = {}
     if "rho" in s:
         options["alpha"] = s["rho"]
     if "b1" in s or "b2" in s:
         options["betas"] = s.get("b1", 0.9), s.get("b2", 0.999)
     if "start" in s:
         options["initial_accumulator_value"] = s["start"]
+    return options
+
+
+def torch_optimizer(setup: Setup) -> Callable[[Any], Any]:
+    """The optimizer of these settings in PyTorch; with "formula": "keras", by Keras's formula."""
+    s = setup.optimizer
+    kind, options = s["kind"], {k: s[k] for k in ("momentum", "nesterov", "eps", "amsgrad") if k in s}
+    options |= _by_torch(s)
     if "decay" in s:
         options["weight_decay"] = s["decay"]
     module: Any = optim if s.get("formula", "torch") == "keras" else torch.optim
@@ -258,12 +264,7 @@ def keras_optimizer(setup: Setup) -> Callable[[], Any]:
             options[name_there] = s[ours]
     if by_torch:
         options |= {k: s[k] for k in ("eps",) if k in s}
-        if "rho" in s:
-            options["alpha"] = s["rho"]
-        if "b1" in s or "b2" in s:
-            options["betas"] = s.get("b1", 0.9), s.get("b2", 0.999)
-        if "start" in s:
-            options["initial_accumulator_value"] = s["start"]
+        options |= _by_torch(s)
     if "decay" in s:
         options["weight_decay"] = s["decay"]
     clip = setup.step.get("clip")

@@ -196,7 +196,7 @@ def _passed_back(
     if first is None or reference is None:
         return
     if findings.environment["keras"].get("backend") == "jax":  # differentiates functions, not what happens inside
-        findings.notes.append("where on the way back the gradients part is not looked for with Keras on JAX")
+        findings.notes.append("with Keras on JAX the place where gradients first differ is not searched for")
         return
     with findings.timed("explain"), ended_by_user_code(findings.notes):
         found = way_back(Scene(reference, follower, plan, step, True, findings.seed, gradients=True))

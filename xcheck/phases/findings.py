@@ -28,8 +28,8 @@ from ..records.sites import Sites
 from ..records.trace import Arrays
 from ..report.result import Result
 from .edits import located
+from .not_covered import not_covered
 from .ties.stages import staged
-from .uncovered import not_covered
 
 EXPLAINED_BY_FLOAT32 = ("float32_constant", "float32_operation")
 """Causes that state what rounding explains; beside another cause they are not a second mistake."""

@@ -28,7 +28,7 @@ from ..records.sides import SideName
 from ..records.trace import State
 from ..stepping.lockstep import StepPair, perturbed, reference_steps, resynced
 from .checks.step import forward_checks
-from .not_covered import uncovered
+from .not_covered import batch_notes
 from .ordinary import BEFORE_THE_UPDATE, NOT_CARRIED, finite, uncarried
 from .phase import Live
 from .validity import fixed_size, ignored_label, refusal
@@ -99,7 +99,7 @@ class MadeBatchSteps:
             return
         given = self._given_batches()
         varied_weights = "weights" in {*given.kinds.values(), *given.of_targets.values()}
-        findings.notes += uncovered(findings, self.batch, varied_weights)
+        findings.notes += batch_notes(findings.pair, self.batch, varied_weights)
         uncompared: dict[str, list[str]] = {}
         compared = usual = 0
         for made, batch in self._batches(given):

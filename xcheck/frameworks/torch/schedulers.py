@@ -22,13 +22,13 @@ def scheduler_of(optimizer: torch.optim.Optimizer, reached: Iterable[Any], updat
     Args:
         optimizer: of the side.
         reached: objects that its steps can reach.
-        updates: how many it has made; at least one, to see how often the scheduler is stepped.
+        updates: how many it has made, to see how often the scheduler is stepped; at least one.
     """
     own = [s for s in reached if isinstance(s, LRScheduler) and getattr(s, "optimizer", None) is optimizer]
     inner = {id(each) for scheduler in own for each in getattr(scheduler, "_schedulers", ())}
     outer = [scheduler for scheduler in own if id(scheduler) not in inner]
     known = len(outer) == 1 and type(outer[0]).__module__ == LRScheduler.__module__
-    return outer[0] if known and updates and outer[0].last_epoch == updates else None
+    return outer[0] if known and outer[0].last_epoch == updates else None
 
 
 def scheduler_rates(scheduler: LRScheduler, optimizer: torch.optim.Optimizer, updates: int) -> dict[int, float]:

@@ -184,10 +184,12 @@ class Memory:
             listed |= Counter(paths[id(p)] for p in given if id(p) in paths)
             orphans |= {id(p): tuple(p.shape) for p in given if id(p) not in paths}
         held = dict(listed), tuple(orphans.values())
-        reached = (entry.thing for entry in Saved(self._roots, TorchTensors(), self.store).entries)
-        updates, one = self._updates[0], self.optimizers[0] if len(self.optimizers) == 1 else None
-        if one is not None and (scheduler := scheduler_of(one, reached, updates)) is not None:
-            return Holdings(*held, rates=scheduler_rates(scheduler, one, updates))
+        updates, own_loop = self._updates[0], self._roots.keys() & {"step", "after_step"}
+        if updates and own_loop and len(self.optimizers) == 1:
+            reached = [entry.thing for entry in Saved(self._roots, TorchTensors(), self.store).entries]
+            scheduler = scheduler_of(self.optimizers[0], reached, updates)
+            if scheduler is not None:
+                return Holdings(*held, rates=scheduler_rates(scheduler, self.optimizers[0], updates))
         return Holdings(*held, rates=rates(self.optimizer) if len(self.stateful()) == 1 else {})
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from .untracked import replaced_method
+
 
 def called(model: Any, x: Any, training: bool) -> Any:
     """What a model returns, called as its training step calls it.
@@ -30,7 +32,7 @@ def _alone(model: Any) -> Generator[None]:
 
     On JAX the step goes by `stateless_call`, which runs `call` by itself; elsewhere `Layer.__call__` tells all layers.
     """
-    call, replaced = model.call, vars(model).get("call")
+    call = model.call
 
     @functools.wraps(call)
     def alone(*args: Any, **kwargs: Any) -> Any:
@@ -42,11 +44,5 @@ def _alone(model: Any) -> Generator[None]:
         finally:
             context.set_value("training", told)
 
-    object.__setattr__(model, "call", alone)  # which keeps Keras from tracking it
-    try:
+    with replaced_method(model, "call", alone):
         yield
-    finally:
-        if replaced is None:
-            object.__delattr__(model, "call")
-        else:
-            object.__setattr__(model, "call", replaced)

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from .training_step import has_own_step
+from .untracked import replaced_method
 
 REFUSED = (AttributeError, IndexError, KeyError, TypeError, UserWarning, ValueError)
 """What a step raises that takes its data otherwise."""
@@ -81,17 +82,10 @@ def _train(model: Any, parts: Sequence[Any]) -> Mapping[str, Any]:
 @contextmanager
 def _packed(model: Any) -> Generator[None]:
     """The step of a model gets its data as `fit` hands it over while the block runs."""
-    step, replaced = model.train_step, vars(model).get("train_step")
+    step = model.train_step
 
     def packed(data: tuple[Any, Any, Any]) -> Any:
         return step(keras.utils.pack_x_y_sample_weight(*data))
 
-    # object.__setattr__ keeps Keras from tracking the wrapper as state of the model.
-    object.__setattr__(model, "train_step", packed)
-    try:
+    with replaced_method(model, "train_step", packed):
         yield
-    finally:
-        if replaced is None:
-            object.__delattr__(model, "train_step")
-        else:
-            object.__setattr__(model, "train_step", replaced)
