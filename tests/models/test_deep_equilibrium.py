@@ -7,6 +7,7 @@ import pytest
 NAME = "deep_equilibrium"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "steps"), [("PAIR", 5), ("UNROLLED", 1)])
 def test_the_implicit_gradient_is_that_of_the_whole_search(checked, variant, steps):
     result = checked(f"{NAME}:{variant}", steps=steps)

@@ -19,6 +19,7 @@ def test_the_port_is_the_same_computation(checked):
     assert result.coverage["parameters"] == {"matched": 6, "waived": 0, "unmatched": 0}
 
 
+@pytest.mark.slow
 def test_the_gradient_is_the_sum_of_its_uses(checked, uses):
     assert len(uses(checked(NAME), "rotated.weight")) == 4
 

@@ -28,6 +28,7 @@ def test_the_tie_and_the_next_step_are_checked_after_each_way_to_keep_a_model(ch
         assert {f"keras: tie of shared_conv/kernel after {way}", f"keras: {way}", f"keras: step after {way}"} <= names
 
 
+@pytest.mark.slow
 def test_a_patched_layer_trains_as_one_until_it_is_saved(checked):
     result = checked(f"{NAME}:PATCHED")
     assert result.expectation["held"], result.report()

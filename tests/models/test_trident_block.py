@@ -18,6 +18,7 @@ def test_the_port_is_the_same_computation(checked):
     assert result.coverage["parameters"] == {"matched": 16, "waived": 0, "unmatched": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameter", ["kernel", "reduce.weight", "head.bias"])
 def test_the_gradient_is_the_sum_of_its_uses(checked, uses, parameter):
     assert len(uses(checked(NAME), parameter)) == 3

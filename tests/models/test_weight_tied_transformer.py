@@ -21,6 +21,7 @@ def test_the_port_is_the_same_computation(checked):
     assert tie.keras == ("embedding/embeddings",)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_the_sum_of_its_uses(checked, uses):
     assert len(uses(checked(NAME), "embedding.weight")) == 2
 
