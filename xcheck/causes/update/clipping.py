@@ -28,6 +28,7 @@ class Clip:
         added: to the norm, before it is divided by.
         tied: a tied weight counts in the norm as often as it has names.
         again: a tied weight is also scaled as often.
+        lookups: the norm of a table is that of the list of its rows, one for each lookup, not of their sum.
     """
 
     kind: Kind = "none"
@@ -35,21 +36,24 @@ class Clip:
     added: float = 0.0
     tied: bool = False
     again: bool = False
+    lookups: bool = False
 
-    def of(self, gradients: Arrays, counts: Mapping[str, int]) -> dict[str, Array]:
+    def of(self, gradients: Arrays, counts: Mapping[str, int], squares: Arrays) -> dict[str, Array]:
         """The gradients after clipping.
 
         Args:
             gradients: by path, each storage once.
             counts: path -> how many names a tied weight has.
+            squares: path of a table -> sum of the squares of its rows, one for each lookup.
         """
+        squares = squares if self.lookups else {}
         if self.kind == "none":
             return dict(gradients)
         if self.kind == "value":
             return {path: np.clip(g, -self.limit, self.limit) for path, g in gradients.items()}
         if self.kind == "each":
-            return {path: g * self._factor(_norm({path: g}, {})) for path, g in gradients.items()}
-        factor = self._factor(_norm(gradients, counts if self.tied else {}))
+            return {path: g * self._factor(_norm({path: g}, {}, squares)) for path, g in gradients.items()}
+        factor = self._factor(_norm(gradients, counts if self.tied else {}, squares))
         return {path: g * factor ** (counts.get(path, 1) if self.again else 1) for path, g in gradients.items()}
 
     def _factor(self, norm: float) -> float:
@@ -68,6 +72,8 @@ class Clip:
             told += f", with {self.added!r} added to the norm"
         if self.tied:
             told += ", in which a tied weight counts as often as it has names"
+        if self.lookups:
+            told += ", in which a row of a table counts once for each lookup"
         return told
 
     @property
@@ -75,7 +81,7 @@ class Clip:
         """The call of PyTorch between `backward` and `step`; "" if it has none."""
         if self.kind == "value":
             return f"torch.nn.utils.clip_grad_value_(model.parameters(), {self.limit!r})"
-        if self.kind == "together" and self.added and not self.tied:
+        if self.kind == "together" and self.added and not self.tied and not self.lookups:
             return f"torch.nn.utils.clip_grad_norm_(model.parameters(), {self.limit!r})"
         return ""
 
@@ -94,8 +100,9 @@ class Clip:
 NO_CLIP = Clip()
 
 
-def _norm(gradients: Arrays, counts: Mapping[str, int]) -> float:
-    return math.sqrt(sum(counts.get(path, 1) * float(np.vdot(g, g)) for path, g in gradients.items()))
+def _norm(gradients: Arrays, counts: Mapping[str, int], squares: Arrays) -> float:
+    sums = {path: float(squares[path].sum() if path in squares else np.vdot(g, g)) for path, g in gradients.items()}
+    return math.sqrt(sum(counts.get(path, 1) * each for path, each in sums.items()))
 
 
 def declared_clip(settings: Mapping[str, Any]) -> Clip:
@@ -127,7 +134,7 @@ def told_clips(mine: Clip, other: Clip) -> list[Clip]:
 
 
 def possible_clips(
-    mine: Clip, other: Clip, gradients: Arrays, effective: Arrays, counts: Mapping[str, int]
+    mine: Clip, other: Clip, gradients: Arrays, effective: Arrays, counts: Mapping[str, int], squares: Arrays
 ) -> Iterator[Clip]:
     """What a side may do, the likelier first: what is told, the same limits otherwise used, limits with few digits.
 
@@ -136,11 +143,14 @@ def possible_clips(
         gradients: before clipping.
         effective: after it, as far as it can be read off.
         counts: path -> how many names a tied weight has.
+        squares: path of a table -> sum of the squares of its rows, one for each lookup.
     """
     yield from told_clips(mine, other)
     for limit in dict.fromkeys(clip.limit for clip in (mine, other) if clip.kind != "none"):
-        yield from _forms(limit)
-    for clip in fitted_clips(gradients, effective, counts):
+        forms = tuple(_forms(limit))
+        yield from forms
+        yield from (replace(form, lookups=True) for form in forms if squares and form.kind != "value")
+    for clip in fitted_clips(gradients, effective, counts, squares):
         short = rounded(clip.limit)
         if short is not None:
             yield replace(clip, limit=short)
@@ -155,7 +165,7 @@ def _forms(limit: float) -> Iterator[Clip]:
     yield Clip("value", limit)
 
 
-def fitted_clips(gradients: Arrays, effective: Arrays, counts: Mapping[str, int]) -> Iterator[Clip]:
+def fitted_clips(gradients: Arrays, effective: Arrays, counts: Mapping[str, int], squares: Arrays) -> Iterator[Clip]:
     """Every form with the limit that would give what came out; the arguments are those of `possible_clips`.
 
     The factor is read off the largest gradient: the smallest ones may be what rounding makes of zero.
@@ -165,13 +175,15 @@ def fitted_clips(gradients: Arrays, effective: Arrays, counts: Mapping[str, int]
         return
     found: list[Clip] = []
     plain = [path for path in factors if path not in counts]
-    sizes = {path: _norm({path: gradients[path]}, {}) for path in factors}
-    for tied in (False, True):
-        norm = _norm(gradients, counts if tied else {})
-        factor = factors[max(plain or factors, key=sizes.__getitem__)]
+    sizes = {path: _norm({path: gradients[path]}, {}, {}) for path in factors}
+    factor = factors[max(plain or factors, key=sizes.__getitem__)]
+    for tied, lookups in ((False, False), (True, False), (False, True)):
+        if lookups and not squares:
+            continue
+        norm = _norm(gradients, counts if tied else {}, squares if lookups else {})
         for added in (0.0, ADDED):
             for again in (False, True) if tied else (False,):
-                found.append(Clip("together", factor * (norm + added), added, tied, again))
+                found.append(Clip("together", factor * (norm + added), added, tied, again, lookups))
     largest = max(factors, key=sizes.__getitem__)
     found += [Clip("each", factors[largest] * (sizes[largest] + added), added) for added in (0.0, ADDED)]
     found.append(Clip("value", max(float(np.abs(g).max(initial=0)) for g in effective.values())))

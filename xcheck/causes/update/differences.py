@@ -19,6 +19,11 @@ from .clipping import NO_CLIP
 from .constraint import FREE, Projection
 from .recipe import Recipe
 
+DENSE = (
+    "keras: make the gradient of the table dense: keras.ops.take(keras.ops.reshape(table, table.shape), "
+    "indexes, axis=0)"
+)
+
 
 def differences(both: Both) -> list[Difference]:
     """Everything in which the recipes differ.
@@ -166,8 +171,7 @@ def _lookups(both: Both) -> Iterator[Difference]:
             "squares_of_lookups",
             f"keras squares the gradient of {path} lookup by lookup and adds the squares up: it comes as a list of "
             "rows, in which a row that is looked up several times stands as often; torch squares the sum",
-            "keras: make the gradient of the table dense: keras.ops.take(keras.ops.reshape(table, table.shape), "
-            "indexes, axis=0)" + (f", or {whole}" if whole and both.torch.said.style == "torch" else ""),
+            DENSE + (f", or {whole}" if whole and both.torch.said.style == "torch" else ""),
             lambda recipe, keeps=keeps: replace(recipe, lookups=keeps),
             keras=path,
         )
@@ -179,7 +183,9 @@ def _clipping(both: Both) -> Iterator[Difference]:
         return
     reference = both.of(both.plan.reference).clip
     alike = (one.kind, one.limit) == (two.kind, two.limit)
-    if alike and one.tied != two.tied:
+    if one == replace(two, lookups=one.lookups):
+        cause, fix = "squares_of_lookups", DENSE
+    elif alike and one.tied != two.tied:
         counted = "torch" if one.tied else "keras"
         cause = "clipping_counts_a_tie_twice"
         fix = f"{counted}: clip each parameter once, however many names it has: "
@@ -187,6 +193,7 @@ def _clipping(both: Both) -> Iterator[Difference]:
     else:
         cause = "clipping_formula" if alike else "clipping"
         fix = f"keras: {_clipped('keras', both)}, or torch: {_clipped('torch', both)}"
+        fix += f"; and {DENSE}" if one.lookups != two.lookups else ""
     yield Difference(
         cause,
         f"torch {one.words}, keras {two.words}",
@@ -199,7 +206,7 @@ def _clipping(both: Both) -> Iterator[Difference]:
 def _clipped(side: SideName, both: Both) -> str:
     """How a side comes to clip as the other does."""
     mine, other = both.of(side).said, both.of(other_side(side))
-    wanted = replace(other.clip, tied=False, again=False)
+    wanted = replace(other.clip, tied=False, again=False, lookups=False)
     if side == "torch" and mine.clip == NO_CLIP and (wanted == NO_CLIP or wanted.in_torch):
         return wanted.in_torch or "no clipping between backward and step"
     as_the_other = like_the_other(mine, other.said)

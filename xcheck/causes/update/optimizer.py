@@ -218,8 +218,9 @@ def _cause(found: Difference, facts: Mapping[str, Facts], *, recomputed: bool) -
 
 def _given(plan: MatchPlan, mine: Observed, follower: Observed) -> Observed:
     """The follower with the reference's gradients, which agree but for rounding that some formulas blow up, and its
-    count of names, which may all be one variable here; and with its slots, where each side kept its own."""
-    gradients, counts = dict(follower.gradients), dict(follower.counts)
+    count of names, which may all be one variable here; and with its slots, where each side kept its own; and with its
+    squares of lookups, which only one side may have."""
+    gradients, counts, squares = dict(follower.gradients), dict(follower.counts), dict(follower.squares)
     for match in plan.trained:
         names = max(mine.counts.get(path, 1) for path in match.piece(plan.reference).paths)
         counts |= {path: max(names, counts.get(path, 1)) for path in match.piece(plan.follower).paths}
@@ -233,11 +234,14 @@ def _given(plan: MatchPlan, mine: Observed, follower: Observed) -> Observed:
                 piece.part.fill(gradients[path], moved)
             elif path in gradients:
                 gradients[path] = moved
+        own = mine.squares.get(match.piece(plan.reference).paths[0])
+        if own is not None and own.shape == found.shape and not piece.part.cuts:
+            squares |= dict.fromkeys(piece.paths, match.to(plan.follower, own))
     record, start = follower.record, mine.record.before
     if (start.guessed or record.before.guessed) and start.slots:
         slots = plan.for_follower(start, slots=True).slots
         record = replace(record, before=replace(record.before, slots={**record.before.slots, **slots}))
-    return replace(follower, record=record, gradients=gradients, counts=counts)
+    return replace(follower, record=record, gradients=gradients, counts=counts, squares=squares)
 
 
 def _moves(one: Mapping[str, Arrays], other: Mapping[str, Arrays]) -> bool:

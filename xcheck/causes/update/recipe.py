@@ -153,7 +153,7 @@ class Recipe:
 
     def results(self, seen: Observed) -> dict[str, Arrays]:
         """Path -> "" and the update, role and slot."""
-        clipped = self.clip.of(seen.gradients, seen.counts)
+        clipped = self.clip.of(seen.gradients, seen.counts, seen.squares)
         made = {path: self.made(seen, path, clipped) for path in seen.gradients}
         return {path: {"": update, **slots} for path, (update, slots) in made.items()}
 
@@ -219,13 +219,12 @@ def read(mine: Said, other: Said, seen: Observed) -> Recipe | None:
         return None
     effective = _effective(mine, seen)
     decays = (mine.coupled, not mine.coupled) if mine.decay or other.decay else (mine.coupled,)
-    lookups = [frozenset(seen.squares)] if seen.squares else [frozenset[str]()]
-    for parts in lookups:
+    for parts in dict.fromkeys((frozenset(seen.squares), frozenset[str]())):  # what is clipped together may be dense
         starts = _starts(mine, seen)
         recipes = [
             Recipe(replace(mine, coupled=coupled), coupled=coupled, lookups=parts, starts=starts) for coupled in decays
         ]
-        for clip in possible_clips(mine.clip, other.clip, seen.gradients, effective, seen.counts):
+        for clip in possible_clips(mine.clip, other.clip, seen.gradients, effective, seen.counts, seen.squares):
             for recipe in recipes:
                 found = _complete(replace(recipe, clip=clip), other, seen)
                 if found is not None:
@@ -238,7 +237,7 @@ def read(mine: Said, other: Said, seen: Observed) -> Recipe | None:
                     if found is not None:
                         return found
         if mine.family.tells_of_gradient:
-            for clip in fitted_clips(seen.gradients, effective, seen.counts):
+            for clip in fitted_clips(seen.gradients, effective, seen.counts, seen.squares):
                 for recipe in recipes:
                     found = _complete(replace(recipe, clip=clip), other, seen)
                     if found is not None:
@@ -287,7 +286,7 @@ def _with_rates(recipe: Recipe, other: Said, seen: Observed) -> Iterator[Recipe]
     Where the update is all that does, a smaller rate and a tighter clip are one: then only rates that a schedule has
     or that people write.
     """
-    mine, clipped = recipe.said, recipe.clip.of(seen.gradients, seen.counts)
+    mine, clipped = recipe.said, recipe.clip.of(seen.gradients, seen.counts, seen.squares)
     path = max(seen.gradients, key=lambda p: seen.gradients[p].size * bool(seen.gradients[p].any()))
     update = seen.record.update(path)
     for rate in dict.fromkeys((mine.decay, other.decay, 0.0)):
@@ -324,7 +323,7 @@ def _at(recipe: Recipe, learning_rate: float) -> Recipe:
 
 def _complete(recipe: Recipe, other: Said, seen: Observed) -> Recipe | None:
     """The recipe with a decay, and if need be a constraint, for each parameter; None where one does not come out."""
-    clipped = recipe.clip.of(seen.gradients, seen.counts)
+    clipped = recipe.clip.of(seen.gradients, seen.counts, seen.squares)
     decay: dict[str, tuple[float, ...]] = {}
     projections: dict[str, Projection] = {}
     usual = (recipe.said.decay, other.decay, 0.0)
