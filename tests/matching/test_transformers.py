@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -105,8 +108,41 @@ def test_a_port_that_takes_fused_heads_for_blocks_is_found():
     keras = keras_model(
         lambda keras: {n: keras.layers.Dense(w, name=n) for n, w in (("qkv", 3 * WIDTH), ("dense", WIDTH))}, call
     )
-    result = run(pair(torch, keras, sequences))
+    wrong = pair(torch, keras, sequences)
+    result = run(wrong)
     assert (result.verdict, result.first_divergence.phase) == ("DIFFERENT", "forward"), result.report()
+    assert (result.first_divergence.torch, result.first_divergence.keras) == ("qkv", "m/qkv")
+    (cause,) = result.causes
+    assert (cause.id, cause.confirmed) == ("permuted_axes", True)
+    assert f"(a={HEADS} b=3 c) in torch" in cause.summary
+    (layouts,) = re.findall(r"weight_map=(.*)", cause.fix)
+    mended = run(replace(wrong, weight_map=ast.literal_eval(layouts)))
+    assert mended.verdict == "EQUIVALENT", mended.report()
+
+
+def test_a_wrong_scale_behind_fused_heads_is_not_blamed_on_their_order():
+    def forward(model: Any, x: Any) -> Any:
+        import torch
+
+        q, k, v = model.qkv(x).unflatten(-1, (3, HEADS, SIZE)).unbind(-3)
+        return model.dense(torch_attended(torch, 2 * q, k, v)) + x
+
+    def call(model: Any, x: Any) -> Any:
+        from keras import ops
+
+        q, k, v = ops.split(model.qkv(x), 3, axis=-1)
+        q, k, v = (ops.reshape(t, (-1, 5, HEADS, SIZE)) for t in (q, k, v))
+        return model.dense(keras_attended(q, k, v)) + x
+
+    torch = torch_model(
+        lambda torch: {"qkv": torch.nn.Linear(WIDTH, 3 * WIDTH), "dense": torch.nn.Linear(WIDTH, WIDTH)}, forward
+    )
+    keras = keras_model(
+        lambda keras: {n: keras.layers.Dense(w, name=n) for n, w in (("qkv", 3 * WIDTH), ("dense", WIDTH))}, call
+    )
+    result = run(pair(torch, keras, sequences))
+    assert result.verdict == "DIFFERENT", result.report()
+    assert "permuted_axes" not in {cause.id for cause in result.causes}
 
 
 def test_heads_may_come_first_in_a_kernel():

@@ -24,6 +24,7 @@ from .dtype import float32_constants
 from .forward.dropout import dropout_causes, dropping_at_inference
 from .forward.dropped_tensors import explain_noise
 from .forward.families import forward_causes
+from .forward.layout import packed_outputs
 from .forward.one_computation import Local
 from .forward.unexplained import reproduction_of, unexplained
 from .gradient.backward_scaling import passed_back_causes
@@ -281,6 +282,11 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
         findings.located = replace(
             _divergence(first), torch=names[0], keras=names[1], local_error=error, allowed=allowed
         )
+        return
+    packed = packed_outputs(scene.plan)
+    if packed:
+        findings.causes += packed
+        findings.located = replace(_divergence(first), torch=packed[0].torch, keras=packed[0].keras)
         return
     ends = ends_of(scene.aligned({}))
     if any(ends) and not all(ends):  # what differs is somewhere in the other model too: two parts of it start alike

@@ -7,16 +7,18 @@ nothing could lie otherwise. What looks like a difference of the port is one onl
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..records.sides import SIDES
 from .activations import Look, Seen
 from .evidence import told_by_what_follows
 from .fingerprints import EXACT, Print, apart, prints_of
-from .guess import Guess
+from .guess import Guess, Variant
 from .layers import likeness
-from .plan import MatchPlan
+from .packed_orders import axes_of, is_dense, packed_orders
+from .plan import MatchPlan, PackedOrder
 from .proof import Proof, Prover
 from .search import Repairs
 
@@ -46,6 +48,7 @@ class Tried:
         repairs: that made it.
         all: every alternative that is possible was tried.
         many: how many were.
+        packed: orders of outputs under which the sides agree; what is taken now has the usual ones.
     """
 
     look: Look
@@ -53,6 +56,7 @@ class Tried:
     repairs: Repairs
     all: bool = True
     many: int = 0
+    packed: PackedOrder | None = None
 
 
 def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover: Prover) -> Tried:
@@ -67,15 +71,36 @@ def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover
     """
     trial = _Trial(matcher, prover)
     back = matcher.mark()
+    plain = {id(guess): guess.variant for guess in matcher.guesses if is_dense(guess)}
     told = trial.explore(repairs)
     spent = trial.spent
     for change in (change for choice in told for change in choice.changes):
         trial.step(change, None, repairs, back)
     if trial.found is not None:
-        return trial.found
+        return _as_usual(matcher, trial.found, prover, plain)
     if trial.many:
         matcher.look()
     return Tried(look, proof, repairs, all=not spent, many=trial.many)
+
+
+def _as_usual(matcher: Matcher, found: Tried, prover: Prover, plain: Mapping[int, Variant]) -> Tried:
+    """What agrees, but for outputs of dense layers that lie in different orders: a port has to say that it means that.
+
+    Who carries weights over by transposing them gets another model. A map that says so is taken as it is.
+    """
+    packed = [g for g in matcher.guesses if id(g) in plain and g.variant != plain[id(g)]]
+    if not packed:
+        return found
+    axes = axes_of(packed[0], matcher.traces)
+    matches = [match for guess in packed for match, _, _ in guess.matches(matcher.torch, matcher.keras)]
+    for guess in packed:
+        guess.variant = plain[id(guess)]
+    proof = prover.judge(matcher.plan())
+    if proof.agrees:  # one order is as good as the other
+        return replace(found, look=matcher.look(), proof=proof)
+    layers = {side: packed[0].units(side)[0].owner for side in SIDES}
+    order = PackedOrder(tuple(matches), layers, axes, proof.worst, found.proof.worst)
+    return replace(found, look=matcher.look(), proof=proof, packed=order)
 
 
 def _part_of(matcher: Matcher, unknown: Seen | None) -> Sequence[Guess]:
@@ -244,6 +269,10 @@ def _choices(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[_Choice
         yield _Choice([guess for of in whole for guess in of], orders, at < len(choices) or not sure)
     seen: set[object] = set()
     for guess in matcher.guesses:
+        packed = tuple(packed_orders(guess, matcher.traces))
+        if packed and ("packed", guess.group.signature) not in seen:
+            seen.add(("packed", guess.group.signature))
+            yield _Choice([guess], [lambda g=guess, v=order: repairs.moves.take_alike(g, v) for order in packed], True)
         if guess.promised or guess.by_value or guess.group.signature in seen or _shown(matcher, look, guess):
             continue
         seen.add(guess.group.signature)

@@ -58,11 +58,15 @@ def plan_by_value(
         proof = prover.judge(plan)
         if proof.agrees is not True:
             plan = unclaimed(plan, matcher, tried.repairs, tried.look)
-            other = plan_without_functions(reference, follower, batch, weight_map or {}, seed, plan)
+            other = (
+                None
+                if tried.packed
+                else plan_without_functions(reference, follower, batch, weight_map or {}, seed, plan)
+            )
             if other is not None:
                 plan, proof = other, prover.judge(other)
         plan = replace(plan, proven=proof.agrees, unproven=proof.detail)
-        return replace(plan, tried=tried.many, exhausted=tried.all)
+        return replace(plan, tried=tried.many, exhausted=tried.all, packed=tried.packed)
     finally:
         reference.restore(kept[0])
         follower.restore(kept[1])

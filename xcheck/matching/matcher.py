@@ -51,6 +51,7 @@ class Matcher:
             those of the first.
         forced: names of calls of the follower in whose place outputs of the reference are put; None: its partner's.
         looks: how often the follower was run.
+        traces: calls of each side with the weights it had, functions included.
         flows: what lies before and behind the layers of each side, where several of them are alike.
     """
 
@@ -89,8 +90,8 @@ class Matcher:
             trace = tuple(call for call in every if not call.function)
             done = {path for m in fixed.matches for path in m.piece(side).paths} | set(fixed.waived)
             self.units[side] = units_of(inventories[side], trace, done, every)
-        traces: dict[SideName, Calls] = {reference.side: calls, follower.side: others}
-        groups, alone = self._placed(traces)
+        self.traces: dict[SideName, Calls] = {reference.side: calls, follower.side: others}
+        groups, alone = self._placed(self.traces)
         follower.restore(kept)
         self.guesses = [Guess(group) for group in groups]
         for guess in self.guesses:

@@ -167,6 +167,24 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedOrder:
+    """An order of the outputs of dense layers under which the sides agree, unlike as the plan takes them.
+
+    Attributes:
+        matches: the parameters through the layouts that agree; the plan has them through the usual ones.
+        layers: paths of the first of these layers.
+        orders: sizes of the parts on each side, the outermost first.
+        without, with_: error, allowance and number of elements of the outputs, with drawn weights and inputs.
+    """
+
+    matches: tuple[Match, ...]
+    layers: Mapping[SideName, str]
+    orders: Mapping[SideName, tuple[int, ...]]
+    without: tuple[float, float, int]
+    with_: tuple[float, float, int]
+
+
+@dataclass(frozen=True, slots=True)
 class MatchPlan:
     """What is compared with what.
 
@@ -188,6 +206,7 @@ class MatchPlan:
         open: names on the PyTorch side of what could be matched otherwise, for all that is known.
         tried: how many other matches were tried in place of one that is not proven.
         exhausted: these were all that what differs could rest on.
+        packed: layers whose outputs lie in different orders, which alone makes the sides differ; None for none.
     """
 
     reference: SideName
@@ -206,6 +225,7 @@ class MatchPlan:
     open: frozenset[str] = frozenset()
     tried: int = 0
     exhausted: bool = True
+    packed: PackedOrder | None = None
 
     @property
     def follower(self) -> SideName:

@@ -7,7 +7,7 @@ other weights and on other inputs is right, however it was found, but for what t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -36,11 +36,14 @@ class Proof:
         agrees: everything that is compared agrees; None where nothing could be compared.
         detail: why it is no proof, with the numbers; "" for one.
         differing: names of the outputs that differ.
+        worst: error, allowance and number of elements of the output that is nearest to its allowance, or furthest
+            beyond it.
     """
 
     agrees: bool | None
     detail: str = ""
     differing: tuple[str, ...] = ()
+    worst: tuple[float, float, int] = (0.0, 0.0, 0)
 
 
 class _Made(NamedTuple):
@@ -106,10 +109,12 @@ class Prover:
             if any(c.verdict is Verdict.DIFFERENT for c in checks):
                 checks = self._checks(plan, made, own, attempt, alone=False)
             different = [c for c in checks if c.verdict is Verdict.DIFFERENT]
+            sizes = {mine: array.size for mine, array in made.outputs.items()}
             if different:
-                return Proof(False, _told(different[0]), tuple(c.name for c in different))
+                names = tuple(c.name for c in different)
+                return Proof(False, _told(different[0]), names, _worst(different, sizes))
             if checks and all(c.verdict is Verdict.EQUIVALENT for c in checks):
-                return Proof(True)
+                return Proof(True, worst=_worst(checks, sizes))
             why = next((f"{c.name}: {c.detail}" for c in checks if c.detail), "no output of either side was seen")
         return Proof(None, why)
 
@@ -200,6 +205,11 @@ class Prover:
 _ATTEMPTS = 3
 """Draws that are tried, until a model takes one and its outputs can be compared: weights of ordinary size and other
 inputs, weights that are near those it was built with and other inputs, and these on the inputs that were given."""
+
+
+def _worst(checks: Sequence[Check], sizes: Mapping[str, int]) -> tuple[float, float, int]:
+    measured = [(c.error, c.allowed, sizes.get(c.name, 1)) for c in checks if c.error is not None and c.allowed]
+    return max(measured, key=lambda one: one[0] / one[1], default=(0.0, 0.0, 0))
 
 
 def _told(check: Check) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
+from ...matching import MatchPlan
 from ...records.result import Cause
+from ...records.sides import SIDES
 from ...records.trace import Array
 from ..prove import Trial, prove
 from .one_computation import Local, Seen
@@ -38,6 +42,35 @@ def permuted(local: Local, what: str, torch: Array, keras: Array, after: float) 
         fix=_fix(local),
     )
     return prove(cause, [Trial(local.error, after, local.allowed, local.torch.value.size)])
+
+
+def packed_outputs(plan: MatchPlan) -> list[Cause]:
+    """The cause where dense layers hold their outputs in different orders; confirmed by the order that agrees.
+
+    Args:
+        plan: which has them in the same order.
+    """
+    if plan.packed is None:
+        return []
+    matches, layers, orders = plan.packed.matches, plan.packed.layers, plan.packed.orders
+    lines = ", ".join(f'"{m.name("torch")}": ("{m.name("keras")}", "{m.layout.name}")' for m in matches)
+    left, right = (re.findall(r"\(.*?\)", half)[0] for half in matches[0].layout.name.split(" -> "))
+    others = len({m.torch.rpartition(".")[0] for m in matches}) - 1
+    more = f" (and {others} other layers)" if others else ""
+    cause = Cause(
+        id="permuted_axes",
+        phase="forward",
+        torch=layers["torch"],
+        keras=layers["keras"],
+        summary=f"the outputs of a layer are taken apart in different orders: those of {layers['torch']} as {left} in "
+        f"torch, those of {layers['keras']} as {right} in keras{more}",
+        evidence={side: list(orders[side]) for side in SIDES},
+        fix=f"keras: take the outputs of {layers['keras']} apart as torch does, by a reshape to "
+        f"(..., {', '.join(map(str, orders['torch']))}), or permute the weights when you load them: "
+        f"weight_map={{{lines}}}",
+    )
+    (before, allowed, numbers), (after, _, _) = plan.packed.without, plan.packed.with_
+    return [prove(cause, [Trial(before, after, allowed, numbers)])]
 
 
 def _told(seen: Seen) -> str:
