@@ -49,6 +49,7 @@ from .onnx import onnx, retie
 from .options import (
     AcceptOption,
     BackendOption,
+    BudgetOption,
     DeviceOption,
     ExpectOption,
     OutOption,
@@ -64,6 +65,7 @@ from .options import (
     device_of,
     print_version,
     reach_of,
+    seconds_of,
     settings_of,
 )
 from .sweep_command import sweep_pairs
@@ -99,6 +101,7 @@ def run(
     expect: ExpectOption = False,
     accept: AcceptOption = None,
     reach: ReachOption = "default",
+    budget: BudgetOption = None,
     json: JsonOption = None,
     form: Annotated[str | None, typer.Option("--format", help="github: also write annotations and a summary.")] = None,
 ) -> None:
@@ -117,6 +120,7 @@ def run(
             keras_backend=keras_backend,
             phases=None if phases is None else [p for p in phases.split(",") if p],
             reach=reach_of(reach),
+            budget=seconds_of(budget),
             progress=progress,
         )
 

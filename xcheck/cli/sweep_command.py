@@ -20,12 +20,14 @@ from .ending import QUIET_WIDTH
 from .onnx import EXIT_CODES
 from .options import (
     BackendOption,
+    BudgetOption,
     DeviceOption,
     PhasesOption,
     ReachOption,
     StepsOption,
     device_of,
     reach_of,
+    seconds_of,
     settings_of,
 )
 from .sweep import Task, TaskOutcome, complaints, plan, summary, sweep, table
@@ -52,6 +54,7 @@ def sweep_pairs(
     out: Annotated[Path, typer.Option(help="Gets a folder per check.")] = Path("xcheck-results/sweep"),
     expect: Annotated[bool, typer.Option("--expect", help="Exit 0 if every pair showed what it declares.")] = False,
     reach: ReachOption = "default",
+    budget: BudgetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Run only what an earlier sweep did not finish.")] = False,
 ) -> None:
     """Check many pairs, with several seeds and settings, in several processes."""
@@ -69,6 +72,7 @@ def sweep_pairs(
         "device": device_of(device),
         "keras_backend": keras_backend,
         "reach": reach_of(reach),
+        **({} if budget is None else {"budget": seconds_of(budget)}),
         "phases": None if phases is None else [p for p in phases.split(",") if p],
     }
     started, done, console = time.perf_counter(), list[TaskOutcome](), Console(stderr=True)
