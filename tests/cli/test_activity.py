@@ -1,9 +1,11 @@
 """The line that says where a command is: with a clock that the test moves."""
 
+from io import StringIO
+
 from rich.console import Console
 from rich.status import Status
 
-from xcheck.cli.activity import EVERY, Activity, line_by_line
+from xcheck.cli.activity import EVERY, Activity, counting, line_by_line
 
 
 class Clock:
@@ -54,3 +56,23 @@ def test_without_a_terminal_there_is_one_line_a_minute_and_none_after_the_end(ca
 
 def test_control_characters_stay_off_the_screen():
     assert "\x1b" not in Activity("\x1b[2J", Clock()).line()
+
+
+def test_on_a_terminal_a_bar_says_how_many_are_done_which_was_the_last_and_how_long_the_rest_takes():
+    clock, written = Clock(), StringIO()
+    console = Console(file=written, force_terminal=True, width=100)
+    with counting(4, console=console, clock=clock) as one_more:
+        for name in ("first [b]EQUIVALENT[/b]", "second DIFFERENT"):
+            clock.now += 20
+            one_more(name)
+    last = written.getvalue().rsplit("first", 1)[-1]
+    assert "first [b]EQUIVALENT[/b]" in written.getvalue()
+    assert "2/4" in last
+    assert "0:00:40" in last
+    assert "second DIFFERENT" in last
+
+
+def test_without_a_terminal_a_sweep_has_no_bar(capsys):
+    with counting(4, console=Console(file=StringIO()), clock=Clock()) as one_more:
+        one_more("first EQUIVALENT")
+    assert capsys.readouterr() == ("", "")

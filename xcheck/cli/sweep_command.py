@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from ..errors import PairError, shown
+from ..errors import PairError
 from ..phases.trajectory import FREE_STEPS
 from ..records.result import Verdict
+from .activity import counting
 from .ending import QUIET_WIDTH
 from .onnx import EXIT_CODES
 from .options import (
@@ -75,17 +75,15 @@ def sweep_pairs(
         **({} if budget is None else {"budget": seconds_of(budget)}),
         "phases": None if phases is None else [p for p in phases.split(",") if p],
     }
-    started, done, console = time.perf_counter(), list[TaskOutcome](), Console(stderr=True)
+    started, done = time.perf_counter(), list[TaskOutcome]()
     try:
         with (
-            console.status(f"{len(tasks)} checks") as status,
+            counting(len(tasks)) as one_more,
             closing(sweep(tasks, out, jobs=jobs, ray=ray, options=options, resume=resume)) as outcomes,
         ):
-            if not console.is_terminal:
-                status.stop()
             for outcome in outcomes:
                 done.append(outcome)
-                status.update(Text(shown(f"{len(done)} of {len(tasks)}: {outcome.task.label} {outcome.verdict}")))
+                one_more(f"{outcome.task.label} {outcome.verdict}")
     finally:  # also if the sweep is interrupted
         _print_outcomes(done, tasks, time.perf_counter() - started, out)
     raise typer.Exit(_exit_code_of_all(done, expect))
