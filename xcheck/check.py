@@ -18,6 +18,7 @@ from .phases.canaries import skip_broken
 from .phases.findings import Findings
 from .phases.inventory import NO_STEP, match_sides, unmatched
 from .phases.judge_steps import steps_in_float32, steps_in_float64
+from .phases.pace import Pace
 from .phases.phase import Live, Run
 from .phases.reach import Reach
 from .phases.steps import skipped_phase
@@ -38,6 +39,7 @@ def check(
     keras_backend: str | None = None,
     phases: Sequence[str] | None = None,
     reach: Reach = "default",
+    budget: float | None = None,
     progress: Progress = silent,
 ) -> Result:
     """Run both sides of a pair and decide whether they are the same computation.
@@ -54,6 +56,8 @@ def check(
         phases: the phases to run; None runs all except those on request, and ["all"] every one.
         reach: whether batches made from the given ones are tried, too: "none", "default" (the six most informative)
             or "full".
+        budget: seconds after which nothing new begins, the most telling first: one step, more steps, float32, the
+            free run, the other phases; made batches within the first half. What is left out is in `not_covered`.
         progress: called with the current activity.
 
     Returns:
@@ -64,6 +68,7 @@ def check(
     """
     findings = begin(pair, seed, steps, phases, reach)
     findings.precision, findings.free_steps = tuple(precision), free_steps
+    findings.pace = Pace(budget, progress)
     with findings.reporting():
         validate(steps, seed, precision, free_steps)
         choose_backend(pair, keras_backend)
@@ -72,7 +77,7 @@ def check(
         sides = Sides(findings, choose_device(pair, device), progress)
         plan = _semantic(findings, sides)
         run = Run(findings, sides, plan, EXPLANATIONS, free_steps, "float32" in precision)
-        if run.float32 and findings.passes():
+        if run.float32 and findings.passes() and findings.pace.allows("float32"):
             steps_in_float32(run)
         equal = findings.passes()
         for phase in chosen(findings):
@@ -80,7 +85,7 @@ def check(
                 continue
             if plan.needed:
                 findings.checks += [] if phase.only_if_equal else [skipped_phase(phase.name)]
-            else:
+            elif findings.pace.allows(f"phase {phase.name}"):
                 phase.run(run)
                 accept_causes(findings)
     return findings.result()

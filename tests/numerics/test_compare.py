@@ -1,6 +1,7 @@
 """Measures of two arrays, against the same formulas written out plainly."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from xcheck.numerics import compare
-from xcheck.numerics.compare import CHUNK, METRICS, Measure, furthest, masked, measure, nonfinite, rms, structure
+from xcheck.numerics import blocks, compare
+from xcheck.numerics.blocks import CHUNK, PART
+from xcheck.numerics.compare import METRICS, Measure, masked, measure, nonfinite, rms, structure
+from xcheck.numerics.own_noise import furthest
 
 # float32 numbers and integers: their squares neither overflow nor vanish in float64
 NUMBERS = st.integers(-9, 9).map(float) | st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
@@ -96,15 +99,44 @@ def test_one_wrong_element_is_found_on_either_side_of_a_chunk_boundary(size):
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 24, 1000])
-def test_the_size_of_a_chunk_changes_no_measure(monkeypatch, chunk):
+@pytest.mark.parametrize("part", [1, 5, 1000])
+@pytest.mark.parametrize("shape", [(24,), (4, 6), (2, 12), (3, 2, 4), (1, 24)])
+def test_the_size_of_a_chunk_or_of_the_part_of_a_thread_changes_no_measure(monkeypatch, chunk, part, shape):
     rng = np.random.default_rng(0)
-    t, k = rng.standard_normal((4, 6)), rng.standard_normal((4, 6))
+    t, k = rng.standard_normal(shape), rng.standard_normal(shape)
     whole = measure(t, k, 0.1)
-    monkeypatch.setattr(compare, "CHUNK", chunk)
+    for module in (blocks, compare):
+        monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(blocks, "PART", part)
     found = measure(t, k, 0.1)
     assert found.worst_index == whole.worst_index
     for name in (*METRICS, "required_tolerance"):
         assert getattr(found, name) == pytest.approx(getattr(whole, name), rel=1e-14)
+
+
+def test_no_number_depends_on_how_many_threads_compare(monkeypatch):
+    rng = np.random.default_rng(0)
+    t = rng.standard_normal((3, PART + 7), np.float32)
+    k = t * np.float32(1 + 2**-20)
+    several = measure(t, k), nonfinite(t, k), rms(t)
+    assert several[0].row > 0
+    monkeypatch.setattr(blocks, "threads_for", lambda parts: 1)
+    assert (measure(t, k), nonfinite(t, k), rms(t)) == several
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_comparing_large_arrays_takes_little_memory(dtype):
+    t = np.ones((2048, 4096), dtype)
+    k = t + np.finfo(dtype).eps
+    tracemalloc.start()
+    try:
+        measure(t, k)
+        nonfinite(t, k)
+        furthest(t, k, [(t, k)], 24.0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < t.nbytes / 2
 
 
 @pytest.mark.parametrize(
@@ -250,25 +282,3 @@ def test_a_mask_keeps_the_positions_that_mean_something():
 def test_a_mask_that_does_not_cover_the_first_axes_is_refused(shape):
     with pytest.raises(ValueError, match="does not cover"):
         masked(np.ones((2, 3, 2)), np.ones(shape, bool))
-
-
-def test_an_element_that_few_twins_hardly_move_shares_the_ruler_of_those_of_its_size():
-    """What a sum that cancels leaves, in units of the last digit of its terms: a twin moves three, and one hardly."""
-    unit = 2.0**-56
-    t = np.array([unit, 2 * unit, -unit, 3 * unit])
-    moved = t + np.array([1e-12 * unit, unit, -2 * unit, unit])
-    found = furthest(t, t - np.array([2 * unit, 0, 0, 0]), [(t, moved)], 24.0)
-    assert found is not None
-    assert found.ratio < 1
-
-
-@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
-def test_other_sizes_lend_an_element_no_ruler(size):
-    """Beside elements that are all rounding, one of another size is still off by more than its own allows."""
-    unit = 2.0**-56
-    t = np.array([size, unit, -unit])
-    moved = t + np.array([size * 2.0**-52, unit, unit])
-    found = furthest(t, t + np.array([1e-9 * size, 0, 0]), [(t, moved)], 24.0)
-    assert found is not None
-    assert found.index == (0,)
-    assert found.ratio > 1

@@ -7,7 +7,7 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -49,6 +49,7 @@ from .onnx import onnx, retie
 from .options import (
     AcceptOption,
     BackendOption,
+    BudgetOption,
     DeviceOption,
     ExpectOption,
     OutOption,
@@ -64,9 +65,11 @@ from .options import (
     device_of,
     print_version,
     reach_of,
+    seconds_of,
     settings_of,
 )
 from .sweep_command import sweep_pairs
+from .watch import watch
 
 BAD_INPUT = 2
 
@@ -99,26 +102,35 @@ def run(
     expect: ExpectOption = False,
     accept: AcceptOption = None,
     reach: ReachOption = "default",
+    budget: BudgetOption = None,
     json: JsonOption = None,
     form: Annotated[str | None, typer.Option("--format", help="github: also write annotations and a summary.")] = None,
+    watch_files: Annotated[
+        bool, typer.Option("--watch", help="Check again each time that a file of the pair changes; Ctrl-C ends it.")
+    ] = False,
 ) -> None:
     """Check a pair: is the port the same computation?"""
     if form not in (None, "github"):
         raise PairError("There is no such format.", numbers=f"--format {form}; there is: github")
 
+    options: dict[str, Any] = {
+        "steps": steps,
+        "seed": seed,
+        "free_steps": free_steps,
+        "precision": precision.split(","),
+        "device": device_of(device),
+        "keras_backend": keras_backend,
+        "phases": None if phases is None else [p for p in phases.split(",") if p],
+        "reach": reach_of(reach),
+        "budget": seconds_of(budget),
+    }
+    if watch_files:
+        if form is not None or json == STDOUT or expect:
+            raise PairError("--watch goes with neither --format, --json - nor --expect.", todo="leave out one of them")
+        watch(pair, settings_of(settings), options, accept or (), out=out, json=json, quiet=quiet, verbose=verbose)
+
     def work(loaded: Pair, progress: Progress) -> Result:
-        return check(
-            loaded,
-            steps=steps,
-            seed=seed,
-            free_steps=free_steps,
-            precision=precision.split(","),
-            device=device_of(device),
-            keras_backend=keras_backend,
-            phases=None if phases is None else [p for p in phases.split(",") if p],
-            reach=reach_of(reach),
-            progress=progress,
-        )
+        return check(loaded, **options, progress=progress)
 
     with json_of_an_error(json, pair, seed, steps):
         clear(out)  # also where the pair cannot be loaded

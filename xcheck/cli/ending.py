@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
@@ -15,7 +14,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.text import Text
 from typer.core import TyperGroup
 
 from ..errors import FileError, Terminated, result_of, shown
@@ -26,6 +24,7 @@ from ..records.reproduction import SAVED, SCRIPT
 from ..records.result import Verdict
 from ..report.result import Result
 from ..report.terminal import as_text, print_result
+from .activity import Activity, showing
 from .agents import STDOUT, failed, to_stderr, usage_failure, with_next
 from .onnx import EXIT_CODES
 
@@ -147,16 +146,8 @@ def with_progress(
     """
     if writes:
         clear(folder_of(pair.name, out))
-    console = Console(stderr=True)
-    started = time.perf_counter()
     try:
-        with console.status(Text(shown(f"{pair.name}: starting"))) as status:
-
-            def progress(activity: str) -> None:
-                status.update(Text(shown(f"{pair.name}: {activity}  ({time.perf_counter() - started:.0f} s)")))
-
-            if quiet or not console.is_terminal:
-                status.stop()
+        with showing(Activity(pair.name), quiet=quiet) as progress:
             progress("importing the frameworks")
             choose_backend(pair, keras_backend)
             import_quietly(pair)

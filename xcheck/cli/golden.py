@@ -15,6 +15,7 @@ from ..pairs.pair import Pair
 from ..phases import AVAILABLE, ON_REQUEST
 from ..phases.begin import EVERY, begin, validate
 from ..phases.canaries import skip_broken
+from ..phases.pace import Pace
 from ..phases.ties.storage import probed
 from ..records.inventory import Entry, Holdings, Inventory
 from ..records.sides import other_side
@@ -99,6 +100,7 @@ def verify(
             todo="where both frameworks are installed: xcheck run PAIR --phases ...",
         )
     findings = begin(pair, int(header["seed"]), len(trace.steps), phases)
+    findings.pace = Pace(show=progress)
     findings.notes.append("verified against a recording: neither float32 nor a free run is part of it")
     findings.environment[pair.reference] = {"recorded": True, **header["environment"].get(pair.reference, {})}
     with findings.reporting():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +35,10 @@ AcceptOption = Annotated[
 ]
 ReachOption = Annotated[
     str, typer.Option(help="Batches made from the given ones: none, default (the 6 that tell most), or full.")
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(help="Time after which nothing new begins, such as 60s or 5m; the most telling checks come first."),
 ]
 ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair's declared expectation held.")]
 
@@ -74,6 +79,20 @@ def settings_of(items: list[str] | None) -> Mapping[str, Any]:
         except (ValueError, SyntaxError):
             settings[key] = text  # a word without quotes
     return settings
+
+
+def seconds_of(budget: str | None) -> float | None:
+    """The value of `--budget`, in seconds.
+
+    Raises:
+        PairError: it is no time.
+    """
+    if budget is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|)", budget)
+    if found is None:
+        raise PairError("A budget is a time.", numbers=f"--budget {budget}", todo="for example: --budget 60s, or 5m")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def reach_of(reach: str) -> Reach:

@@ -167,17 +167,19 @@ def _digest(task: Task) -> str:
     return hashlib.sha256(f"{task.spec} {task.seed} {sorted(task.settings.items())!r}".encode()).hexdigest()[:8]
 
 
-def attempt(task: Task, options: Mapping[str, Any]) -> TaskOutcome:
+def attempt(task: Task, options: Mapping[str, Any], accept: Sequence[str] = ()) -> TaskOutcome:
     """Run one check; always returns an outcome.
 
     Args:
         task: to run.
         options: further arguments of `check`.
+        accept: accepted differences, beside those of the pair.
     """
     started = time.perf_counter()
     result, error = None, ""
     try:
         pair = load_pair(task.spec, task.settings)
+        pair = replace(pair, accept=(*pair.accept, *accept))
         choose_backend(pair, options.get("keras_backend"))
         import_quietly(pair)
         result = check(pair, seed=task.seed, **options)
@@ -282,10 +284,11 @@ def _on_workers(
         return
     with closing(in_workers(_attempt_and_write, tasks, (dict(options), out), jobs or os.cpu_count() or 1)) as answers:
         for task, outcome, reason in answers:
-            yield outcome if outcome is not None else _died(task, reason, options)
+            yield outcome if outcome is not None else died(task, reason, options)
 
 
-def _died(task: Task, reason: str, options: Mapping[str, Any]) -> TaskOutcome:
+def died(task: Task, reason: str, options: Mapping[str, Any]) -> TaskOutcome:
+    """The outcome of a task whose process ended."""
     steps = int(options.get("steps", 0))
     return TaskOutcome(task, Result(task.name, Verdict.INCONCLUSIVE, task.seed, steps, failure=reason))
 
@@ -318,7 +321,7 @@ def _on_ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any])
         try:
             yield ray.get(done)
         except RayError as error:
-            yield _died(task, f"Its worker died: {type(error).__name__}: {error}", options)
+            yield died(task, f"Its worker died: {type(error).__name__}: {error}", options)
 
 
 def _writing(change: Callable[[Path], Any], path: Path) -> None:

@@ -11,21 +11,23 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from ..errors import PairError, shown
+from ..errors import PairError
 from ..phases.trajectory import FREE_STEPS
 from ..records.result import Verdict
+from .activity import counting
 from .ending import QUIET_WIDTH
 from .onnx import EXIT_CODES
 from .options import (
     BackendOption,
+    BudgetOption,
     DeviceOption,
     PhasesOption,
     ReachOption,
     StepsOption,
     device_of,
     reach_of,
+    seconds_of,
     settings_of,
 )
 from .sweep import Task, TaskOutcome, complaints, plan, summary, sweep, table
@@ -52,6 +54,7 @@ def sweep_pairs(
     out: Annotated[Path, typer.Option(help="Gets a folder per check.")] = Path("xcheck-results/sweep"),
     expect: Annotated[bool, typer.Option("--expect", help="Exit 0 if every pair showed what it declares.")] = False,
     reach: ReachOption = "default",
+    budget: BudgetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Run only what an earlier sweep did not finish.")] = False,
 ) -> None:
     """Check many pairs, with several seeds and settings, in several processes."""
@@ -69,19 +72,18 @@ def sweep_pairs(
         "device": device_of(device),
         "keras_backend": keras_backend,
         "reach": reach_of(reach),
+        **({} if budget is None else {"budget": seconds_of(budget)}),
         "phases": None if phases is None else [p for p in phases.split(",") if p],
     }
-    started, done, console = time.perf_counter(), list[TaskOutcome](), Console(stderr=True)
+    started, done = time.perf_counter(), list[TaskOutcome]()
     try:
         with (
-            console.status(f"{len(tasks)} checks") as status,
+            counting(len(tasks)) as one_more,
             closing(sweep(tasks, out, jobs=jobs, ray=ray, options=options, resume=resume)) as outcomes,
         ):
-            if not console.is_terminal:
-                status.stop()
             for outcome in outcomes:
                 done.append(outcome)
-                status.update(Text(shown(f"{len(done)} of {len(tasks)}: {outcome.task.label} {outcome.verdict}")))
+                one_more(f"{outcome.task.label} {outcome.verdict}")
     finally:  # also if the sweep is interrupted
         _print_outcomes(done, tasks, time.perf_counter() - started, out)
     raise typer.Exit(_exit_code_of_all(done, expect))

@@ -26,7 +26,7 @@ _LEAVE = os._exit
 NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError)
 
 
-class _Worker:
+class Worker:
     """One process, started when it gets its first task, and again after it has died."""
 
     def __init__(self) -> None:
@@ -104,9 +104,9 @@ def in_workers(
     done: queue.SimpleQueue[tuple[Any, Any, str]] = queue.SimpleQueue()
     for task in tasks:
         ahead.put(task)
-    workers = [_Worker() for _ in range(min(processes, len(tasks)))]
+    workers = [Worker() for _ in range(min(processes, len(tasks)))]
 
-    def feed(worker: _Worker) -> None:
+    def feed(worker: Worker) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 task = ahead.get_nowait()

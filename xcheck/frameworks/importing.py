@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 from ..errors import not_installed
@@ -18,6 +18,14 @@ def import_quietly(pair: Pair) -> None:
     if isinstance(pair.keras, KerasSide):  # Keras loads TensorFlow, where it is installed, under every backend
         with _stderr_aside():
             import_module("tensorflow")
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import frameworks, before it is known which pair needs them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _stderr_aside():
+        for name in names:
+            import_module(name)
 
 
 def import_module(name: str) -> None:

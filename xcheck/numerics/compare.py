@@ -9,20 +9,20 @@ quantities of the same kind: a gradient that is truly zero is not divided by its
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Shaped
 
 from ..records.trace import Array
+from .blocks import CHUNK, Block, as_matrix, blocks_of, distance, in_parts, place, sizes_of
 
-CHUNK = 1 << 16
-"""Elements per pass: three float64 buffers of this size stay in a second-level cache."""
+ORDINARY = (1e-200, 1e200)
+"""A sum of squares outside of this range may have lost some to an overflow or an underflow."""
 
-UNDERFLOWN = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
-"""Smaller numbers may have been rounded to a multiple of the smallest float, or to zero (TensorFlow)."""
+NARROW = 64
+"""Columns of a block."""
 
 METRICS = ("norm", "row", "element")
 
@@ -74,11 +74,9 @@ def measurable(array: Array) -> bool:
 def nonfinite(reference: Array, other: Array) -> tuple[int, int, int]:
     """Counts of non-finite positions: only on the reference (or with a different infinity), only on the other
     side, and NaN on both. Equal infinities are equal values and are not counted."""
-    if reference.dtype.kind != "f":
+    if reference.dtype.kind != "f" or (_all_finite(reference) and _all_finite(other)):
         return 0, 0, 0
     nonfinite_reference, nonfinite_other = ~np.isfinite(reference), ~np.isfinite(other)
-    if not nonfinite_reference.any() and not nonfinite_other.any():
-        return 0, 0, 0
     same_infinity = (reference == other) & np.isinf(reference)
     both_nan = np.isnan(reference) & np.isnan(other)
     only_reference = nonfinite_reference & ~same_infinity & ~both_nan
@@ -86,182 +84,192 @@ def nonfinite(reference: Array, other: Array) -> tuple[int, int, int]:
     return int(only_reference.sum()), int(only_other.sum()), int(both_nan.sum())
 
 
+def _all_finite(array: Array) -> bool:
+    matrix = as_matrix(array)
+
+    def finite(part: Block) -> bool:
+        values = matrix[part]
+        return all(np.isfinite(values[block]).all() for block in blocks_of(values.shape))
+
+    return all(found for _, found in in_parts(finite, matrix.shape))
+
+
 def rms(array: Array) -> float:
     """Root mean square of the finite elements; 0.0 if there are none."""
-    flat = array.reshape(-1)
-    unit = _unit(flat)
-    total, count = 0.0, 0
-    for start in range(0, flat.size, CHUNK):
-        part = flat[start : start + CHUNK].astype(np.float64)
-        if not np.isfinite(part).all():
-            part = part[np.isfinite(part)]
-        part *= unit
-        total += float(part @ part)
+    matrix = as_matrix(array)
+
+    def squares(part: Block) -> float:
+        values, total = matrix[part], 0.0
+        for block in blocks_of(values.shape):
+            numbers = values[block].astype(np.float64, order="C")
+            total += float(np.multiply(numbers, numbers, out=numbers).sum())
+        return total
+
+    total = sum(found for _, found in in_parts(squares, matrix.shape))
+    if ORDINARY[0] < total < ORDINARY[1]:
+        return math.sqrt(total / array.size)
+    return _careful_rms(matrix) if array.any() else 0.0
+
+
+def _careful_rms(matrix: Array) -> float:
+    """As `rms`, where elements are not finite, or squares leave the range of float64."""
+    unit, total, count = _unit(matrix), 0.0, 0
+    for block in blocks_of(matrix.shape):
+        part = matrix[block].astype(np.float64)
+        part = part[np.isfinite(part)] * unit
+        total += float((part * part).sum())
         count += part.size
     return math.sqrt(total / count) / unit if count else 0.0
 
 
-def _unit(*arrays: Array) -> float:
+def _unit(*matrices: Array) -> float:
     """A power of two that scales the largest element to about one, where squares would leave the range of float64."""
     peak = 0.0
-    for array in arrays:
-        flat = array.reshape(-1)
-        for start in range(0, flat.size, CHUNK):
-            part = np.abs(flat[start : start + CHUNK].astype(np.float64))
+    for matrix in matrices:
+        for block in blocks_of(matrix.shape):
+            part = np.abs(matrix[block].astype(np.float64))
             peak = max(peak, float(np.max(part, initial=0.0, where=np.isfinite(part))))
     if peak == 0.0 or 1e-100 < peak < 1e100:
         return 1.0
     return 2.0 ** -math.frexp(peak)[1]
 
 
-def measure(reference: Shaped[Array, "*shape"], other: Shaped[Array, "*shape"], floor: float = 0.0) -> Measure:
+def measure(
+    reference: Shaped[Array, "*shape"],
+    other: Shaped[Array, "*shape"],
+    floor: float = 0.0,
+    *,
+    size: float | None = None,
+) -> Measure:
     """Measure two arrays of one shape.
 
     Args:
         reference: T, any shape with at least one element, every element finite or equal on both sides.
         other: K, likewise.
         floor: least scale to measure against, in the units of the arrays.
+        size: `rms(reference)`, where it is known.
 
     Returns:
         The measures; all are infinite where the scale is zero and the arrays differ.
     """
     if reference.shape != other.shape or reference.size == 0:
         raise ValueError("measure() needs two arrays of one shape; ask structure() first")
-    t, k = reference.reshape(-1), other.reshape(-1)
-    unit = _unit(t, k)
-    scale = max(rms(t), floor) * unit
-    total = worst = required = 0.0
-    worst_at = 0
-    squares = np.empty(t.size if reference.ndim > 1 else 0)
-    for start in range(0, t.size, CHUNK):
-        part_t, part_k = t[start : start + CHUNK], k[start : start + CHUNK]
-        gap = _gap(part_t, part_k) * unit
-        total += float(gap @ gap)
-        position = int(gap.argmax())
-        if gap[position] > worst:
-            worst, worst_at = float(gap[position]), start + position
-        differing = gap > 0
-        if differing.any():
-            sizes = scale + np.abs(part_t[differing].astype(np.float64)) * unit
-            with np.errstate(divide="ignore"):
-                required = max(required, float((gap[differing] / sizes).max()))
-        if squares.size:
-            np.multiply(gap, gap, out=squares[start : start + CHUNK])
-    index = tuple(int(i) for i in np.unravel_index(worst_at, reference.shape))
-    rows = _worst_row(np.reshape(squares, reference.shape)) if squares.size else math.sqrt(total / t.size)
+    t, k = as_matrix(reference), as_matrix(other)
+    scale = max(rms(reference) if size is None else size, floor)
+    gaps = _gaps(t, k, scale)
+    if gaps.worst != 0.0 and not ORDINARY[0] < gaps.total < ORDINARY[1]:  # or NaN, of equal infinities
+        unit = _unit(t, k)
+        scale *= unit
+        gaps = _gaps(t, k, scale, unit)
+    norm = math.sqrt(gaps.total / t.size)
+    at = np.unravel_index(gaps.at, t.shape)
     return Measure(
-        norm=_ratio(math.sqrt(total / t.size), scale),
-        row=_ratio(rows, scale),
-        element=_ratio(worst, scale),
-        required_tolerance=required,
-        worst_index=index,
-        reference_value=float(t[worst_at]),
-        other_value=float(k[worst_at]),
+        norm=_ratio(norm, scale),
+        row=_ratio(_worst_row(gaps, reference.shape, norm), scale),
+        element=_ratio(gaps.worst, scale),
+        required_tolerance=gaps.required,
+        worst_index=tuple(int(i) for i in np.unravel_index(gaps.at, reference.shape)),
+        reference_value=float(t[at]),
+        other_value=float(k[at]),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Furthest:
-    """The element with the largest difference relative to its own noise.
+class _Gaps(NamedTuple):
+    """The differences of two matrices, summed up.
 
     Attributes:
-        ratio: its difference divided by its allowance.
-        index: of the element, in the array's own shape.
-        gap: its difference, in the units of the arrays.
+        total: of the squares.
+        rows, columns: of the squares, by row and by column.
+        worst, at: the largest difference, and its place in the flattened matrix.
+        required: as in `Measure`.
     """
 
-    ratio: float
-    index: tuple[int, ...]
-    gap: float
+    total: float
+    rows: Array
+    columns: Array
+    worst: float
+    at: int
+    required: float
 
 
-def furthest(reference: Array, other: Array, moves: Sequence[tuple[Array, Array]], factor: float) -> Furthest | None:
-    """The element with the largest difference in units of its own movement by rounding.
+def _gaps(t: Array, k: Array, scale: float, unit: float | None = None) -> _Gaps:
+    """The differences of two matrices of one shape, in one pass; without sums by row where there is one row.
 
     Args:
-        reference, other: T and K of one shape, every element finite or equal on both sides.
-        moves: arrays of that shape, before and after a movement by rounding.
-        factor: allowance of an element, in units of its own movement.
-
-    Returns:
-        The element; None where no element was moved, or none differs.
+        t, k: the matrices.
+        scale: of the reference, in units.
+        unit: factor of each element; None if every element is finite and no square leaves the range of float64.
     """
-    t, k = reference.reshape(-1), other.reshape(-1)
-    pairs = [(before.reshape(-1), after.reshape(-1)) for before, after in moves]
-    if not pairs:
-        return None
-    noise_by_size = _moved_by_size(t, pairs)
-    result: Furthest | None = None
-    for start in range(0, t.size, CHUNK):
-        part = slice(start, start + CHUNK)
-        gap, noise = _gap(t[part], k[part]), _moved(part, pairs)
-        # An element without movement has no noise of its own, and an underflown number has lost its digits.
-        ratio = np.where((noise > 0) & (gap > UNDERFLOWN), gap, 0.0)
-        noise = np.maximum(noise, noise_by_size[_sizes(t[part], noise)])
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            ratio = np.where(ratio > 0, ratio / (factor * noise), 0.0)
-        position = int(ratio.argmax())
-        if ratio[position] > (result.ratio if result else 0.0):
-            index = tuple(int(i) for i in np.unravel_index(start + position, reference.shape))
-            result = Furthest(float(ratio[position]), index, float(gap[position]))
-    return result
+
+    def of_part(part: Block) -> _Gaps:
+        return _gaps_of_part(t[part], k[part], scale, unit, several)
+
+    several = len(t) > 1
+    rows, columns = np.zeros(len(t) * several), np.zeros(t.shape[1] * several)
+    total = worst = required = 0.0
+    at = 0
+    for part, gaps in in_parts(of_part, t.shape):
+        if several:
+            rows[part[0]] += gaps.rows
+            columns[part[1]] += gaps.columns
+        total += gaps.total
+        if not gaps.worst <= worst:  # or NaN
+            worst, at = gaps.worst, place(part, gaps.at, t.shape[1])
+        required = max(required, gaps.required)
+    return _Gaps(total, rows, columns, worst, at, required)
 
 
-BITS = 8
-"""Width of a size class, in binary exponents."""
+def _gaps_of_part(t: Array, k: Array, scale: float, unit: float | None, several: bool) -> _Gaps:
+    rows, columns, buffer = np.zeros(len(t) * several), np.zeros(t.shape[1] * several), np.empty(CHUNK)
+    total = worst = required = 0.0
+    at = 0
+    floats = unit is None and t.dtype.kind == "f" and k.dtype.kind == "f"
+    factor = 1.0 if unit is None else unit
+    for block in blocks_of(t.shape):
+        part_t, part_k = t[block], k[block]
+        if floats:
+            gap = np.subtract(part_k, part_t, out=buffer[: part_t.size].reshape(part_t.shape), dtype=np.float64)
+            np.abs(gap, out=gap)
+        else:
+            gap = distance(part_t, part_k) * factor
+        flat = gap.reshape(-1)
+        position = int(flat.argmax())
+        largest = float(flat[position])
+        if not largest <= worst:  # or NaN
+            worst, at = largest, place(block, position, t.shape[1])
+        if largest > required * scale:
+            sizes = np.abs(part_t.reshape(-1)[position].astype(np.float64)) * factor
+            required = max(required, float(np.divide(largest, scale + sizes)))
+            further = np.flatnonzero(flat > required * scale)  # no other element requires more
+            if further.size:
+                sizes = np.abs(part_t.reshape(-1)[further].astype(np.float64)) * factor
+                required = max(required, float((flat[further] / (scale + sizes)).max()))
+        np.multiply(gap, gap, out=gap)
+        if not several:
+            total += float(gap.sum())
+        elif gap.shape[1] < NARROW:  # NumPy adds long rows quickly, and short ones slowly
+            gap = np.ascontiguousarray(gap.T)
+            rows[block[0]] += gap.sum(0)
+            columns[block[1]] += gap.sum(1)
+        else:
+            rows[block[0]] += gap.sum(1)
+            columns[block[1]] += gap.sum(0)
+    return _Gaps(float(rows.sum()) if several else total, rows, columns, worst, at, required)
 
 
-def _moved(part: slice, pairs: Sequence[tuple[Array, Array]]) -> Array:
-    """The largest observed movement of each element by rounding."""
-    noise = np.zeros(len(pairs[0][0][part]))
-    for before, after in pairs:
-        noise = np.fmax(noise, _gap(before[part], after[part]))
-    return noise
-
-
-def _sizes(values: Array, noise: Array) -> Array:
-    """The size class of each element, from 0."""
-    size = np.abs(values.astype(np.float64))
-    exponents = np.frexp(np.where(np.isfinite(size) & (size > 0), size, noise))[1]
-    return (np.asarray(exponents, np.int64) + 1100) // BITS
-
-
-def _moved_by_size(values: Array, pairs: Sequence[tuple[Array, Array]]) -> Array:
-    """The root mean square of the movement of the elements, per size class.
-
-    A few twins are few samples. The rest of a cancelling sum is a small multiple of the last digit of its terms, and
-    may be equal in all twins by chance; but seldom for all elements of its size.
-    """
-    total, count = np.zeros(2300 // BITS), np.zeros(2300 // BITS)
-    for start in range(0, values.size, CHUNK):
-        part = slice(start, start + CHUNK)
-        noise = _moved(part, pairs)
-        size_classes = _sizes(values[part], noise)
-        with np.errstate(over="ignore", under="ignore"):
-            total += np.bincount(size_classes, np.where(np.isfinite(noise), noise, 0.0) ** 2, len(total))
-        count += np.bincount(size_classes, minlength=len(count))
-    return np.sqrt(total / np.maximum(count, 1))
-
-
-def _gap(t: Array, k: Array) -> Array:
-    """|k - t| in float64; integers are subtracted as integers, since float64 cannot represent all of them."""
-    if t.dtype.kind in "iu" and k.dtype.kind in "iu":
-        return np.where(t > k, t - k, k - t).astype(np.float64)
-    left, right = t.astype(np.float64), k.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        gap = np.abs(right - left)
-    gap[left == right] = 0.0  # equal infinities
-    return gap
-
-
-def _worst_row(squares: Array) -> float:
+def _worst_row(gaps: _Gaps, shape: tuple[int, ...], norm: float) -> float:
     """Largest root mean square over one index of one axis; axes of length one are skipped."""
-    worst = 0.0
-    for axis in range(squares.ndim):
-        if squares.shape[axis] > 1:
-            others = tuple(a for a in range(squares.ndim) if a != axis)
-            worst = max(worst, float(squares.mean(axis=others).max()))
-    return math.sqrt(worst if worst else float(squares.mean()))
+    if len(shape) < 2:
+        return norm
+    first, last = sizes_of(shape)
+    if not last:
+        return gaps.worst if first else norm
+    worst, size = 0.0, math.prod(shape)
+    for sums, sizes in ((gaps.rows, first), (gaps.columns, last)):
+        for axis, length in enumerate(sizes):
+            others = tuple(a for a in range(len(sizes)) if a != axis)
+            worst = max(worst, float(sums.reshape(sizes).sum(axis=others).max()) * length / size)
+    return math.sqrt(worst)
 
 
 def masked(array: Array, mask: Bool[Array, "*positions"] | None) -> Array:

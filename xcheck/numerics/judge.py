@@ -16,7 +16,8 @@ import numpy as np
 from ..records.result import Check, Verdict
 from ..records.sides import SideName, other_side
 from ..records.trace import Array
-from .compare import METRICS, Measure, furthest, measurable, measure, nonfinite, rms, structure
+from .compare import METRICS, Measure, measurable, measure, nonfinite, rms, structure
+from .own_noise import furthest
 from .tolerance import CONTRAST, KAPPA, Noise, epsilon
 
 FLOAT32_EXPLAINS = "no more than numbers of float32 that the sides compute with explain"
@@ -147,11 +148,13 @@ def _values(item: Item) -> tuple[Array, Array]:
 
 def _semantic(frame: Frame, item: Item, floor: float) -> Check:
     t, k = _values(item)
-    floor = floor if floor or rms(t) else item.source  # no quantity of this kind changes: use the size of its source
-    measured = measure(t, k, floor)
-    cancellation = _cancellation(item, max(rms(t), floor))
+    size = rms(t)
+    floor = floor if floor or size else item.source  # no quantity of this kind changes: use the size of its source
+    measured = measure(t, k, floor, size=size)
+    cancellation = _cancellation(item, max(size, floor))
     eps = epsilon(frame.precision)
-    twin_measures = [measure(t, twin, floor) for twin in item.twins if twin is not None and twin.shape == t.shape]
+    twins = [twin for twin in item.twins if twin is not None and twin.shape == t.shape]
+    twin_measures = [measure(t, twin, floor, size=size) for twin in twins]
     noise = Noise(frame.terms, cancellation, batch_terms=frame.batch_terms)
     metric, error, allowed = _closest(measured, twin_measures, noise, item.amplification, eps)
     verdict, detail = Verdict.EQUIVALENT if error <= allowed else Verdict.DIFFERENT, ""
@@ -190,7 +193,7 @@ def _hidden(frame: Frame, item: Item) -> Check | None:
     if item.unmeasured is not None and item.unmeasured.shape == t.shape:
         k = np.where(item.unmeasured, t, k)
     worst = furthest(t, k, twins + [m for m in moved if m[1].shape == t.shape], KAPPA * CONTRAST)
-    if worst is None or worst.ratio <= 1:
+    if worst is None:
         return None
     values = float(t[worst.index]), float(k[worst.index])
     error = worst.gap / max(map(abs, values))
@@ -225,9 +228,10 @@ def _numeric(frame: Frame, item: Item, floor: float) -> Check:
     float32_value, *twins = item.twins or (None,)
     if float32_value is None or float32_value.shape != truth.shape:
         return frame.check(item, Verdict.INCONCLUSIVE, "the reference has no float32 value of this")
-    other_errors, reference_errors = measure(truth, k, floor), measure(truth, float32_value, floor)
+    size = rms(truth)
+    other_errors, reference_errors = (measure(truth, value, floor, size=size) for value in (k, float32_value))
     responses = [measure(float32_value, twin, floor) for twin in twins if twin is not None]
-    cancellation = _cancellation(item, max(rms(truth), floor))
+    cancellation = _cancellation(item, max(size, floor))
     noise = Noise(frame.terms, cancellation)
     ratios: list[tuple[float, str, str]] = []
     broken: list[tuple[float, str, str]] = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..layouts import LAYOUTS, Shape
-from ..numerics.compare import CHUNK
+from ..numerics.blocks import CHUNK
 from ..records.trace import Array
 from .files import Weight
 

@@ -46,7 +46,8 @@ class Dropping:
             self.leave_out("which parameter is which is open")
         elif not any(c.name == DROPOUT_NOISE for c in checks):
             self.leave_out("some of them are inside of a function that cannot be looked into")
-        else:
+        elif live.findings.allows_further("a step in which dropouts scale"):
+            live.progress("a step in which dropouts scale")
             yield from self._made(runner)
 
     def _made(self, runner: Runner) -> Iterator[StepPair]:

@@ -29,6 +29,7 @@ from ..records.trace import Arrays
 from ..report.result import Result
 from .edits import located
 from .not_covered import not_covered
+from .pace import MOST_TELLING, Pace
 from .ties.stages import staged
 
 EXPLAINED_BY_FLOAT32 = ("float32_constant", "float32_operation")
@@ -77,6 +78,7 @@ class Findings:
         precision, free_steps: as requested.
         sites: where the objects of each side are constructed.
         batches: (examples, digest) of each batch that the sides were compared on.
+        pace: the time that the run has.
         excluded: (phase, name) of quantities excluded from the comparison, or judged by formula -> the acceptance.
     """
 
@@ -107,6 +109,7 @@ class Findings:
     free_steps: int | None = None
     sites: dict[SideName, Sites] = field(default_factory=dict[SideName, Sites])
     batches: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    pace: Pace = field(default_factory=Pace)
     excluded: dict[tuple[str, str], Acceptance] = field(default_factory=dict[tuple[str, str], Acceptance])
 
     @contextmanager
@@ -176,6 +179,11 @@ class Findings:
         if count:
             counts[key] = counts.get(key, 0) + count
 
+    def allows_further(self, what: str) -> bool:
+        """Whether a step beyond the given batches may begin: what comes after it and tells more keeps its time."""
+        more = "float32" in self.precision or "trajectory" in self.phases
+        return self.pace.allows(what, MOST_TELLING if more else 1.0)
+
     def passes(self) -> bool:
         """Whether every check so far is EQUIVALENT."""
         return all(c.verdict is Verdict.EQUIVALENT for c in self.checks)
@@ -191,7 +199,8 @@ class Findings:
         divergence = self._divergence()
         expect = self.pair.expect
         assert not isinstance(expect, str)  # Pair turns a word into an Expectation
-        notes = list(dict.fromkeys([*self.notes, *_wide_allowances(self.checks)]))
+        late = [f"not covered: {what} ({self.pace.reason})" for what in self.pace.left_out]
+        notes = list(dict.fromkeys([*self.notes, *_wide_allowances(self.checks), *late]))
         if not self.complete:
             notes.append(f"only these phases were asked for: {', '.join(self.phases)}")
         return Result(
@@ -213,7 +222,10 @@ class Findings:
             exports=tuple(self.exports),
             accepted=tuple(self.accepted.values()),
             fingerprints=fingerprints(self.pair, self.batches, self._settings()),
-            not_covered=tuple(not_covered(self.pair, self.phases, self.checks, self.coverage, self.accepted.values())),
+            not_covered=(
+                *not_covered(self.pair, self.phases, self.checks, self.coverage, self.accepted.values()),
+                *(f"{what}: {self.pace.reason}" for what in self.pace.left_out),
+            ),
             reproduction=self.reproduction,
         )
 

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Protocol
 
 from ..pairs.batches import batches_of
-from ..records.result import Check
+from ..records.result import Check, Verdict
 from ..stepping.lockstep import StepPair, in_float32, resynced
 from . import chosen
 from .accepting import accept_step, leave_out, leave_update_open
@@ -29,10 +29,10 @@ from .steps import Untouched, compare_step, end_notes, timed
 def steps_in_float64(live: Live) -> None:
     """Make and judge the steps of a run, then those at weights of ordinary size and on made batches."""
     findings, plan = live.findings, live.plan
-    live.progress("training both sides in float64")
     untouched, separate_slots, number, overflow_notes = Untouched(live), SeparateSlots(live), 0, list[str]()
     seed, by_effect = findings.seed, findings.by_effect
-    steps = timed(findings, resynced(live.reference.steps, live.follower, plan, seed=seed, by_effect=by_effect))
+    steps = resynced(live.reference.steps, live.follower, plan, seed=seed, by_effect=by_effect)
+    steps = timed(findings, steps, "float64", findings.steps)
     for step in within_range(chain(steps, timed(findings, untouched.further())), "float64", overflow_notes):
         number = step.number
         compare(live, step, "float64")
@@ -46,9 +46,9 @@ def steps_in_float64(live: Live) -> None:
             findings.checks += final_checks
             return
         separate_slots.after(step)
-        live.progress(f"step {number} of {findings.steps} in float64")
         del step
-    findings.notes += overflow_notes + end_notes(findings, plan, findings.steps if overflow_notes else number)
+    ended = bool(overflow_notes or findings.pace.left_out)
+    findings.notes += overflow_notes + end_notes(findings, plan, findings.steps if ended else number)
     separate_slots.judge(number)
     untouched.judge()
     findings.checks += schedule_checks(live) if "update" in findings.phases else []
@@ -66,7 +66,6 @@ def steps_in_float64(live: Live) -> None:
 def steps_in_float32(run: Run) -> None:
     """Make and judge the steps of both sides in float32, against the reference in float64."""
     findings, sides, plan = run.findings, run.sides, run.plan
-    sides.progress("training both sides in float32")
     with (
         sides.open(plan.reference) as truth,
         sides.open(plan.reference, "float32") as reference,
@@ -74,7 +73,8 @@ def steps_in_float32(run: Run) -> None:
     ):
         batches = batches_of(findings.pair, findings.seed, findings.steps)
         seed, by_effect = findings.seed, findings.by_effect
-        steps = timed(findings, in_float32(truth, reference, follower, plan, batches, seed=seed, by_effect=by_effect))
+        steps = in_float32(truth, reference, follower, plan, batches, seed=seed, by_effect=by_effect)
+        steps = timed(findings, steps, "float32", findings.steps)
         for step in within_range(steps, "float32", findings.notes):
             compare(run, step, "float32")
 
@@ -124,6 +124,8 @@ def compare(run: Live | Run, step: StepPair, precision: str) -> None:
 
 def explain(live: Live, step: StepPair) -> None:
     """Find the causes of the differences in the last compared step, and remove those that are accepted."""
+    if any(c.verdict is Verdict.DIFFERENT and c.step == step.number for c in live.findings.checks):
+        live.progress(f"explaining the differences of step {step.number}")
     live.explanations.step(live, step)
     if accept_step(live, step, chosen(live.findings)):
         live.explanations.own_updates(live, step)

@@ -86,7 +86,9 @@ class LaterSteps:
             every = [self._two_steps(side) for side in self._sides]
             self._restore(self.made.start)
             self._counts = [counts.counts for counts in every]
-            if any(count.python for count in self._every()):
+            counting = any(count.python for count in self._every())
+            if counting and findings.allows_further("far later steps, though a step counts"):
+                self.live.progress("far later steps")
                 reason = self._unsound(every)
                 if reason is None:
                     yield from self._moves(runner)

@@ -63,7 +63,8 @@ class Ordinary:
             self.leave_out("the reference is a recording")
         elif plan.doubts:
             self.leave_out("which parameter is which is open")
-        else:
+        elif live.findings.allows_further("weights of ordinary size"):
+            live.progress("a step at weights of ordinary size")
             try:
                 yield from self._at_scales(runner)
                 self.leave_out("from there, steps of the reference overflow or multiply rounding errors")

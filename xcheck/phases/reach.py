@@ -101,12 +101,17 @@ class MadeBatchSteps:
         varied_weights = "weights" in {*given.kinds.values(), *given.of_targets.values()}
         findings.notes += batch_notes(findings.pair, self.batch, varied_weights)
         uncompared: dict[str, list[str]] = {}
+        late: list[str] = []
         compared = usual = 0
         for made, batch in self._batches(given):
             usual += made.usual
             if findings.reach == "default" and (usual > USUAL or not made.usual):
                 uncompared.setdefault(LATE, []).append(made.name)
                 continue
+            if late or not findings.allows_further("batches made from the given ones"):
+                late.append(made.name)
+                continue
+            live.progress(f"on the given batch {made.name}")
             self._made, self._outcome = made, None
             yield from self._attempts(runner, batch)
             if self._outcome is None:
@@ -119,7 +124,8 @@ class MadeBatchSteps:
             compared += not self._outcome
             self.number += 1
         else:
-            findings.coverage["made batches"] = {"compared": compared, "left out": sum(map(len, uncompared.values()))}
+            left_out = sum(map(len, uncompared.values())) + len(late)
+            findings.coverage["made batches"] = {"compared": compared, "left out": left_out}
         self._restore(runner)
         findings.notes += [
             f"not covered: the given batch {_listed(names)} ({reason})" for reason, names in uncompared.items()

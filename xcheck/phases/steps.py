@@ -18,15 +18,29 @@ from .ties.groups import used
 from .unused import further_step, judge_unused
 
 
-def timed(findings: Findings, steps: Iterator[StepPair]) -> Iterator[StepPair]:
-    """The steps; the time of each is counted as training."""
+def timed(findings: Findings, steps: Iterator[StepPair], what: str = "", total: int = 0) -> Iterator[StepPair]:
+    """The steps until the budget is spent; the time of each is counted as training.
+
+    Args:
+        findings: of the run.
+        steps: of both sides.
+        what: they are steps of, for the display.
+        total: their number at most; 0 if it is unknown, or the budget is not asked.
+    """
+    pace, number = findings.pace, 0
+    begun = pace.clock()
     while True:
+        if number < total:
+            pace.step(what, number + 1, total, begun)
         with findings.timed("train"):
             step = next(steps, None)
         if step is None:
             return
         yield step
         del step  # it holds many copies of all parameters: free them before the next step
+        number += 1
+        if number < total and not pace.allows(f"{what} from step {number + 1} on"):
+            return
 
 
 def compare_step(

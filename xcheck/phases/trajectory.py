@@ -49,7 +49,6 @@ def free_run(run: Run) -> None:
         findings.notes.append(ACCEPTED_GOVERNS)
         return
     steps = FREE_STEPS if run.free_steps is None else run.free_steps
-    sides.progress(f"running {steps} free steps")
     envelope = Envelope()
     with ExitStack() as stack:
         reference, *twins = _several(run, stack, plan.reference, 1 + TWINS)
@@ -60,7 +59,7 @@ def free_run(run: Run) -> None:
         free_steps = free_running(
             reference, twins, follower, plan, batches, precision="float64", seed=findings.seed, synced=synced
         )
-        for step in within_range(timed(findings, free_steps), "float64", findings.notes):
+        for step in within_range(timed(findings, free_steps, "free run", steps), "float64", findings.notes):
             if (checks := trajectory_checks(judged, step, "float64", envelope)) is None:
                 findings.notes.append(diverged(step.number - 1, steps))
                 return
