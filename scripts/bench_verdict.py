@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 AIM, WARM = 2.5, 2.0
-STAGES = ("matching", "train", "compare")
+STAGES = ("match", "train", "compare")
 
 
 def small() -> Any:

@@ -77,7 +77,8 @@ class TimeLoops:
         code = [type(cell), *filter(callable, held)]
         own = all((getattr(part, "__module__", None) or "").startswith(_OWN) for part in code)
         draws = getattr(cell, "dropout", 0) or getattr(cell, "recurrent_dropout", 0)
-        computed = any(map(keras.ops.is_tensor, held))  # a weight that another layer computes anew in each step
+        # A weight that another layer computes anew in each step would be a constant of the graph.
+        computed = any(keras.ops.is_tensor(part) and not isinstance(part, keras.Variable) for part in held)
         return own and not draws and not computed and cell.dtype_policy.name == self._precision
 
 
