@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from xcheck.frameworks.torch.patches.rounding import rounding
+from xcheck.frameworks.torch.patches.rounding import POOL, rounding
 
 EPS = 2.0**-52
 F64 = torch.float64
@@ -150,3 +150,21 @@ def test_an_optimizer_keeps_its_count_and_its_weights_are_rounded() -> None:
             layer(X).square().mean().backward()
             optimizer.step()
     assert {float(state["step"]) for state in optimizer.state.values()} == {3.0}
+
+
+def test_more_numbers_than_there_are_random_signs_go_up_and_down_independently() -> None:
+    off = moved(lambda: torch.full((3, POOL // 2), 0.3, dtype=F64) / 0.7).sign()
+    assert off.abs().all()
+    rows = off @ off.T / off.shape[1]  # the correlation of each two rows
+    assert torch.allclose(rows, torch.eye(3, dtype=F64), atol=6 * off.shape[1] ** -0.5)
+
+
+def test_infinities_and_numbers_of_the_largest_size_stay_finite_or_as_they_are() -> None:
+    most = torch.finfo(F64).max
+    with rounding(nn.Identity(), F64, np.random.default_rng(0)):
+        large = torch.tensor([most, -most, torch.inf, -torch.inf, torch.nan, 1.0, 0.3], dtype=F64) + 0.0
+    assert large[:2].isfinite().all()
+    assert large[2:4].tolist() == [torch.inf, -torch.inf]
+    assert large[4].isnan()
+    assert large[5] == 1 - EPS / 2
+    assert 0 < abs(large[6] - 0.3) <= EPS / 2

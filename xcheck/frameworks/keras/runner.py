@@ -47,6 +47,7 @@ from .patches.precision import exact_factors, float64_throughout, float_type, la
 from .patches.rounding import rounding
 from .patches.stops import stops
 from .patches.tf_operations import seed_all
+from .patches.time_loops import TimeLoops
 from .patches.training_step import Seen, has_call, has_own_step, observed, projected_loss
 from .patches.uses import uses
 from .persistence import KerasPersistence
@@ -83,7 +84,7 @@ class KerasRunner:
         self.precision = precision
         self.seed = seed
         self._device = named_device(device)
-        self.projected, self._mode = False, EAGER
+        self.projected, self._mode, self._loops = False, EAGER, TimeLoops(precision)
         self.islands = Islands(layer_of)
         self.remarks: list[str] = []
         self._names: dict[str, int] = defaultdict(int)
@@ -242,10 +243,10 @@ class KerasRunner:
             seed_all(step_seed(self.seed, number), self.precision)
             seen = Seen()
             watch = observed(self.model, seen, self._picked, self._named_outputs, self.projected)
-            told = calling("keras training step", numbers=describe(tuple(ready)))
-            drops, drew = Drops(), list[str]()
+            drops, drew, told = Drops(), list[str](), calling("keras training step", numbers=describe(tuple(ready)))
             replaced = self.projected or self.declared.outputs is not None  # the loss sees what is picked, always
-            with told, dropout_off(drops, drew), watch if observe or replaced else nullcontext():
+            watching = watch if observe or replaced else nullcontext()
+            with told, dropout_off(drops, drew), self._loops.as_graphs(), watching:
                 logs = self._train(ready, mode)
             losses = seen.losses(logs, has_own_step(self.model))
             calls, recorded = seen.calls(), seen.differentiated()
@@ -357,7 +358,7 @@ class KerasRunner:
                 return terms_of_a_step(self, lambda: Seen().losses(self._train(ready, EAGER), own_step=True)), []
 
         def call() -> dict[str, Any]:
-            with unchanged(self.model):
+            with unchanged(self.model), self._loops.as_graphs():
                 return self._named_outputs(self._picked(self._call(ready.inputs, training=False)))
 
         return used_rates(call)

@@ -6,6 +6,7 @@ The twins of a step run so; `tolerance.py` says what is made of them.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -41,6 +42,10 @@ COUNTING = frozenset(_COUNTING.split())
 """Operations that are exact where they make whole numbers of whole numbers. Code counts in floating point, and makes
 an index or a length of it, which one rounding error would move by one."""
 
+POOL = 1 << 21
+"""Random signs that are drawn once per process. Each use takes them from a random place on, which costs a sixth of
+drawing them, and two uses that meet at one place are unlikely."""
+
 ADDED = {"gelu": 0, "gelu_backward": 0, "_log_softmax": None, "logsumexp": None}
 """Operations that compute 1 + x inside, for a small x: operation -> the argument that the sum is multiplied by, None
 for a factor of one. They are off by a rounding error of that, however small what comes out is."""
@@ -56,9 +61,11 @@ def rounding(model: torch.nn.Module, dtype: torch.dtype, rng: np.random.Generato
 
     def rounded(_module: torch.nn.Module, _args: Any, raw: Any) -> Any:
         with torch._C.DisableTorchFunction():  # no function of the model's own, for those who watch them
-            floats = {n: t for n, t in tensors_in(raw, torch.is_tensor).items() if t.dtype == dtype}
+            every = tensors_in(raw, torch.is_tensor)
+            floats = {n: t for n, t in every.items() if t.dtype == dtype and t.numel()}
             mode.idle = True
-            moved = {name: tensor + _bounded(tensor) * (2 * mode.errors(tensor)) for name, tensor in floats.items()}
+            errors = {name: mode.errors(tensor) for name, tensor in floats.items()}
+            moved = {name: floats[name] + bounded * (2 * by) for name, (bounded, by) in errors.items()}
             mode.idle = False
             return replaced(raw, moved, torch.is_tensor)
 
@@ -79,8 +86,7 @@ class _Rounding(TorchDispatchMode):
         self.idle = False
         self._dtypes = {dtype, dtype.to_complex()}
         self._eps = torch.finfo(dtype).eps
-        self._seed = seed
-        self._generators: dict[torch.device, torch.Generator] = {}
+        self._places = random.Random(seed)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -103,28 +109,41 @@ class _Rounding(TorchDispatchMode):
         # 0.999 anew before it is taken from 1 would cost three digits that neither side loses.
         if not tensor.ndim and (not torch.is_grad_enabled() or float(tensor).is_integer()):
             return
-        by = self.errors(tensor)
-        if added is not None:
-            tensor.add_(by.mul_(2).mul_(added))
+        bounded, by = self.errors(tensor)
+        if added is None:
+            tensor.addcmul_(bounded, by)  # rounded again: the next number of the type, or the last
+        elif isinstance(added, torch.Tensor):
+            tensor.addcmul_(by, added, value=2)
         else:
-            tensor.addcmul_(_bounded(tensor), by)  # rounded again: the next number of the type, or the last
+            tensor.add_(by, alpha=2 * added)
 
-    def errors(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Half of eps, up or down. A number of size one goes down alone: a loss may hold probabilities to a range."""
-        device = tensor.device
-        by = torch.randint(2, tensor.shape, generator=self._generator(device), dtype=tensor.dtype, device=device)
-        return by.mul_(self._eps).sub_(self._eps / 2).masked_fill_(tensor.detach().abs() == 1, -self._eps / 2)
+    def errors(self, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the errors are relative to, and half of eps, up or down.
 
-    def _generator(self, device: torch.device) -> torch.Generator:
-        if device not in self._generators:
-            self._generators[device] = torch.Generator(device).manual_seed(self._seed)
-        return self._generators[device]
+        A mask of infinity, or of the least number of the type, stays as it is. A number of size one goes down alone: a
+        loss may hold probabilities to a range.
+        """
+        pool, pieces, left = _half_eps(tensor.dtype, tensor.device), list[torch.Tensor](), tensor.numel()
+        while left:
+            count = min(left, POOL // 2)
+            start = self._places.randrange(POOL - count)
+            pieces.append(pool[start : start + count])
+            left -= count
+        by = (torch.cat(pieces) if len(pieces) > 1 else pieces[0]).view(tensor.shape)
+        least, most = torch.aminmax(tensor.detach())
+        size, largest = max(-float(least), float(most)), torch.finfo(tensor.dtype).max / 4
+        if not size < 1:  # or NaN, and so below
+            by = by.masked_fill(tensor.detach().abs() == 1, -self._eps / 2)
+        return tensor if size <= largest else tensor.clamp(-largest, largest), by
 
 
-def _bounded(tensor: torch.Tensor) -> torch.Tensor:
-    """What errors are relative to: a mask of infinity, or of the least number of the type, stays as it is."""
-    largest = torch.finfo(tensor.dtype).max / 4
-    return tensor.clamp(-largest, largest)
+@cache
+def _half_eps(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Half of eps, up or down at random, as often as `POOL`; read-only."""
+    with torch.inference_mode(False):
+        generator = torch.Generator(device).manual_seed(POOL)
+        signs = torch.randint(2, (POOL,), generator=generator, dtype=dtype, device=device)
+        return signs.sub_(0.5).mul_(torch.finfo(dtype).eps)
 
 
 @cache
