@@ -42,7 +42,7 @@ def jax_in_float64(islands: Islands) -> Generator[None]:
     from jax._src.lax import lax  # pyright: ignore[reportMissingImports]
 
     convert: Callable[..., Any] = lax._convert_element_type
-    ask: Callable[..., Any] | None = getattr(dtypes, "check_and_canonicalize_user_dtype", None)  # since JAX 0.8
+    ask: Callable[..., Any] = dtypes.check_and_canonicalize_user_dtype
 
     def converted(operand: Any, new_dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
         if new_dtype is not None and hasattr(operand, "dtype"):
@@ -55,29 +55,23 @@ def jax_in_float64(islands: Islands) -> Generator[None]:
         return convert(operand, new_dtype, *args, **kwargs)
 
     def asked(dtype: Any, *args: Any) -> Any:
-        found = (ask or _nothing)(dtype, *args)
+        found = ask(dtype, *args)
         if _name(found) not in _NARROW or args[:1] == ("view",):  # which reads the bytes
             return found
         islands.add(f"{args[0] if args and args[0] else 'dtype'}={_name(found)}")
         return np.dtype("float64")
 
     lax._convert_element_type = converted
-    if ask is not None:
-        dtypes.check_and_canonicalize_user_dtype = asked
+    dtypes.check_and_canonicalize_user_dtype = asked
     try:
         with wide_types(), _compiled_apart():
             yield
     finally:
         lax._convert_element_type = convert
-        if ask is not None:
-            dtypes.check_and_canonicalize_user_dtype = ask
+        dtypes.check_and_canonicalize_user_dtype = ask
 
 
 _NARROW = ("float32", "bfloat16", "float16")
-
-
-def _nothing(dtype: Any, *_: Any) -> Any:
-    return dtype
 
 
 def _name(dtype: Any) -> str:
@@ -100,25 +94,14 @@ def _entered(islands: Islands, narrow: Any, wide: Any) -> Any:
 
 
 @cache
-def _context() -> Callable[[bool], AbstractContextManager[Any]] | None:
+def _context() -> Callable[[bool], AbstractContextManager[Any]]:
     import jax  # pyright: ignore[reportMissingImports]
 
-    make = getattr(jax, "make_user_context", None)  # since JAX 0.8
-    return None if make is None else make(default_value=False)
+    return jax.make_user_context(default_value=False)
 
 
 @contextmanager
 def _compiled_apart() -> Generator[None]:
     """What JAX compiles in this block is not used outside of it, nor the other way round."""
-    import jax  # pyright: ignore[reportMissingImports]
-
-    context = _context()
-    if context is not None:
-        with context(True):
-            yield
-        return
-    jax.clear_caches()
-    try:
+    with _context()(True):
         yield
-    finally:
-        jax.clear_caches()
