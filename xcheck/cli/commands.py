@@ -16,6 +16,7 @@ from ..check import check
 from ..errors import BadInput, FileError, OutOfMemory, PairError, UnprovenError, shown
 from ..frameworks.sides import Progress
 from ..matching import MatchPlan
+from ..pairs.hub import write_hub_pair
 from ..pairs.loading import load_pair
 from ..pairs.pair import Pair
 from ..pairs.scaffold import copy_example, write_agents, write_scaffold
@@ -193,6 +194,23 @@ def example(
     """Copy an example to xcheck-examples/ and check it; exit 0 if it shows what it is made to show."""
     path = copy_example(name, Path("xcheck-examples"))
     run(str(path), steps=2, keras_backend=keras_backend, out=out, quiet=quiet, expect=True)
+
+
+@app.command()
+def hub(
+    backbone: Annotated[str, typer.Argument(help="Class of keras_hub.models, such as GPT2Backbone.")],
+    config: Annotated[str, typer.Option(help="A config.json, or a class of transformers such as GPT2Config.")],
+    tiny: Annotated[bool, typer.Option("--tiny", help="Small sizes in place of those of the configuration.")] = False,
+    folder: Annotated[Path, typer.Option(help="For the pair file.")] = Path("xcheck-hub"),
+    steps: StepsOption = 2,
+    keras_backend: BackendOption = None,
+    out: OutOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Check a backbone of keras_hub against its model in transformers; writes a pair file to go on with."""
+    path = write_hub_pair(backbone, config, tiny, folder)
+    print(f"Wrote {path}: xcheck match {path}, or xcheck convert {path} --from FILE --to FILE")
+    run(str(path), steps=steps, free_steps=0, keras_backend=keras_backend, out=out, quiet=quiet)
 
 
 @app.command()
