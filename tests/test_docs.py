@@ -407,4 +407,6 @@ def write_pages(pages: Mapping[Path, str]) -> None:
 
 
 if __name__ == "__main__":
-    write_pages({path: path.read_text() for path in PAGES})
+    import sys
+
+    write_pages({path: path.read_text() for path in PAGES if not sys.argv[1:] or path.name in sys.argv[1:]})
