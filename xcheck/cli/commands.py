@@ -114,26 +114,28 @@ def run(
     if form not in (None, "github"):
         raise PairError("There is no such format.", numbers=f"--format {form}; there is: github")
 
-    options: dict[str, Any] = {
-        "steps": steps,
-        "seed": seed,
-        "free_steps": free_steps,
-        "precision": precision.split(","),
-        "device": device_of(device),
-        "keras_backend": keras_backend,
-        "phases": None if phases is None else [p for p in phases.split(",") if p],
-        "reach": reach_of(reach),
-        "budget": seconds_of(budget),
-    }
-    if watch_files:
-        if form is not None or json == STDOUT or expect:
-            raise PairError("--watch goes with neither --format, --json - nor --expect.", todo="leave out one of them")
-        watch(pair, settings_of(settings), options, accept or (), out=out, json=json, quiet=quiet, verbose=verbose)
-
-    def work(loaded: Pair, progress: Progress) -> Result:
-        return check(loaded, **options, progress=progress)
-
     with json_of_an_error(json, pair, seed, steps):
+        options: dict[str, Any] = {
+            "steps": steps,
+            "seed": seed,
+            "free_steps": free_steps,
+            "precision": precision.split(","),
+            "device": device_of(device),
+            "keras_backend": keras_backend,
+            "phases": None if phases is None else [p for p in phases.split(",") if p],
+            "reach": reach_of(reach),
+            "budget": seconds_of(budget),
+        }
+        if watch_files:
+            if form is not None or json == STDOUT or expect:
+                raise PairError(
+                    "--watch goes with neither --format, --json - nor --expect.", todo="leave out one of them"
+                )
+            watch(pair, settings_of(settings), options, accept or (), out=out, json=json, quiet=quiet, verbose=verbose)
+
+        def work(loaded: Pair, progress: Progress) -> Result:
+            return check(loaded, **options, progress=progress)
+
         clear(out)  # also where the pair cannot be loaded
         loaded = load_pair(pair, settings_of(settings))
         loaded = replace(loaded, accept=(*loaded.accept, *(accept or ())))

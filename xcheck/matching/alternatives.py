@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..records.sides import SIDES
+from ..records.sides import SIDES, SideName
 from .activations import Look, Seen
 from .evidence import told_by_what_follows
 from .fingerprints import EXACT, Print, apart, prints_of
@@ -98,7 +98,7 @@ def _as_usual(matcher: Matcher, found: Tried, prover: Prover, plain: Mapping[int
     proof = prover.judge(matcher.plan())
     if proof.agrees:  # one order is as good as the other
         return replace(found, look=matcher.look(), proof=proof)
-    layers = {side: packed[0].units(side)[0].owner for side in SIDES}
+    layers: dict[SideName, str] = {side: packed[0].units(side)[0].owner for side in SIDES}
     order = PackedOrder(tuple(matches), layers, axes, proof.worst, found.proof.worst)
     return replace(found, look=matcher.look(), proof=proof, packed=order)
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -114,13 +114,15 @@ def hub_pair(backbone: str, config: str, *, tiny: bool = False) -> Pair:
             yield Batch({array: drawn[array] for array in dict.fromkeys(ARRAYS[name][0] for name in names)})
 
     def for_torch(batch: Batch) -> Any:
-        arrays = {ARRAYS[name][1]: batch.inputs[ARRAYS[name][0]] for name in names}
+        given: Any = batch.inputs
+        arrays: dict[str, Any] = {ARRAYS[name][1]: given[ARRAYS[name][0]] for name in names}
         if "pixel_values" in arrays:
             arrays["pixel_values"] = np.moveaxis(arrays["pixel_values"], -1, 1)
         return arrays, None
 
     def for_keras(batch: Batch) -> Any:
-        arrays = {name: batch.inputs[ARRAYS[name][0]] for name in names}
+        given: Any = batch.inputs
+        arrays: dict[str, Any] = {name: given[ARRAYS[name][0]] for name in names}
         return arrays if len(arrays) > 1 or "token_ids" in arrays else next(iter(arrays.values())), None
 
     return Pair(
@@ -185,12 +187,12 @@ def _settings(config: str) -> dict[str, Any]:
     """A configuration as a published config.json holds it."""
     if Path(config).suffix == ".json":
         try:
-            settings = json.loads(Path(config).read_text(encoding="utf-8"))
+            settings: Any = json.loads(Path(config).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise FileError("The configuration cannot be read.", where=config, cause=str(error)) from error
         if not isinstance(settings, dict) or "model_type" not in settings:
             raise FileError("This is no configuration of transformers: it has no model_type.", where=config)
-        return settings
+        return cast(dict[str, Any], settings)
     kind = getattr(importlib.import_module("transformers"), config, None)
     if kind is None or not hasattr(kind, "model_type"):
         raise PairError(
@@ -204,7 +206,7 @@ def _settings(config: str) -> dict[str, Any]:
 def _earlier_names(config: Any) -> dict[str, Any]:
     """What published files call otherwise than the class does now."""
     found = {name: getattr(config, own) for name, own in config.attribute_map.items() if hasattr(config, own)}
-    rope = getattr(config, "rope_parameters", None) or {}
+    rope: Mapping[str, Any] = getattr(config, "rope_parameters", None) or {}
     return found | ({"rope_theta": rope["rope_theta"]} if "rope_theta" in rope else {})
 
 
@@ -220,14 +222,14 @@ def shrunk(settings: Mapping[str, Any]) -> dict[str, Any]:
         if name in DERIVED:
             continue
         if isinstance(value, dict) and name.endswith("_config"):
-            value = shrunk(value)
+            value = shrunk(cast(dict[str, Any], value))
         elif isinstance(value, int) and not isinstance(value, bool) and name in TINY and value > TINY[name]:
             over = value % TINY[name] if "position" in name else 0  # rows that are no positions, as in RoBERTa's 514
             value = TINY[name] + (over if over <= 2 else 0)
         elif isinstance(value, int) and name.endswith("_token_id") and value >= TINY["vocab_size"]:
             value = 1
         elif isinstance(value, list) and name in ("layer_types", "no_rope_layers", "mlp_layer_types"):
-            value = value[:layers]
+            value = cast(list[Any], value)[:layers]
         found[name] = value
     if "num_key_value_heads" in settings and settings["num_key_value_heads"] == settings.get("num_attention_heads"):
         found["num_key_value_heads"] = found["num_attention_heads"]
@@ -261,8 +263,8 @@ def _sizes(settings: Mapping[str, Any]) -> tuple[int, int, int, int]:
     """Size of the vocabulary, number of segments, height of an image, and its channels."""
     words, segments = settings.get("vocab_size") or 2, settings.get("type_vocab_size") or 1
     seen = settings.get("vision_config") or settings
-    image = seen.get("image_size") or PIXELS
-    side = image[0] if isinstance(image, list | tuple) else image
+    image: Any = seen.get("image_size") or PIXELS
+    side = image if isinstance(image, int) else image[0]
     return int(words), int(segments), int(side), int(seen.get("num_channels") or 3)
 
 
@@ -285,5 +287,8 @@ def _of_torch(raw: Any) -> dict[str, Any]:
 def _of_keras(raw: Any) -> dict[str, Any]:
     if not isinstance(raw, Mapping):
         return {"last_hidden_state": raw}
-    found = {name: next((raw[own] for own in owns if own in raw), None) for name, owns in OUTPUTS.items()}
+    raw = cast(Mapping[str, Any], raw)
+    found: dict[str, Any] = {
+        name: next((raw[own] for own in owns if own in raw), None) for name, owns in OUTPUTS.items()
+    }
     return {name: value for name, value in found.items() if value is not None}
