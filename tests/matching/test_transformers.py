@@ -42,14 +42,14 @@ def keras_attended(q: Any, k: Any, v: Any) -> Any:
     return ops.reshape(ops.einsum("bhqk,bkhd->bqhd", scores, v), (-1, 5, WIDTH))
 
 
-def fused(by_head: bool) -> Any:
+def fused(by_head: bool, scale: float = 1.0) -> Any:
     def forward(model: Any, x: Any) -> Any:
         import torch
 
         made = model.qkv(x)
         parts = (HEADS, 3, SIZE) if by_head else (3, HEADS, SIZE)
         q, k, v = made.unflatten(-1, parts).unbind(-2 if by_head else -3)
-        return model.dense(torch_attended(torch, q, k, v)) + x
+        return model.dense(torch_attended(torch, scale * q, k, v)) + x
 
     return torch_model(
         lambda torch: {"qkv": torch.nn.Linear(WIDTH, 3 * WIDTH), "dense": torch.nn.Linear(WIDTH, WIDTH)}, forward
@@ -86,29 +86,21 @@ def test_one_layer_for_query_key_and_value_is_split_by_block_or_by_head(by_head,
     assert found["dense.weight"] == "m/out/kernel"
 
 
-def test_a_port_that_takes_fused_heads_for_blocks_is_found():
-    """The same shapes, another order of elements: Linear and Dense promise one layout, and no other is tried."""
-
-    def forward(model: Any, x: Any) -> Any:
-        import torch
-
-        q, k, v = model.qkv(x).unflatten(-1, (HEADS, 3, SIZE)).unbind(-2)
-        return model.dense(torch_attended(torch, q, k, v)) + x
-
+def blocks_in_keras() -> Any:
     def call(model: Any, x: Any) -> Any:
         from keras import ops
 
-        q, k, v = ops.split(model.qkv(x), 3, axis=-1)
-        q, k, v = (ops.reshape(t, (-1, 5, HEADS, SIZE)) for t in (q, k, v))
+        q, k, v = (ops.reshape(t, (-1, 5, HEADS, SIZE)) for t in ops.split(model.qkv(x), 3, axis=-1))
         return model.dense(keras_attended(q, k, v)) + x
 
-    torch = torch_model(
-        lambda torch: {"qkv": torch.nn.Linear(WIDTH, 3 * WIDTH), "dense": torch.nn.Linear(WIDTH, WIDTH)}, forward
-    )
-    keras = keras_model(
+    return keras_model(
         lambda keras: {n: keras.layers.Dense(w, name=n) for n, w in (("qkv", 3 * WIDTH), ("dense", WIDTH))}, call
     )
-    wrong = pair(torch, keras, sequences)
+
+
+def test_a_port_that_takes_fused_heads_for_blocks_is_found():
+    """The same shapes, another order of elements: Linear and Dense promise one layout, and no other is taken."""
+    wrong = pair(fused(by_head=True), blocks_in_keras(), sequences)
     result = run(wrong)
     assert (result.verdict, result.first_divergence.phase) == ("DIFFERENT", "forward"), result.report()
     assert (result.first_divergence.torch, result.first_divergence.keras) == ("qkv", "m/qkv")
@@ -121,26 +113,7 @@ def test_a_port_that_takes_fused_heads_for_blocks_is_found():
 
 
 def test_a_wrong_scale_behind_fused_heads_is_not_blamed_on_their_order():
-    def forward(model: Any, x: Any) -> Any:
-        import torch
-
-        q, k, v = model.qkv(x).unflatten(-1, (3, HEADS, SIZE)).unbind(-3)
-        return model.dense(torch_attended(torch, 2 * q, k, v)) + x
-
-    def call(model: Any, x: Any) -> Any:
-        from keras import ops
-
-        q, k, v = ops.split(model.qkv(x), 3, axis=-1)
-        q, k, v = (ops.reshape(t, (-1, 5, HEADS, SIZE)) for t in (q, k, v))
-        return model.dense(keras_attended(q, k, v)) + x
-
-    torch = torch_model(
-        lambda torch: {"qkv": torch.nn.Linear(WIDTH, 3 * WIDTH), "dense": torch.nn.Linear(WIDTH, WIDTH)}, forward
-    )
-    keras = keras_model(
-        lambda keras: {n: keras.layers.Dense(w, name=n) for n, w in (("qkv", 3 * WIDTH), ("dense", WIDTH))}, call
-    )
-    result = run(pair(torch, keras, sequences))
+    result = run(pair(fused(by_head=False, scale=2.0), blocks_in_keras(), sequences))
     assert result.verdict == "DIFFERENT", result.report()
     assert "permuted_axes" not in {cause.id for cause in result.causes}
 

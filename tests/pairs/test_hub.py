@@ -43,6 +43,29 @@ def test_what_cannot_be_a_pair_is_said(tmp_path: Path) -> None:
         hub_pair("GPT2", str(tmp_path / "config.json"))
 
 
+def test_a_setting_that_a_class_lacks_is_named() -> None:
+    with pytest.raises(PairError, match=r"(?s)needs a setting .* 'head_dim' is not in Qwen3MoeConfig"):
+        hub_pair("Qwen3Moe", "Qwen3MoeConfig", tiny=True).keras.build()
+
+
+def test_a_file_that_was_edited_is_kept(tmp_path: Path) -> None:
+    path = write_hub_pair("GPT2", "GPT2Config", True, tmp_path)
+    assert write_hub_pair("GPT2", "GPT2Config", True, tmp_path) == path
+    path.write_text(edited := path.read_text() + "# mine\n")
+    with pytest.raises(PairError, match="A different pair file"):
+        write_hub_pair("GPT2", "GPT2Config", True, tmp_path)
+    assert path.read_text() == edited
+
+
+def test_a_batch_holds_what_the_backbone_takes() -> None:
+    batch = next(hub_pair("Bert", "BertConfig", tiny=True).batches(0))
+    assert {*batch.inputs} == {"ids", "mask", "segments"}
+    assert batch.inputs["ids"].max() < 97
+    assert {*batch.inputs["segments"].flat} == {0, 1}
+    image = next(hub_pair("ViT", "ViTConfig", tiny=True).batches(0)).inputs["image"]
+    assert image.shape == (2, 16, 16, 3)
+
+
 BACKBONES = {
     "GPT2": ("GPT2Config", None),
     "Qwen3": ("Qwen3Config", "epsilon"),  # its norms of queries and keys have 1e-5 whatever the configuration says

@@ -109,9 +109,9 @@ def hub_pair(backbone: str, config: str, *, tiny: bool = False) -> Pair:
 
     def batches(seed: int) -> Iterator[Batch]:
         rng = np.random.default_rng(seed)
+        arrays = dict.fromkeys(ARRAYS[name][0] for name in names)
         while True:
-            drawn = _drawn(rng, *size)
-            yield Batch({array: drawn[array] for array in dict.fromkeys(ARRAYS[name][0] for name in names)})
+            yield Batch({array: _drawn(rng, array, *size) for array in arrays})
 
     def for_torch(batch: Batch) -> Any:
         given: Any = batch.inputs
@@ -141,6 +141,7 @@ def write_hub_pair(backbone: str, config: str, tiny: bool, folder: Path) -> Path
         folder: is created.
 
     Raises:
+        PairError: a different file is there, such as one that was edited.
         FileError: the file cannot be written.
     """
     file = Path(config)
@@ -159,6 +160,12 @@ def pair(config={config!r}, tiny={tiny}):
 PAIR = pair()
 '''
     try:
+        if path.exists() and path.read_text() != text:
+            raise PairError(
+                "A different pair file is there already.",
+                where=str(path),
+                todo=f"run it: xcheck run {path}; or remove it, or choose another --folder",
+            )
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     except OSError as error:
@@ -268,16 +275,14 @@ def _sizes(settings: Mapping[str, Any]) -> tuple[int, int, int, int]:
     return int(words), int(segments), int(side), int(seen.get("num_channels") or 3)
 
 
-def _drawn(rng: np.random.Generator, words: int, segments: int, side: int, channels: int) -> dict[str, Any]:
+def _drawn(rng: np.random.Generator, array: str, words: int, segments: int, side: int, channels: int) -> Any:
+    """One array of a batch, by its name in `ARRAYS`."""
     tokens = EXAMPLES, LENGTH
-    return {
-        "ids": rng.integers(min(3, words - 1), words, tokens),
-        "mask": np.ones(tokens, np.int64),
-        "decoder ids": rng.integers(min(3, words - 1), words, tokens),
-        "decoder mask": np.ones(tokens, np.int64),
-        "segments": rng.integers(0, max(segments, 1), tokens),
-        "image": rng.standard_normal((EXAMPLES, side, side, channels)),
-    }
+    if "mask" in array:
+        return np.ones(tokens, np.int64)
+    if array == "image":
+        return rng.standard_normal((EXAMPLES, side, side, channels))
+    return rng.integers(0, segments, tokens) if array == "segments" else rng.integers(min(3, words - 1), words, tokens)
 
 
 def _of_torch(raw: Any) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def packed_outputs(plan: MatchPlan) -> list[Cause]:
     lines = ", ".join(f'"{m.name("torch")}": ("{m.name("keras")}", "{m.layout.name}")' for m in matches)
     left, right = (re.findall(r"\(.*?\)", half)[0] for half in matches[0].layout.name.split(" -> "))
     others = len({m.torch.rpartition(".")[0] for m in matches}) - 1
-    more = f" (and {others} other layers)" if others else ""
+    more = f" (and of {others} more layer{'s' * (others > 1)})" if others else ""
     cause = Cause(
         id="permuted_axes",
         phase="forward",

@@ -43,7 +43,7 @@ COUNTING = frozenset(_COUNTING.split())
 an index or a length of it, which one rounding error would move by one."""
 
 POOL = 1 << 21
-"""Random signs that are drawn once per process. Each use takes them from a random place on, which costs a sixth of
+"""Random signs that are drawn once per process. Each use takes them from a random place on, which costs less than
 drawing them, and two uses that meet at one place are unlikely."""
 
 ADDED = {"gelu": 0, "gelu_backward": 0, "_log_softmax": None, "logsumexp": None}
