@@ -6,6 +6,7 @@
     scripts/bench_calibration.py --slow      four times as many runs, four times as many of them compiled
     scripts/bench_calibration.py --reach full   with all made batches
     scripts/bench_calibration.py --write     also write docs/calibration.md
+    scripts/bench_calibration.py --rows FILE keep each row in FILE as it is measured, and go on from those in it
     scripts/bench_calibration.py --plant     add a pair that is wrong on purpose; must count alarms and exit 1
     scripts/bench_calibration.py --keras-backend jax     Keras on another backend
 
@@ -18,17 +19,20 @@ number of threads runs in a process of its own, which prints one line of JSON pe
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -497,21 +501,24 @@ SLOW = replace(DEFAULT, seeds=28, compiled=2, stride=1)
 Row = dict[str, Any]
 
 
-def alarms(plan: Plan, threads: int) -> Iterator[Row]:
-    """Run the equal pairs, then each side of some of them compiled; one row per run."""
-    number = 0
+def alarms(plan: Plan, threads: int, kept: Sequence[Row] = ()) -> Iterator[Row]:
+    """Run the equal pairs, then each side of some of them compiled; one row per run that is not among the kept."""
+    cases = plan.cases()
+    todo: list[tuple[Row, tuple[str, ...]]] = []
     for seed in range(plan.seeds):
         for size in plan.sizes:
-            for name, case in plan.cases().items():
-                free = number % 4 == 0
-                phases = (*STEPWISE, "trajectory") if free else STEPWISE
-                result = run(case, size, seed, phases, plan.reach)
-                number += 1
-                yield place(name, "eager", seed, size, threads) | row_of(result)
+            for name in cases:
+                phases = (*STEPWISE, "trajectory") if len(todo) % 4 == 0 else STEPWISE
+                todo.append((place(name, "eager", seed, size, threads), phases))
     for name, seed in plan.to_compile(threads):
-        size = plan.sizes[seed % len(plan.sizes)]
-        result = run(plan.cases()[name], size, seed, ("modes",))
-        yield place(name, "compiled", seed, size, threads) | row_of(result)
+        todo.append((place(name, "compiled", seed, plan.sizes[seed % len(plan.sizes)], threads), ("modes",)))
+    for wanted, phases in todo:
+        if any(row.items() >= wanted.items() for row in kept):
+            continue
+        reach = "default" if wanted["mode"] == "compiled" else plan.reach
+        began = time.process_time()
+        result = run(cases[wanted["case"]], wanted["batch"], wanted["seed"], phases, reach)
+        yield wanted | row_of(result) | {"cpu_seconds": round(time.process_time() - began, 2)}
 
 
 def run(case: Case, size: int, seed: int, phases: Sequence[str], reach: str = "default") -> xcheck.Result:
@@ -599,12 +606,14 @@ def changed(setting: Setting, delta: float, seed: int = 0) -> xcheck.Result:
     return xcheck.check(pair, steps=STEPS, seed=seed, precision=("float64",), phases=STEPWISE, device="cpu")
 
 
-def sensitivity(plan: Plan) -> Iterator[Row]:
-    """Go down the decades until a change is no longer seen; one row per setting.
+def sensitivity(plan: Plan, kept: Sequence[Row] = ()) -> Iterator[Row]:
+    """Go down the decades until a change is no longer seen; one row per setting that is not among the kept.
 
     A setting whose pair is not EQUIVALENT without any change is not compared, and the row says so.
     """
     for setting in plan.settings():
+        if any(row.get("setting") == setting.name for row in kept):
+            continue
         row: Row = {"kind": "setting", "setting": setting.name, "value": getattr(setting.base, setting.field)}
         row |= {"smallest": None, "unseen": None, "phase": None, "step": None, "item": None, "ratio": None}
         unchanged = changed(setting, 0.0)
@@ -629,9 +638,16 @@ def sensitivity(plan: Plan) -> Iterator[Row]:
 # Processes --------------------------------------------------------------------------------------------------------
 
 
-def work(part: str, threads: int, plan: Plan) -> Iterator[Row]:
-    """One part, in this process."""
-    return alarms(plan, threads) if part == "alarms" else sensitivity(plan)
+def work(part: str, threads: int, plan: Plan, kept: Sequence[Row] = ()) -> Iterator[Row]:
+    """One part, in this process, without the rows that are kept."""
+    return alarms(plan, threads, kept) if part == "alarms" else sensitivity(plan, kept)
+
+
+def kept_rows(path: Path | None) -> list[Row]:
+    """The rows of an earlier run, a line each; a last line that was cut off is left out."""
+    if path is None or not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
 
 
 def set_threads(threads: int) -> None:
@@ -645,13 +661,14 @@ def set_threads(threads: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
-def in_process(part: str, threads: int, plan: Plan, tell: Callable[[Row], None]) -> None:
+def in_process(part: str, threads: int, plan: Plan, path: Path | None, tell: Callable[[Row], None]) -> None:
     """One part in a process of its own.
 
     Raises:
         RuntimeError: the process failed; the message ends with what it printed last.
     """
     command = [sys.executable, str(Path(__file__).resolve()), "--part", part, "--threads", str(threads)]
+    command += ["--rows", str(path.resolve())] if path else []
     with tempfile.TemporaryFile("w+") as errors:
         given = [*command, "--plan", json.dumps(asdict(plan))]
         with subprocess.Popen(given, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
@@ -664,22 +681,32 @@ def in_process(part: str, threads: int, plan: Plan, tell: Callable[[Row], None])
             raise RuntimeError(f"{part} with {threads} threads failed:\n{errors.read()[-2000:]}")
 
 
-def gather(plan: Plan, console: Console, jobs: int) -> list[Row]:
-    """All rows of a plan, with progress on the screen."""
-    rows: list[Row] = []
+def gather(plan: Plan, console: Console, jobs: int, path: Path | None = None) -> list[Row]:
+    """All rows of a plan, with progress on the screen; those in the file at `path` are not measured again."""
+    rows = kept_rows(path)
+    lock = Lock()
     parts = [*(("alarms", n) for n in THREADS), ("sensitivity", 1)]
     totals = {("alarms", n): plan.runs(n) for n in THREADS} | {("sensitivity", 1): len(plan.settings())}
     parts = [part for part in parts if totals[part]]
     with Progress(console=console, transient=True) as bar, ThreadPoolExecutor(jobs) as pool:
         running = []
         for part, threads in parts:
-            task = bar.add_task(f"{part}, threads: {threads}", total=totals[part, threads])
+            done = sum(
+                (row["kind"] == "setting") == (part == "sensitivity")
+                for row in rows
+                if row.get("threads", threads) == threads
+            )
+            task = bar.add_task(f"{part}, threads: {threads}", total=totals[part, threads], completed=done)
 
             def tell(row: Row, task: Any = task) -> None:
-                rows.append(row)
+                with lock:
+                    rows.append(row)
+                    if path:
+                        with path.open("a", encoding="utf-8") as file:
+                            file.write(json.dumps(row) + "\n")
                 bar.advance(task)
 
-            running.append(pool.submit(in_process, part, threads, plan, tell))
+            running.append(pool.submit(in_process, part, threads, plan, path, tell))
         for future in running:
             future.result()
     return rows
@@ -874,6 +901,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--plant", action="store_true", help="add a pair that is wrong on purpose")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every row")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="keep each row there at once; go on from those in it")
     parser.add_argument("--write", action="store_true", help="write docs/calibration.md")
     parser.add_argument("--page", type=Path, default=PAGE, help="the file of --write")
     parser.add_argument("--part", choices=("alarms", "sensitivity"), help="run one part here, print rows as JSON")
@@ -898,11 +926,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = plan_of(given)
     if given.part:
         set_threads(given.threads)
-        for row in work(given.part, given.threads, plan):
+        gc.freeze()  # the frameworks: looked through again and again, that is a sixth of the time
+        for row in work(given.part, given.threads, plan, kept_rows(given.rows)):
             print(json.dumps(row), flush=True)
         return 0
     console = Console()
-    rows = gather(plan, console, given.jobs)
+    rows = gather(plan, console, given.jobs, given.rows)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     for sheet in sheets(rows):

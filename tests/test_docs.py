@@ -409,4 +409,5 @@ def write_pages(pages: Mapping[Path, str]) -> None:
 if __name__ == "__main__":
     import sys
 
-    write_pages({path: path.read_text() for path in PAGES if not sys.argv[1:] or path.name in sys.argv[1:]})
+    asked = {Path(name).name for name in sys.argv[1:]}
+    write_pages({path: path.read_text() for path in PAGES if not asked or path.name in asked})

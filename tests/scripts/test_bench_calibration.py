@@ -209,3 +209,19 @@ def test_the_exit_code_tells(
     assert printed.count("FALSE ALARM, DIFFERENT: planted fault") == 2
     assert "2 runs" in printed
     assert "2 false alarms" in printed
+
+
+def test_rows_that_are_kept_are_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    kept = {
+        key: value for key, value in a_run(float64=(0.5,)).items() if key in ("verdict", "ratios", "report", "worst")
+    }
+    monkeypatch.setattr(bench, "run", lambda case, size, seed, *rest: measured.append(seed))
+    monkeypatch.setattr(bench, "row_of", lambda result: kept)
+    plan, file = replace(TINY, seeds=3), tmp_path / "rows.jsonl"
+    rows = list(bench.alarms(plan, 1))
+    assert measured == [0, 1, 2]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows[:2]) + '{"kind": "run", "ca')
+    assert bench.kept_rows(file) == rows[:2]
+    assert list(bench.alarms(plan, 1, bench.kept_rows(file))) == rows[2:]
+    assert len(list(bench.alarms(plan, 2, rows))) == 3
