@@ -37,6 +37,10 @@ def _norm(x: Array, axes: Axes) -> Array:
     return np.sqrt((x**2).sum(axis=axes))
 
 
+def _running(x: Array, axes: Axes) -> Array:
+    return np.cumsum(x, axis=axes[0]) if len(axes) == 1 else np.full_like(x, np.nan)
+
+
 REDUCTIONS: Mapping[str, Callable[[Array, Axes], Array]] = {
     "the mean": lambda x, a: x.mean(axis=a),
     "the sum": lambda x, a: x.sum(axis=a),
@@ -59,7 +63,9 @@ ALONG: Mapping[str, Callable[[Array, Axes], Array]] = {
     "division by the norm": lambda x, a: x / np.sqrt((x**2).sum(axis=a, keepdims=True)),
     "division by the sum": lambda x, a: x / x.sum(axis=a, keepdims=True),
     "subtraction of the mean": lambda x, a: x - x.mean(axis=a, keepdims=True),
-    "the running sum": lambda x, a: np.cumsum(x, axis=a[0]) if len(a) == 1 else np.full_like(x, np.nan),
+    "the running sum": lambda x, a: _running(x, a),
+    "the running sum from the end": lambda x, a: np.flip(_running(np.flip(x, a), a), a),
+    "the running sum of what is before": lambda x, a: _running(x, a) - x,
 }
 """What keeps the shape."""
 
@@ -158,15 +164,19 @@ def _tried(x: Array, value: Array) -> Iterator[tuple[str, Axes, Array]]:
     if x.ndim > MOST_AXES:
         return
     table = ALONG if value.size == x.size else REDUCTIONS
-    many = range(1, x.ndim + 1) if table is REDUCTIONS else (1, 2)
+    counts = range(1, x.ndim + 1) if table is REDUCTIONS else (1, 2)
     with np.errstate(all="ignore"):
-        for n in many:
+        for n in counts:
             for axes in itertools.combinations(range(x.ndim), n):
                 left = x.size // int(np.prod([x.shape[a] for a in axes]))
                 if table is REDUCTIONS and left != value.size:
                     continue
                 for name, function in table.items():
                     yield name, axes, function(x, axes)
+                for summed in itertools.chain.from_iterable(itertools.combinations(axes, k) for k in range(1, n)):
+                    if table is REDUCTIONS:
+                        many = int(np.prod([x.shape[a] for a in axes if a not in summed]))
+                        yield f"the mean of sums along axis {_shown(summed)}", axes, x.sum(axis=axes) / many
 
 
 def _cause(local: Local, torch: Along, keras: Along) -> Cause:
@@ -223,7 +233,10 @@ def slice_causes(local: Local) -> list[Cause]:
         return []
     if torch[0] != keras[0]:  # parts along other axes: the numbers lie in another order, and no slice mends that
         return []
-    told = [f"{first}:{last + 1} of {x.shape[axis]} along axis {axis}" for axis, first, last, _ in (torch, keras)]
+    told = [
+        f"{first}:{last + 1}{f':{step}' * (step > 1)} of {x.shape[axis]} along axis {axis}"
+        for axis, first, last, step, _ in (torch, keras)
+    ]
     trial = Trial(local.error, max(torch[-1], keras[-1]), local.allowed, local.torch.value.size)
     return [
         prove(
@@ -241,15 +254,20 @@ def slice_causes(local: Local) -> list[Cause]:
     ]
 
 
-def _slice(local: Local, x: Array, value: Array) -> tuple[int, int, int, float] | None:
-    """(axis, first, last) of the slice that a value is, and how far it is from that."""
+def _slice(local: Local, x: Array, value: Array) -> tuple[int, int, int, int, float] | None:
+    """(axis, first, last, step) of the slice that a value is, and how far it is from that."""
+    top, reach = float(value.max(initial=0.0)), local.allowed * float(np.abs(value).max(initial=0.0))
     for axis in range(x.ndim):
-        rest = x.size // x.shape[axis]
-        if value.size % rest or value.size >= x.size:
+        rest, n = x.size // max(x.shape[axis], 1), x.shape[axis]
+        if not rest or value.size % rest or value.size >= x.size:
             continue
         many = value.size // rest
-        for first in range(x.shape[axis] - many + 1):
-            gap = _sorted_gap(local, value, np.take(x, range(first, first + many), axis=axis))
-            if gap <= local.allowed:
-                return axis, first, first + many - 1, gap
+        for step in range(1, (n - 1) // (many - 1) + 1 if many > 1 else 2):
+            for first in range(n - (many - 1) * step):
+                part = np.take(x, range(first, first + (many - 1) * step + 1, step), axis=axis)
+                if abs(float(part.max(initial=0.0)) - top) > reach:  # soon told
+                    continue
+                gap = _sorted_gap(local, value, part)
+                if gap <= local.allowed:
+                    return axis, first, first + (many - 1) * step, step, gap
     return None

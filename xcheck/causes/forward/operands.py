@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ...numerics.align.families import family_of
+from ...numerics.align.orders import closest
 from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.trace import Array
@@ -21,6 +23,17 @@ OF_TWO: Mapping[str, Callable[[Array, Array], Array]] = {
     "difference": np.subtract,
     "quotient": np.divide,
 }
+BINARY: Mapping[str, Callable[[Array, Array], Array]] = {
+    "add": np.add,
+    "multiply": np.multiply,
+    "subtract": np.subtract,
+    "divide": np.divide,
+    "power": np.power,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+}
+"""By the families of calls."""
+
 MANY = ("chunk", "split", "unbind", "unstack", "getitem")
 """Functions of which one takes a part."""
 
@@ -46,6 +59,82 @@ def operand_causes(local: Local) -> list[Cause]:
         (mine, gap), (theirs, others) = next(iter(torch.items())), next(iter(keras.items()))
         return [_another(local, mine, theirs, max(gap, others))]
     return []
+
+
+@isolated(list[Cause])
+def one_operand_causes(local: Local) -> list[Cause]:
+    """Both sides take the same function of two tensors, of which one is the same and the other is not.
+
+    Not where both compute the other one: then their difference is made before.
+
+    Args:
+        local: what both sides did.
+    """
+    family = family_of(local.torch.inner.kind)
+    sides = [_operands(seen) for seen in (local.torch, local.keras)]
+    if family not in BINARY or family_of(local.keras.inner.kind) != family or not all(sides):
+        return []
+    (torch, made_there), (keras, made_here) = (tuple(zip(*side, strict=True)) for side in sides)
+    for at in (0, 1):
+        same = _in_order(local, torch[at], keras[at])
+        other = _in_order(local, torch[1 - at], keras[1 - at], alike=False)
+        if same is None or other is None or (made_there[1 - at] and made_here[1 - at]):
+            continue
+        with np.errstate(all="ignore"):
+            given = (keras[at], other) if at == 0 else (other, keras[at])
+            again = BINARY[family](*given)
+        after = local.gap(again, local.target("keras")) if again.shape == local.keras.value.shape else np.inf
+        told = [_size(array) for array in (torch[1 - at], keras[1 - at])]
+        if after > local.allowed:
+            continue
+        words = f"of what {family} takes, the {('second', 'first')[at]} is {told[0]} in torch and {told[1]} in keras"
+        words += f", up to {np.abs(other - keras[1 - at]).max():.3g} apart" if other.size > 1 else ""
+        fix = f"keras: {family} with {told[0]} there, or torch: with {told[1]}"
+        id = "other_operand" if made_there[1 - at] or made_here[1 - at] else "other_constant"
+        if np.isin(other, (0.0, 1.0)).all() and np.array_equal(keras[1 - at], 1 - other):
+            id, words = "mask_polarity", f"{family} takes a mask, and what it lets through in torch it blocks in keras"
+            fix = "keras: 1 - mask, or torch: 1 - mask"
+        return [_cause(local, id, words, {"torch": told[0], "keras": told[1]}, after, fix)]
+    return []
+
+
+def _operands(seen: Seen) -> list[tuple[Array, bool]]:
+    """The two that the innermost call took, and whether each was computed from what went in; none if not two."""
+    call = seen.inner
+    numbers = [
+        np.asarray(v, np.float64)
+        for v in call.settings.values()
+        if isinstance(v, int | float) and not isinstance(v, bool)
+    ]
+    arrays = [*call.inputs.values(), *numbers]
+    if seen.idle or len(arrays) != 2 or any(a.dtype.kind not in "fiu" for a in arrays) or call.parameters:
+        return []
+    known = [*seen.given.values(), *seen.constants.values(), *numbers]
+    return [
+        (a, not any(a.size == k.size and np.array_equal(a.reshape(-1), k.reshape(-1)) for k in known)) for a in arrays
+    ]
+
+
+def _in_order(local: Local, torch: Array, keras: Array, *, alike: bool = True) -> Array | None:
+    """PyTorch's operand in the axes of Keras; None where they are not the same, or (not `alike`) where they are."""
+    order = local.order
+    if torch.size == 1:
+        moved = torch.reshape(())
+    elif torch.ndim == len(order.axes) and not order.after and len(order.target) == torch.ndim:
+        moved = torch.transpose(order.axes)
+    elif torch.size == keras.size and (found := closest(torch, keras)) is not None:
+        moved = found.apply(torch)
+    else:
+        return None
+    same = moved.size == keras.size and local.agree(keras, moved.reshape(keras.shape))
+    return moved if same == alike else None
+
+
+def _size(array: Array) -> str:
+    if array.size == 1:
+        return f"{float(array.reshape(-1)[0]):.12g}"
+    each = ", one for each example" if array.ndim and array.size == array.shape[0] else ""
+    return f"{array.size} numbers from {float(array.min()):.6g} to {float(array.max()):.6g}{each}"
 
 
 def _of_others(local: Local, name: str, other: int, after: float) -> Cause:
