@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,13 +11,18 @@ import numpy as np
 from ...numerics.align.orders import Order, closest
 from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
+from ...records.sides import SideName, other_side
 from ...records.trace import Array
 from ..prove import Trial, prove
+from ..text import listed
 from .forms import MASKED
 from .masks import ALL, fitting, shown_mask
 from .one_computation import Local, Seen
 
 Axes = tuple[int, ...]
+
+MOST_PICKED = 4096
+"""Places along an axis beyond which they are not looked for one by one."""
 
 MOST_AXES = 5
 """Axes beyond which subsets of them are not tried."""
@@ -94,6 +99,8 @@ def axes_causes(local: Local) -> list[Cause]:
     Args:
         local: what both sides did.
     """
+    if local.torch.idle != local.keras.idle:
+        return _of_one_side(local)
     order = _one_input(local)
     if order is None:
         return []
@@ -103,6 +110,26 @@ def axes_causes(local: Local) -> list[Cause]:
     if torch is None or keras is None or torch == keras:
         return []
     return [_cause(local, torch, keras)]
+
+
+def _of_one_side(local: Local) -> list[Cause]:
+    """A function along axes that one side alone takes, where the other goes on with what goes in."""
+    side: SideName = "keras" if local.torch.idle else "torch"
+    seen = local.of(side)
+    found = _found(local, _x(seen), seen.value) if _single(seen) and _x(seen).shape == seen.value.shape else None
+    if found is None or not found.function:
+        return []
+    what = f"{found.function} over axis {_shown(found.axes)} of {_x(seen).shape}"
+    names = local.torch.call.name, local.keras.call.name
+    cause = Cause(
+        "one_sided_operation",
+        "forward",
+        *names,
+        f"{side} alone takes {what}",
+        {side: what},
+        fix=f"{other_side(side)}: {what}, or {side}: leave it out",
+    )
+    return [prove(cause, [Trial(local.error, found.gap, local.allowed, seen.value.size)])]
 
 
 def _one_input(local: Local) -> Order | None:
@@ -229,7 +256,9 @@ def slice_causes(local: Local) -> list[Cause]:
         return []
     x, y = _x(local.torch), _x(local.keras)
     torch, keras = (_slice(local, a, v) for a, v in ((x, local.torch.value), (order.apply(y), local.keras.value)))
-    if torch is None or keras is None or torch[:-1] == keras[:-1]:
+    if torch is None or keras is None:
+        return _picked(local, x, order.apply(y))
+    if torch[:-1] == keras[:-1]:
         return []
     if torch[0] != keras[0]:  # parts along other axes: the numbers lie in another order, and no slice mends that
         return []
@@ -252,6 +281,46 @@ def slice_causes(local: Local) -> list[Cause]:
             [trial],
         )
     ]
+
+
+def _picked(local: Local, x: Array, y: Array) -> list[Cause]:
+    """Both sides take places along the last axis that are no one slice, such as parts that lie in another order."""
+    torch, keras = _places(local, x, local.torch.value), _places(local, y, local.keras.value)
+    if torch is None or keras is None or torch == keras:
+        return []
+    told = [f"{_ranges(places)} of {x.shape[-1]}" for places in (torch, keras)]
+    after = local.gap(np.sort(x[..., torch], axis=None), np.sort(local.torch.value, axis=None))
+    cause = Cause(
+        "permuted_axes",
+        "forward",
+        local.torch.call.name,
+        local.keras.call.name,
+        f"the parts of the last axis lie in another order: {told[0]} are taken in torch, {told[1]} in keras",
+        {"torch": torch, "keras": keras},
+        fix="split into the same axes in one order on both sides, such as (3, heads, width) for (heads, 3, width), or "
+        "permute the rows of the weight before it",
+    )
+    return [prove(cause, [Trial(local.error, after, local.allowed, local.torch.value.size)])]
+
+
+def _places(local: Local, x: Array, value: Array) -> list[int] | None:
+    """Which places along the last axis a value is made of, in ascending order; None where it is made otherwise."""
+    n, rows = x.shape[-1], x.size // max(x.shape[-1], 1)
+    if x.ndim < 2 or rows < 2 or value.size % rows or not 0 < value.size < x.size or n > MOST_PICKED:
+        return None
+    columns = np.sort(x.reshape(rows, n), axis=0).T
+    kept = [i for i, column in enumerate(columns) if np.isin(column[[0, -1]], value).all()]
+    if len(kept) * rows != value.size:
+        return None
+    same = _sorted_gap(local, value, x[..., kept]) <= local.allowed
+    return kept if same else None
+
+
+def _ranges(places: Sequence[int]) -> str:
+    """Places as ranges: "0:4 and 12:16"."""
+    starts = [i for i, p in enumerate(places) if not i or places[i - 1] != p - 1]
+    ends = [*starts[1:], len(places)]
+    return listed([f"{places[a]}:{places[b - 1] + 1}" for a, b in zip(starts, ends, strict=True)])
 
 
 def _slice(local: Local, x: Array, value: Array) -> tuple[int, int, int, int, float] | None:

@@ -15,7 +15,7 @@ from .dense import DENSE
 from .embedding import EMBEDDING
 from .filled import filled_causes
 from .forms import Form, search
-from .functions import function_causes
+from .functions import function_causes, order_causes
 from .linear import linear_causes
 from .normalisation import NORM
 from .one_computation import Local
@@ -52,6 +52,7 @@ FREE: tuple[Callable[[Local], list[Cause]], ...] = (
     weight_function_causes,
     one_operand_causes,
     function_causes,
+    order_causes,
 )
 """What is solved from the values alone, so that any two of one input have such a cause, also two that have nothing to
 do with each other."""

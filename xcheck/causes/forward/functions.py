@@ -13,6 +13,7 @@ from ...records.sides import SIDES
 from ...records.trace import Array
 from ..prove import Trial, prove
 from .activation import PLAIN, fewest_digits
+from .linear import fits
 from .one_computation import Local, Seen
 
 READ_OFF = 3
@@ -37,6 +38,37 @@ class Affine:
         of = "x" if self.function == "none" else f"{self.function} of x"
         times = {1.0: of, -1.0: f"-({of})" if " " in of else f"-{of}"}.get(self.factor, f"{self.factor:.9g} * ({of})")
         return times if not self.added else f"{self.added:.9g} + ({times})"
+
+
+@isolated(list[Cause])
+def order_causes(local: Local) -> list[Cause]:
+    """A function and something that is added, such as a bias, one after the other and the other way round.
+
+    Args:
+        local: what both sides did.
+    """
+    sides = [local.of(side) for side in SIDES]
+    if any(len(seen.given) != 1 or len(seen.constants) != 1 for seen in sides):
+        return []
+    (x, b), (y, c) = ((seen.x, next(iter(seen.constants.values()))) for seen in sides)
+    if not fits(b, x) or not fits(c, y) or not local.agree(np.sort(b, axis=None), np.sort(c, axis=None)):
+        return []
+    names = [seen.call.name for seen in sides]
+    with np.errstate(all="ignore"):
+        for name, f in PLAIN.items():
+            inside, outside = "before", "behind"
+            for way, made, there, again in (
+                (inside, f(x + b), f(y) + c, f(y + c)),
+                (outside, f(x) + b, f(y + c), f(y) + c),
+            ):
+                if local.agree(sides[0].value, made) and local.agree(sides[1].value, there):
+                    other = outside if way == inside else inside
+                    said = f"what is added stands {way} the function ({name}) in torch, and {other} it in keras"
+                    fix = f"keras: add it {way} the function, or torch: {other} it"
+                    cause = Cause("call_order", "forward", *names, said, {"function": name}, fix=fix)
+                    trial = Trial(local.error, local.gap(again, local.target("keras")), local.allowed, y.size)
+                    return [prove(cause, [trial])]
+    return []
 
 
 @isolated(list[Cause])

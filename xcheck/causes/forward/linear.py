@@ -71,6 +71,8 @@ def linear_causes(local: Local) -> list[Cause]:
     else:
         causes += [_factor(local, name, coefficient, 0.0) for name, (_, coefficient) in left]
         causes += [_factor(local, name, 0.0, coefficient) for name, (_, coefficient) in right]
+    if not causes:
+        causes = [c for mine, theirs in partners if (c := _moved(local, mine, torch.terms[mine], keras.terms[theirs]))]
     after = max(torch.gap, keras.gap)
     numbers = local.torch.value.size - 1 - max(len(torch.terms), len(keras.terms))
     return [prove(cause, [Trial(local.error, after, local.allowed, numbers)]) for cause in causes]
@@ -87,6 +89,15 @@ def _turned(local: Local, torch: Sum, keras: Sum, partners: Sequence[tuple[str, 
         return None
     summary = f"{partners[0][0] or 'a mask'} is a mask, and what it lets through in torch it blocks in keras"
     return _cause(local, "mask_polarity", summary, {"torch": one, "keras": two}, "keras: 1 - mask, or torch: 1 - mask")
+
+
+def _moved(local: Local, name: str, torch: tuple[Array, float], keras: tuple[Array, float]) -> Cause | None:
+    """A term that holds the same numbers in another order."""
+    if torch[0].shape != keras[0].shape or np.array_equal(torch[0], keras[0]):
+        return None
+    said = f"what is added holds the same numbers in another order: the output of {name}, {torch[0].shape}"
+    fix = "make it in the same order on both sides"
+    return _cause(local, "permuted_axes", said, {"shape": list(torch[0].shape)}, fix)
 
 
 def _solve(local: Local, seen: Seen) -> Sum | None:

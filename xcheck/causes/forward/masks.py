@@ -103,7 +103,7 @@ def blocked_words(at: Array) -> str:
     if at.ndim < 2:
         return told
     one = at.reshape(-1, *at.shape[-2:])[0]
-    apart = np.subtract.outer(np.arange(one.shape[0]), np.arange(one.shape[1]))
+    apart = np.arange(one.shape[0])[:, None] - np.arange(one.shape[1])
     if one.all() or not (at == one).all():
         return told
     back, ahead = int(apart[~one].max()), int(-apart[~one].min())

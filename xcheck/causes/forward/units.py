@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ...records.sides import SIDES
 from ...records.trace import Array
 from ..prove import Trial, prove
 from .activation import fewest_digits
+from .linear import fits
 from .one_computation import Local, Seen
 
 WAYS: Mapping[str, tuple[Callable[[Array, Array], float], Callable[[Array, float], Array], str]] = {
@@ -28,28 +29,36 @@ WAYS: Mapping[str, tuple[Callable[[Array, Array], float], Callable[[Array, float
 """Where a small number may stand -> (solved from norms and divisors, the divisors that it makes, as it is written)."""
 
 
+PLAIN = "with nothing added"
+
 NORM, SUM = "of a norm", "of a sum of squares"
 """What goes in where only the divisor is made, and not the quotient."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Division by the norm along an axis, counted from the end; or a divisor made of what is `NORM` or `SUM`."""
+    """Division by the norm along an axis, counted from the end, or its divisor alone; also made of a `NORM` or a `SUM`."""
 
     axis: int | str
     way: str
     number: float
+    divisor: bool = False
 
     def of(self, x: Array) -> Array:
         """The same of other numbers."""
-        made = WAYS[self.way][1]
         if isinstance(self.axis, str):
-            return made(x if self.axis == NORM else np.sqrt(x), self.number)
-        return x / made(np.sqrt((x * x).sum(axis=self.axis, keepdims=True)), self.number)
+            return self._divisor(x if self.axis == NORM else np.sqrt(x))
+        divisor = self._divisor(np.sqrt((x * x).sum(axis=self.axis, keepdims=True)))
+        return divisor if self.divisor else x / divisor
+
+    def _divisor(self, norm: Array) -> Array:
+        return norm if self.way == PLAIN else WAYS[self.way][1](norm, self.number)
 
     @property
     def words(self) -> str:
         """As it is written."""
+        if self.way == PLAIN:
+            return "x / norm(x)"
         return WAYS[self.way][2].format(f"{self.number:.12g}")
 
 
@@ -66,9 +75,9 @@ def unit_causes(local: Local) -> list[Cause]:
     (torch, _), (keras, x) = read[0], read[1]
     if torch == keras or (torch.way == keras.way and torch.axis == NORM):  # which is but another number that is added
         return []
-    after = local.gap(Unit(keras.axis, torch.way, torch.number).of(x), local.target("keras"))
+    after = local.gap(replace(keras, way=torch.way, number=torch.number).of(x), local.target("keras"))
     cause = Cause(
-        "epsilon" if torch.way == keras.way else "epsilon_place",
+        "epsilon" if torch.way == keras.way or PLAIN in (torch.way, keras.way) else "epsilon_place",
         "forward",
         local.torch.call.name,
         local.keras.call.name,
@@ -82,30 +91,36 @@ def unit_causes(local: Local) -> list[Cause]:
 
 def _read(local: Local, seen: Seen) -> tuple[Unit, Array] | None:
     value = seen.value
-    floats = [a for a in seen.given.values() if a.dtype.kind == "f" and a.shape == value.shape and a.any()]
+    floats = [a for a in seen.given.values() if a.dtype.kind == "f" and a.any() and fits(value, a)]
     if not floats or len(seen.given) > 2 or not value.ndim:
         return None
-    x = floats[0]
-    if len(seen.given) == 1 and x.min() >= 0:
+    x = max(floats, key=lambda a: a.size)
+    if x.shape == value.shape and len(seen.given) == 1 and x.min() >= 0:
         for of, norms in ((NORM, x), (SUM, np.sqrt(x))):
-            found = _solved(local, value, x, of, norms, value)
+            found = _solved(local, value, x, Unit(of, PLAIN, 0.0), norms, value)
             if found is not None:
                 return found, x
     for axis in range(-1, -x.ndim - 1, -1):
         squares = (x * x).sum(axis=axis, keepdims=True)
+        if x.shape[axis] < 2 or value.shape not in (x.shape, squares.shape):
+            continue
         share = (x * value).sum(axis=axis, keepdims=True)
-        used = (squares > 0) & (share > 0)
-        if x.shape[axis] > 1 and used.sum() > 1:
-            found = _solved(local, value, x, axis, np.sqrt(squares[used]), squares[used] / share[used])
+        used = (squares > 0) & (share != 0)
+        if used.sum() > 1:
+            alone = value.shape == squares.shape
+            divisors = value[used] if alone else squares[used] / share[used]
+            found = _solved(local, value, x, Unit(axis, PLAIN, 0.0, alone), np.sqrt(squares[used]), divisors)
             if found is not None:
                 return found, x
     return None
 
 
-def _solved(local: Local, value: Array, x: Array, axis: int | str, norms: Array, divisors: Array) -> Unit | None:
+def _solved(local: Local, value: Array, x: Array, plain: Unit, norms: Array, divisors: Array) -> Unit | None:
+    if local.agree(value, plain.of(x)):
+        return plain if plain.axis != NORM else None  # what goes in, as it is
     for way, (solve, _, _) in WAYS.items():
         number = fewest_digits(solve(norms, divisors), 1e-6)
-        found = Unit(axis, way, number)
+        found = replace(plain, way=way, number=number)
         if math.isfinite(number) and number > 0 and local.agree(value, found.of(x)):
             return found
     return None

@@ -96,11 +96,23 @@ def _within(
     """The same, or an earlier one among the calls that it was made from."""
     mine, theirs = found.suspect.reference.behind, found.suspect.follower.behind
     inside = [s for s in ranked if s.reference.key in mine and s.follower.key in theirs]
+    # One operation more on one side: the other has nothing there but what it is made of.
+    inside += [s for s in ranked if _one_more(found.suspect, s)]
     for suspect in inside[:TRIES]:
         tried = tried_at(scene, alignment, swaps, suspect)
         if tried is not None and tried.proven:
             return _within(scene, alignment, swaps, tried, inside)
     return found
+
+
+def _one_more(suspect: Suspect, inner: Suspect) -> bool:
+    """Whether it is an operation of one side alone on the way to what differs."""
+    mine, theirs = suspect.reference, suspect.follower
+    if suspect.lacking:
+        return False
+    if inner.lacking == "reference":
+        return inner.reference.key in mine.base and inner.follower.key in theirs.behind
+    return inner.lacking == "follower" and inner.reference.key in mine.behind and inner.follower.key in theirs.base
 
 
 def tried_at(scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], suspect: Suspect) -> Tried | None:
@@ -209,12 +221,14 @@ def neighbours(
     Such as the sums above and below in a quotient: with the one exchanged alone the quotient still differs. Without a
     best one, places with which nothing of the loss differs.
     """
-    pairs = suspects_of(scene, alignment)
+    pairs, more = suspects_of(scene, alignment), list[Suspect]()
     if best is not None:
+        more = [s for s in once_each(alignment, pairs) if _one_more(best.suspect, s)]
         mine, theirs = best.suspect.reference.behind, best.suspect.follower.behind
         pairs = [s for s in pairs if s.reference.key in mine and s.follower.key in theirs]
     taken: list[Tried] = []
-    for suspect in [s for s in once_each(alignment, pairs) if _twins(alignment, s)][:NEIGHBOURS]:
+    twins = [s for s in once_each(alignment, pairs) if _twins(alignment, s)]
+    for suspect in (twins or more)[:NEIGHBOURS]:
         used = {t.suspect.reference.key for t in taken}, {t.suspect.follower.key for t in taken}
         if suspect.reference.key in used[0] or suspect.follower.key in used[1]:
             continue
