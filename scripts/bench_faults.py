@@ -34,6 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "faults"))
 
 import numpy as np
+from formula_faults import FORMULA_FAULTS
 from layer_faults import LAYER_FAULTS
 from planting import Planted, planted
 from rich.console import Console
@@ -50,7 +51,7 @@ from xcheck.stepping.lockstep import ReferenceStep, StepPair
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "faults.md"
-FAULTS = (*LAYER_FAULTS, *TRAINING_FAULTS)
+FAULTS = (*LAYER_FAULTS, *TRAINING_FAULTS, *FORMULA_FAULTS)
 STEPS = 10
 """Steps of plain training in the rule that compares weights after some."""
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+from formulas import FORMULAS
 from keras import layers, ops
 from parts import Part, Setup, computed, tables
+from words import KerasWords
 
 
 class Own(layers.Layer):
@@ -100,6 +102,20 @@ class Angles(Same):
         return x + self.s.get("by", 1.0) * ops.convert_to_tensor(table, dtype=x.dtype)
 
 
+class Formula(Own):
+    """One of `FORMULAS`."""
+
+    def __init__(self, kind: str, s: Mapping[str, Any], name: str) -> None:
+        super().__init__(s, name)
+        self.compute, self.shapes = FORMULAS[kind]
+
+    def build(self, shape: Any) -> None:
+        self.held = {key: self.add_weight(shape=of(self.s), name=key) for key, of in self.shapes.items()}
+
+    def call(self, x: Any) -> Any:
+        return self.compute(KerasWords(), self.s, x, self.held)
+
+
 def _conv(s: Mapping[str, Any], name: str) -> Any:
     plain = s.get("pad", s["k"] // 2) == s["k"] // 2 and s.get("stride", 1) == 1 and s.get("mode", "zeros") == "zeros"
     if s.get("same") or (plain and s.get("dilation", 1) == 1):
@@ -149,6 +165,7 @@ LAYERS: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
     "dropout": lambda s, n: layers.Dropout(s["rate"], name=n),
     "max_pool": lambda s, n: layers.MaxPooling2D(s["k"], s["stride"], padding=s.get("padding", "valid"), name=n),
     "avg_pool": lambda s, n: layers.AveragePooling2D(s["k"], s["stride"], padding=s.get("padding", "valid"), name=n),
+    **{kind: (lambda s, n, kind=kind: Formula(kind, s, n)) for kind in FORMULAS},
 }
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from formulas import FORMULAS
 from parts import Part, Setup, computed, tables
 from torch import Tensor, nn
 from torch.nn import functional as F
+from words import TorchWords
 
 
 class BiasedNorm(nn.BatchNorm1d):
@@ -104,6 +106,19 @@ class Angles(Own):
         return x + self.s.get("by", 1.0) * torch.tensor(table, dtype=x.dtype)
 
 
+class Formula(Own):
+    """One of `FORMULAS`."""
+
+    def __init__(self, name: str, s: Mapping[str, Any]) -> None:
+        super().__init__(s)
+        self.compute, weights = FORMULAS[name]
+        for key, shape in weights.items():
+            self.register_parameter(key, nn.Parameter(torch.randn(shape(s)) * 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.compute(TorchWords(), self.s, x, dict(self.named_parameters()))
+
+
 def _conv(s: Mapping[str, Any]) -> nn.Module:
     return nn.Conv2d(
         s["i"],
@@ -158,6 +173,7 @@ LAYERS: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "dropout": lambda s: nn.Dropout(s["rate"]),
     "max_pool": lambda s: nn.MaxPool2d(s["k"], s["stride"], s.get("pad", 0)),
     "avg_pool": lambda s: nn.AvgPool2d(s["k"], s["stride"], s.get("pad", 0), count_include_pad=s.get("count", True)),
+    **{name: (lambda s, name=name: Formula(name, s)) for name in FORMULAS},
 }
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from keras import ops
 from keras_parts import keras_net
+from loss_formulas import LOSS_FORMULAS
 from parts import Setup
 from torch import Tensor
 from torch.nn import functional as F
 from torch_parts import torch_net
+from words import KerasWords, TorchWords
 
 import xcheck
 from xcheck import optim
@@ -36,7 +38,7 @@ def batches_of(setup: Setup) -> Callable[[int], Iterator[xcheck.Batch]]:
                 y = rng.integers(0, setup.classes, rows)
                 if setup.loss.get("ignored"):
                     y[rng.random(y.shape) < 0.3] = -100
-            elif kind in ("binary", "dice"):
+            elif kind in ("binary", "dice", "overlap", "asymmetric"):
                 y = (rng.random((*rows, setup.classes)) < 0.4).astype(float)
             elif kind == "divergence":
                 y = rng.dirichlet(np.ones(setup.classes), rows)
@@ -61,6 +63,8 @@ def torch_loss(s: Settings) -> Callable[[Tensor, Tensor], Tensor]:
 
 def _torch_loss(s: Settings, outputs: Tensor, targets: Tensor) -> Tensor:
     kind, how = s["kind"], s.get("reduction", "mean")
+    if kind in LOSS_FORMULAS:
+        return LOSS_FORMULAS[kind](TorchWords(), s, outputs, targets)
     if kind == "cross_entropy":
         if s.get("from_probabilities"):
             outputs = torch.softmax(outputs, -1)
@@ -104,6 +108,8 @@ def keras_loss(s: Settings) -> Callable[[Any, Any], Any]:
 
 def _keras_loss(s: Settings, targets: Any, outputs: Any) -> Any:
     kind = s["kind"]
+    if kind in LOSS_FORMULAS:
+        return LOSS_FORMULAS[kind](KerasWords(), s, outputs, targets)
     reduce = {"mean": ops.mean, "sum": ops.sum}[s.get("reduction", "mean") if kind != "divergence" else "mean"]
     if kind == "cross_entropy":
         return _keras_cross_entropy(s, targets, outputs, reduce)

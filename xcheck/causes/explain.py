@@ -37,13 +37,14 @@ from .locate.backward import way_back
 from .locate.call_count import number_of_calls
 from .locate.constant_tables import table_cause
 from .locate.extra_call import extra_call
-from .locate.forward import ends_of, local_of, partings
+from .locate.forward import local_of, partings
 from .locate.input_mismatch import other_inputs
 from .locate.loss.search import loss_search
 from .locate.reordered import reordered_outputs
 from .locate.replay import Scene, calls_from_start
 from .locate.sizes import other_sizes
 from .locate.stopped_gradients import stopped_gradients
+from .locate.tries import ends_of
 from .random_layers import drawing_check, random_layer, undecided, with_dropout
 from .recomputed import REPRODUCED
 from .refused_tracing import ended_by_user_code

@@ -141,6 +141,10 @@ MEASURED: dict[str, tuple[Callable[[Array, Array], float | None], Callable[[floa
     "swish, beta": (_swish_beta, lambda a: lambda x: x * sigmoid(a * x)),
     "gelu (tanh), with the root of 2 / pi taken as": (_number_in_tanh, lambda a: lambda x: _in_tanh(x, a)),
     "softplus, beta": (_inverse_softplus, lambda a: lambda x: np.logaddexp(a * x, 0.0) / a),
+    "logarithm of x plus": (
+        lambda x, y: fewest_digits(float(np.median(np.exp(y) - x)), 1e-9),
+        lambda a: lambda x: np.log(x + a),
+    ),
     "power": (
         lambda x, y: (
             fewest_digits(float(np.median(np.log(y) / np.log(x)))) if (x > 0).all() and (y > 0).all() else None

@@ -13,15 +13,13 @@ import numpy as np
 from ...records.calls import Call
 from ...records.trace import Array, Arrays
 from .forms import EXCHANGED, Form, Problem, Setting, either, one_of
+from .masks import BLOCKED
 from .one_computation import Seen
 
 FILLS = ("left out", "lowered by a large number", "set to a large negative number", "given nothing")
 """What becomes of what a mask blocks; the four part only where a row has nothing else."""
 
 LARGE = 1e9
-BLOCKED = -1e3
-"""A number added to a score that blocks it, whatever the score."""
-
 MOST = 1 << 21
 """Scores beyond which the roles of the tensors are not tried out."""
 

@@ -15,15 +15,17 @@ from .dense import DENSE
 from .embedding import EMBEDDING
 from .filled import filled_causes
 from .forms import Form, search
+from .functions import function_causes, order_causes
 from .linear import linear_causes
 from .normalisation import NORM
 from .one_computation import Local
-from .operands import operand_causes
+from .operands import one_operand_causes, operand_causes
 from .padding import PADDING
 from .pooling import POOLING
 from .recurrent import RECURRENT
 from .recurrent_stack import stacked_causes
 from .resize import RESIZE
+from .units import unit_causes
 from .weight_functions import weight_function_causes
 
 FORMS: tuple[Form, ...] = (
@@ -48,6 +50,9 @@ FREE: tuple[Callable[[Local], list[Cause]], ...] = (
     linear_causes,
     operand_causes,
     weight_function_causes,
+    one_operand_causes,
+    function_causes,
+    order_causes,
 )
 """What is solved from the values alone, so that any two of one input have such a cause, also two that have nothing to
 do with each other."""
@@ -56,6 +61,7 @@ ASKED: tuple[Callable[[Local], list[Cause]], ...] = (
     *FREE,
     *((lambda local, form=form: search(form, local)) for form in FORMS),
     stacked_causes,
+    unit_causes,
     axes_causes,
     slice_causes,
 )
@@ -85,7 +91,7 @@ def value_causes(local: Local) -> list[Cause]:
     """
     if local.allowed >= local.error:
         return []
-    for ask in (*FREE, axes_causes, slice_causes):
+    for ask in (*FREE, unit_causes, axes_causes, slice_causes):
         causes = ask(local)
         if causes:
             return causes

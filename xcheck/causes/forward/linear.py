@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -50,6 +50,11 @@ def linear_causes(local: Local) -> list[Cause]:
         return []
     causes: list[Cause] = []
     partners = _partners(local, torch, keras)
+    turned = _turned(local, torch, keras, partners)
+    if turned is not None:
+        return [
+            prove(turned, [Trial(local.error, max(torch.gap, keras.gap), local.allowed, local.torch.value.size - 3)])
+        ]
     for mine, theirs in partners:
         one, two = torch.terms[mine][1], keras.terms[theirs][1]
         # Of a term that is small beside the sum, the rounding of the sum leaves few digits of the coefficient.
@@ -66,9 +71,33 @@ def linear_causes(local: Local) -> list[Cause]:
     else:
         causes += [_factor(local, name, coefficient, 0.0) for name, (_, coefficient) in left]
         causes += [_factor(local, name, 0.0, coefficient) for name, (_, coefficient) in right]
+    if not causes:
+        causes = [c for mine, theirs in partners if (c := _moved(local, mine, torch.terms[mine], keras.terms[theirs]))]
     after = max(torch.gap, keras.gap)
     numbers = local.torch.value.size - 1 - max(len(torch.terms), len(keras.terms))
     return [prove(cause, [Trial(local.error, after, local.allowed, numbers)]) for cause in causes]
+
+
+def _turned(local: Local, torch: Sum, keras: Sum, partners: Sequence[tuple[str, str]]) -> Cause | None:
+    """A mask that one side takes for 1 less the other's: another sign, and that number added."""
+    if len(partners) != 1 or len(torch.terms) != 1 or len(keras.terms) != 1:
+        return None
+    ((mask, one),), ((_, two),) = torch.terms.values(), keras.terms.values()
+    apart = keras.offset - torch.offset
+    close = 1e-9 * abs(one)
+    if not np.isin(mask, (0.0, 1.0)).all() or abs(one + two) > close or min(abs(apart - one), abs(apart + two)) > close:
+        return None
+    summary = f"{partners[0][0] or 'a mask'} is a mask, and what it lets through in torch it blocks in keras"
+    return _cause(local, "mask_polarity", summary, {"torch": one, "keras": two}, "keras: 1 - mask, or torch: 1 - mask")
+
+
+def _moved(local: Local, name: str, torch: tuple[Array, float], keras: tuple[Array, float]) -> Cause | None:
+    """A term that holds the same numbers in another order."""
+    if torch[0].shape != keras[0].shape or np.array_equal(torch[0], keras[0]):
+        return None
+    said = f"what is added holds the same numbers in another order: the output of {name}, {torch[0].shape}"
+    fix = "make it in the same order on both sides"
+    return _cause(local, "permuted_axes", said, {"shape": list(torch[0].shape)}, fix)
 
 
 def _solve(local: Local, seen: Seen) -> Sum | None:
@@ -76,7 +105,7 @@ def _solve(local: Local, seen: Seen) -> Sum | None:
     if value.dtype.kind != "f" or not np.isfinite(value).all():
         return None
     given = {n: a for n, a in {**seen.given, **seen.constants}.items() if a.any() or a.size > 1}  # 0 adds nothing
-    terms = {n: a for n, a in given.items() if a.dtype.kind in "fiu" and _fits(a, value)}
+    terms = {n: a for n, a in given.items() if a.dtype.kind in "fiu" and fits(a, value)}
     if not terms or len(terms) > 6 or len(terms) < len(given):
         return None
     rng = np.random.default_rng(0)
@@ -109,7 +138,8 @@ def _rms(array: Array) -> float:
     return max(float(np.sqrt((array.astype(np.float64) ** 2).mean())), 1e-300)
 
 
-def _fits(array: Array, value: Array) -> bool:
+def fits(array: Array, value: Array) -> bool:
+    """Whether an array can be broadcast to the shape of a value."""
     try:
         return np.broadcast_shapes(array.shape, value.shape) == value.shape
     except ValueError:

@@ -16,6 +16,9 @@ ALL = "all"
 MASK = "mask "
 """Begins the name of an array of a problem that is a mask."""
 
+BLOCKED = -1e3
+"""A number added to a score that blocks it, whatever the score."""
+
 MOST_MASKS = 8
 """Masks that are tried at one place."""
 
@@ -76,3 +79,38 @@ def mask_of(arrays: Arrays, settings: Mapping[str, Any]) -> Array | None:
 def shown_mask(name: str) -> str:
     """In words: all positions, or those of a mask."""
     return "all positions" if name == ALL else f"those that {name.removeprefix(MASK)}, lets through"
+
+
+def blocked(array: Array) -> Array | None:
+    """Where an additive mask of zeros and large negative numbers blocks; None where it is none.
+
+    Args:
+        array: of any shape.
+    """
+    at = array < BLOCKED if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+    return at if at.any() and bool((array[~at] == 0).all()) else None
+
+
+def blocked_words(at: Array) -> str:
+    """Which positions are blocked, in words: those of a window around the own one, or how many.
+
+    Args:
+        at: truth values, shape (..., queries, keys).
+    """
+    if not at.any():
+        return "nothing"
+    told = f"{int(at.sum())} of {at.size} positions"
+    if at.ndim < 2:
+        return told
+    one = at.reshape(-1, *at.shape[-2:])[0]
+    apart = np.arange(one.shape[0])[:, None] - np.arange(one.shape[1])
+    if one.all() or not (at == one).all():
+        return told
+    back, ahead = int(apart[~one].max()), int(-apart[~one].min())
+    if not np.array_equal(~one, (apart <= back) & (-apart <= ahead)):
+        return told
+    sides = ((back, len(one) - 1, "before"), (ahead, one.shape[1] - 1, "after"))
+    words = [
+        f"more than {n} {way} the own one" if n > 0 else f"{way} the own one" for n, most, way in sides if n < most
+    ]
+    return f"what is {' or '.join(words)} ({told})"

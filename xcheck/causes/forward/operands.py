@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ...numerics.align.families import family_of
+from ...numerics.align.orders import closest
+from ...records.calls import Call
 from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.trace import Array
 from ..prove import Trial, prove
-from .activation import PLAIN
+from .activation import PLAIN, fewest_digits
 from .one_computation import Local, Seen
 
 OF_ONE: Mapping[str, Callable[[Array], Array]] = {name: f for name, f in PLAIN.items() if name != "none"}
@@ -21,6 +24,17 @@ OF_TWO: Mapping[str, Callable[[Array, Array], Array]] = {
     "difference": np.subtract,
     "quotient": np.divide,
 }
+BINARY: Mapping[str, Callable[[Array, Array], Array]] = {
+    "add": np.add,
+    "multiply": np.multiply,
+    "subtract": np.subtract,
+    "divide": np.divide,
+    "power": np.power,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+}
+"""By the families of calls."""
+
 MANY = ("chunk", "split", "unbind", "unstack", "getitem")
 """Functions of which one takes a part."""
 
@@ -46,6 +60,122 @@ def operand_causes(local: Local) -> list[Cause]:
         (mine, gap), (theirs, others) = next(iter(torch.items())), next(iter(keras.items()))
         return [_another(local, mine, theirs, max(gap, others))]
     return []
+
+
+@isolated(list[Cause])
+def one_operand_causes(local: Local) -> list[Cause]:
+    """Both sides take the same function of two tensors, of which one is the same and the other is not.
+
+    Only where the other one is written down on one side at least, as a number or a table, or where both are made of a
+    weight and are a number apart: what both compute of their inputs differs before.
+
+    Args:
+        local: what both sides did.
+    """
+    family = family_of(local.torch.inner.kind)
+    torch, keras = (_operands(seen) for seen in (local.torch, local.keras))
+    if family not in BINARY or family_of(local.keras.inner.kind) != family or not torch or not keras:
+        return []
+    for at in (0, 1):
+        mine, theirs = torch[1 - at], keras[1 - at]
+        other = _in_order(local, mine, theirs, alike=False)
+        if _in_order(local, torch[at], keras[at]) is None or other is None or keras[at].size < 2:
+            continue
+        with np.errstate(all="ignore"):
+            again = BINARY[family](*((keras[at], other) if at == 0 else (other, keras[at])))
+        after = local.gap(again, local.target("keras")) if again.shape == local.keras.value.shape else np.inf
+        if after > local.allowed:
+            continue
+        if _written(local.torch, mine) or _written(local.keras, theirs):
+            told = _told(local, family, at, other, theirs)
+        else:
+            told = (
+                _relation(other, theirs) if all(map(_of_weights, (local.torch, local.keras), (mine, theirs))) else None
+            )
+        if told is not None:
+            return [_cause(local, told[0], told[1], {"torch": _size(mine), "keras": _size(theirs)}, after, told[2])]
+    return []
+
+
+def _told(local: Local, family: str, at: int, torch: Array, keras: Array) -> tuple[str, str, str]:
+    """Id, summary and fix for an operand that is written down."""
+    if np.isin(torch, (0.0, 1.0)).all() and np.array_equal(keras, 1 - torch):
+        said = f"{family} takes a mask, and what it lets through in torch it blocks in keras"
+        return "mask_polarity", said, "keras: 1 - mask, or torch: 1 - mask"
+    told = _size(torch), _size(keras)
+    said = f"of what {family} takes, the {('second', 'first')[at]} is {told[0]} in torch and {told[1]} in keras"
+    said += f", up to {np.abs(torch - keras).max():.3g} apart" if torch.size > 1 or keras.size > 1 else ""
+    both = _written(local.torch, torch) and _written(local.keras, keras)
+    fix = f"keras: {family} with {told[0]} there, or torch: with {told[1]}"
+    return "other_constant" if both else "other_operand", said, fix
+
+
+def _relation(torch: Array, keras: Array) -> tuple[str, str, str] | None:
+    """Id, summary and fix where two that are made of weights are a number apart; None where they are not."""
+    if torch.shape != keras.shape:
+        return None
+    with np.errstate(all="ignore"):
+        ways = (
+            ("constant_offset", torch - keras, "the weight of torch is that of keras plus {}", "add {} to the weight"),
+            ("constant_factor", torch / keras, "the weight of torch is {} times that of keras", "multiply it by {}"),
+            ("epsilon", torch**2 - keras**2, "under the root torch adds {} more than keras", "add {} under the root"),
+        )
+    for id, apart, said, fix in ways:
+        number = float(apart.reshape(-1)[0])
+        if apart.size > 2 and np.abs(apart - number).max() <= 1e-9 * np.abs(apart).max():
+            told = f"{fewest_digits(number, 1e-9):.9g}"
+            return id, said.format(told), f"keras: {fix.format(told)}"
+    return None
+
+
+def _operands(seen: Seen) -> list[Array]:
+    """The two that the innermost call took; none if not two."""
+    call = seen.inner
+    arrays = [*call.inputs.values(), *_numbers(call)]
+    plain = len(arrays) == 2 and all(a.dtype.kind in "fiu" for a in arrays)
+    return arrays if plain and not seen.idle and not call.parameters else []
+
+
+def _numbers(call: Call) -> list[Array]:
+    settings = (v for v in call.settings.values() if isinstance(v, int | float) and not isinstance(v, bool))
+    return [np.asarray(value, np.float64) for value in settings]
+
+
+def _written(seen: Seen, array: Array) -> bool:
+    """Whether an operand is a number or a table that somebody wrote down, and not computed of inputs or weights."""
+    tables = [a for name, a in seen.constants.items() if not seen.made_of.get(name) and np.ptp(a) > 0]
+    return any(_alike(array, a) for a in (*_numbers(seen.inner), *tables))
+
+
+def _of_weights(seen: Seen, array: Array) -> bool:
+    return any(_alike(array, a) for name, a in seen.constants.items() if seen.made_of.get(name))
+
+
+def _alike(array: Array, other: Array) -> bool:
+    return array.size == other.size and np.array_equal(array.reshape(-1), other.reshape(-1))
+
+
+def _in_order(local: Local, torch: Array, keras: Array, *, alike: bool = True) -> Array | None:
+    """PyTorch's operand in the axes of Keras; None where they are not the same, or (not `alike`) where they are."""
+    order = local.order
+    moved: Array = torch.reshape(-1)
+    if torch.size == 1:
+        moved = moved.reshape(())
+    elif torch.ndim == len(order.axes) and not order.after and len(order.target) == torch.ndim:
+        moved = torch.transpose(order.axes)
+    elif torch.size == keras.size and (found := closest(torch, keras)) is not None:
+        moved = found.apply(torch)
+    else:
+        return None
+    same = moved.size == keras.size and local.agree(keras, moved.reshape(keras.shape))
+    return moved if same == alike else None
+
+
+def _size(array: Array) -> str:
+    if array.size == 1:
+        return f"{float(array.reshape(-1)[0]):.12g}"
+    each = ", one for each example" if array.ndim and array.size == array.shape[0] else ""
+    return f"{array.size} numbers from {float(array.min()):.6g} to {float(array.max()):.6g}{each}"
 
 
 def _of_others(local: Local, name: str, other: int, after: float) -> Cause:

@@ -12,8 +12,8 @@ from ...records.isolated_hypotheses import isolated, nothing
 from ...records.result import Cause
 from ...records.sides import SideName, other_side
 from ..prove import Trial, prove
-from .forward import ends_of
 from .replay import Name, Scene, named
+from .tries import ends_of
 
 TRIES = 8
 """Calls that are left out, one at a time, before the search gives up."""

@@ -15,7 +15,6 @@ import numpy as np
 from ....frameworks.protocol import Runner
 from ....matching import MatchPlan
 from ....numerics.align import Alignment, Place, Suspect
-from ....numerics.align.families import family_of
 from ....numerics.align.graph import Graph
 from ....numerics.align.orders import Order
 from ....records.calls import LOSS, Calls
@@ -27,18 +26,16 @@ from ....stepping.lockstep import StepPair
 from ...forward.families import value_causes
 from ...forward.one_computation import Local, Seen
 from ..axes import order_of
-from ..forward import Parting, Tried, best_of, ends_of, local_of, once_each, parting_of, suspects_of, tried_at
+from ..forward import Parting, local_of, parting_of
 from ..replay import Name, Scene, at_other_weights, named
+from ..tries import NEIGHBOURS, best_of, ends_of, neighbours, suspects_of
 from .one_sided import losses_without, one_sided, one_sided_causes
 
-SEEDS = (1, 2, 3)
-"""Other weights that the places are looked at on."""
+SEEDS = (1, 2, 3, 4)
+"""Other weights that the places are looked at on: two numbers more than two terms and an offset are solved from."""
 
 MOST = 6
 """Places in one loss that are followed."""
-
-TRIES = 30
-"""Pairs of calls whose values are exchanged before the search gives up."""
 
 
 def _nothing_in_models(_: str) -> bool:
@@ -132,55 +129,17 @@ def _places(scene: Scene) -> tuple[list[Parting], bool]:
     swaps: dict[Name, Arrays] = {}
     alignment = scene.aligned(swaps)
     while any(ends_of(alignment)) and len(found) < MOST:
-        best = best_of(scene, alignment, swaps, TRIES)
+        best = best_of(scene, alignment, swaps, NEIGHBOURS)
         if best is not None and (best.proven or not any(ends_of(best.after))):
-            chosen, swaps, after = _neighbours(scene, alignment, swaps, best) or ([best], best.swaps, best.after)
+            chosen, swaps, after = neighbours(scene, alignment, swaps, best) or ([best], best.swaps, best.after)
         else:
-            several = _neighbours(scene, alignment, swaps, None)
+            several = neighbours(scene, alignment, swaps, None)
             if several is None:
                 return found, False
             chosen, swaps, after = several
         found += [parting_of(scene, alignment, tried.suspect, tried.order, True) for tried in chosen]
         alignment = after
     return found, not any(ends_of(alignment))
-
-
-def _neighbours(
-    scene: Scene, alignment: Alignment, swaps: dict[Name, Arrays], best: Tried | None
-) -> tuple[list[Tried], dict[Name, Arrays], Alignment] | None:
-    """Earlier places that, with all their values exchanged at once, do what the best one does; None where none do.
-
-    Such as the sums above and below in a quotient: with the one exchanged alone the quotient still differs. Without a
-    best one, places with which nothing of the loss differs.
-    """
-    pairs = suspects_of(scene, alignment)
-    if best is not None:
-        mine, theirs = best.suspect.reference.behind, best.suspect.follower.behind
-        pairs = [s for s in pairs if s.reference.key in mine and s.follower.key in theirs]
-    taken: list[Tried] = []
-    for suspect in [s for s in once_each(alignment, pairs) if _twins(alignment, s)][:TRIES]:
-        used = {t.suspect.reference.key for t in taken}, {t.suspect.follower.key for t in taken}
-        if suspect.reference.key in used[0] or suspect.follower.key in used[1]:
-            continue
-        tried = tried_at(scene, alignment, swaps, suspect)
-        if tried is not None:
-            taken.append(tried)
-    if not taken:
-        return None
-    together = dict(swaps)
-    for tried in taken:
-        together |= tried.swaps
-    after = scene.aligned(together)
-    reached = not any(ends_of(after)) if best is None else best.suspect.reference.key in after.there
-    return (taken, together, after) if reached else None
-
-
-def _twins(alignment: Alignment, suspect: Suspect) -> bool:
-    """Whether both are one call of the same kind of function, and of one value at least that both have."""
-    mine, theirs = suspect.reference, suspect.follower
-    if suspect.lacking or family_of(mine.call.kind) != family_of(theirs.call.kind) or max(mine.steps, theirs.steps) > 1:
-        return False
-    return bool({k for key in mine.base for k in alignment.there[key]} & theirs.base)
 
 
 # Once more, on other weights --------------------------------------------------------------------------------------
