@@ -53,7 +53,7 @@ def order_causes(local: Local) -> list[Cause]:
     (x, b), (y, c) = ((seen.x, next(iter(seen.constants.values()))) for seen in sides)
     if not fits(b, x) or not fits(c, y) or not local.agree(np.sort(b, axis=None), np.sort(c, axis=None)):
         return []
-    names = [seen.call.name for seen in sides]
+    names = (sides[0].call.name, sides[1].call.name)
     with np.errstate(all="ignore"):
         for name, f in PLAIN.items():
             inside, outside = "before", "behind"

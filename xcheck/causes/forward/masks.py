@@ -103,13 +103,14 @@ def blocked_words(at: Array) -> str:
     if at.ndim < 2:
         return told
     one = at.reshape(-1, *at.shape[-2:])[0]
-    apart = np.arange(one.shape[0])[:, None] - np.arange(one.shape[1])
+    queries, keys = at.shape[-2:]
+    apart: Any = np.subtract.outer(np.arange(queries), np.arange(keys))
     if one.all() or not (at == one).all():
         return told
     back, ahead = int(apart[~one].max()), int(-apart[~one].min())
     if not np.array_equal(~one, (apart <= back) & (-apart <= ahead)):
         return told
-    sides = ((back, len(one) - 1, "before"), (ahead, one.shape[1] - 1, "after"))
+    sides = ((back, queries - 1, "before"), (ahead, keys - 1, "after"))
     words = [
         f"more than {n} {way} the own one" if n > 0 else f"{way} the own one" for n, most, way in sides if n < most
     ]

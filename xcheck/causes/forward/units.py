@@ -37,7 +37,7 @@ NORM, SUM = "of a norm", "of a sum of squares"
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Division by the norm along an axis, counted from the end, or its divisor alone; also made of a `NORM` or a `SUM`."""
+    """Division by the norm along an axis, counted from the end, or only its divisor; or by a `NORM`, or a `SUM`."""
 
     axis: int | str
     way: str
