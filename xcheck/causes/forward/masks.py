@@ -103,7 +103,7 @@ def blocked_words(at: Array) -> str:
     if at.ndim < 2:
         return told
     one = at.reshape(-1, *at.shape[-2:])[0]
-    queries, keys = at.shape[-2:]
+    queries, keys = int(at.shape[-2]), int(at.shape[-1])
     apart: Any = np.subtract.outer(np.arange(queries), np.arange(keys))
     if one.all() or not (at == one).all():
         return told
