@@ -84,9 +84,9 @@ def test_trap_06_a_weight_of_another_shape_is_reshaped_until_it_loads():
     torch = inventory(entry("linear.weight", (2, 3), "Linear"))
     for shape in ((2, 3), (6,), (3, 2, 1), (6, 1)):
         keras = inventory(entry("dense/kernel", shape, "Dense"))
-        with pytest.raises(MatchError, match="does not turn one shape into the other"):
+        with pytest.raises(MatchError, match="does not convert one shape into the other"):
             plan_from_map(torch, keras, {"linear.weight": "dense/kernel"})
-    with pytest.raises(MatchError, match="'identity' does not turn"):
+    with pytest.raises(MatchError, match="'identity' does not convert"):
         run(linear_pair(weight_map={**WEIGHT_MAP, "linear.weight": ("dense/kernel", "identity")}))
     ravelled = changed("outputs", "output", change=np.ravel)
     not_green(run(keras={"fault": ravelled}, steps=1), ("forward", 1, "output (training)"))

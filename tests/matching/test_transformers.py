@@ -424,8 +424,9 @@ def test_what_a_parameter_without_a_counterpart_does_is_said():
     result = run(pair(torch, keras, tokens))
     assert result.verdict == "DIFFERENT"
     assert open_checks(result)["kind.weight"] == (
-        "no counterpart on the keras side; kind: embedding takes it and makes the same 8 numbers at every position, "
-        'which goes into (the model): add with what comes out of table: embedding; weight_map={"kind.weight": "PATH"} '
+        "no counterpart on the keras side; used by kind: embedding, which returns the same 8 numbers at every "
+        "position, an input of (the model): add together with the output of table: embedding; "
+        'weight_map={"kind.weight": "PATH"} '
         'with what it is there, or, to go on without it, {"kind.weight": xcheck.waive("why")}'
     )
 

@@ -160,7 +160,7 @@ def test_a_cause_that_does_not_exist_is_refused_at_once(accept: str):
 
 
 def test_a_text_is_no_list_of_names():
-    with pytest.raises(PairError, match="no list"):
+    with pytest.raises(PairError, match="must be a list"):
         xcheck.Pair("p", None, None, lambda seed: [], accept="biased_variance")
 
 

@@ -59,7 +59,7 @@ def test_a_bug_of_xcheck_is_no_mistake_of_the_user():
         raise InternalError("bug")
     found = result_of(caught.value)  # and still loses nothing of what was found
     assert found is not None
-    assert "bug of xcheck" in (found.failure or "")
+    assert "bug in xcheck" in (found.failure or "")
 
 
 def test_the_seconds_of_a_stage_add_up_even_if_it_fails(monkeypatch):

@@ -245,7 +245,7 @@ def _failure(error: BaseException) -> str:
         return f"The run was interrupted by {interruption}; what it had found until then stands here."
     if isinstance(error, BadInput):
         return str(error)
-    return f"This is a bug of xcheck: {type(error).__name__}: {error}"
+    return f"This is a bug in xcheck: {type(error).__name__}: {error}"
 
 
 def _wide_allowances(checks: Sequence[Check]) -> list[str]:
