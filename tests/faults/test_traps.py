@@ -76,7 +76,7 @@ def test_trap_05_an_output_that_one_side_lacks_is_skipped(side, lacking):
     result = run(**{side: {"fault": fault}})
     not_green(result, ("forward", 2, "aux (training)"))
     assert result.checks[-1 - [c.name for c in reversed(result.checks)].index("aux (training)")].detail == (
-        f"missing on the {lacking} side alone"
+        f"missing only on the {lacking} side"
     )
 
 
@@ -156,7 +156,7 @@ def test_trap_10_nan_on_one_side_zeroes_both(side, where, wrong):
     result = run(**{side: {"fault": changed(*place, change=spoil, step=1)}})
     not_green(result, wrong)
     (check,) = (c for c in result.checks if c.verdict == "DIFFERENT")
-    assert check.detail.startswith(f"NaN on the {side} side alone, 1 of ")
+    assert check.detail.startswith(f"NaN only on the {side} side, 1 of ")
 
 
 def test_trap_11_what_is_missing_is_returned_from_and_so_passes():

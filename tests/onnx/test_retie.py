@@ -123,7 +123,7 @@ def test_a_plan_is_read_for_the_export_that_the_file_is(tmp_path):
 def test_a_plan_of_another_model_is_refused(tmp_path, capsys):
     path = saved(tmp_path, language_model())
     for plan, said in (
-        (planned(tmp_path, storage("w", "x", "y")), "another model"),
+        (planned(tmp_path, storage("w", "x", "y")), "a different model"),
         (Result("p", Verdict.EQUIVALENT, 0, 1).to_json(tmp_path / "none.json"), "no phase export"),
     ):
         assert run("retie", path, "-o", tmp_path / "out.onnx", "--plan", plan) == 2
@@ -137,7 +137,7 @@ def test_a_plan_of_another_model_is_refused(tmp_path, capsys):
         ("table", "not A=B"),
         ("table=other", "float32(11, 4) and float32(11, 4), 1 of 44 elements differ"),
         ("table=table", "one and the same"),
-        ("table=small", "of other sizes"),
+        ("table=small", "of different sizes"),
     ],
 )
 def test_a_tie_that_is_none_is_refused(tmp_path, capsys, tie, said):

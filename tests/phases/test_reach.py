@@ -78,7 +78,7 @@ def test_a_threshold_is_found_where_the_given_numbers_do_not_reach_it_and_the_re
     result = check("clamp", reach="default")
     assert result.verdict == "DIFFERENT"
     assert first(result) == ("forward", "on the given batch times 20")
-    assert "first parts in forward on the given batch times 20" in " ".join(result.report().split())
+    assert "first difference in forward on the given batch times 20" in " ".join(result.report().split())
     (note,) = [n for n in result.notes if n.endswith("shows the difference")]
     assert note.startswith("on the given batch times 20, example ")
     assert "alone of 6" in note
@@ -148,7 +148,7 @@ def test_another_number_of_examples():
 def test_ties_are_found_by_a_full_reach_alone_and_only_where_they_are_shared_out_otherwise():
     assert check("ties", shape=(4, 3), reach="default").verdict == "EQUIVALENT"
     result = check("ties", shape=(4, 3))
-    assert first(result) == ("gradient", "on the given batch with weights of 0 that make ties")
+    assert first(result) == ("gradient", "on the given batch with some weights set to 0, which makes equal numbers")
 
 
 def test_what_one_side_alone_does_not_take_is_left_out_with_its_reason():

@@ -54,7 +54,7 @@ def _check(unrepeated: Unrepeated) -> Check:
         if unrepeated.phase
         else "made twice from one state, the step left different values for the next one: "
     )
-    detail += f"{moved} moved" if moved else "it draws at random, or keeps something where xcheck cannot follow"
+    detail += f"{moved} moved" if moved else "it draws random numbers, or keeps state where xcheck cannot save it"
     todo = (
         "draw with the framework's own seeded generators, and keep what the step counts in attributes, dicts or lists"
     )

@@ -105,7 +105,7 @@ def test_what_one_side_does_not_report_is_different(where, phase, name):
     found = all_wrong(plan, step)
     assert found == {phase: {name: "DIFFERENT"}}
     detail = next(c.detail for c in judged(phase, plan, step) if c.name == name)
-    assert detail == "missing on the keras side alone"
+    assert detail == "missing only on the keras side"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -179,7 +179,7 @@ def test_what_is_to_be_done_about_outputs_that_do_not_fit():
 
     plan, step = step_of(torch={"fault": other}, keras={"fault": renamed})
     details = [c.detail for c in judged("forward", plan, step) if c.name == "output (training)"]
-    assert details == ["missing on the keras side alone, which has logits: name them alike with `outputs`"]
+    assert details == ["missing only on the keras side, which has logits: name them alike with `outputs`"]
 
     def turned(record: StepRecord) -> StepRecord:
         return replace(record, outputs={name: a.T for name, a in record.outputs.items()})
@@ -413,7 +413,7 @@ def test_a_gradient_that_one_side_lacks_is_different(side, lost):
     plan, step = step_of(**{side: {"fault": lost(path)}})
     (found,) = (c for c in judged("gradient", plan, step) if c.verdict != "EQUIVALENT")
     assert (found.name, found.verdict.value) == ("linear.bias", "DIFFERENT")
-    assert found.detail == f"missing on the {side} side alone"
+    assert found.detail == f"missing only on the {side} side"
 
 
 def test_a_gradient_that_one_side_lacks_and_the_other_has_as_zeros_is_inconclusive():

@@ -252,7 +252,7 @@ def _step_checks(side: SideName, step: ReferenceStep, reloaded: Reloaded, *, unt
     name = f"{side}: step after {reloaded.route.name}"
     differences = [c for c in checks if c.verdict is not Verdict.EQUIVALENT]
     if differences and not step.repeatable:
-        detail = "made again from one state, this step gives other numbers, saved or not: it draws at random"
+        detail = "repeated from the same state, this step gives different numbers even without saving: it draws random numbers"
         return [_check(side, name, None, Verdict.INCONCLUSIVE, detail, NEXT)]
     if differences:
         return [replace(c, name=f"{name}: {c.name}") for c in differences]

@@ -162,7 +162,7 @@ def _with_other_names(plan: MatchPlan, check: Check, step: StepPair, get: Callab
     reference, follower = get(step.reference.record), get(step.follower)
     for side, outputs, other in ((plan.reference, reference, follower), (plan.follower, follower, reference)):
         unmatched = ", ".join(name for name in outputs if name not in other)
-        if unmatched and check.detail == f"missing on the {side} side alone":
+        if unmatched and check.detail == f"missing only on the {side} side":
             return replace(check, detail=f"{check.detail}, which has {unmatched}: name them alike with `outputs`")
     return check
 

@@ -128,5 +128,5 @@ def idle_excused(checks: Sequence[Check], paths: set[str]) -> list[Check]:
 
 def _missing(check: Check) -> bool:
     """Whether neither side has a gradient, or one has none where the other's is zero."""
-    undecided = check.verdict is Verdict.INCONCLUSIVE and check.detail.startswith("missing on ")
+    undecided = check.verdict is Verdict.INCONCLUSIVE and check.detail.startswith(("missing on ", "missing only on "))
     return undecided and check.phase == "gradient" and not check.of_use
