@@ -355,7 +355,7 @@ def test_a_choice_of_phases_is_run_alone_and_noted():
     result = xcheck.check(linear_pair(keras={"fault": fault}), steps=1, phases=("loss", "gradient"))
     assert {c.phase for c in result.checks} == {"loss", "gradient"}
     assert bad(result) == [("gradient", 1, "linear.bias", "DIFFERENT")]
-    assert result.notes == ("only these phases were asked for: loss, gradient",)
+    assert result.notes == ("only these phases were requested: loss, gradient",)
 
 
 def test_all_phases_by_name_are_no_choice():

@@ -54,7 +54,7 @@ def test_a_subset_of_phases_is_said(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (
         run("run", "shared_dilated_conv", "--steps", "1", "--phases", "inventory,forward", "--out", str(tmp_path)) == 0
     )
-    assert "only these phases were asked for: inventory, forward" in capsys.readouterr().out
+    assert "only these phases were requested: inventory, forward" in capsys.readouterr().out
     phases = {c["phase"] for c in json.loads((tmp_path / "result.json").read_text())["checks"]}
     assert phases == {"inventory", "forward"}
 

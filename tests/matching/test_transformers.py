@@ -427,7 +427,7 @@ def test_what_a_parameter_without_a_counterpart_does_is_said():
         "no counterpart on the keras side; used by kind: embedding, which returns the same 8 numbers at every "
         "position, an input of (the model): add together with the output of table: embedding; "
         'weight_map={"kind.weight": "PATH"} '
-        'with what it is there, or, to go on without it, {"kind.weight": xcheck.waive("why")}'
+        'with its Keras path, or, to leave it out, {"kind.weight": xcheck.waive("why")}'
     )
 
 

@@ -95,7 +95,7 @@ def test_a_step_counts_what_was_measured_and_what_was_not():
 def test_notes_are_given_once_and_a_choice_of_phases_is_noted():
     made = findings(SAME, complete=False)
     made.notes += ["slow", "slow", "cold"]
-    assert made.result().notes == ("slow", "cold", "only these phases were asked for: forward, update")
+    assert made.result().notes == ("slow", "cold", "only these phases were requested: forward, update")
     assert findings(SAME).result().notes == ()
 
 

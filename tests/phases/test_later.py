@@ -176,7 +176,7 @@ def test_what_accumulates_from_a_boundary_on_is_not_jumped_over():
 
     result = check(decays, lambda model: 0.99 ** max(model.calls - 1000, 0))
     assert result.verdict == "EQUIVALENT"
-    assert "from there on each step changes more than counts" in late(result)[0]
+    assert "from there on, each step changes more state than counters" in late(result)[0]
 
 
 def test_a_number_that_changes_with_every_step_forbids_to_move_the_counts():

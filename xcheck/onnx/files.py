@@ -92,7 +92,7 @@ def _refuse_endless(place: Path, path: Path) -> None:
 
 
 def _no_text(message: Any) -> str | None:
-    """The first string of a protobuf message that is not UTF-8, which protobuf returns as bytes; None if there is none."""
+    """The first string of a protobuf message that is not UTF-8 (protobuf returns bytes); None if there is none."""
     for field, value in message.ListFields():
         if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
             continue

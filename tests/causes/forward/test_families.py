@@ -35,7 +35,7 @@ CASES: dict[str, Case] = {
         "scaled_weight",
         lambda t: t.nn.utils.parametrizations.spectral_norm(t.nn.Linear(8, 5)),
         lambda k, x: k.layers.Dense(5, name="layer")(x),
-        words=("what the kernel is multiplied by", "1 in keras"),
+        words=("the factor on the kernel", "1 in keras"),
         map={"parametrizations.weight.original": ("kernel", "transpose"), "bias": "bias"},
     ),
     "a convolution whose kernel one side divides by its largest singular value": Case(
@@ -43,7 +43,7 @@ CASES: dict[str, Case] = {
         lambda t: t.nn.utils.parametrizations.spectral_norm(t.nn.Conv2d(4, 5, 3, padding=1)),
         lambda k, x: k.layers.Conv2D(5, 3, padding="same", name="layer")(x),
         IMAGE,
-        ("what the kernel is multiplied by", "1 in keras"),
+        ("the factor on the kernel", "1 in keras"),
         {"parametrizations.weight.original": ("kernel", "conv"), "bias": "bias"},
     ),
     "border of a padding": Case(
@@ -144,7 +144,7 @@ CASES: dict[str, Case] = {
         ("1 before and 1 after in torch", "0 before and 1 after in keras"),
         {"0.weight": "kernel", "0.bias": "bias"},
     ),
-    "what the border is padded with": Case(
+    "the padding of the border": Case(
         "padding_mode",
         lambda t: t.nn.Conv2d(4, 3, 3, padding=1, padding_mode="reflect"),
         lambda k, x: k.layers.Conv2D(3, 3, padding="same", name="layer")(x),
@@ -165,7 +165,7 @@ CASES: dict[str, Case] = {
         lambda t: t.nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1, output_padding=1),
         lambda k, x: k.layers.Conv2DTranspose(3, 3, strides=2, padding="same", name="layer")(x),
         IMAGE,
-        ("what is cropped of the output is 1 before and 0 after in torch", "0 before and 1 after in keras"),
+        ("the cropping of the output is 1 before and 0 after in torch", "0 before and 1 after in keras"),
         KERNEL,
     ),
     "the border of a mean": Case(

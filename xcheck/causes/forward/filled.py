@@ -35,11 +35,11 @@ def filled_causes(local: Local) -> list[Cause]:
     there = local.order.apply(torch.at.astype(float)) > 0.5
     if np.array_equal(there, keras.at):
         id, made = "mask_fill", np.where(keras.at, torch.number, keras.x)
-        summary = f"where the mask lets nothing through torch fills in {torch.number!r} and keras {keras.number!r}"
+        summary = f"at masked positions torch fills in {torch.number!r} and keras {keras.number!r}"
         fix = f"keras: fill in {torch.number!r}, or torch: {keras.number!r}"
     elif np.array_equal(there, ~keras.at):
         id, made = "mask_polarity", np.where(~keras.at, torch.number, keras.x)
-        summary = f"keras fills {keras.number!r} in where torch lets the value through, and the other way round"
+        summary = f"the masks are inverted: keras fills in {keras.number!r} where torch keeps the value, and vice versa"
         fix = "keras: keras.ops.logical_not(mask), or torch: ~mask"
     else:
         return []
