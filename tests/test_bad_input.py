@@ -63,12 +63,12 @@ def test_what_was_computed_before_is_kept() -> None:
 
 
 def test_builds_that_give_no_model() -> None:
-    assert "no torch.nn.Module" in message(mlp(torch={"build": lambda: 3}))[0]
+    assert "not return a torch.nn.Module" in message(mlp(torch={"build": lambda: 3}))[0]
     assert "no keras.Model" in message(mlp(keras={"build": lambda: 3}))[0]
 
 
 def test_optimizers_that_are_none() -> None:
-    assert "no torch.optim.Optimizer" in message(mlp(torch={"optimizer": lambda p: "sgd"}))[0]
+    assert "not return a torch.optim.Optimizer" in message(mlp(torch={"optimizer": lambda p: "sgd"}))[0]
     assert "no keras.optimizers.Optimizer" in message(mlp(keras={"optimizer": lambda: "sgd"}))[0]
 
 
@@ -172,7 +172,7 @@ def test_a_loss_that_is_not_a_scalar() -> None:
     assert "float64(10,)" in text
     text, _ = message(mlp(torch={"loss": lambda o, t: {"ce": 3.0}}))
     assert "term 'ce'" in text
-    assert "no tensor any more" in text
+    assert "not a tensor" in text
     assert "a reduction is missing" not in text
 
 
@@ -180,11 +180,11 @@ def test_a_loss_that_is_not_a_scalar() -> None:
     ("what", "parts"),
     [
         ("The torch loss is not", {"torch": {"loss": lambda outputs, targets: None}}),
-        ("TorchSide.build gave", {"torch": {"build": lambda: None}}),
-        ("TorchSide.optimizer gave", {"torch": {"optimizer": lambda parameters: None}}),
-        ("KerasSide.build gave", {"keras": {"build": lambda: None}}),
-        ("KerasSide.optimizer gave", {"keras": {"optimizer": lambda: None}}),
-        ("torch side's prepare returned", {"torch": {"prepare": lambda batch: None}}),
+        ("TorchSide.build did not return", {"torch": {"build": lambda: None}}),
+        ("TorchSide.optimizer did not return", {"torch": {"optimizer": lambda parameters: None}}),
+        ("KerasSide.build did not return", {"keras": {"build": lambda: None}}),
+        ("KerasSide.optimizer did not return", {"keras": {"optimizer": lambda: None}}),
+        ("torch side's prepare did not return", {"torch": {"prepare": lambda batch: None}}),
         ("returned no batches", {"batches": lambda seed: None}),
     ],
 )
@@ -242,7 +242,7 @@ def test_a_missing_gpu_is_named() -> None:
 def test_a_backend_that_came_too_late() -> None:
     keras_mlp()
     text, _ = message(mlp(), keras_backend="jax")
-    assert "already running on another backend" in text
+    assert "already runs on a different backend" in text
     assert "KERAS_BACKEND=jax" in text
 
 
@@ -262,7 +262,7 @@ def test_options_that_make_no_run(options: dict[str, Any], expected: str) -> Non
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
-        ({"torch": None}, "no side"),
+        ({"torch": None}, "must be an xcheck.TorchSide"),
         ({"batches": 3}, "not callable"),
         ({"name": "a/b"}, "folder name"),
         ({"reference": "jax"}, "must be 'torch' or 'keras'"),

@@ -431,11 +431,11 @@ def test_what_a_pair_does_not_map_is_matched_by_itself(weight_map, reference):
     assert result.verdict == "EQUIVALENT", result.report()
     found = {(c.torch, c.keras) for c in result.checks if c.phase == "sync"}
     assert found == {("linear.weight", "dense/kernel"), ("linear.bias", "dense/bias")}
-    assert f"matched without a map: {1 if weight_map else 2} by value, 0 by structure alone" in result.notes
+    assert f"matched without a map: {1 if weight_map else 2} by value, 0 only by structure" in result.notes
 
 
 def test_a_side_that_is_something_else_is_refused():
-    with pytest.raises(PairError, match=r"Pair\.keras is no side") as caught:
+    with pytest.raises(PairError, match=r"Pair\.keras must be") as caught:
         xcheck.check(replace(linear_pair(), keras="a model"))
     assert "got str" in str(caught.value)
 
@@ -444,10 +444,10 @@ def test_a_side_that_is_something_else_is_refused():
     ("options", "words"),
     [
         ({"steps": 0}, "at least one step"),
-        ({"seed": -1}, "seed is a whole number from 0"),
-        ({"precision": ("float32",)}, "needs float64"),
-        ({"precision": ()}, "needs float64"),
-        ({"precision": ("float64", "float16")}, "needs float64"),
+        ({"seed": -1}, "seed must be an integer from 0"),
+        ({"precision": ("float32",)}, "must be float64"),
+        ({"precision": ()}, "must be float64"),
+        ({"precision": ("float64", "float16")}, "must be float64"),
     ],
 )
 def test_what_cannot_be_run_is_refused(options, words):
@@ -537,6 +537,6 @@ def test_a_keras_that_runs_on_another_backend_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras", running)
     pair = replace(linear_pair(), keras=KerasSide(object()))
     choose_backend(pair, "tensorflow")
-    with pytest.raises(SetupError, match="another backend") as caught:
+    with pytest.raises(SetupError, match="different backend") as caught:
         choose_backend(pair, "jax")
     assert "wanted jax, active tensorflow" in str(caught.value)

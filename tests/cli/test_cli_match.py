@@ -54,7 +54,7 @@ def test_why_prints_the_evidence_for_one_parameter(tmp_path: Path, capsys: pytes
 def test_why_says_what_is_unmatched_and_what_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     pair = linear_pair(weight_map=None, torch={"extra": {"spare.weight": (4,)}})
     assert show_plan(pair, match(pair), None, "spare.weight") == 3
-    assert "spare.weight in torch is unmatched" in capsys.readouterr().out
+    assert "torch spare.weight is unmatched" in capsys.readouterr().out
     with pytest.raises(PairError, match=r"did you mean spare\.weight"):
         show_plan(pair, match(pair), None, "spare.weigth")
 

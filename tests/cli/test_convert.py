@@ -257,7 +257,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         "with the sizes of the checkpoint",
     ),
     "nothing": (lambda s: {"epoch": 3}, "no weights at its top", "torch.save"),
-    "whole model": (lambda s: {"f": print}, "holds more than weights", "state_dict()"),
+    "whole model": (lambda s: {"f": print}, "contains more than weights", "state_dict()"),
 }
 
 

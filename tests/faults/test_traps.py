@@ -160,7 +160,7 @@ def test_trap_10_nan_on_one_side_zeroes_both(side, where, wrong):
 
 
 def test_trap_11_what_is_missing_is_returned_from_and_so_passes():
-    with pytest.raises(PairError, match="is no side"):
+    with pytest.raises(PairError, match="must be an xcheck"):
         run(replace(linear_pair(), keras=None))
     with pytest.raises(PairError, match="no pair 'no_such_pair'"):
         load_pair("no_such_pair")

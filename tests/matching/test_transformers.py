@@ -372,7 +372,7 @@ def test_what_comes_behind_an_activation_that_nearly_is_the_same_is_settled_by_v
     assert [(c.id, c.confirmed) for c in result.causes] == [("activation", True)]
     found = matched(result)
     assert [found[f"{n}.weight"] for n in names] == [f"m/{n}/kernel" for n in ("up", "c", "b", "a", "out")]
-    assert "matched without a map: 10 by value, 0 by structure alone" in result.notes
+    assert "matched without a map: 10 by value, 0 only by structure" in result.notes
     assert len(looks) <= 10
 
 

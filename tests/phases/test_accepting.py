@@ -148,7 +148,7 @@ def test_what_is_only_likely_is_not_accepted(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_a_name_that_fits_nothing_is_an_error_with_names_near_to_it(accept: str, near: str):
-    with pytest.raises(PairError, match="names nothing") as caught:
+    with pytest.raises(PairError, match="matches nothing") as caught:
         run(norm(accept))
     assert near in str(caught.value.parts["next"])
 

@@ -130,7 +130,7 @@ def test_an_expected_cause_holds_only_without_another_that_is_confirmed(confirme
     made.causes.append(Cause("weight_decay", "update", "w", "k", "", confirmed=confirmed))
     expectation = made.result().expectation
     assert expectation["held"] is held
-    assert ("besides adam_epsilon the run confirms weight_decay" in expectation["why"]) is not held
+    assert ("the run also confirms weight_decay, not only adam_epsilon" in expectation["why"]) is not held
 
 
 def test_everything_that_did_not_hold_is_said():
@@ -158,7 +158,7 @@ def test_an_allowance_above_one_in_a_million_is_said_with_the_widest_of_its_phas
     checks = [check("update", 2e-6), check("update", 3e-4), check("update", 1e-5), check("loss", 9e-7)]
     checks += [check("initialization", 0.5, "distribution", None), check("gradient", 17.0, precision="float32")]
     (note,) = _wide_allowances(checks)
-    assert note.startswith("rounding alone may move w by 3.0e-04 of its size in update, step 3")
+    assert note.startswith("rounding can change w by 3.0e-04 of its size in update, step 3")
 
 
 def test_causes_stand_in_dataflow_order_and_observations_behind_them() -> None:

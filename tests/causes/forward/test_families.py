@@ -71,13 +71,13 @@ CASES: dict[str, Case] = {
         "other_part",
         lambda t: as_module(lambda v: t.sigmoid(v.chunk(2, -1)[0]) * v.chunk(2, -1)[1].exp()),
         lambda k, x: k.ops.sigmoid(k.ops.split(x, 2, -1)[1]) * k.ops.exp(k.ops.split(x, 2, -1)[1]),
-        words=("sigmoid", "of what comes out of chunk in torch and of split in keras", "not of the same part"),
+        words=("sigmoid", "of the output of chunk in torch and of that of split in keras", "of a different part"),
     ),
     "a gate of another state": Case(
         "other_operand",
         lambda t: as_module(lambda v: (t.sigmoid(v) * t.sin(v)).cumsum(-1) + t.cos(v)),
         lambda k, x: k.ops.cumsum(k.ops.sigmoid(x) * k.ops.cos(x), -1) + k.ops.cos(x) + 0.0 * k.ops.sin(x),
-        words=("the same function, product",),
+        words=("the product is of different tensors",),
     ),
     "a sum for a product": Case(
         "other_function",
@@ -223,7 +223,7 @@ CASES: dict[str, Case] = {
         lambda t: as_module(lambda x: t.tanh(x) * 8**0.5),
         lambda k, x: k.ops.tanh(x),
         SEQUENCE,
-        ("which is the root of 8",),
+        ("which is the square root of 8",),
     ),
     "half of it on one side": Case(  # which a gelu by tanh with nothing in its tanh is, too
         "constant_factor",

@@ -91,7 +91,7 @@ def test_a_loss_of_precision_is_told_from_a_difference():
 
     result = run(torch=onnx_files.writes(lossy))
     assert found(result, "by hand in onnxruntime").verdict == "NUMERIC"
-    assert "in float64 the file computes the model" in found(result, "by hand in onnxruntime").detail
+    assert "the file agrees with the model in float64" in found(result, "by hand in onnxruntime").detail
     assert found(result, "by hand in onnx.reference").verdict == "EQUIVALENT"
 
 
@@ -187,8 +187,8 @@ def test_where_the_models_differ_each_file_is_told_from_its_own():
     exports = [c for c in result.checks if c.phase == "export"]
     bad = [(c.name, c.verdict.value) for c in exports if c.verdict != "EQUIVALENT"]
     assert bad == [("one side's against the other's", "INCONCLUSIVE")]
-    assert "the models themselves part in output (training) at step 1" not in exports[-1].detail
-    assert "the models themselves part in output (inference) at step 1" in exports[-1].detail
+    assert "the models themselves differ in output (training) at step 1" not in exports[-1].detail
+    assert "the models themselves differ in output (inference) at step 1" in exports[-1].detail
     for path in ("output", "dense/kernel"):
         assert [c for c in exports if c.keras == path and c.verdict == "EQUIVALENT"]
     assert [e["side"] for e in result.exports] == ["torch", "keras"]

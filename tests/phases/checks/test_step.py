@@ -179,14 +179,14 @@ def test_what_is_to_be_done_about_outputs_that_do_not_fit():
 
     plan, step = step_of(torch={"fault": other}, keras={"fault": renamed})
     details = [c.detail for c in judged("forward", plan, step) if c.name == "output (training)"]
-    assert details == ["missing only on the keras side, which has logits: name them alike with `outputs`"]
+    assert details == ["missing only on the keras side, which has logits: give them the same names with `outputs`"]
 
     def turned(record: StepRecord) -> StepRecord:
         return replace(record, outputs={name: a.T for name, a in record.outputs.items()})
 
     plan, step = step_of(keras={"fault": turned})
     (detail,) = (c.detail for c in judged("forward", plan, step) if c.verdict == "DIFFERENT")
-    assert "turn them with `outputs`" in detail
+    assert "transpose them with `outputs`" in detail
 
 
 def test_no_output_at_all_is_inconclusive():
@@ -262,7 +262,7 @@ def test_a_mask_goes_by_the_name_of_either_side():
 
 def test_a_mask_that_names_no_output_is_the_users_mistake():
     plan, step = step_of(masked_pair(MASK, None, "ouput"))
-    with pytest.raises(BatchError, match="names no output") as caught:
+    with pytest.raises(BatchError, match="is not an output") as caught:
         judged("forward", plan, step)
     assert "Batch.compare['ouput']" in str(caught.value)
     assert "outputs: output" in str(caught.value)
