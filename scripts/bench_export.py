@@ -118,7 +118,7 @@ def retie(folder: Path, route: str) -> Row:
         module.write(opened, out)
         proof = module.prove(path, out)
         saved = path.stat().st_size - out.stat().st_size
-        told = f"{len(copies)} copies gone, {saved / 1e6:.1f} MB saved, outputs bit-equal: {not proof.unequal}"
+        told = f"{len(copies)} copies removed, {saved / 1e6:.1f} MB saved, outputs bit-equal: {not proof.unequal}"
         return {"told": told, "held": not proof.unequal and saved >= 0.9 * sum(copy.nbytes for copy in copies)}
 
     return measured(work)

@@ -63,12 +63,12 @@ def test_what_was_computed_before_is_kept() -> None:
 
 
 def test_builds_that_give_no_model() -> None:
-    assert "no torch.nn.Module" in message(mlp(torch={"build": lambda: 3}))[0]
+    assert "not return a torch.nn.Module" in message(mlp(torch={"build": lambda: 3}))[0]
     assert "no keras.Model" in message(mlp(keras={"build": lambda: 3}))[0]
 
 
 def test_optimizers_that_are_none() -> None:
-    assert "no torch.optim.Optimizer" in message(mlp(torch={"optimizer": lambda p: "sgd"}))[0]
+    assert "not return a torch.optim.Optimizer" in message(mlp(torch={"optimizer": lambda p: "sgd"}))[0]
     assert "no keras.optimizers.Optimizer" in message(mlp(keras={"optimizer": lambda: "sgd"}))[0]
 
 
@@ -81,7 +81,7 @@ def test_a_shape_that_no_layout_explains() -> None:
         )
 
     text, result = message(mlp(keras={"build": build}))
-    assert "'transpose' does not turn one shape into the other" in text
+    assert "'transpose' does not convert one shape into the other" in text
     assert "torch 0.weight -> keras sequential/hidden/kernel" in text
     assert "(8, 6) -> (6, 9)" in text
     assert result.environment["keras"]
@@ -139,11 +139,11 @@ def test_batches_that_change_their_keys_end_early_or_are_none() -> None:
         yield first
         yield xcheck.Batch((first.inputs, first.inputs), first.targets)
 
-    assert "other arrays than the first" in message(mlp(batches=changing))[0]
+    assert "differ from those of the first" in message(mlp(batches=changing))[0]
     text, result = message(mlp(batches=lambda seed: [next(batches(seed))]))
     assert "1 batches for 2 steps" in text
     assert {c.step for c in result.checks} == {None, 1}
-    assert "no xcheck.Batch" in message(mlp(batches=lambda seed: [np.zeros(3)]))[0]
+    assert "not an xcheck.Batch" in message(mlp(batches=lambda seed: [np.zeros(3)]))[0]
     assert "raised KeyError" in message(mlp(batches=raising))[0]
 
 
@@ -153,7 +153,7 @@ def test_batches_that_change_their_keys_end_early_or_are_none() -> None:
         ([1, 2], "not a NumPy array"),
         (np.array(["a"]), "not numeric"),
         (np.zeros((0, 3)), "empty"),
-        (np.array(1.0), "without a batch axis"),
+        (np.array(1.0), "has no batch axis"),
     ],
 )
 def test_a_batch_that_is_no_batch(arrays: Any, expected: str) -> None:
@@ -172,7 +172,7 @@ def test_a_loss_that_is_not_a_scalar() -> None:
     assert "float64(10,)" in text
     text, _ = message(mlp(torch={"loss": lambda o, t: {"ce": 3.0}}))
     assert "term 'ce'" in text
-    assert "no tensor any more" in text
+    assert "not a tensor" in text
     assert "a reduction is missing" not in text
 
 
@@ -180,12 +180,12 @@ def test_a_loss_that_is_not_a_scalar() -> None:
     ("what", "parts"),
     [
         ("The torch loss is not", {"torch": {"loss": lambda outputs, targets: None}}),
-        ("TorchSide.build gave", {"torch": {"build": lambda: None}}),
-        ("TorchSide.optimizer gave", {"torch": {"optimizer": lambda parameters: None}}),
-        ("KerasSide.build gave", {"keras": {"build": lambda: None}}),
-        ("KerasSide.optimizer gave", {"keras": {"optimizer": lambda: None}}),
-        ("torch side's prepare returned", {"torch": {"prepare": lambda batch: None}}),
-        ("batches are none", {"batches": lambda seed: None}),
+        ("TorchSide.build did not return", {"torch": {"build": lambda: None}}),
+        ("TorchSide.optimizer did not return", {"torch": {"optimizer": lambda parameters: None}}),
+        ("KerasSide.build did not return", {"keras": {"build": lambda: None}}),
+        ("KerasSide.optimizer did not return", {"keras": {"optimizer": lambda: None}}),
+        ("torch side's prepare did not return", {"torch": {"prepare": lambda batch: None}}),
+        ("returned no batches", {"batches": lambda seed: None}),
     ],
 )
 def test_a_return_that_is_missing(what: str, parts: dict[str, Any]) -> None:
@@ -195,9 +195,9 @@ def test_a_return_that_is_missing(what: str, parts: dict[str, Any]) -> None:
 
 
 def test_what_should_be_a_dict_and_is_none() -> None:
-    with pytest.raises(xcheck.BadInput, match=r"weight_map is no dict[\s\S]*got list"):
+    with pytest.raises(xcheck.BadInput, match=r"weight_map must be a dict[\s\S]*got list"):
         mlp(weight_map=["0.weight"])
-    with pytest.raises(xcheck.BadInput, match="not given by name"):
+    with pytest.raises(xcheck.BadInput, match="is not a dict"):
         xcheck.Batch(np.zeros((3, 2)), compare=np.ones(3, bool))  # pyright: ignore
 
 
@@ -242,7 +242,7 @@ def test_a_missing_gpu_is_named() -> None:
 def test_a_backend_that_came_too_late() -> None:
     keras_mlp()
     text, _ = message(mlp(), keras_backend="jax")
-    assert "already running on another backend" in text
+    assert "already runs on a different backend" in text
     assert "KERAS_BACKEND=jax" in text
 
 
@@ -262,11 +262,11 @@ def test_options_that_make_no_run(options: dict[str, Any], expected: str) -> Non
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
-        ({"torch": None}, "no side"),
+        ({"torch": None}, "must be an xcheck.TorchSide"),
         ({"batches": 3}, "not callable"),
         ({"name": "a/b"}, "folder name"),
-        ({"reference": "jax"}, "names no side"),
-        ({"expect": "DIFFERNT"}, "names no verdict"),
+        ({"reference": "jax"}, "must be 'torch' or 'keras'"),
+        ({"expect": "DIFFERNT"}, "must be a verdict"),
     ],
 )
 def test_a_pair_that_is_none(parts: dict[str, Any], expected: str) -> None:
@@ -290,8 +290,8 @@ def run(*arguments: str) -> int:
     [
         ("import no_such_module\n", "raised ModuleNotFoundError"),
         ("PAIR = (\n", "raised SyntaxError"),
-        ("PAIR = 3\n", "PAIR is no xcheck.Pair"),
-        ("", "The file has no PAIR"),
+        ("PAIR = 3\n", "PAIR is not an xcheck.Pair"),
+        ("", "The file does not define PAIR"),
     ],
 )
 def test_a_pair_file_that_cannot_be_used(
@@ -316,7 +316,7 @@ def test_a_mistake_writes_what_was_computed(tmp_path: Path, capsys: pytest.Captu
     path.write_text("from ports import batches, mlp\nPAIR = mlp(batches=lambda seed: [next(batches(seed))])\n")
     assert run("run", str(path), "--out", str(tmp_path / "out"), "--steps", "3") == 2
     error = capsys.readouterr().err
-    assert error.startswith("The pair's batches ended before the steps did.")
+    assert error.startswith("Pair.batches yields too few batches.")
     assert "Traceback" not in error
     result = xcheck.Result.from_json(tmp_path / "out" / "result.json")
     assert {c.step for c in result.checks} == {None, 1}

@@ -156,7 +156,7 @@ def test_a_parameter_that_no_optimizer_has_is_named() -> None:
 
 def test_what_is_no_optimizer_among_several_is_refused() -> None:
     side = xcheck.TorchSide(Torch, optimizer=lambda p: (torch.optim.SGD(p, lr=0.1), "adam"), step=torch_step)
-    with pytest.raises(PairError, match=r"no torch.optim.Optimizer"):
+    with pytest.raises(PairError, match=r"not return a torch.optim.Optimizer"):
         run(xcheck.Pair("wrong", side, pair().keras, batches))
 
 

@@ -110,7 +110,7 @@ def test_terms_of_other_names_without_a_total_are_not_compared_and_said() -> Non
     result = run(torch_terms(AB), keras_terms({"c": "fit", "d": "size"}))
     assert result.verdict == "INCONCLUSIVE"
     (told,) = {c.detail for c in result.checks if c.phase == "loss"}
-    assert "name them alike" in told
+    assert "use the same names" in told
 
 
 def torch_smooth(second: bool = True) -> Any:

@@ -94,7 +94,7 @@ def test_what_only_these_batches_do_not_reach_is_open_with_the_line_to_add() -> 
     assert result.verdict == "INCONCLUSIVE"
     details = {c.name: c.detail for c in result.checks if c.verdict == "INCONCLUSIVE"}
     assert details.keys() == {"extra.weight", "extra.bias"}
-    assert 'other inputs do; use batches that reach it, or weight_map={"extra.weight"' in details["extra.weight"]
+    assert 'other inputs do; use batches that use it, or weight_map={"extra.weight"' in details["extra.weight"]
 
 
 def test_behind_a_layer_that_starts_at_zero_a_second_step_is_made() -> None:

@@ -35,6 +35,6 @@ from .report.result import Result as Result
 
 
 def __getattr__(name: str) -> Any:
-    if name == "optim":  # on first use, since it stands alone
+    if name == "optim":  # imported on first use: it depends on nothing else
         return importlib.import_module(".optim", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

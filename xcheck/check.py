@@ -54,7 +54,7 @@ def check(
         device: "auto" uses a GPU that both frameworks see, else the CPU.
         keras_backend: "tensorflow", "jax" or "torch"; None uses KERAS_BACKEND, or the backend already imported.
         phases: the phases to run; None runs all except those on request, and ["all"] every one.
-        reach: whether batches made from the given ones are tried, too: "none", "default" (the six most informative)
+        reach: which batches derived from the given ones are also checked: "none", "default" (the six most informative)
             or "full".
         budget: seconds after which nothing new begins, the most telling first: one step, more steps, float32, the
             free run, the other phases; made batches within the first half. What is left out is in `not_covered`.
@@ -64,7 +64,7 @@ def check(
         The result. Its verdict is the worst of its checks.
 
     Raises:
-        BadInput: an input of the user cannot be used; `error.result` has the result so far.
+        BadInput: the pair or an argument cannot be used; `error.result` has the result so far.
     """
     findings = begin(pair, seed, steps, phases, reach)
     findings.precision, findings.free_steps = tuple(precision), free_steps
@@ -92,7 +92,7 @@ def check(
 
 
 def _semantic(findings: Findings, sides: Sides) -> MatchPlan:
-    """The semantic run of two live sides; both are closed when it ends."""
+    """The semantic run of two live sides; closes both at the end."""
     with sides.open(findings.pair.reference) as runner:
         reference = live_reference(findings, runner)
         with sides.open(other_side(findings.pair.reference)) as follower:
@@ -132,8 +132,8 @@ def both_open(findings: Findings, reference: Reference, follower: Runner, progre
 def compare(torch_model: Any, keras_model: Any, inputs: Any, **settings: Any) -> Result:
     """Decide whether two live models compute the same outputs and gradients from one batch.
 
-    The gradients are those of one fixed projection of the outputs. Parameters are matched by value. Both models stay
-    unchanged.
+    The loss for the gradients is a fixed projection of the outputs. Parameters are matched by value. Neither model is
+    changed.
 
     Args:
         torch_model: a `torch.nn.Module`.

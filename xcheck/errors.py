@@ -3,20 +3,20 @@
 ```
 XcheckError
 ├── BadInput               the user's mistake; exit code 2, one message, no traceback
-│   ├── PairError          the pair definition itself: does not import, lacks a part, contradicts itself
+│   ├── PairError          the pair definition: it fails to import, lacks a part, or contradicts itself
 │   ├── BatchError         the data: wrong keys, not arrays, too few batches
 │   ├── UserCodeError      a build, loss, optimizer, prepare or step of the pair raised
-│   ├── MatchError         a weight map that names nothing, or a layout that does not fit
-│   │   └── UnprovenError  which weight is which is open, and something rests on it; exit code 3
-│   ├── SetupError         a framework, backend or device that is not there
+│   ├── MatchError         the weight map: an unknown path, or a layout that does not fit
+│   │   └── UnprovenError  the parameter match is not proven, and the command needs it; exit code 3
+│   ├── SetupError         a framework, backend or device is missing
 │   │   └── OutOfMemory    memory ran out; exit code 3
-│   └── FileError          a result or a trace on disk that cannot be read
+│   └── FileError          a result or a trace on disk cannot be read
 ├── InequivalenceError     the port is not the same computation (also an AssertionError)
-└── InternalError          a bug of xcheck itself
+└── InternalError          a bug in xcheck itself
 ```
 
-A message has up to five parts, in this order: what went wrong, where, the numbers, the likely cause, the
-next thing to do. A part that is not known is left out, never guessed.
+A message has up to five parts, in this order: what went wrong, where, the numbers, the likely cause, what to do next.
+An unknown part is left out, never guessed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from typing import Any
 
 
 def shown(text: str) -> str:
-    """A text of any origin with its control characters escaped, line breaks kept, so that none steers a terminal."""
+    """A text with control characters escaped, except line breaks and tabs, so that it cannot control the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def result_of(error: BaseException) -> Any:
-    """What a run had found when an exception ended it; None if it had not begun."""
+    """The partial result of a run that an exception ended; None if the run had not begun."""
     return vars(error).get("result")
 
 
@@ -53,17 +53,17 @@ class XcheckError(Exception):
 
 
 class BadInput(XcheckError):
-    """A mistake in what the user gave.
+    """A mistake in the user's input.
 
     Args:
         what: one sentence, what went wrong.
-        where: the place in the user's terms (pair, side, step, parameter, file and line).
-        numbers: what was given against what was needed.
+        where: the place: pair, side, step, parameter, file and line.
+        numbers: the actual value and the required one.
         cause: the likely reason.
         todo: the next command or edit.
 
     Attributes:
-        result: the `xcheck.Result` of what had been computed before, for the caller to write down; None if nothing was.
+        result: the partial `xcheck.Result`, for the caller to save; None if nothing was computed.
     """
 
     def __init__(
@@ -107,26 +107,26 @@ class MatchError(BadInput):
 
 
 class UnprovenError(MatchError):
-    """Which weight is which is open, and what was asked for rests on it."""
+    """The parameter match is not proven, and the command needs it."""
 
 
 class SetupError(BadInput):
-    """Something the run needs is not on this machine."""
+    """Something that the run needs is missing on this machine."""
 
 
 def not_installed(error: BaseException, where: str | None = None) -> SetupError | None:
-    """What to install, where an import found no framework or nothing of an extra; None for any other error.
+    """The error that says what to install, if an import failed for a framework or an extra; else None.
 
     Args:
-        error: that was raised.
-        where: the place in the user's terms.
+        error: the exception of the import.
+        where: the place, for the message.
     """
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if name not in EXTRAS:
         return None
     todo = f"pip install 'xcheck-ports[{EXTRAS[name]}]'"
     if name == "tensorflow":
-        todo += ", or choose a backend of Keras that is installed: --keras-backend jax or torch"
+        todo += ", or use a different Keras backend: --keras-backend jax or torch"
     return SetupError(f"{name} is not installed here.", where=where, cause=str(error), todo=todo)
 
 
@@ -135,7 +135,7 @@ class OutOfMemory(SetupError):
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end, by another signal than that of Ctrl-C.
+    """A signal other than SIGINT (Ctrl-C) asked the process to end.
 
     Args:
         signal: its number.
@@ -155,4 +155,4 @@ class InequivalenceError(XcheckError, AssertionError):
 
 
 class InternalError(XcheckError):
-    """A bug of xcheck."""
+    """A bug in xcheck."""

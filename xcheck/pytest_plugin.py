@@ -1,6 +1,6 @@
 """The pytest plugin: options, the fixture `xcheck_run`, and pair files as tests.
 
-Its implementation is imported when a test asks for it, so that a session without pairs pays nothing.
+The implementation is imported when a test first uses it, so a session without pairs costs nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RESULTS = pytest.StashKey["list[Result]"]()
 PENDING = pytest.StashKey["list[Result]"]()
-"""Results of the phase of a test that is running: they travel with its report, from a worker of pytest-xdist too."""
+"""Results of the running test phase. They travel with its report, also from a pytest-xdist worker."""
 
 CARRIED = "xcheck_results"
 
@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make room for the results of the session, and remove those of an earlier one."""
+    """Create the list of results of the session, and remove the files of an earlier one."""
     config.stash[RESULTS], config.stash[PENDING] = [], []
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Collector(config.stash[RESULTS]))
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let a report carry the results of its phase, as text."""
+    """Attach the results of a test phase to its report, as text."""
     report = yield
     pending = item.config.stash[PENDING]
     vars(report)[CARRIED] = [json.dumps(result.to_dict()) for result in pending]
@@ -54,7 +54,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 class Collector:
-    """Collects what the reports of a session carry.
+    """Collects the results attached to the reports of a session.
 
     Args:
         results: filled in.
@@ -64,7 +64,7 @@ class Collector:
         self._results = results
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take what one report carries."""
+        """Take the results of one report."""
         from .report.result import Result
 
         self._results += [Result.from_dict(json.loads(text)) for text in vars(report).get(CARRIED, ())]
@@ -146,7 +146,7 @@ class PairItem(pytest.Item):
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say which pairs passed apart from something that is accepted."""
+    """List the pairs that passed except for accepted differences."""
     results = config.stash.get(RESULTS, [])
     if any(a.seen for result in results for a in result.accepted):
         from .report.views import headline
@@ -158,7 +158,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write what was asked for; a worker of pytest-xdist leaves that to the session that started it."""
+    """Write the requested files; a pytest-xdist worker leaves that to the main session."""
     if hasattr(session.config, "workerinput"):
         return
     results = session.config.stash.get(RESULTS, [])

@@ -54,7 +54,7 @@ def test_a_subset_of_phases_is_said(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (
         run("run", "shared_dilated_conv", "--steps", "1", "--phases", "inventory,forward", "--out", str(tmp_path)) == 0
     )
-    assert "only these phases were asked for: inventory, forward" in capsys.readouterr().out
+    assert "only these phases were requested: inventory, forward" in capsys.readouterr().out
     phases = {c["phase"] for c in json.loads((tmp_path / "result.json").read_text())["checks"]}
     assert phases == {"inventory", "forward"}
 
@@ -118,7 +118,7 @@ def test_record_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert run("verify", "shared_dilated_conv", "--against", str(trace), "--out", str(tmp_path)) == 0
     assert capsys.readouterr().out.startswith("EQUIVALENT  shared_dilated_conv")
     assert run("verify", "shared_submodel_regularizer", "--against", str(trace), "--out", str(tmp_path)) == 2
-    assert "This trace is of something else." in capsys.readouterr().err
+    assert "This trace was recorded from a different pair or side." in capsys.readouterr().err
     trace.write_bytes(trace.read_bytes()[:-100])
     assert run("verify", "shared_dilated_conv", "--against", str(trace), "--out", str(tmp_path)) == 2
     assert "This trace cannot be read." in capsys.readouterr().err
@@ -198,7 +198,7 @@ def test_the_expectation_decides_only_when_asked_to() -> None:
     assert (exit_code(failed), exit_code(failed, expect=True)) == (0, 1)
 
 
-@pytest.mark.parametrize(("error", "said"), [(MemoryError(), "not enough memory"), (KeyError("x"), "a bug of xcheck")])
+@pytest.mark.parametrize(("error", "said"), [(MemoryError(), "enough memory"), (KeyError("x"), "a bug in xcheck")])
 def test_what_is_no_mistake_of_the_user_is_no_verdict_either(monkeypatch, capsys, error, said):
     def failing(arguments, **_):
         raise error

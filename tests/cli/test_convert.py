@@ -171,7 +171,7 @@ def test_a_float_type_that_is_asked_for_rounds_once(tmp_path: Path) -> None:
     assert any(
         np.array_equal(array.astype("float32"), kernel) for array in held.values() if array.shape == kernel.shape
     )
-    with pytest.raises(PairError, match="no such float type"):
+    with pytest.raises(PairError, match="Unknown float type"):
         xcheck.convert(pair, tmp_path / "a.safetensors", tmp_path / "b.weights.h5", dtype="float8")
 
 
@@ -245,14 +245,14 @@ def test_copies_that_differ_are_no_one_weight(tmp_path: Path) -> None:
     port = pair.keras.build()
     port.save_weights(tmp_path / "d.weights.h5")  # two layers, each with its own random weights
     for dtype in (None, "bfloat16"):
-        with pytest.raises(FileError, match="different values where the target has one weight"):
+        with pytest.raises(FileError, match="several weights with different values"):
             xcheck.convert(pair, tmp_path / "d.weights.h5", tmp_path / "e.safetensors", dtype=dtype)
     assert not (tmp_path / "e.safetensors").exists()
 
 
 REFUSED: dict[str, tuple[Any, str, str]] = {
     "wrapped": (lambda s: {"state_dict": s, "epoch": 3}, "no weights at its top", "--key state_dict"),
-    "prefix": (lambda s: {f"module.{k}": v for k, v in s.items()}, "not one of this model", "--prefix module."),
+    "prefix": (lambda s: {f"module.{k}": v for k, v in s.items()}, "does not fit this model", "--prefix module."),
     "missing": (lambda s: {k: v for k, v in s.items() if k != "conv.bias"}, "1 missing: conv.bias", "--waive 'conv.*'"),
     "renamed": (
         lambda s: {k.replace("conv", "filter"): v for k, v in s.items()},
@@ -262,11 +262,11 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "left over": (lambda s: {**s, "top.weight": torch.ones(2)}, "1 left over: top.weight", "--waive 'top.*'"),
     "shape": (
         lambda s: {**s, "head.bias": torch.ones(9)},
-        r"head.bias is \(9,\), and \(5,\) in the model",
+        r"head.bias: shape \(9,\) in the file, \(5,\) in the model",
         "with the sizes of the checkpoint",
     ),
     "nothing": (lambda s: {"epoch": 3}, "no weights at its top", "torch.save"),
-    "whole model": (lambda s: {"f": print}, "holds more than weights", "state_dict()"),
+    "whole model": (lambda s: {"f": print}, "contains more than weights", "state_dict()"),
 }
 
 
@@ -307,11 +307,11 @@ def test_a_damaged_file_is_one_message(name: str, content: bytes, tmp_path: Path
 @pytest.mark.parametrize(
     ("source", "target", "said"),
     [
-        ("a.txt", "b.weights.h5", "no format of weights"),
-        ("a.safetensors", "b.h5", "no format of weights"),
+        ("a.txt", "b.weights.h5", "cannot be converted"),
+        ("a.safetensors", "b.h5", "cannot be converted"),
         ("a.safetensors", "b.pt", "nothing to convert"),
-        ("b.weights.h5", "a.safetensors.index.json", "no format of weights"),
-        ("gone.safetensors", "b.keras", "no such file"),
+        ("b.weights.h5", "a.safetensors.index.json", "cannot be converted"),
+        ("gone.safetensors", "b.keras", "does not exist"),
     ],
 )
 def test_files_that_cannot_be_meant_are_refused_before_anything_is_built(
@@ -425,7 +425,7 @@ def test_a_port_that_differs_is_said_to_be_mended_first(tmp_path: Path) -> None:
     checkpoint(pair, tmp_path / "a.pt")
     with pytest.raises(UnprovenError, match="not proven") as caught:
         xcheck.convert(pair, tmp_path / "a.pt", tmp_path / "b.weights.h5")
-    assert "mend the port" in (caught.value.parts["next"] or "")
+    assert "fix the port" in (caught.value.parts["next"] or "")
 
 
 def test_a_class_that_a_keras_file_cannot_name_is_said(tmp_path: Path) -> None:
@@ -483,7 +483,7 @@ def test_the_exit_codes_of_the_command(tmp_path: Path, capsys: pytest.CaptureFix
     assert codes == {"WRONG": 1, "OPEN": 3}
     first, second = capsys.readouterr().out.split("}\n{")
     assert "do not compute the same" in first
-    assert "which weight is which is open" in second
+    assert "the match of the parameters is not proven" in second
     assert run("convert", f"{pair}:WRONG", "--from", str(a), "--to", str(tmp_path / "x.bmp")) == 2
     assert "Traceback" not in capsys.readouterr().err
     with pytest.raises(MatchError):  # of which the open match is a kind

@@ -93,7 +93,7 @@ def test_what_is_amiss_is_said_with_what_to_do(
     lines = doctor.examine()
     doctor.show(lines)
     shown = capsys.readouterr().out
-    assert "things to mend" in shown
+    assert "things to fix" in shown
     assert "install 1.0 to 1.1" in shown
     assert "it dropped" in shown
     assert json.loads(doctor.as_json(lines))["well"] is False

@@ -134,7 +134,7 @@ def test_a_task_is_found_from_any_folder(models, monkeypatch, tmp_path) -> None:
     [
         ({"names": []}, "needs pairs"),
         ({"names": ["god"]}, "did you mean good"),
-        ({"names": ["good"], "variants": True, "settings": {"x": [1]}}, "take no settings"),
+        ({"names": ["good"], "variants": True, "settings": {"x": [1]}}, "cannot be combined"),
     ],
 )
 def test_what_cannot_be_planned_is_said_before_anything_runs(models, arguments, said) -> None:
@@ -185,7 +185,7 @@ def test_a_bug_of_ours_takes_no_other_with_it(models, tmp_path, monkeypatch) -> 
     monkeypatch.setattr(module, "check", buggy)
     found = run(plan([], every=True), tmp_path / "out")
     assert (found["good"].verdict, found["wrong"].verdict) == ("ERROR", "DIFFERENT")
-    assert "bug of xcheck" in found["good"].error
+    assert "bug in xcheck" in found["good"].error
     assert "RuntimeError: planted" in found["good"].error
 
 
@@ -306,7 +306,7 @@ def test_a_sweep_goes_on_where_it_ended(models, tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("earlier", "said"), [(None, "no sweep to resume"), ({"steps": 3}, "other options")], ids=["none", "other"]
+    ("earlier", "said"), [(None, "no sweep to resume"), ({"steps": 3}, "different options")], ids=["none", "other"]
 )
 def test_what_cannot_be_resumed_is_said(models, tmp_path, earlier, said) -> None:
     models("good")
@@ -347,7 +347,7 @@ def test_a_sweep_that_is_ended_loses_nothing_that_was_done(models, tmp_path, nam
     out, _ = ended.communicate(timeout=30)
     assert ended.returncode == (-9 if name == "SIGKILL" else 128 + getattr(signal, name))
     if name != "SIGKILL":
-        assert "of 2 were not run to their end" in out
+        assert "of 2 did not finish" in out
         assert "--resume" in out
     worker = int(workers[0].name.removeprefix("started-"))
     for _ in range(100):

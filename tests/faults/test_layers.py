@@ -302,7 +302,7 @@ def test_dropout_that_drops_at_inference_too(side: str) -> None:
     assert {c.name for c in result.checks if c.verdict == "DIFFERENT"} == {"dropout rates at inference"}
     (cause,) = result.causes
     assert (cause.id, cause.confirmed) == ("dropout_at_inference", True)
-    assert f"the {side} side drops out at inference too, at a rate of 0.5" in cause.summary
+    assert f"the {side} side also applies dropout at inference, at a rate of 0.5" in cause.summary
     assert cause.torch == ("1: dropout" if side == "torch" else None)
 
 

@@ -163,7 +163,7 @@ def test_mean_over_all_tokens_instead_of_the_kept() -> None:
 
 @pytest.mark.parametrize(
     ("compare", "message"),
-    [({"logits": (6, LENGTH)}, "names no output"), ({"output": (6, LENGTH + 1)}, "does not fit")],
+    [({"logits": (6, LENGTH)}, "is not an output"), ({"output": (6, LENGTH + 1)}, "does not fit")],
 )
 def test_a_mask_that_fits_no_output(compare: dict[str, tuple[int, ...]], message: str) -> None:
     def batches(seed: int) -> Iterator[xcheck.Batch]:

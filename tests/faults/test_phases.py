@@ -165,7 +165,7 @@ def test_a_value_that_is_not_finite_on_one_side(side: str, bad: float) -> None:
 
     result = xcheck.check(mlp(**{side: {"outputs": outputs}}), steps=1)
     assert_parts_in(result, "forward")
-    assert f"on the {side} side alone" in result.checks[[c.phase for c in result.checks].index("forward")].detail
+    assert f"only on the {side} side" in result.checks[[c.phase for c in result.checks].index("forward")].detail
 
 
 def test_nan_on_both_sides_is_inconclusive() -> None:

@@ -131,7 +131,7 @@ def test_an_output_that_one_side_lacks() -> None:
     result = run(two_headed({"build": lambda: TwoHeaded("features")}))
     assert_parts_in(result, "forward")
     assert parted(result, "forward") == {"features (inference)", "features (training)"}
-    assert all(c.detail == "missing on the keras side alone" for c in result.checks if c.verdict == "DIFFERENT")
+    assert all(c.detail == "missing only on the keras side" for c in result.checks if c.verdict == "DIFFERENT")
 
 
 def test_two_inputs_are_swapped() -> None:

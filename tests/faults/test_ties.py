@@ -186,7 +186,7 @@ def test_a_layer_that_reads_the_weight_without_its_gradient_is_named():
     plain = {**MAP, "head.weight": "head/kernel", "head.bias": "head/bias"}
     found = cause(checked(twice(build_keras=build, weight_map=plain)))
     assert found.id == "detached_use"
-    assert "again (call 1) reads the weight there, and no gradient comes back" in found.summary
+    assert "again (call 1) reads the weight there, but no gradient comes back" in found.summary
 
 
 @pytest.mark.parametrize("detach", [lambda w: w.detach(), lambda w: w.data, lambda w: w.clone().data])

@@ -76,7 +76,7 @@ def test_trap_05_an_output_that_one_side_lacks_is_skipped(side, lacking):
     result = run(**{side: {"fault": fault}})
     not_green(result, ("forward", 2, "aux (training)"))
     assert result.checks[-1 - [c.name for c in reversed(result.checks)].index("aux (training)")].detail == (
-        f"missing on the {lacking} side alone"
+        f"missing only on the {lacking} side"
     )
 
 
@@ -84,9 +84,9 @@ def test_trap_06_a_weight_of_another_shape_is_reshaped_until_it_loads():
     torch = inventory(entry("linear.weight", (2, 3), "Linear"))
     for shape in ((2, 3), (6,), (3, 2, 1), (6, 1)):
         keras = inventory(entry("dense/kernel", shape, "Dense"))
-        with pytest.raises(MatchError, match="does not turn one shape into the other"):
+        with pytest.raises(MatchError, match="does not convert one shape into the other"):
             plan_from_map(torch, keras, {"linear.weight": "dense/kernel"})
-    with pytest.raises(MatchError, match="'identity' does not turn"):
+    with pytest.raises(MatchError, match="'identity' does not convert"):
         run(linear_pair(weight_map={**WEIGHT_MAP, "linear.weight": ("dense/kernel", "identity")}))
     ravelled = changed("outputs", "output", change=np.ravel)
     not_green(run(keras={"fault": ravelled}, steps=1), ("forward", 1, "output (training)"))
@@ -156,11 +156,11 @@ def test_trap_10_nan_on_one_side_zeroes_both(side, where, wrong):
     result = run(**{side: {"fault": changed(*place, change=spoil, step=1)}})
     not_green(result, wrong)
     (check,) = (c for c in result.checks if c.verdict == "DIFFERENT")
-    assert check.detail.startswith(f"NaN on the {side} side alone, 1 of ")
+    assert check.detail.startswith(f"NaN only on the {side} side, 1 of ")
 
 
 def test_trap_11_what_is_missing_is_returned_from_and_so_passes():
-    with pytest.raises(PairError, match="is no side"):
+    with pytest.raises(PairError, match="must be an xcheck"):
         run(replace(linear_pair(), keras=None))
     with pytest.raises(PairError, match="no pair 'no_such_pair'"):
         load_pair("no_such_pair")

@@ -142,8 +142,8 @@ def test_a_run_does_not_judge_what_it_cannot_watch(
     assert {c.phase for c in result.checks if c.verdict is not Verdict.EQUIVALENT} == lacking & set(phases)
     said = next(c for c in result.checks if c.name.startswith("canary: "))
     assert torch.__version__ in said.name or keras.__version__ in said.name
-    assert "cannot watch" in said.detail
-    assert "cannot watch" in result.report()
+    assert "cannot observe" in said.detail
+    assert "cannot observe" in result.report()
 
 
 def streams() -> list[Any]:

@@ -96,7 +96,7 @@ def cyclic(h: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("outputs", "message"),
-    [(lambda _: None, "picked no tensor"), (cyclic, "holds itself"), (lambda _: {}, "picked no tensor")],
+    [(lambda _: None, "returned no tensor"), (cyclic, "contains itself"), (lambda _: {}, "returned no tensor")],
 )
 def test_outputs_that_give_nothing_to_compare_have_a_message(outputs: Any, message: str) -> None:
     with pytest.raises(UserCodeError, match=r"TorchSide\.outputs") as error:

@@ -32,7 +32,7 @@ def test_prepare_gives_inputs_targets_and_perhaps_weights():
 
 @pytest.mark.parametrize("made", [None, (1,), (1, 2, 3, 4), [1, 2], np.ones(2)])
 def test_prepare_that_returns_something_else_is_shown_what(made):
-    with pytest.raises(UserCodeError, match="keras side's prepare returned something else") as caught:
+    with pytest.raises(UserCodeError, match="keras side's prepare did not return") as caught:
         prepared(lambda _: made, BATCH, "keras")
     assert describe(made) in str(caught.value)
 

@@ -26,7 +26,7 @@ class Layer:
     """A layer of both sides.
 
     Attributes:
-        kind: "dense", "conv", "norm", or "own", a product with a weight that the model holds itself.
+        kind: "dense", "conv", "norm", or "own", a product with a weight that the model contains itself.
         sizes: (in, out), of a convolution with its kernel; of a norm (width,).
         rows: of an "own" weight: whether torch, and whether Keras, holds it as (out, in).
     """
@@ -143,7 +143,7 @@ class _Writer:
         return self.active(self.step("layer", x, layer=f"{name}_both"))
 
     def own(self, name: str, x: str) -> str:
-        """Square weights that the model holds itself, each laid out one way or the other."""
+        """Square weights that the model contains itself, each laid out one way or the other."""
         for n in range(self.rng.randint(1, 3)):
             rows = self.rng.random() < 0.5, self.rng.random() < 0.5
             x = self.active(self.use(Layer(f"{name}_w{n}", "own", (WIDTH, WIDTH), rows), x))

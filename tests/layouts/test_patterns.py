@@ -36,10 +36,10 @@ def test_a_pattern_means_what_the_same_thing_by_hand_means(text, torch_shape, ke
     ("text", "words"),
     [
         ("transpose", "no arrow"),
-        ("o i -> i k", "other axes left and right"),
+        ("o i -> i k", "different axes left and right"),
         ("o o -> o o", "twice"),
         ("~o i -> i o", "on the left"),
-        ("o i -> i o@11", "no order of blocks"),
+        ("o i -> i o@11", "not an order of blocks"),
         ("o I -> I o", "no axis"),
         ("o i -> i o=x", "no axis"),
     ],

@@ -99,4 +99,4 @@ def test_where_parameters_exchanged_come_as_close_no_value_says_which_is_which(s
     else:
         assert {evidence for _, evidence in found.values()} == {"by structure"}
         assert [d.torch for d in plan.doubts] == ["0"]
-        assert "which of its parameters is which" in plan.doubts[0].detail
+        assert "its parameters or their slices" in plan.doubts[0].detail

@@ -68,7 +68,7 @@ def test_rows_that_the_port_permutes_are_matched_so() -> None:
     how = {c.name: c.detail for c in result.checks if c.phase == "inventory"}
     layout = f"o (c={CHANNELS} p) -> (p c) o"
     assert how["3.weight"] == f"{layout}, by value"
-    note = f"the same only where the port loads the parts of an axis in another order: 3.weight as {layout}"
+    note = f"equal only if the port loads the parts of an axis in a different order: 3.weight as {layout}"
     assert note in result.notes
 
 

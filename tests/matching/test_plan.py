@@ -162,15 +162,15 @@ def test_a_number_is_added_to_values_and_not_to_what_they_change_by(key, target)
 @pytest.mark.parametrize(
     ("weight_map", "words"),
     [
-        ({"a.qkv[0:7]": ("q/kernel", "transpose")}, ["does not lie within 6", "a.qkv[0:7]"]),
+        ({"a.qkv[0:7]": ("q/kernel", "transpose")}, ["is outside the 6", "a.qkv[0:7]"]),
         ({"a.qkv[0/4]": ("q/kernel", "transpose")}, ["not 4 equal blocks"]),
         ({"a.qkv[0:2, :, :]": ("q/kernel", "transpose")}, ["3 axes, the array 2"]),
         ({"a.qkv[first]": ("q/kernel", "transpose")}, ["'first'"]),
-        ({"a.qkv[0:2] + a.bias": ("q/kernel", "transpose")}, ["not alike", "(6, 4), (6,)"]),
+        ({"a.qkv[0:2] + a.bias": ("q/kernel", "transpose")}, ["different shapes", "(6, 4), (6,)"]),
         ({"a.qkw[0:2]": ("q/kernel", "transpose")}, ["'a.qkw'", "did you mean 'a.qkv'"]),
         ({"a.qkv + a.qkx": ("q/kernel", "transpose")}, ["'a.qkx'"]),
-        ({"a.qkv[0:2]": ("q/kernel", "o i -> i k")}, ["layout that does not exist", "other axes left and right"]),
-        ({"a.qkv[0:2]": ("q/kernel", "identity")}, ["'identity' does not turn", "a.qkv[0:2]"]),
+        ({"a.qkv[0:2]": ("q/kernel", "o i -> i k")}, ["layout that does not exist", "different axes left and right"]),
+        ({"a.qkv[0:2]": ("q/kernel", "identity")}, ["'identity' does not convert", "a.qkv[0:2]"]),
         ({"a.qkv[0:2]": "q/kernel"}, ["No layout is known", '"a.qkv[0:2]": ("q/kernel", "transpose")']),
     ],
 )

@@ -381,7 +381,7 @@ def test_what_comes_behind_an_activation_that_nearly_is_the_same_is_settled_by_v
     assert [(c.id, c.confirmed) for c in result.causes] == [("activation", True)]
     found = matched(result)
     assert [found[f"{n}.weight"] for n in names] == [f"m/{n}/kernel" for n in ("up", "c", "b", "a", "out")]
-    assert "matched without a map: 10 by value, 0 by structure alone" in result.notes
+    assert "matched without a map: 10 by value, 0 only by structure" in result.notes
     assert len(looks) <= 10
 
 
@@ -433,9 +433,10 @@ def test_what_a_parameter_without_a_counterpart_does_is_said():
     result = run(pair(torch, keras, tokens))
     assert result.verdict == "DIFFERENT"
     assert open_checks(result)["kind.weight"] == (
-        "no counterpart on the keras side; kind: embedding takes it and makes the same 8 numbers at every position, "
-        'which goes into (the model): add with what comes out of table: embedding; weight_map={"kind.weight": "PATH"} '
-        'with what it is there, or, to go on without it, {"kind.weight": xcheck.waive("why")}'
+        "no counterpart on the keras side; used by kind: embedding, which returns the same 8 numbers at every "
+        "position, an input of (the model): add together with the output of table: embedding; "
+        'weight_map={"kind.weight": "PATH"} '
+        'with its Keras path, or, to leave it out, {"kind.weight": xcheck.waive("why")}'
     )
 
 

@@ -72,9 +72,9 @@ def test_numbers_stay_in_their_range(numbers):
 
 
 def test_larger_whole_numbers_are_made_only_where_they_may_be():
-    assert "with its whole numbers times 1000" not in made(IDS)
-    assert made(IDS, beyond=True)["with its whole numbers times 1000"].batch.inputs["x"].max() == 1000 * IDS.max()
-    assert "with its whole numbers times 1000" not in made(IDS.astype(np.uint8), beyond=True)
+    assert "with its integers times 1000" not in made(IDS)
+    assert made(IDS, beyond=True)["with its integers times 1000"].batch.inputs["x"].max() == 1000 * IDS.max()
+    assert "with its integers times 1000" not in made(IDS.astype(np.uint8), beyond=True)
 
 
 def test_labels_of_every_class_are_from_zero_to_the_largest_seen():
@@ -89,23 +89,26 @@ def test_labels_of_every_class_are_from_zero_to_the_largest_seen():
 def test_an_ignored_label_is_used_only_where_a_loss_names_one():
     labels = {"y": np.arange(8) % 3}
     assert not any("leaves out" in name for name in made(REAL, labels))
-    found = made(REAL, labels, ignored=7)["with the label 7, which a loss leaves out"]
+    found = made(REAL, labels, ignored=7)["with the label 7, which a loss ignores"]
     assert found.batch.targets["y"].tolist() == [0, 7, 2, 0, 7, 2, 0, 7]
 
 
 def test_images_change_both_sizes_and_not_their_channels_and_what_lies_on_their_pixels_follows():
     images, pixels = RNG.standard_normal((2, 7, 9, 3)), RNG.integers(0, 4, (2, 7, 9))
     found = made(images, {"y": pixels})
-    shorter, longer = found["with sizes of 7 and 9 one shorter"].batch, found["with sizes of 7 and 9 one longer"].batch
+    shorter, longer = (
+        found["with axes of length 7 and 9 shortened by 1"].batch,
+        found["with axes of length 7 and 9 extended by 1"].batch,
+    )
     assert (shorter.inputs["x"].shape, shorter.targets["y"].shape) == ((2, 6, 8, 3), (2, 6, 8))
     assert (longer.inputs["x"].shape, longer.targets["y"].shape) == ((2, 8, 10, 3), (2, 8, 10))
-    first = made(np.moveaxis(images, -1, 1))["with sizes of 7 and 9 one shorter"].batch
+    first = made(np.moveaxis(images, -1, 1))["with axes of length 7 and 9 shortened by 1"].batch
     assert first.inputs["x"].shape == (2, 3, 6, 8)
 
 
 def test_features_are_no_sequence():
     assert not any("sizes" in name for name in made(REAL, {"y": RNG.standard_normal((8, 4))}))
-    assert "with sizes of 6 one shorter" in made(IDS)
+    assert "with axes of length 6 shortened by 1" in made(IDS)
 
 
 def test_sample_weights_of_one_become_uneven():
@@ -116,7 +119,7 @@ def test_sample_weights_of_one_become_uneven():
 
 def test_a_batch_with_other_weights_has_the_given_numbers():
     found = made(IDS)
-    heavy, ties = found["with weights times 4"], found["with weights of 0 that make ties"]
+    heavy, ties = found["with weights times 4"], found["with some weights set to 0, which makes equal numbers"]
     assert np.array_equal(heavy.batch.inputs["x"], IDS)
     weight = np.ones((3, 2))
     assert heavy.weights(weight, "torch").tolist() == (4 * weight).tolist()
@@ -135,7 +138,7 @@ def test_by_default_nothing_is_made_whose_validity_is_a_guess():
     """No length, label, id or padded row that the given batches do not have: the blank of CTC is such a label."""
     inputs = {"x": RNG.standard_normal((8, 7, 4)), "ids": IDS}
     found = made(inputs, {"y": np.array([1, 2, 3, 1, 2, 3, 1, 2])}, ignored=9, beyond=True)
-    names = ("labels", "label 9", "sizes", "whole number", "rows in order")
+    names = ("labels", "label 9", "sizes", "whole number", "rows sorted")
     asked = {name: m.usual for name, m in found.items() if any(part in name for part in names)}
     assert len(asked) >= len(names)
     assert not any(asked.values())

@@ -41,7 +41,7 @@ def test_gaps_are_made_only_where_a_given_mask_has_some():
 def test_ids_without_a_mask_end_in_zeros_unless_zero_is_an_id():
     (made,) = padded({"ids": IDS}).values()
     ids = made.batch.inputs["ids"]
-    assert made.name == "with 0 at the end of its rows"
+    assert made.name == "with rows padded with 0"
     assert np.array_equal(ids == 0, ~made.mask)
     assert np.array_equal(ids[made.mask], IDS[made.mask])
     (made,) = padded({"ids": IDS - 1}).values()

@@ -88,7 +88,7 @@ def test_an_altered_weight_is_named_with_the_node_that_reads_it(tmp_path):
     wrong[1, 1] += 0.5
     found = compared(tmp_path, net(), net(second=wrong))
     assert bad(found)[0] == ("weight second", "DIFFERENT")
-    assert "1 of 15 elements are others" in found.checks[4].detail
+    assert "1 of 15 elements differ" in found.checks[4].detail
     assert [f.name for f in found.first] == ["upper", "upper"]
     assert found.first[0].weights == ("second",)
 
@@ -130,7 +130,7 @@ def test_lost_precision_is_told_from_a_difference_where_memory_allows(tmp_path, 
     model.graph.node.append(helper.make_node("Sub", ["more", "big"], ["y"], name="sub"))
     found = compared(tmp_path, net(), model)
     assert found.verdict == "NUMERIC"
-    assert all("in float64 both files compute the same" in c.detail for c in found.checks if c.verdict == "NUMERIC")
+    assert all("both files agree in float64" in c.detail for c in found.checks if c.verdict == "NUMERIC")
     monkeypatch.setattr("xcheck.onnx.compare_models.available", lambda: 1)
     found = compared(tmp_path, net(), model)
     assert found.verdict == "DIFFERENT"
@@ -139,7 +139,7 @@ def test_lost_precision_is_told_from_a_difference_where_memory_allows(tmp_path, 
 
 def test_in_a_file_that_is_too_large_the_first_node_is_said_not_to_be_looked_for(tmp_path, monkeypatch):
     changed = net("Sigmoid")
-    told = "the first node that differs is not looked for"
+    told = "the first differing node is not searched for"
     found = compared(tmp_path, net(), changed)
     assert found.first != (None, None)
     assert not any(told in c.detail for c in found.checks)
@@ -232,4 +232,4 @@ def test_the_command_prints_the_answer_first_and_exits_with_it(tmp_path, capsys)
     assert "1 of 2 of left.onnx are in right.onnx: 1 transpose" in capsys.readouterr().out
     (tmp_path / "right.onnx").write_bytes((tmp_path / "right.onnx").read_bytes()[:-9])
     assert run(tmp_path / "left.onnx", tmp_path / "right.onnx") == 2
-    assert "no ONNX model, or not a whole one" in capsys.readouterr().err
+    assert "not a complete ONNX model" in capsys.readouterr().err

@@ -48,7 +48,7 @@ def test_it_is_retied_and_stays_beside_where_it_does_not_fit_into_one_file(
     out = tmp_path / "new" / "out.onnx"
     assert run("retie", beside, "-o", out, "--equal") == 0
     told = capsys.readouterr().out
-    assert f"copies gone: 1, bytes saved: {TABLE.nbytes}" in told
+    assert f"copies removed: 1, bytes saved: {TABLE.nbytes}" in told
     assert "outputs bit-equal" in told
     assert (out.parent / "out.onnx.data").exists() == (largest < TABLE.nbytes)
     assert [w.value.shape for w in weights(load(out))] in ([TABLE.shape], [TABLE.T.shape])

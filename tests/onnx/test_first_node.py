@@ -82,7 +82,7 @@ def test_an_altered_constant_is_told_with_its_right_value(turned):
     wrong = turned.copy()
     wrong[1, 2] += 0.5
     at = located(MATRIX, wrong)
-    assert at.altered == "c0 should hold it, and 1 of 16 elements are others"
+    assert at.altered == "c0 should store it, but 1 of 16 elements differ"
     assert at.suspect[0] == "c0"
     assert np.array_equal(at.suspect[1], turned)
 
@@ -105,4 +105,4 @@ def test_an_altered_copy_is_told_though_another_one_is_whole():
     wrong[0, 3] += 1
     at = located(MATRIX, MATRIX, wrong)
     assert [h.name for h in at.holders] == ["c0"]
-    assert at.altered == "c1 should hold it, and 1 of 16 elements are others"
+    assert at.altered == "c1 should store it, but 1 of 16 elements differ"

@@ -61,7 +61,7 @@ def test_a_transposed_copy_goes_and_the_outputs_stay(tmp_path, capsys, choice):
     path, out = saved(tmp_path, language_model()), tmp_path / "new" / "out.onnx"
     assert run("retie", path, "-o", out, *choice) == 0
     told = capsys.readouterr().out
-    assert "copies gone: 1, bytes saved: 176; " in told
+    assert "copies removed: 1, bytes saved: 176; " in told
     assert "outputs bit-equal in onnxruntime, optimizations and prepacking off: 1 of 1 on 3 random inputs" in told
     assert len(names(out)) == 1
     assert retie.prove(path, out).unequal == ()
@@ -123,7 +123,7 @@ def test_a_plan_is_read_for_the_export_that_the_file_is(tmp_path):
 def test_a_plan_of_another_model_is_refused(tmp_path, capsys):
     path = saved(tmp_path, language_model())
     for plan, said in (
-        (planned(tmp_path, storage("w", "x", "y")), "another model"),
+        (planned(tmp_path, storage("w", "x", "y")), "a different model"),
         (Result("p", Verdict.EQUIVALENT, 0, 1).to_json(tmp_path / "none.json"), "no phase export"),
     ):
         assert run("retie", path, "-o", tmp_path / "out.onnx", "--plan", plan) == 2
@@ -137,7 +137,7 @@ def test_a_plan_of_another_model_is_refused(tmp_path, capsys):
         ("table", "not A=B"),
         ("table=other", "float32(11, 4) and float32(11, 4), 1 of 44 elements differ"),
         ("table=table", "one and the same"),
-        ("table=small", "of other sizes"),
+        ("table=small", "of different sizes"),
     ],
 )
 def test_a_tie_that_is_none_is_refused(tmp_path, capsys, tie, said):
@@ -157,7 +157,7 @@ def test_a_name_may_hold_the_sign_of_a_tie():
 def test_bad_usage_and_bad_files_are_one_message(tmp_path, capsys):
     path = saved(tmp_path, language_model())
     assert run("retie", path, "--equal") == 2
-    assert "needs a file of its own" in capsys.readouterr().err
+    assert "is the input file" in capsys.readouterr().err
     assert run("retie", path, "-o", path, "--equal") == 2
     assert run("retie", path, "-o", tmp_path / "x", "--equal", "--tie", "a=b") == 2
     capsys.readouterr()
@@ -179,7 +179,7 @@ def test_a_wrong_repair_is_not_written(tmp_path, capsys, monkeypatch):
     out.unlink()
     monkeypatch.setattr(copies, "relation", lambda left, right: "same")
     assert run("retie", path, "-o", out, "--equal") == 1
-    assert "DIFFERENT  y changed: nothing was written" in capsys.readouterr().out
+    assert "DIFFERENT  the outputs y of the retied model differ; nothing was written" in capsys.readouterr().out
     assert not out.exists()
 
 

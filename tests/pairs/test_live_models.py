@@ -70,5 +70,5 @@ def test_a_loader_of_dicts_is_split_by_the_user() -> None:
 
 
 def test_what_is_no_number_is_said() -> None:
-    with pytest.raises(xcheck.BadInput, match="no array of numbers"):
+    with pytest.raises(xcheck.BadInput, match="not an array of numbers"):
         list(xcheck.batches_from([("text", 1)]))

@@ -102,12 +102,12 @@ def test_the_loss_of_the_keras_side_is_whatever_compile_takes():
         ({"name": ""}, "folder name"),
         ({"name": "a/b"}, "folder name"),
         ({"batches": [Batch(X)]}, "batches is not callable"),
-        ({"reference": "jax"}, "reference names no side"),
+        ({"reference": "jax"}, "reference must be"),
         ({"torch": KerasSide(object())}, "torch got a KerasSide"),
         ({"keras": TorchSide(object())}, "keras got a TorchSide"),
-        ({"expect": "different"}, "expect names no verdict"),
-        ({"also": ("exports",)}, "also names no phase"),
-        ({"also": "modes"}, "also names no phase"),
+        ({"expect": "different"}, "expect must be a verdict"),
+        ({"also": ("exports",)}, "also must be a list of phases"),
+        ({"also": "modes"}, "also must be a list of phases"),
     ],
 )
 def test_a_pair_with_a_part_that_cannot_be_is_refused(options, words):
@@ -147,12 +147,12 @@ def test_an_expectation_may_be_a_word_a_verdict_or_more():
 
 def test_an_expectation_of_a_verdict_that_does_not_exist_is_refused():
     assert Expectation("DIFFERENT").verdict is Verdict.DIFFERENT
-    with pytest.raises(PairError, match="names no verdict"):
+    with pytest.raises(PairError, match="verdict must be a verdict"):
         Expectation("different")
 
 
 def test_an_expectation_in_a_phase_that_does_not_exist_is_refused():
-    with pytest.raises(PairError, match="no phase 'updates'"):
+    with pytest.raises(PairError, match="phase 'updates' is not a phase"):
         Expectation(Verdict.DIFFERENT, "updates")
 
 

@@ -44,7 +44,7 @@ def test_a_name_that_is_no_identifier_is_refused(tmp_path, name):
 def test_a_file_that_exists_is_kept(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("precious")
-    with pytest.raises(PairError, match="exists already") as caught:
+    with pytest.raises(PairError, match="already exists") as caught:
         write_scaffold("mine", tmp_path)
     assert str(path) in str(caught.value)
     assert path.read_text() == "precious"

@@ -59,7 +59,7 @@ def test_a_bug_of_xcheck_is_no_mistake_of_the_user():
         raise InternalError("bug")
     found = result_of(caught.value)  # and still loses nothing of what was found
     assert found is not None
-    assert "bug of xcheck" in (found.failure or "")
+    assert "bug in xcheck" in (found.failure or "")
 
 
 def test_the_seconds_of_a_stage_add_up_even_if_it_fails(monkeypatch):
@@ -95,7 +95,7 @@ def test_a_step_counts_what_was_measured_and_what_was_not():
 def test_notes_are_given_once_and_a_choice_of_phases_is_noted():
     made = findings(SAME, complete=False)
     made.notes += ["slow", "slow", "cold"]
-    assert made.result().notes == ("slow", "cold", "only these phases were asked for: forward, update")
+    assert made.result().notes == ("slow", "cold", "only these phases were requested: forward, update")
     assert findings(SAME).result().notes == ()
 
 
@@ -130,7 +130,7 @@ def test_an_expected_cause_holds_only_without_another_that_is_confirmed(confirme
     made.causes.append(Cause("weight_decay", "update", "w", "k", "", confirmed=confirmed))
     expectation = made.result().expectation
     assert expectation["held"] is held
-    assert ("besides adam_epsilon the run confirms weight_decay" in expectation["why"]) is not held
+    assert ("the run also confirms weight_decay, not only adam_epsilon" in expectation["why"]) is not held
 
 
 def test_everything_that_did_not_hold_is_said():
@@ -158,7 +158,7 @@ def test_an_allowance_above_one_in_a_million_is_said_with_the_widest_of_its_phas
     checks = [check("update", 2e-6), check("update", 3e-4), check("update", 1e-5), check("loss", 9e-7)]
     checks += [check("initialization", 0.5, "distribution", None), check("gradient", 17.0, precision="float32")]
     (note,) = _wide_allowances(checks)
-    assert note.startswith("rounding alone may move w by 3.0e-04 of its size in update, step 3")
+    assert note.startswith("rounding can change w by 3.0e-04 of its size in update, step 3")
 
 
 def test_causes_stand_in_dataflow_order_and_observations_behind_them() -> None:

@@ -155,7 +155,7 @@ def test_what_accumulates_between_boundaries_is_not_jumped_over_and_no_differenc
 
     result = check(halved, formula)
     assert result.verdict == "EQUIVALENT"
-    assert "every 100 steps more changes than counts" in late(result)[0]
+    assert "every 100 steps, more state changes than counters" in late(result)[0]
 
 
 def test_what_accumulates_at_short_periods_is_not_jumped_over_either():
@@ -166,7 +166,7 @@ def test_what_accumulates_at_short_periods_is_not_jumped_over_either():
 
     result = check(halved, lambda model: 0.5 ** (model.calls // 5), steps=6)
     assert result.verdict == "EQUIVALENT"
-    assert "every 5 steps more changes than counts" in late(result)[0]
+    assert "every 5 steps, more state changes than counters" in late(result)[0]
 
 
 def test_what_accumulates_from_a_boundary_on_is_not_jumped_over():
@@ -176,7 +176,7 @@ def test_what_accumulates_from_a_boundary_on_is_not_jumped_over():
 
     result = check(decays, lambda model: 0.99 ** max(model.calls - 1000, 0))
     assert result.verdict == "EQUIVALENT"
-    assert "from there on each step changes more than counts" in late(result)[0]
+    assert "from there on, each step changes more state than counters" in late(result)[0]
 
 
 def test_a_number_that_changes_with_every_step_forbids_to_move_the_counts():

@@ -123,7 +123,7 @@ def test_a_difference_that_the_first_weights_hide_is_found_and_said_to_be_there(
     assert result.verdict == "DIFFERENT"
     assert {c.step for c in result.checks if c.verdict == "DIFFERENT"} == {2}
     assert (result.first_divergence.phase, result.first_divergence.step) == ("forward", 2)
-    assert "first parts in forward at weights of ordinary size" in " ".join(result.report().split())
+    assert "first difference in forward at weights of ordinary size" in " ".join(result.report().split())
     if how == "gate":
         assert [(c.id, c.confirmed) for c in result.causes] == [("activation", True)]
 

@@ -78,7 +78,7 @@ def test_a_threshold_is_found_where_the_given_numbers_do_not_reach_it_and_the_re
     result = check("clamp", reach="default")
     assert result.verdict == "DIFFERENT"
     assert first(result) == ("forward", "on the given batch times 20")
-    assert "first parts in forward on the given batch times 20" in " ".join(result.report().split())
+    assert "first difference in forward on the given batch times 20" in " ".join(result.report().split())
     (note,) = [n for n in result.notes if n.endswith("shows the difference")]
     assert note.startswith("on the given batch times 20, example ")
     assert "alone of 6" in note
@@ -148,14 +148,14 @@ def test_another_number_of_examples():
 def test_ties_are_found_by_a_full_reach_alone_and_only_where_they_are_shared_out_otherwise():
     assert check("ties", shape=(4, 3), reach="default").verdict == "EQUIVALENT"
     result = check("ties", shape=(4, 3))
-    assert first(result) == ("gradient", "on the given batch with weights of 0 that make ties")
+    assert first(result) == ("gradient", "on the given batch with some weights set to 0, which makes equal numbers")
 
 
 def test_what_one_side_alone_does_not_take_is_left_out_with_its_reason():
     result = check("pairs")
     assert result.verdict == "EQUIVALENT"
     (note,) = [n for n in result.notes if "one example" in n]
-    assert note.startswith("not covered: the given batch cut to one example (the torch side does not take it: Expected")
+    assert note.startswith("not covered: the given batch cut to one example (the torch side refuses it: Expected")
 
 
 def test_a_side_that_prepares_as_many_examples_always_is_given_no_other_number():
@@ -165,7 +165,7 @@ def test_a_side_that_prepares_as_many_examples_always_is_given_no_other_number()
     result = check(torch={"loss": squared}, keras={"loss": "mean_squared_error", "prepare": weighed})
     assert result.verdict == "EQUIVALENT"
     assert "not covered: sample weights other than 1 (all that the keras side prepares are 1)" in result.notes
-    assert any("what the keras side prepares always has 6 examples" in n for n in result.notes)
+    assert any("prepare of the keras side always returns 6 examples" in n for n in result.notes)
 
 
 def test_none_makes_no_batch_and_the_sides_are_left_as_they_were():
@@ -184,7 +184,7 @@ def test_a_difference_of_the_given_batches_is_not_looked_for_again():
 
 
 def test_a_reach_that_does_not_exist_is_refused():
-    with pytest.raises(xcheck.errors.PairError, match="no reach 'far'"):
+    with pytest.raises(xcheck.errors.PairError, match="Unknown reach 'far'"):
         xcheck.check(linear_pair(), reach="far")
 
 

@@ -295,7 +295,7 @@ def test_an_equal_table_of_both_sides_is_listed_and_causes_nothing() -> None:
     assert result.verdict == "EQUIVALENT", result.report()
     assert not result.causes
     assert any(c.phase == "trajectory" for c in result.checks)
-    listed = [n for n in result.notes if "float32 has rounded" in n]
+    listed = [n for n in result.notes if "rounded to float32" in n]
     assert {n.split()[1] for n in listed} == {"torch", "keras"}
 
 
@@ -303,7 +303,7 @@ def test_numbers_that_float32_holds_exactly_explain_nothing() -> None:
     half = np.full(6, 0.5, np.float32)
     result = check(scaled_pair(lambda m: as_tensor(half), lambda _: np.full(6, 0.5 * (1 + 1e-9))))
     assert_parts_in(result, "forward")
-    assert not [n for n in result.notes if "float32 has rounded" in n]
+    assert not [n for n in result.notes if "rounded to float32" in n]
 
 
 def resized(share: float = 1.0, own_kernel: bool = True) -> xcheck.Pair:

@@ -24,7 +24,7 @@ def test_what_raises_within_a_run_is_noted_with_its_name_and_outside_of_one_is_r
     with noting_faults(notes):
         assert broken_causes() == []
     assert len(notes) == 1
-    assert "fault of xcheck" in notes[0]
+    assert "bug in xcheck" in notes[0]
     assert "broken_causes raised KeyError: 'nobody'" in notes[0]
     assert "test_isolated_hypotheses.py:" in notes[0]
     with pytest.raises(KeyError):
@@ -68,7 +68,7 @@ def test_a_difference_in_the_model_stands_where_the_search_for_it_fails(monkeypa
     assert result.verdict == "DIFFERENT"
     assert first is not None
     assert first.phase == "forward"
-    faults = [note for note in result.notes if "fault of xcheck" in note]
+    faults = [note for note in result.notes if "bug in xcheck" in note]
     searched = fails != ("xcheck.causes.explain.loss_search",) and fails
     assert len(faults) == (1 if searched else 0)
     assert all("ZeroDivisionError: planted" in fault for fault in faults)

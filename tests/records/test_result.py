@@ -178,7 +178,7 @@ def test_json_that_is_no_table_is_not_a_result(tmp_path):
 
 @pytest.mark.parametrize("version", [None, 0, 2, "1"])
 def test_another_schema_version_is_refused_with_both_numbers(version):
-    with pytest.raises(FileError, match="another format") as caught:
+    with pytest.raises(FileError, match="different format") as caught:
         Result.from_dict({**RICH.to_dict(), "schema_version": version})
     assert f"schema_version {version!r}, this xcheck reads 1" in str(caught.value)
 

@@ -110,7 +110,7 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path, content):
 
 
 def test_a_trace_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileError, match="no such trace") as caught:
+    with pytest.raises(FileError, match="trace does not exist") as caught:
         Trace.load(tmp_path / "absent")
     assert "absent" in str(caught.value)
 
@@ -134,7 +134,7 @@ def test_a_trace_of_another_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(xcheck.records.trace, "TRACE_VERSION", 2)
     path = Trace({}, (RECORD,), ((),)).save(tmp_path / "trace")
     monkeypatch.undo()
-    with pytest.raises(FileError, match="another format") as caught:
+    with pytest.raises(FileError, match="different format") as caught:
         Trace.load(path)
     assert str(path) in str(caught.value)
 

@@ -71,7 +71,9 @@ def test_templates_escape_markup():
 def test_the_verdict_and_the_answer_lead_the_page():
     page = Page(as_html([different()]))
     assert page.text.startswith("DIFFERENT my_port - xcheck")
-    assert "first parts in update at step 1: stem.conv.weight (keras stem/conv/kernel), 5.7e-05 against" in page.text
+    assert (
+        "first difference in update at step 1: stem.conv.weight (keras stem/conv/kernel), 5.7e-05 against" in page.text
+    )
 
 
 def test_several_results_come_worst_first():

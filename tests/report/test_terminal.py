@@ -24,13 +24,12 @@ def unwrapped(text: str) -> str:
         (equivalent, "shared_dilated_conv: the same computation, 5 re-synced steps in float64 and float32"),
         (
             different,
-            "my_port: first parts in update at step 1: stem.conv.weight (keras stem/conv/kernel), "
+            "my_port: first difference in update at step 1: stem.conv.weight (keras stem/conv/kernel), "
             "5.7e-05 against 3.1e-13 allowed",
         ),
         (
             inconclusive,
-            "half_done: 1 check of 71 decided nothing; first head.scale in inventory: "
-            "no variable of the Keras side matches",
+            "half_done: 1 check of 71 undecided; first head.scale in inventory: no variable of the Keras side matches",
         ),
         (
             numeric,
@@ -84,7 +83,7 @@ def test_a_difference_without_numbers_says_its_detail():
     check = Check("inventory", None, None, "w", "w", None, Verdict.DIFFERENT, detail="the port has no such weight")
     result = Result("p", Verdict.DIFFERENT, 0, 1, checks=(check,))
     assert unwrapped(as_text(result)) == (
-        "DIFFERENT p: first parts in inventory: w (torch only), the port has no such weight"
+        "DIFFERENT p: first difference in inventory: w (torch only), the port has no such weight"
     )
 
 

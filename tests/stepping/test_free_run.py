@@ -28,13 +28,13 @@ def test_a_learning_rate_off_by_1e_4_leaves_the_envelope() -> None:
     assert result.verdict == "DIFFERENT"
     assert result.first_divergence is not None
     assert (result.first_divergence.phase, result.first_divergence.step) == ("trajectory", 1)
-    assert "first parts in trajectory at step 1" in " ".join(result.report().split())
+    assert "first difference in trajectory at step 1" in " ".join(result.report().split())
 
 
 def test_and_is_caught_earlier_in_the_update_where_that_is_compared() -> None:
     result = xcheck.check(mlp(keras={"optimizer": lambda: keras_sgd(OFF)}), steps=2)
     assert result.first_divergence is not None
     assert (result.first_divergence.phase, result.first_divergence.step) == ("update", 1)
-    assert "first parts in update at step 1" in " ".join(result.report().split())
+    assert "first difference in update at step 1" in " ".join(result.report().split())
     assert "trajectory" not in {c.phase for c in result.checks}  # what is known to differ is not left to run
     assert [c.id for c in result.causes] == ["optimizer_setting"]

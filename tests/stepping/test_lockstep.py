@@ -48,7 +48,7 @@ def test_as_many_batches_are_drawn_as_there_are_steps_and_the_seed_decides_which
 def test_batches_that_end_before_the_steps_do_are_counted():
     iterator = batches_of(linear_pair(batches=lambda _: [batch(), batch()]), 0, 5)
     assert next(iterator).size == next(iterator).size == 8
-    with pytest.raises(BatchError, match="ended before the steps") as caught:
+    with pytest.raises(BatchError, match="too few batches") as caught:
         next(iterator)
     assert "2 batches for 5 steps" in str(caught.value)
     assert "--steps 2" in str(caught.value)
@@ -61,7 +61,7 @@ def test_who_is_content_with_fewer_batches_gets_as_many_as_there_are():
 
 
 def test_what_is_no_batch_is_refused_with_its_number():
-    with pytest.raises(BatchError, match=r"no xcheck\.Batch") as caught:
+    with pytest.raises(BatchError, match=r"not an xcheck\.Batch") as caught:
         list(batches_of(linear_pair(batches=lambda _: [batch(), (1, 2)]), 0, 2))
     assert "batch 2" in str(caught.value)
     assert "got tuple" in str(caught.value)
@@ -85,7 +85,7 @@ def test_a_batch_with_other_arrays_than_the_first_is_refused(second):
     first = batch(inputs={"x": X})
     made = batches_of(linear_pair(batches=lambda _: [first, replace(first, **second)]), 0, 2)
     next(made)
-    with pytest.raises(BatchError, match="other arrays than the first") as caught:
+    with pytest.raises(BatchError, match="differ from those of the first") as caught:
         next(made)
     assert "batch 2" in str(caught.value)
 

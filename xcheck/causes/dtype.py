@@ -36,13 +36,13 @@ def float32_constants(checks: Sequence[Check], places: Mapping[SideName, Sequenc
     whose = f"the {sides[0]} side computes" if len(sides) == 1 else "both sides compute"
     id, what, fix = (
         "float32_constant",
-        f"{whose} with numbers that float32 has rounded, which no run in float64 can undo",
-        "make tables and constants in the float type of the model: numpy.float64, or cast before they are made",
+        f"{whose} with numbers rounded to float32; a float64 run cannot restore their digits",
+        "create tables and constants in the float type of the model: numpy.float64, or cast before computing them",
     )
     if all(NO_FLOAT64 in place for side in sides for place in places[side]):
         id = FLOAT32_OPERATION
-        what = f"{whose} an operation in float32 that the framework does not have in float64 on this device"
-        fix = "nothing in the port; an operation that has float64, such as keras.ops.conv, is compared more closely"
+        what = f"{whose} an operation in float32, because the framework has no float64 kernel for it on this device"
+        fix = "none in the port; an operation with float64, such as keras.ops.conv, can be compared more closely"
     return [
         read_off(
             Cause(
@@ -50,7 +50,7 @@ def float32_constants(checks: Sequence[Check], places: Mapping[SideName, Sequenc
                 phase=explained[0].phase,
                 torch=_listed(places.get("torch", ())),
                 keras=_listed(places.get("keras", ())),
-                summary=f"{what}; moving its numbers by one such rounding does as much as what sets the sides apart",
+                summary=f"{what}; perturbing these numbers by their rounding error explains the whole difference",
                 evidence={
                     "checks_explained": len(explained),
                     "largest_error": worst.error,

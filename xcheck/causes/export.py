@@ -55,7 +55,7 @@ def _training_mode(found: Exports, file: Export) -> Iterator[Cause]:
             "exported_in_training_mode",
             file,
             None,
-            f"{file.route} kept what only training does: {left[0]}",
+            f"{file.route} exported an operation that belongs only to training: {left[0]}",
             {"nodes": list(left)},
             _is_the_model(found, file, _outputs(found, file, quiet)),
             "export the model in inference mode: model.eval() in PyTorch, training=False in Keras; and pass "
@@ -74,12 +74,12 @@ def _changed_weights(found: Exports, file: Export) -> Iterator[Cause]:
             "weights_rounded" if at.rounded else "initializer_altered",
             file,
             at.path,
-            f"{file.route} does not hold {at.path} as it is: {said}",
+            f"{file.route} does not store the exact values of {at.path}: {said}",
             {"initializer": name, "shape": list(right.shape)},
             _is_the_model(found, file, repaired),
             "export without a conversion to a narrower type"
             if at.rounded
-            else "something has changed the file after it was exported: export again, and compare with `xcheck onnx`",
+            else "the file was changed after the export: export again, and compare both files with `xcheck onnx`",
         )
 
 
@@ -98,10 +98,10 @@ def _merged_weights(found: Exports, file: Export, runner: Runner) -> Iterator[Ca
                     "initializers_merged",
                     file,
                     lost.path,
-                    f"{file.route} uses {path} in the place of {lost.path}",
+                    f"{file.route} uses {path} instead of {lost.path}",
                     {"used": path, "lost": lost.path},
                     True,
-                    "the exporter, or a pass over the file, took two weights for one: export without that pass",
+                    "the exporter, or an optimization pass, merged two different weights: export without that pass",
                 )
                 break
 

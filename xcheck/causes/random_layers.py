@@ -63,11 +63,10 @@ def random_layer(draws: Mapping[SideName, Sequence[str]]) -> Cause | None:
             phase="forward",
             torch=place if side == "torch" else None,
             keras=place if side == "keras" else None,
-            summary=f"the {side} side draws random numbers in training ({names}), the {other} side draws none: with "
+            summary=f"the {side} side draws random numbers in training ({names}), the {other} side does not: with "
             f"a different seed the training outputs of {side} change, those of {other} do not",
             evidence={s: list(draws[s]) for s in SIDES},
-            fix=f"add the same noise or augmentation to the {other} model, or take it out of the {side} model (out of "
-            "both models and into the data, where it is the same for both)",
+            fix=f"add the same noise or augmentation to the {other} model, or move it from the model into the data",
         )
     )
 
@@ -81,7 +80,7 @@ def undecided(checks: Sequence[Check], step: int, draws: Mapping[SideName, Seque
         draws: what draws on each side.
     """
     told = "; ".join(f"{side}: {', '.join(draws[side])}" for side in SIDES)
-    detail = f"both sides draw random numbers in training ({told}), and no two frameworks draw alike: not comparable"
+    detail = f"both sides draw random numbers in training ({told}), so they cannot be compared"
 
     def judged(check: Check) -> Check:
         judged_here = check.error is not None or check.name == DROPOUT_RATES

@@ -14,4 +14,4 @@ def ended_by_user_code(notes: list[str]) -> Generator[None]:
     try:
         yield
     except UserCodeError as error:
-        notes.append(f"the models could not be looked into: {str(error).splitlines()[0]}")
+        notes.append(f"the calls inside the models could not be recorded: {str(error).splitlines()[0]}")

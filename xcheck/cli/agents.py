@@ -1,4 +1,4 @@
-"""For programs and coding agents: one JSON object on standard output, the next command, what changed since a result."""
+"""For programs and coding agents: one JSON object on stdout, the next command, changes since an earlier result."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ..report.github import markdown, workflow_commands
 from ..report.result import Result
 
 STDOUT = "-"
-"""In place of a file: standard output."""
+"""Stands for standard output where a file is expected."""
 
 PORT = "keras"
 
 
 @contextmanager
 def to_stderr(wanted: bool) -> Generator[None]:
-    """While the block runs, standard output goes to standard error: that of user code and of C++ libraries, too."""
+    """While the block runs, standard output goes to standard error, also that of user code and C++ libraries."""
     if not wanted:
         yield
         return
     sys.stdout.flush()
     kept = None
-    with suppress(OSError, UnsupportedOperation):  # a stream without a file, as in a test
+    with suppress(OSError, UnsupportedOperation):  # a stream without a file descriptor, as in a test
         kept, target = os.dup(1), sys.stderr.fileno()
         os.dup2(target, 1)
     try:
@@ -43,11 +43,11 @@ def to_stderr(wanted: bool) -> Generator[None]:
 
 
 def failed(pair: str, seed: int, steps: int, error: BaseException) -> Result:
-    """The result of a run that ended before it had one: INCONCLUSIVE, with the reason as `failure`.
+    """The result of a run that ended early: INCONCLUSIVE, with the reason as `failure`.
 
     Args:
         pair, seed, steps: as requested.
-        error: that ended it.
+        error: the exception that ended it.
     """
     if isinstance(error, BadInput):
         failure = str(error)
@@ -56,16 +56,16 @@ def failed(pair: str, seed: int, steps: int, error: BaseException) -> Result:
     elif isinstance(error, SystemExit):
         failure = f"Something ended this run by sys.exit({error.code!r})."
     else:
-        failure = f"This is a bug of xcheck, and no verdict. {type(error).__name__}: {error}"
+        failure = f"This is a bug in xcheck; there is no verdict. {type(error).__name__}: {error}"
     return Result(pair, Verdict.INCONCLUSIVE, seed, steps, failure=shown(failure))
 
 
 def usage_failure(arguments: Sequence[str], message: str) -> Result | None:
-    """The result of `xcheck run` with arguments that it does not take; None where no JSON was asked for.
+    """The result of `xcheck run` with invalid arguments; None if no JSON was requested.
 
     Args:
-        arguments: of the program.
-        message: what is wrong with them.
+        arguments: of the command line.
+        message: the usage error.
     """
     wanted = "--json=-" in arguments or ("--json", STDOUT) in pairwise(arguments)
     if not wanted or arguments[0] != "run":
@@ -88,14 +88,16 @@ def with_next(result: Result, spec: str) -> Result:
         command = f"xcheck match {pair}"
     elif result.verdict in (Verdict.DIFFERENT, Verdict.INCONCLUSIVE):
         command = again
-    else:  # what a run without options compares is all that is asked for
+    else:  # what a run without options compares is complete
         settings = result.fingerprints.get("settings", {}).get("what", "")
         command = "" if "phases all, precision float64+float32" in settings else again
     return replace(result, next=command)
 
 
 def changes(result: Result, earlier: Result) -> tuple[list[str], bool]:
-    """What a verdict rests on, now and before, a line each; and whether anything but the port changed.
+    """The inputs of a verdict (code, batches, map ...) compared with those of an earlier result, one line each.
+
+    Also returns whether anything except the port changed.
 
     Args:
         result: the newer one.
@@ -117,12 +119,12 @@ def changes(result: Result, earlier: Result) -> tuple[list[str], bool]:
 
 
 def _port(result: Result) -> str:
-    """The side that is edited."""
+    """The side that is the port, which the user edits."""
     return "torch" if result.fingerprints.get("reference", {}).get("what") == "keras" else PORT
 
 
 def print_changes(results: Iterable[Result], earlier: Result) -> int:
-    """Print what changed since a result; returns 1 where it is more than the port, else 0."""
+    """Print the changes since an earlier result; returns 1 if more than the port changed, else 0."""
     code = 0
     for result in results:
         lines, suspicious = changes(result, earlier)
@@ -132,9 +134,10 @@ def print_changes(results: Iterable[Result], earlier: Result) -> int:
 
 
 def on_github(result: Result) -> None:
-    """Print the annotations of a result to standard error, and add its summary to that of the job, if there is one.
+    """Print the annotations of a result to standard error, and append its summary to the job's summary, if there is
+    one.
 
-    GitHub reads its commands from both streams.
+    GitHub reads workflow commands from both streams.
 
     Raises:
         FileError: the summary cannot be written.

@@ -105,14 +105,14 @@ def run(
     reach: ReachOption = "default",
     budget: BudgetOption = None,
     json: JsonOption = None,
-    form: Annotated[str | None, typer.Option("--format", help="github: also write annotations and a summary.")] = None,
+    form: Annotated[str | None, typer.Option("--format", help="github: also annotations and a job summary.")] = None,
     watch_files: Annotated[
-        bool, typer.Option("--watch", help="Check again each time that a file of the pair changes; Ctrl-C ends it.")
+        bool, typer.Option("--watch", help="Check again whenever a file of the pair changes; stop with Ctrl-C.")
     ] = False,
 ) -> None:
     """Check a pair: is the port the same computation?"""
     if form not in (None, "github"):
-        raise PairError("There is no such format.", numbers=f"--format {form}; there is: github")
+        raise PairError("Unknown format.", numbers=f"--format {form}; formats: github")
 
     with json_of_an_error(json, pair, seed, steps):
         options: dict[str, Any] = {
@@ -165,7 +165,7 @@ def match_parameters(
     keras_backend: BackendOption = None,
     settings: SetOption = None,
 ) -> None:
-    """Show which parameter is which, and save it as a map."""
+    """Show which PyTorch parameter matches which Keras variable; --write saves it as a map."""
     loaded = load_pair(pair, settings_of(settings))
 
     def work(loaded: Pair, progress: Progress) -> MatchPlan:
@@ -177,7 +177,7 @@ def match_parameters(
 
 @app.command(name="list")
 def list_pairs(
-    phases: Annotated[bool, typer.Option("--phases", help="The phases of a check instead.")] = False,
+    phases: Annotated[bool, typer.Option("--phases", help="List the phases of a check instead.")] = False,
 ) -> None:
     """List the pairs under models/, or the phases of a check."""
     if phases:
@@ -188,12 +188,12 @@ def list_pairs(
 
 @app.command()
 def example(
-    name: Annotated[str, typer.Argument(help="Of the example; xcheck list shows them.")] = "wrong_epsilon",
+    name: Annotated[str, typer.Argument(help="Name of the example; xcheck list shows them.")] = "wrong_epsilon",
     keras_backend: BackendOption = None,
     out: OutOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Copy an example to xcheck-examples/ and check it; exit 0 if it shows what it is made to show."""
+    """Copy an example to xcheck-examples/ and check it; exit code 0 if the verdict is the declared one."""
     path = copy_example(name, Path("xcheck-examples"))
     run(str(path), steps=2, keras_backend=keras_backend, out=out, quiet=quiet, expect=True)
 
@@ -223,12 +223,12 @@ def schema() -> None:
 
 @app.command()
 def new(
-    name: Annotated[str | None, typer.Argument(help="Of the port; also the name of the file.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the port, and of the file.")] = None,
     agents: Annotated[bool, typer.Option("--agents", help="Write AGENTS.md: the loop for coding agents.")] = False,
 ) -> None:
-    """Write a pair file for your own port, to be filled in, or instructions for coding agents."""
+    """Write a pair file for your own port, or instructions for coding agents."""
     if name is None and not agents:
-        raise PairError("There is nothing to write.", todo="xcheck new NAME, or xcheck new --agents")
+        raise PairError("Give a name or --agents.", todo="xcheck new NAME, or xcheck new --agents")
     if agents:
         print(f"Wrote {write_agents()}.")
     if name is None:
@@ -241,7 +241,7 @@ def new(
 def record_trace(
     pair: PairArgument,
     out: Annotated[Path, typer.Option(help="The trace to write.")],
-    side: Annotated[str, typer.Option(help="The pair's reference.")] = "torch",
+    side: Annotated[str, typer.Option(help="The side to record; it must be the pair's reference.")] = "torch",
     steps: StepsOption = 5,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -293,10 +293,10 @@ def report(
     markdown: Annotated[Path | None, typer.Option(help="Write a summary in Markdown.")] = None,
     github: Annotated[bool, typer.Option("--github", help="Print annotations for a GitHub workflow.")] = False,
     against: Annotated[
-        Path | None, typer.Option(help="An earlier result.json: say what changed of what the verdict rests on.")
+        Path | None, typer.Option(help="An earlier result.json: show which inputs of the verdict changed since.")
     ] = None,
 ) -> None:
-    """Render results that are on disk."""
+    """Show saved results, or write them in another format."""
     loaded = [Result.from_json(path) for path in results]
     if against is not None:
         raise typer.Exit(print_changes(loaded, Result.from_json(against)))
@@ -316,11 +316,11 @@ def report(
 @app.command()
 def doctor(
     keras_backend: BackendOption = None,
-    json: Annotated[str | None, typer.Option("--json", help="- prints one JSON object instead.")] = None,
+    json: Annotated[str | None, typer.Option("--json", help="- prints the findings as one JSON object.")] = None,
 ) -> None:
-    """Say whether this installation can be trusted: versions, backends, devices, and whether each can be watched."""
+    """Check this installation: versions, backends, devices, and whether xcheck can observe each framework."""
     if json not in (None, "-"):
-        raise PairError("What the doctor says goes to the screen alone.", numbers=f"--json {json}", todo="--json -")
+        raise PairError("xcheck doctor can write JSON only to the screen.", numbers=f"--json {json}", todo="--json -")
     lines = examine(keras_backend)
     if json:
         print(as_json(lines))
@@ -337,21 +337,21 @@ app.command(name="sweep")(sweep_pairs)
 def _expect_side(pair: Pair, side: str, usable_side: str) -> None:
     if side != usable_side:
         raise PairError(
-            f"The {side} side cannot be used here.",
-            numbers=f"--side {side}; the reference of {pair.name!r} is {pair.reference}",
+            f"The {side} side cannot be used with this command.",
+            numbers=f"--side {side}; the reference of {pair.name!r} is the {pair.reference} side",
             todo=f"use --side {usable_side}, or set Pair(reference=...)",
         )
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: run a command; a user's mistake is one message and exit code 2.
+    """Entry point: run a command; a user error gives one message and exit code 2.
 
     Args:
-        arguments: without the program's name; None takes those of the process.
+        arguments: without the program's name; None uses sys.argv.
     """
     with safe_streams():
         try:
-            app(arguments, prog_name="xcheck")  # in its help, however it was started
+            app(arguments, prog_name="xcheck")  # the name in the help text, however xcheck was started
         except BadInput as error:
             if os.environ.get("XCHECK_TRACEBACK"):
                 raise
@@ -363,7 +363,8 @@ def main(arguments: list[str] | None = None) -> None:
             message = shortage(error)
             if message is None:
                 print(shown(traceback.format_exc()), file=sys.stderr)
-                message = "This is a bug of xcheck, and no verdict. Please report it with the lines above."
+                message = "This is a bug in xcheck; there is no verdict. Please report it with the lines above and the "
+                message += "output of xcheck doctor."
             print(message, file=sys.stderr)
             sys.exit(NO_VERDICT)
 

@@ -81,8 +81,8 @@ def _version(name: str) -> Line:
         return Line("version", name, "not installed", todo if name in NEEDED else None)
     if within(name, version):
         return Line("version", name, f"{version}, tested")
-    todo = f"install {span(name)}, or trust what the canaries say"
-    return Line("version", name, f"{version}, not tested: {span(name)} was", todo)
+    todo = f"install {span(name)}, or rely on the canaries below"
+    return Line("version", name, f"{version}, not tested (tested: {span(name)})", todo)
 
 
 def _backend(name: str) -> Line:
@@ -99,7 +99,7 @@ def _canary(outcome: Outcome) -> Line:
     name = f"{outcome.framework}: {outcome.name}"
     if outcome.reason is None:
         return Line("canary", name, "ok")
-    todo = f"what needs it is INCONCLUSIVE ({', '.join(outcome.phases)}): install a tested version"
+    todo = f"phases that need it are INCONCLUSIVE ({', '.join(outcome.phases)}): install a tested version"
     return Line("canary", name, outcome.reason, todo)
 
 
@@ -117,7 +117,7 @@ def show(lines: Sequence[Line]) -> None:
             if line.kind == kind:
                 print(f"  {'!' if line.todo else ' '} {line.name:<{width}}  {line.found}")
     problems = [line for line in lines if line.todo]
-    print(f"\n{len(problems)} things to mend" if problems else "\nAll is well.")
+    print(f"\n{len(problems)} things to fix" if problems else "\nAll is well.")
     for line in problems:
         print(f"  {line.name}: {line.todo}")
 

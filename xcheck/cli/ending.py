@@ -1,4 +1,4 @@
-"""How a command ends: only a verdict exits with 0, findings are written, and output is free of control characters."""
+"""How a command ends: only a verdict exits with 0, partial results are written, output has no control characters."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ NO_VERDICT = 3
 QUIET_WIDTH = 400
 JsonOption = Annotated[
     str | None,
-    typer.Option("--json", help="Write the result to this file too; - prints it to stdout, and nothing else."),
+    typer.Option("--json", help="Also write the result to this file; - prints only the JSON, to stdout."),
 ]
 WRITTEN = ("result.json", "report.html", SCRIPT, SAVED)
-"""Files that a run may write to its folder."""
+"""The files a run can write to its folder."""
 
 
 USAGE: Any = typer.BadParameter.__mro__[1]
-"""The error of arguments that a command does not take; typer exports only one kind of it."""
+"""Typer's base class of usage errors; typer exports only a subclass."""
 
 
 class Ending(TyperGroup):
-    """The commands; one that ends without a verdict prints a message and exits with a code other than 0."""
+    """The commands. A command that ends without a verdict prints a message and exits with a code other than 0."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

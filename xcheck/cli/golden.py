@@ -95,20 +95,20 @@ def verify(
     unavailable = [phase for phase in phases if phase in AVAILABLE and phase not in SEMANTIC]
     if unavailable:
         raise PairError(
-            f"A recording cannot be verified in the phase {unavailable[0]!r}.",
-            numbers=f"it has: {', '.join(SEMANTIC)}",
+            f"A recorded trace does not cover the phase {unavailable[0]!r}.",
+            numbers=f"it covers: {', '.join(SEMANTIC)}",
             todo="where both frameworks are installed: xcheck run PAIR --phases ...",
         )
     findings = begin(pair, int(header["seed"]), len(trace.steps), phases)
     findings.pace = Pace(show=progress)
-    findings.notes.append("verified against a recording: neither float32 nor a free run is part of it")
+    findings.notes.append("verified against a recorded trace: float32 and the free run are not covered")
     findings.environment[pair.reference] = {"recorded": True, **header["environment"].get(pair.reference, {})}
     with findings.reporting():
         if (header["pair"], header["side"]) != (pair.name, pair.reference):
             raise FileError(
-                "This trace is of something else.",
-                numbers=f"it is the {header['side']} side of {header['pair']!r}; "
-                f"needed is the {pair.reference} side of {pair.name!r}",
+                "This trace was recorded from a different pair or side.",
+                numbers=f"recorded: {header['side']} side of {header['pair']!r}; needed: {pair.reference} side of "
+                f"{pair.name!r}",
             )
         choose_backend(pair, keras_backend)
         follower_side = other_side(pair.reference)
@@ -131,14 +131,14 @@ def _entries(header: Mapping[str, Any]) -> tuple[Entry, ...]:
     """The parameters and buffers that a header lists.
 
     Raises:
-        FileError: the header holds something else.
+        FileError: the header has a different structure.
     """
     try:
         if not isinstance(header["environment"], Mapping) or int(header["seed"]) < 0:
             raise TypeError("environment or seed")
         for listed in (header["batches"], header["repeatable"], header["unmapped_slots"]):
             if not isinstance(listed, list):
-                raise TypeError(f"{listed!r:.80} is no list")
+                raise TypeError(f"{listed!r:.80} is not a list")
         _holdings(header.get("holdings"))
         return tuple(replace(Entry(**entry), shape=tuple(entry["shape"])) for entry in header["inventory"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -154,10 +154,10 @@ def _recorded(pair: Pair, trace: Trace) -> Iterator[ReferenceStep]:
     ):
         if batch.digest() != digest:
             raise BatchError(
-                "This pair does not give the batches that the trace was made from.",
+                "The batches of this pair differ from those of the trace.",
                 where=f"step {record.step}",
-                cause="the data, or a library that reads or shuffles it, is another on this machine",
-                todo="record the trace again, or let `batches` depend on its seed alone",
+                cause="the data, or the library that reads or shuffles it, is different on this machine",
+                todo="record the trace again, or make `batches` depend only on its seed",
             )
         yield ReferenceStep(batch, record, twins, repeats_exactly)
 

@@ -44,7 +44,7 @@ def _show_examples() -> None:
 
 
 def show_phases() -> None:
-    """Print the phases in order, with the question, the condition and the cost of each."""
+    """Print the phases in order, each with its question, its condition and its cost."""
     table = _table("phase", "question", "runs", "costs")
     for phase in PHASES:
         when = "on request" if phase.on_request else "if all before is equal" if phase.only_if_equal else "always"

@@ -21,13 +21,13 @@ INCONCLUSIVE = 3
 
 
 def show_plan(pair: Pair, plan: MatchPlan, write: Path | None, why: str | None = None) -> int:
-    """Print a plan, and write it as a map file if requested; returns the exit code.
+    """Print a match plan, and save it as a map file if requested; returns the exit code.
 
     Args:
         pair: of the plan.
         plan: to show.
         write: the file; None to write none.
-        why: path of the one parameter whose evidence is printed in place of the plan; None for the plan.
+        why: path of a parameter: print only its evidence; None prints the whole plan.
 
     Raises:
         PairError: no parameter has that path.
@@ -42,15 +42,15 @@ def show_plan(pair: Pair, plan: MatchPlan, write: Path | None, why: str | None =
 
 
 def is_open(plan: MatchPlan) -> bool:
-    """Whether something of a plan is missing, doubtful, or not proven."""
+    """Whether a match of the plan is missing, doubtful, or not proven."""
     return bool(plan.unmatched_torch or plan.unmatched_keras or plan.doubts) or not (plan.proven or plan.mapped)
 
 
 def remarks(plan: MatchPlan) -> list[str]:
-    """What is unmatched, waived or doubtful, a line each."""
+    """One line for each unmatched, waived or doubtful parameter."""
     by_side = (("torch", plan.unmatched_torch), ("keras", plan.unmatched_keras))
     lines = [
-        f"unmatched  {side} {path}" + (", which reaches no output" if path in plan.idle else "")
+        f"unmatched  {side} {path}" + (" (no compared output depends on it)" if path in plan.idle else "")
         for side, paths in by_side
         for path in paths
     ]
@@ -59,11 +59,11 @@ def remarks(plan: MatchPlan) -> list[str]:
 
 
 def evidence_of(plan: MatchPlan, path: str) -> list[str]:
-    """Lines that say what the match of one parameter or buffer rests on.
+    """The evidence for the match of one parameter or buffer, as lines.
 
     Args:
         plan: of a pair.
-        path: on either side, without or with the part in brackets.
+        path: on either side, with or without the slice in brackets.
 
     Raises:
         PairError: no parameter has that path.
@@ -77,7 +77,7 @@ def evidence_of(plan: MatchPlan, path: str) -> list[str]:
         if path in plan.unmatched(side):
             does = plan.doings.get(path, "")
             does = "no compared output depends on it" if path in plan.idle else does
-            lines.append(f"{path} in {side} is unmatched, in whole or in part" + (f": {does}" if does else ""))
+            lines.append(f"{side} {path} is unmatched, or a part of it is" + (f": {does}" if does else ""))
     lines += [f"{name} is left out: {reason}" for name, reason in plan.waived.items() if name.startswith(path)]
     if lines:
         return lines
@@ -86,7 +86,7 @@ def evidence_of(plan: MatchPlan, path: str) -> list[str]:
     ]
     close = get_close_matches(path, known, n=3, cutoff=0.5) or known[:3]
     raise PairError(
-        "No parameter or buffer of this pair has that path.",
+        "This pair has no parameter or buffer with this path.",
         where=f"--why {path}",
         numbers=f"{len(known)} paths on both sides",
         cause=f"did you mean {' or '.join(close)}?" if close else "the pair has no parameters",
@@ -96,26 +96,26 @@ def evidence_of(plan: MatchPlan, path: str) -> list[str]:
 
 EVIDENCE = {
     "": "by the weight map",
-    "by value": "by value: the other side has what is computed with it",
-    "by name": "by name: nothing but its name tells it from others like it",
-    "by structure": "by structure: layer kinds, shapes and the order of use alone",
+    "by value": "by value: both sides compute the same values with it",
+    "by name": "by name: only its name distinguishes it from similar parameters",
+    "by structure": "by structure: only layer kinds, shapes and the order of use",
 }
 
 
 def _evidence(plan: MatchPlan, match: Match) -> list[str]:
-    offset = f", keras holds {match.offset:+g}" if match.offset else ""
+    offset = f", keras stores the value {match.offset:+g}" if match.offset else ""
     shapes = f"{match.shape('torch')} -> {match.shape('keras')}"
     buffer = match.buffer and not match.evidence
     lines = [
         f"{match.name('torch')} -> {match.name('keras')}",
-        f"  layout     {match.layout.name}, which is {match.layout.summary}; {shapes}{offset}",
+        f"  layout     {match.layout.name}: {match.layout.summary}; {shapes}{offset}",
         f"  evidence   {'it follows the parameters of its layer' if buffer else EVIDENCE[match.evidence]}",
         *([f"  observed   {match.basis}"] if match.basis else []),
         *(f"  doubtful   {doubt.detail}" for doubt in plan.doubts if doubt.about(match.torch)),
     ]
     if match.name("torch") in plan.open:
-        tried = f"; {plan.tried} others were tried" if plan.tried else ""
-        lines.append(f"  open       it could be matched otherwise{tried}")
+        tried = f"; {plan.tried} were tried" if plan.tried else ""
+        lines.append(f"  open       other matches are possible{tried}")
     return [*lines, *([f"  plan       {plan.proof}"] if plan.proof else [])]
 
 
@@ -138,4 +138,4 @@ def _show(plan: MatchPlan, console: Console) -> None:
 
 
 WriteOption = Annotated[Path | None, typer.Option("--write", help="Save the plan as a map file.")]
-WhyOption = Annotated[str | None, typer.Option("--why", help="Print the evidence for one parameter, by its path.")]
+WhyOption = Annotated[str | None, typer.Option("--why", help="Print the evidence for the parameter with this path.")]

@@ -23,7 +23,7 @@ from ..report.result import Result
 
 EXIT_CODES = {Verdict.EQUIVALENT: 0, Verdict.NUMERIC: 0, Verdict.DIFFERENT: 1, Verdict.INCONCLUSIVE: 3}
 SHOWN = 10
-"""Most checks and weights listed."""
+"""At most this many checks and weights are listed."""
 
 ModelArgument = Annotated[Path, typer.Argument(help="An ONNX file.")]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")]
@@ -34,14 +34,14 @@ def retie(
     model: ModelArgument,
     out: OutOption = None,
     plan: Annotated[Path | None, typer.Option(help="result.json of a run with phase export.")] = None,
-    tie: Annotated[list[str] | None, typer.Option(help="A=B, two weights of the file; repeatable.")] = None,
-    equal: Annotated[bool, typer.Option("--equal", help="Every pair that is equal by value.")] = False,
+    tie: Annotated[list[str] | None, typer.Option(help="Tie two weights of the file: A=B; repeatable.")] = None,
+    equal: Annotated[bool, typer.Option("--equal", help="Tie all weights with equal values.")] = False,
     inputs: InputsOption = None,
 ) -> None:
-    """Store each tied weight of an ONNX file once; without a choice, list what is stored more than once."""
+    """Store each tied weight of an ONNX file once; without --plan, --tie or --equal, only list the duplicates."""
     chosen = sum([plan is not None, bool(tie), equal])
     if chosen > 1:
-        raise PairError("Only one of --plan, --tie and --equal can say what is tied.")
+        raise PairError("--plan, --tie and --equal exclude each other: give only one.")
     opened = open_model(model)
     weights = movable_weights(opened)
     if not chosen:
@@ -49,7 +49,7 @@ def retie(
         return
     if out is None or out.resolve() == model.resolve():
         raise PairError(
-            "A retied model needs a file of its own.",
+            "The output file is the input file.",
             numbers="no -o" if out is None else f"-o {out}",
             todo=f"xcheck retie {model} -o OTHER.onnx ...",
         )
@@ -67,8 +67,14 @@ def _list(model: Path, copies: list[Copy]) -> None:
         return
     _print(copies, "equal to")
     saved = sum(copy.nbytes for copy in copies)
-    print(f"\n{len(copies)} superfluous by value, {saved} bytes. Nothing was changed: equal now need not mean tied.")
-    print(f"Store those that are tied once: xcheck retie {model} -o OUT.onnx --tie A=B, --plan RESULT.json or --equal")
+    print(
+        f"\n{len(copies)} weights duplicate another by value, {saved} bytes. Nothing was changed: equal values do "
+        "not prove a tie."
+    )
+    print(
+        f"Remove the duplicates of tied weights: xcheck retie {model} -o OUT.onnx --tie A=B, --plan RESULT.json "
+        "or --equal"
+    )
 
 
 def _print(copies: list[Copy], relation: str) -> None:
@@ -88,7 +94,10 @@ def _write_proven(model: Path, out: Path, opened: object, copies: list[Copy], in
         write(opened, trial)
         proof = prove(model, trial, inputs_file=inputs)
         if proof.unequal:
-            print(f"DIFFERENT  {', '.join(proof.unequal)} changed: nothing was written. Please report this file.")
+            print(
+                f"DIFFERENT  the outputs {', '.join(proof.unequal)} of the retied model differ; nothing was "
+                "written. Please report this file."
+            )
             raise typer.Exit(EXIT_CODES[Verdict.DIFFERENT])
         after = sum(path.stat().st_size for path in Path(folder).iterdir())
         write(opened, out)
@@ -96,7 +105,7 @@ def _write_proven(model: Path, out: Path, opened: object, copies: list[Copy], in
         _print(copies, "now reads")
         print()
     saved = sum(copy.nbytes for copy in copies)
-    print(f"copies gone: {len(copies)}, bytes saved: {saved}; {out} has {after}")
+    print(f"copies removed: {len(copies)}, bytes saved: {saved}; {out} has {after}")
     print(
         f"outputs bit-equal in onnxruntime, optimizations and prepacking off: {proof.outputs} of {proof.outputs} "
         f"on {proof.runs} {'random ' if inputs is None else ''}inputs"
@@ -106,11 +115,11 @@ def _write_proven(model: Path, out: Path, opened: object, copies: list[Copy], in
 def onnx(
     left: ModelArgument,
     right: ModelArgument,
-    seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
     inputs: InputsOption = None,
-    strict: Annotated[bool, typer.Option("--strict", help="NUMERIC fails too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="NUMERIC also exits with 1.")] = False,
 ) -> None:
-    """Compare two ONNX files from anywhere: outputs on random inputs, weights, operators, first differing node."""
+    """Compare two ONNX files: outputs on random inputs, weights, operators, first differing node."""
     comparison = compare_models(left, right, seed, inputs)
     print(f"{comparison.verdict}  {_answer(comparison)}")
     for section in (_inputs, _checks, _structures, _weights, _first):

@@ -17,30 +17,35 @@ from ..records.version import __version__
 
 PairArgument = Annotated[str, typer.Argument(help="Name of a folder under models/, or file.py, or file.py:ATTRIBUTE.")]
 StepsOption = Annotated[int, typer.Option(help="Training steps, each from the reference's state.")]
-SeedOption = Annotated[int, typer.Option(help="Of initial weights, batches and perturbations.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of initial weights, batches and perturbations.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 BackendOption = Annotated[str | None, typer.Option(help="tensorflow, jax or torch.")]
-PhasesOption = Annotated[str | None, typer.Option(help="Comma-separated, or all; by default those the pair needs.")]
+PhasesOption = Annotated[
+    str | None, typer.Option(help="Phases, comma-separated, or all; by default those the pair needs.")
+]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for result.json and report.html.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for the file's pair(...); repeatable.")]
-StrictOption = Annotated[bool, typer.Option("--strict", help="NUMERIC fails too.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="Print the first line alone.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="NUMERIC also exits with 1.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print only the first line.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="Print every failing check.")]
 AcceptOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="A difference that is known and meant: CAUSE, CAUSE@PLACE, or a quantity such as 'buffer running_var'; "
-        "repeatable. The rest is judged, and EQUIVALENT is said apart from it."
+        help="Accept a known, intended difference: CAUSE, CAUSE@PLACE, or a quantity such as 'buffer running_var'; "
+        "repeatable. It is listed, and everything else is still judged."
     ),
 ]
 ReachOption = Annotated[
-    str, typer.Option(help="Batches made from the given ones: none, default (the 6 that tell most), or full.")
+    str,
+    typer.Option(
+        help="Also check batches derived from the given ones: none, default (the 6 most informative), or full."
+    ),
 ]
 BudgetOption = Annotated[
     str | None,
-    typer.Option(help="Time after which nothing new begins, such as 60s or 5m; the most telling checks come first."),
+    typer.Option(help="Start no new check after this time, such as 60s or 5m; the most informative checks run first."),
 ]
-ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit 0 if the pair's declared expectation held.")]
+ExpectOption = Annotated[bool, typer.Option("--expect", help="Exit with 0 if the pair's declared expectation held.")]
 
 
 def print_version(wanted: bool) -> None:
@@ -54,10 +59,10 @@ def device_of(device: str) -> Device:
     """The value of `--device`.
 
     Raises:
-        PairError: there is no such device.
+        PairError: the device is unknown.
     """
     if device not in ("auto", "cpu", "cuda"):
-        raise PairError("There is no such device.", numbers=f"--device {device}; devices: auto, cpu, cuda")
+        raise PairError("Unknown device.", numbers=f"--device {device}; devices: auto, cpu, cuda")
     return device
 
 
@@ -71,9 +76,7 @@ def settings_of(items: list[str] | None) -> Mapping[str, Any]:
     for item in items or ():
         key, separator, text = item.partition("=")
         if not separator or not key.isidentifier():
-            raise PairError(
-                "A setting is not KEY=VALUE.", numbers=f"--set {item}", todo="for example: --set image_size=299"
-            )
+            raise PairError("--set takes KEY=VALUE.", numbers=f"--set {item}", todo="for example: --set image_size=299")
         try:
             settings[key] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
@@ -99,8 +102,8 @@ def reach_of(reach: str) -> Reach:
     """The value of `--reach`.
 
     Raises:
-        PairError: there is no such reach.
+        PairError: the reach is unknown.
     """
     if reach not in ("none", "default", "full"):
-        raise PairError("There is no such reach.", numbers=f"--reach {reach}; there are: none, default, full")
+        raise PairError("Unknown reach.", numbers=f"--reach {reach}; choose none, default or full")
     return reach

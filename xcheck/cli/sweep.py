@@ -1,7 +1,7 @@
 """Many checks: pairs x seeds x settings, in several processes.
 
 Each check has its own outcome, yielded and written as soon as it exists. A mistake in one pair, or a bug, affects no
-other outcome; a process that dies affects only unfinished ones.
+other outcome; a process that dies affects only its own check.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OPTIONS = "sweep.json"
 """The options of a sweep, in its folder."""
 
 WRITTEN = ("result.json", "report.html")
-"""The files of a task. Where the first one is, the task is done."""
+"""The files of a task. If the first one exists, the task is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Task:
         spec: argument of `load_pair`, valid from any folder.
         seed: of the check.
         settings: for the function `pair(...)` of its file.
-        suffix: of the folder, where two tasks would share one.
+        suffix: of the folder, if two tasks would share one.
     """
 
     name: str
@@ -95,8 +95,10 @@ class TaskOutcome:
         return "ERROR" if self.error or self.result is None else self.result.verdict.value
 
     def without_result(self) -> TaskOutcome:
-        """The outcome where the result itself cannot leave the process that made it."""
-        return replace(self, result=None, error=self.error or "Its result holds what cannot be pickled.")
+        """The outcome for a result that cannot be sent to the parent process."""
+        return replace(
+            self, result=None, error=self.error or "The result cannot be pickled, so the worker could not return it."
+        )
 
     @property
     def held(self) -> bool:
@@ -144,9 +146,9 @@ def plan(
         raise PairError("A sweep needs pairs.", todo="name some, or give --all for every pair under models/")
     if variants and settings:
         raise PairError(
-            "Variants take no settings: each is a pair with settings of its own.",
+            "--variants and --set cannot be combined: each variant has its own settings.",
             numbers=f"got --variants and {', '.join(settings)}",
-            todo="leave out one of the two",
+            todo="leave out one of them",
         )
     setting_values = settings or {}
     combinations = [
@@ -155,7 +157,7 @@ def plan(
     pairs = {spec: name for given in reversed(all_names) for name, spec in reversed(specs_in(given, variants).items())}
     tasks = [
         Task(name, spec, seed, combination)
-        for spec, name in reversed(pairs.items())  # of two names of one pair the first
+        for spec, name in reversed(pairs.items())  # if one pair has two names, the first
         for seed in dict.fromkeys(seeds)
         for combination in combinations
     ]
@@ -187,7 +189,7 @@ def attempt(task: Task, options: Mapping[str, Any], accept: Sequence[str] = ()) 
         result, error = mistake.result, str(mistake)
     except (Exception, SystemExit) as bug:  # noqa: BLE001 - a bug in one pair must not take the others' results
         result = result_of(bug)
-        error = str(shortage(bug) or f"This is a bug of xcheck, and no verdict.\n{shown(traceback.format_exc())}")
+        error = str(shortage(bug) or f"This is a bug in xcheck; there is no verdict.\n{shown(traceback.format_exc())}")
     return TaskOutcome(task, result, error, time.perf_counter() - started)
 
 
@@ -211,7 +213,7 @@ def sweep(
         resume: yield the outcomes that an earlier sweep has written, and run only the other tasks.
 
     Raises:
-        PairError: the sweep to resume had other options.
+        PairError: the sweep to resume had different options.
         SetupError: Ray is not installed, or cannot start.
         FileError: a result cannot be written.
     """
@@ -231,7 +233,7 @@ def sweep(
 
 
 def _write(outcome: TaskOutcome, out: Path) -> None:
-    """Write the result of an outcome where that is not done yet: what was computed is not lost with this process."""
+    """Write the result of an outcome unless that is done, so it survives this process."""
     folder = out / outcome.task.folder
     if outcome.result is not None and not (folder / WRITTEN[0]).is_file():
         _writing(outcome.result.to_json, folder / WRITTEN[0])
@@ -239,15 +241,15 @@ def _write(outcome: TaskOutcome, out: Path) -> None:
 
 
 def _attempt_and_write(task: Task, options: Mapping[str, Any], out: Path) -> TaskOutcome:
-    """What a worker runs."""
+    """The function that a worker runs."""
     outcome = attempt(task, options)
-    with suppress(FileError):  # the parent meets it, too, and reports it
+    with suppress(FileError):  # the parent gets the same error, and reports it
         _write(outcome, out)
     return outcome
 
 
 def _finished(tasks: Sequence[Task], out: Path, options: Mapping[str, Any]) -> dict[Task, TaskOutcome]:
-    """The outcomes of an earlier sweep; those of runs that ended early are left out, to be run again."""
+    """The outcomes of an earlier sweep, without the checks that ended early: they run again."""
     path = out / OPTIONS
     try:
         earlier = path.read_text()
@@ -257,9 +259,9 @@ def _finished(tasks: Sequence[Task], out: Path, options: Mapping[str, Any]) -> d
         ) from error
     if earlier != _text(options):
         raise PairError(
-            "The sweep to resume had other options.",
+            "The sweep to resume was run with different options.",
             where=str(path),
-            numbers=f"{earlier} then, {_text(options)} now",
+            numbers=f"earlier: {earlier}; now: {_text(options)}",
             todo="give the same options, or a different --out",
         )
     found: dict[Task, TaskOutcome] = {}
@@ -321,7 +323,7 @@ def _on_ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any])
         try:
             yield ray.get(done)
         except RayError as error:
-            yield died(task, f"Its worker died: {type(error).__name__}: {error}", options)
+            yield died(task, f"The worker of this check died: {type(error).__name__}: {error}", options)
 
 
 def _writing(change: Callable[[Path], Any], path: Path) -> None:
@@ -348,7 +350,7 @@ def table(outcomes: Sequence[TaskOutcome]) -> Table:
 
 
 def complaints(outcomes: Sequence[TaskOutcome]) -> list[str]:
-    """Messages in addition to the table: errors, accepted differences, and failed expectations."""
+    """Messages below the table: errors, accepted differences, and failed expectations."""
     messages: list[str] = []
     for outcome in outcomes:
         if outcome.error:
@@ -368,9 +370,9 @@ def complaints(outcomes: Sequence[TaskOutcome]) -> list[str]:
 
 
 def summary(outcomes: Sequence[TaskOutcome]) -> str:
-    """The number of checks per verdict, and of checks without the declared verdict."""
+    """The number of checks per verdict, and of those with a verdict that was not declared."""
     counts = Counter(outcome.verdict for outcome in outcomes)
     parts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("ERROR", *Verdict) if counts[verdict])
     failed = sum(not outcome.held for outcome in outcomes)
     expectations = f"{failed} NOT as expected" if failed else "all as expected"
-    return f"{len(outcomes)} checks: {parts}; {expectations}" if outcomes else "no check has ended"
+    return f"{len(outcomes)} checks: {parts}; {expectations}" if outcomes else "no check finished"

@@ -36,10 +36,10 @@ from .sweep import Task, TaskOutcome, complaints, plan, summary, sweep, table
 def sweep_pairs(
     names: Annotated[list[str] | None, typer.Argument(help="Pairs, as `run` takes them.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every pair under models/.")] = False,
-    variants: Annotated[bool, typer.Option("--variants", help="Of each file every pair, not PAIR alone.")] = False,
+    variants: Annotated[bool, typer.Option("--variants", help="Check every pair of each file, not only PAIR.")] = False,
     seeds: Annotated[str, typer.Option(help="Comma-separated.")] = "0",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE; a key given again is another value to try.")
+        list[str] | None, typer.Option("--set", help="KEY=VALUE; repeat a key to try several values.")
     ] = None,
     steps: StepsOption = 5,
     free_steps: Annotated[int | None, typer.Option(help=f"Steps of the free run; {FREE_STEPS} by default.")] = None,
@@ -48,18 +48,24 @@ def sweep_pairs(
     keras_backend: BackendOption = None,
     phases: PhasesOption = None,
     jobs: Annotated[
-        int | None, typer.Option(min=0, help="Processes; one per core by default, 0 for this one alone.")
+        int | None, typer.Option(min=0, help="Processes; one per core by default, 0 runs all in this process.")
     ] = None,
     ray: Annotated[bool, typer.Option("--ray", help="Run on Ray.")] = False,
-    out: Annotated[Path, typer.Option(help="Gets a folder per check.")] = Path("xcheck-results/sweep"),
-    expect: Annotated[bool, typer.Option("--expect", help="Exit 0 if every pair showed what it declares.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the results, one folder per check.")] = Path(
+        "xcheck-results/sweep"
+    ),
+    expect: Annotated[
+        bool, typer.Option("--expect", help="Exit with 0 if every pair had its declared verdict.")
+    ] = False,
     reach: ReachOption = "default",
     budget: BudgetOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Run only what an earlier sweep did not finish.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Run only the checks that an earlier sweep did not finish.")
+    ] = False,
 ) -> None:
     """Check many pairs, with several seeds and settings, in several processes."""
     if not re.fullmatch(r"\d+(,\d+)*", seeds):
-        raise PairError("Seeds are whole numbers from 0, with commas between.", numbers=f"--seeds {seeds}")
+        raise PairError("--seeds takes whole numbers from 0, separated by commas.", numbers=f"--seeds {seeds}")
     values: dict[str, list[Any]] = {}
     for item in settings or ():
         for key, value in settings_of([item]).items():
@@ -93,11 +99,9 @@ def _print_outcomes(done: list[TaskOutcome], tasks: list[Task], seconds: float, 
     order = [task.label for task in tasks]
     done.sort(key=lambda outcome: order.index(outcome.task.label))
     Console(width=None if sys.stdout.isatty() else QUIET_WIDTH).print(table(done))
-    unfinished = (
-        f"; {len(tasks) - len(done)} of {len(tasks)} were not run to their end" if len(done) < len(tasks) else ""
-    )
+    unfinished = f"; {len(tasks) - len(done)} of {len(tasks)} did not finish" if len(done) < len(tasks) else ""
     print("", *complaints(done), f"{summary(done)}; {seconds:.0f} s{unfinished}", sep="\n")
-    print(f"written: {out}/*/result.json" + ("; to go on: the same command with --resume" if unfinished else ""))
+    print(f"written: {out}/*/result.json" + ("; to continue: the same command with --resume" if unfinished else ""))
 
 
 def _exit_code_of_all(outcomes: list[TaskOutcome], expect: bool) -> int:

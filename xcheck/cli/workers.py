@@ -1,7 +1,7 @@
-"""Processes that run tasks: one that ends, for whatever reason, takes the task with it that it was running, no other.
+"""Processes that run tasks: if one dies, only its current task is lost.
 
-Each worker is a Python process of its own, which gets pickled tasks through its standard input and answers through its
-standard output; what user code prints goes to standard error.
+Each worker is a separate Python process. It reads pickled tasks from its standard input and writes answers to its
+standard output; output of user code goes to standard error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError, ValueError, Recu
 
 
 class Worker:
-    """One process, started when it gets its first task, and again after it has died."""
+    """One process, started with its first task, and restarted after it dies."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -41,7 +41,7 @@ class Worker:
                 return None, "ended"
             if self._process is None:
                 code = START.format(path=sys.path, parent=os.getpid())
-                # In a session of its own: Ctrl-C reaches the parent alone, which ends its workers.
+                # In a session of its own: Ctrl-C reaches only the parent, which ends its workers.
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", code],
                     stdin=subprocess.PIPE,
@@ -74,29 +74,29 @@ class Worker:
 
 def _close(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
-        with contextlib.suppress(OSError):  # what is left to write has no reader
+        with contextlib.suppress(OSError):  # the remaining output has no reader
             if pipe is not None:
                 pipe.close()
 
 
 def _reason(code: int) -> str:
     if code >= 0:
-        return f"Its process ended with exit code {code}, by os._exit or a fault in a library."
+        return f"The process of this check ended with exit code {code}: os._exit, or a crash in a library."
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    memory = ": out of memory? Run it with smaller settings, by --set, or where there is more memory"
-    return f"Its process was ended by {name}{memory if name == 'SIGKILL' else ''}."
+    memory = ": probably out of memory. Use smaller settings (--set), or a machine with more memory"
+    return f"The process of this check was ended by {name}{memory if name == 'SIGKILL' else ''}."
 
 
 def in_workers(
     function: Callable[..., Any], tasks: Sequence[Any], arguments: tuple[Any, ...], processes: int
 ) -> Generator[tuple[Any, Any, str]]:
-    """Call a function for each task; yields (task, what it returns, "") or (task, None, why its process ended).
+    """Call a function for each task; yields (task, return value, "") or (task, None, why its process ended).
 
     No process outlives the generator.
 
     Args:
-        function: of a module, so that it can be imported; called with a task and the arguments.
-        tasks: in the order in which they start.
+        function: a module-level function, which can be imported; called with a task and the arguments.
+        tasks: in starting order.
         arguments: of each call.
         processes: at most.
     """
@@ -127,13 +127,13 @@ def serve(parent: int) -> None:
     """Answer calls until standard input ends.
 
     Args:
-        parent: the process that started this one, which ends with it.
+        parent: the process that started this one, this one ends with it.
     """
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     with open(os.devnull) as nothing:
-        os.dup2(nothing.fileno(), 0)  # user code reads nothing of the calls
-    os.dup2(2, 1)  # and prints nothing among the answers
+        os.dup2(nothing.fileno(), 0)  # user code must not read the tasks
+    os.dup2(2, 1)  # nor print among the answers
     sys.stdout = sys.stderr
     with contextlib.suppress(EOFError):
         while True:
@@ -152,7 +152,7 @@ def _answer(answers: BinaryIO, value: Any) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when the one that started it has ended, for any reason."""
+    """End this process when its parent has ended, for any reason."""
     while os.getppid() == parent:
         time.sleep(1)
     _LEAVE(1)

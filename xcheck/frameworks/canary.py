@@ -107,7 +107,7 @@ def refuse_broken(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.reason is not None:
             raise SetupError(
-                f"xcheck cannot watch {outcome.framework}.",
+                f"xcheck cannot observe {outcome.framework} reliably.",
                 where=f"canary: {outcome.name}",
                 cause=outcome.reason,
                 todo="xcheck doctor shows every canary, and the versions that xcheck was tested on",
@@ -135,7 +135,7 @@ def expect_equal(what: str, got: Any, wanted: Any) -> None:
     else:
         same = got == wanted
     if not same:
-        raise CanaryFailure(f"{what}: {_short(got)} in place of {_short(wanted)}")
+        raise CanaryFailure(f"{what}: got {_short(got)}, expected {_short(wanted)}")
 
 
 def _numeric(value: Any) -> bool:

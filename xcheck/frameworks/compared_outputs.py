@@ -31,17 +31,17 @@ def compared(
         named = named_tensors(picked, is_tensor)
     except TypeError as error:
         raise UserCodeError(
-            f"{SIDES[side]}.outputs gave something that cannot be compared."
+            f"{SIDES[side]}.outputs returned something that cannot be compared."
             if chosen
             else f"The {side} model returned something that cannot be compared.",
             numbers=str(error),
-            todo=f"give {SIDES[side]}(outputs=...) a function that picks the tensors",
+            todo=f"pass {SIDES[side]}(outputs=...) a function that returns the tensors to compare",
         ) from error
     if chosen and not named:
         raise UserCodeError(
-            f"{SIDES[side]}.outputs picked no tensor.",
+            f"{SIDES[side]}.outputs returned no tensor.",
             numbers=f"got {type(picked).__name__}",
-            cause="it returns nothing: a `return` is missing" if picked is None else None,
+            cause="the function returns None: a `return` is missing" if picked is None else None,
             todo="return a tensor, or a dict of named tensors",
         )
     return {name: as_real(tensor) for name, tensor in named.items()}
@@ -55,7 +55,7 @@ def nothing_to_differentiate(side: SideName, names: Any) -> UserCodeError:
         names: of its outputs.
     """
     return UserCodeError(
-        f"No output of the {side} model is of floats, and the pair has no loss.",
+        f"The {side} model has no floating-point output, and the pair has no loss.",
         numbers=f"outputs: {', '.join(names) or 'none'}",
         todo=f"return a tensor of floats, or give both sides a loss; {SIDES[side]}(outputs=...) picks what is compared",
     )

@@ -356,7 +356,7 @@ def prepared(prepare: Prepare | None, batch: Batch, side: SideName, islands: Isl
         result: Any = prepare(batch) if islands is None else prepared_in_float64(prepare, batch, islands)
     if not isinstance(result, tuple) or len(result) not in (2, 3):  # pyright: ignore[reportUnknownArgumentType]
         raise UserCodeError(
-            f"The {side} side's prepare returned something else than (inputs, targets).",
+            f"The {side} side's prepare did not return (inputs, targets).",
             **got(result),
             todo="return (inputs, targets), or (inputs, targets, sample_weight) for Keras",
         )

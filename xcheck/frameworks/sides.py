@@ -147,7 +147,7 @@ def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int, 
                 raise PairError(
                     "Only the torch side has a loss.",
                     where=f"Pair({pair.name!r})",
-                    cause="KerasSide has no loss, and its model is not compiled with one and makes none of its own",
+                    cause="KerasSide has no loss, and its model neither is compiled with one nor adds one",
                     todo="give KerasSide a loss, or leave the loss out on both sides",
                 )
             runner.projected = False
@@ -155,7 +155,7 @@ def _runner(pair: Pair, side: SideName, precision: str, device: str, seed: int, 
     if isinstance(declared, NumpySide):
         return NumpyRunner(declared, precision=precision, device=device, seed=seed)
     raise PairError(
-        f"Pair.{side} is no side.",
+        f"Pair.{side} must be an xcheck.{'TorchSide' if side == 'torch' else 'KerasSide'}.",
         numbers=f"got {type(declared).__name__}",
         todo=f"pass xcheck.{'TorchSide' if side == 'torch' else 'KerasSide'}(...)",
     )
@@ -187,7 +187,7 @@ def choose_backend(pair: Pair, wanted: str | None) -> None:
     if not isinstance(pair.keras, KerasSide) or wanted is None:
         return
     if wanted not in BACKENDS:
-        raise PairError("There is no such Keras backend.", numbers=f"got {wanted!r}; backends: {', '.join(BACKENDS)}")
+        raise PairError("Unknown Keras backend.", numbers=f"got {wanted!r}; backends: {', '.join(BACKENDS)}")
     keras = sys.modules.get("keras")
     if keras is None:
         os.environ["KERAS_BACKEND"] = wanted
@@ -195,7 +195,7 @@ def choose_backend(pair: Pair, wanted: str | None) -> None:
     active = keras.config.backend()
     if active != wanted:
         raise SetupError(
-            "Keras is already running on another backend.",
+            "Keras already runs on a different backend.",
             numbers=f"wanted {wanted}, active {active}",
             cause="something imported keras before xcheck could choose; the backend is fixed at the first import",
             todo=f"set KERAS_BACKEND={wanted} in the environment",
@@ -256,7 +256,7 @@ def _import(name: str) -> None:
         missing = not_installed(error)
         if missing is None:
             missing = SetupError(
-                f"{name} is installed here and cannot be imported.",
+                f"{name} is installed here but cannot be imported.",
                 cause=f"{type(error).__name__}: {error}",
                 todo=f"make this work first: {sys.executable} -c 'import {name}'",
             )

@@ -33,7 +33,7 @@ def named_tensors(
     if value is None:
         return {}
     if id(value) in around:
-        raise TypeError(f"the {type(value).__name__} {root} holds itself")
+        raise TypeError(f"the {type(value).__name__} {root} contains itself")
     around = (*around, id(value))
     if is_tensor(value):
         return {root: value}

@@ -64,7 +64,7 @@ def pattern_layout(name: str, summary: str, text: str, ndims: tuple[int, ...] = 
 
     def check_axes(shape: Shape) -> None:
         if ndims and len(shape) not in ndims:
-            raise ValueError(f"{name} is not about {len(shape)} axes")
+            raise ValueError(f"{name} does not apply to {len(shape)} axes")
 
     def forward(array: Array, keras_shape: Shape) -> Array:
         check_axes(array.shape)
@@ -83,7 +83,7 @@ def _unchanged(array: Array, _: Shape) -> Array:
 
 def _to_channels_last(array: Array, keras_shape: Shape) -> Array:
     if array.ndim != 1 or keras_shape != (*[1] * (len(keras_shape) - 1), array.size) or len(keras_shape) < 2:
-        raise ValueError("channels_last takes a vector to axes of one element before the channels")
+        raise ValueError("channels_last converts a vector to (1, ..., 1, channels)")
     return array.reshape(keras_shape)
 
 

@@ -139,7 +139,7 @@ def parse_part(text: str, shape: Shape) -> Part:
 def _cut(word: str, length: int) -> Cut:
     match = _CUT.fullmatch(word)
     if match is None:
-        raise ValueError(f"{word!r} is none of 1, 0:64, 0/3, 0:16 of 48")
+        raise ValueError(f"{word!r} is not of the form 1, 0:64, 0/3 or 0:16 of 48")
     numbers = {name: int(value) for name, value in match.groupdict().items() if value is not None}
     if "row" in numbers:
         cut = Cut(numbers["row"], numbers["row"] + 1, drop=True)
@@ -152,7 +152,7 @@ def _cut(word: str, length: int) -> Cut:
         cut = Cut(numbers["start"], numbers["stop"], numbers.get("every"))
     every = length if cut.every is None else cut.every
     if not 0 <= cut.start < cut.stop <= every or every == 0 or length % every:
-        raise ValueError(f"{word} does not lie within {length} elements")
+        raise ValueError(f"{word} is outside the {length} elements of the axis")
     return cut
 
 

@@ -140,7 +140,9 @@ class Pattern:
         undetermined = [a.name for a in flat[0] if a.name not in sizes]
         if undetermined:
             raise Undetermined(
-                f"{self.text}: the shapes {torch_shape} and {keras_shape} leave {undetermined[0]} open", undetermined
+                f"{self.text}: the shapes {torch_shape} and {keras_shape} do not determine the size of "
+                f"{undetermined[0]}",
+                undetermined,
             )
         return sizes, flat[0], flat[1]
 
@@ -151,10 +153,10 @@ def _expanded(groups: Groups, shape: Shape) -> Groups:
     if ellipsis is not None:
         count = len(shape) - len(groups) + 1
         if count < 1:
-            raise ValueError(f"{len(shape)} axes are too few")
+            raise ValueError(f"{len(shape)} axes are too few for the pattern")
         groups = (*groups[:ellipsis], *((_Axis(f"...{i}"),) for i in range(count)), *groups[ellipsis + 1 :])
     if len(groups) != len(shape):
-        raise ValueError(f"{len(groups)} axes are meant, {len(shape)} given")
+        raise ValueError(f"the pattern has {len(groups)} axes, the array {len(shape)}")
     return groups
 
 
@@ -172,11 +174,11 @@ def parse_pattern(text: str) -> Pattern:
     torch, keras = _side(left, sizes), _side(right, sizes)
     names = [sorted(a.name for group in side for a in group) for side in (torch, keras)]
     if names[0] != names[1]:
-        raise ValueError(f"{text!r} names other axes left and right: {' '.join(names[0])}, {' '.join(names[1])}")
+        raise ValueError(f"{text!r} has different axes left and right: {' '.join(names[0])}, {' '.join(names[1])}")
     if len(set(names[0])) != len(names[0]):
-        raise ValueError(f"{text!r} names an axis twice on one side")
+        raise ValueError(f"{text!r} has an axis twice on one side")
     if any(a.backwards or a.order for group in torch for a in group):
-        raise ValueError(f"{text!r} turns an axis on the left; ~ and @ belong on the right")
+        raise ValueError(f"{text!r} has ~ or @ on the left; they belong on the right")
     return Pattern(text.strip(), torch, keras, tuple(sizes.items()))
 
 
@@ -210,11 +212,11 @@ def _axis(word: str, sizes: dict[str, int]) -> _Axis:
         return _Axis(word)
     match = _AXIS.fullmatch(word)
     if match is None:
-        raise ValueError(f"{word!r} is no axis")
+        raise ValueError(f"{word!r} is not an axis")
     backwards, name, size, order = match.groups()
     if size:
         sizes[name] = int(size)
     blocks = tuple(int(digit) for digit in order or "")
     if sorted(blocks) != list(range(len(blocks))):
-        raise ValueError(f"{word!r} is no order of blocks")
+        raise ValueError(f"{word!r} is not an order of blocks")
     return _Axis(name, bool(backwards), blocks)

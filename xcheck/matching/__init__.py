@@ -1,4 +1,4 @@
-"""Which parameter of one side is which of the other: the match plan, and the ways to come by one."""
+"""The match plan, which says which parameters of the two sides correspond, and the ways to find it."""
 
 from ..records.sides import SIDES, SideName, other_side
 from .by_map import plan_from_map

@@ -1,4 +1,4 @@
-"""One look at the follower: which of its activations the reference has too, and which is the first that it has not."""
+"""One run of the follower: which of its activations the reference also has, and the first one that it lacks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Seen:
     """One call of the follower.
 
     Attributes:
-        call: what it is.
-        inputs: prints of what went in.
-        given, made: how far what went in, and what came out, is from anything that the reference has.
-        partly: the same of the one of several outputs that is nearest; others may be made for another use.
+        call: the call.
+        inputs: fingerprints of its inputs.
+        given, made: distance of its inputs, and of its outputs, from the nearest activations of the reference.
+        partly: as `made`, but only for the nearest of several outputs; the others may serve a different purpose.
     """
 
     call: Call
@@ -33,12 +33,12 @@ class Look:
     Args:
         calls: of one forward pass of the follower.
         known: activations of the reference.
-        forced: names of calls whose outputs were replaced; what they made is not their own.
-        whole: the pass went to its end.
+        forced: names of calls whose outputs were replaced.
+        whole: the pass was complete.
 
     Attributes:
         seen: the calls in the order in which they ended.
-        solved: everything that the model returned is known.
+        solved: all outputs of the model are known.
     """
 
     def __init__(self, calls: Calls, known: Known, forced: Collection[str], *, whole: bool = True) -> None:
@@ -53,18 +53,18 @@ class Look:
         self._at = {s.call.index: at for at, s in enumerate(self.seen)}
 
     def position(self, call: Call) -> int:
-        """Of a call in the order in which they ended."""
+        """Position of a call in the order in which the calls ended."""
         return self._at[call.index]
 
     def shown(self, at: int, reach: float = EXACT) -> bool:
-        """Whether what a call made is known up to a distance, and could be something else."""
+        """Whether the outputs of a call are known up to a distance, and depend on its parameters."""
         seen = self.seen[at]
         return seen.made <= reach and bool(prints_of(seen.call.outputs))
 
     def within_known(self, at: int) -> bool:
-        """Whether a call around this one, but for the model itself, made something that is known.
+        """Whether a call around this one, except the model itself, has known outputs.
 
-        What a call makes of an output that was replaced says nothing of what was to make it.
+        An enclosing call whose output comes from a replaced one says nothing about the replaced call.
         """
         inner = self.seen[at].call
         for call in self.around(at):
@@ -76,7 +76,7 @@ class Look:
         return False
 
     def around(self, at: int) -> Iterator[Call]:
-        """The calls in which this one was made, the nearest first."""
+        """The calls around this one, the nearest first."""
         parent = self.seen[at].call.parent
         while parent is not None and parent in self._at:
             call = self.seen[self._at[parent]].call
@@ -84,18 +84,18 @@ class Look:
             parent = call.parent
 
     def within(self, call: Call) -> set[str]:
-        """Names of the calls that were made in one."""
+        """Names of the calls inside a call."""
         return {s.call.name for at, s in enumerate(self.seen) if any(c.index == call.index for c in self.around(at))}
 
     def first_unknown(self, passed: Collection[str], loosely: bool) -> int | None:
-        """The first call that was given something unknown, or holds parameters and makes something unknown of it.
+        """The first call with an unknown input, or with parameters and an unknown output.
 
-        What makes something known was given the right thing, though that may look otherwise, such as padded. The model
-        itself is the last: what it returns may be unknown though everything in it is known.
+        A call with known outputs got the right inputs, even if these look unknown, for example because they are padded.
+        The model itself is the last: its outputs may be unknown although all calls inside are known.
 
         Args:
             passed: names of calls to leave out.
-            loosely: what is close is known.
+            loosely: also treat close values as known.
         """
         reach = CLOSE if loosely else EXACT
         for at, s in enumerate(self.seen):
@@ -110,7 +110,7 @@ class Look:
         return None
 
     def lost(self, at: int) -> bool:
-        """Whether nothing that is made of what a call made is known again."""
+        """Whether no value computed from the outputs of a call is known."""
         made = {key for a in self.seen[at].call.outputs.values() if (key := key_of(a)) is not None}
         for later in range(at + 1, len(self.seen)):
             call = self.seen[later].call
@@ -121,7 +121,7 @@ class Look:
         return True
 
     def last_of(self, at: int) -> int | None:
-        """Index of the call behind which nothing says more of whether a call is known; None for the end."""
+        """Index of the last call that can show whether a call is known; None for the end."""
         if self.seen[at].call.parent is None:
             return None
         outermost = [self.seen[at].call, *self.around(at)][-2]
@@ -130,12 +130,12 @@ class Look:
         return self.seen[later].call.index
 
     def _behind(self, at: int) -> Seen | None:
-        """The next call beside one without parameters that holds some."""
+        """The next call with parameters after a call without parameters."""
         own = self.seen[at].call
         beside = (s for s in self.seen[at + 1 :] if s.call.parent == own.parent and s.call.parameters)
         return None if own.parameters or own.parent is None else next(beside, None)
 
     def _known_behind(self, at: int, reach: float) -> bool:
-        """Whether the call behind one without parameters was given and made what is known."""
+        """Whether the call after one without parameters has known inputs and outputs."""
         behind = self._behind(at)
         return behind is not None and bool(behind.inputs) and behind.given <= reach and behind.made <= reach

@@ -1,7 +1,7 @@
-"""The other matches that are possible, where a plan is not proven: tried one by one, until one is, or none is left.
+"""The other possible matches of a plan that is not proven: tried one by one until one is proven or none is left.
 
-Layers that are alike and were given the same could be any of each other, and a parameter of a layer that promises
-nothing could lie otherwise. What looks like a difference of the port is one only if it is there under all of them.
+Similar layers with the same inputs could be exchanged, and a parameter of an unknown layer kind could have a different
+layout. An apparent difference of the port is a real one only if it remains under all possible matches.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from .matcher import Matcher
 
 MOST_RUNS = 100
-"""Forward passes of the follower that are spent on alternatives."""
+"""At most this many forward passes of the follower for alternatives."""
 
 MOST_REPAIRS = 10
-"""Those of them that the search may take to let what lies behind one alternative follow."""
+"""At most this many of them to adapt later layers to one alternative."""
 
 MOST_ORDERS = 24
-"""Orders of layers that are alike that are tried: all of up to four."""
+"""At most this many orders of similar layers are tried: all orders of up to four."""
 
 MOST_VARIANTS = 6
-"""Ways of one layer that promises nothing that are tried."""
+"""At most this many variants of one layer of unknown kind are tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of the alternatives.
+    """The result of trying the alternatives.
 
     Attributes:
-        look: the last one, under what is taken now.
-        proof: of that.
-        repairs: that made it.
-        all: every alternative that is possible was tried.
-        many: how many were.
-        packed: orders of outputs under which the sides agree; what is taken now has the usual ones.
+        look: the last one, under the current guesses.
+        proof: of the current guesses.
+        repairs: the search that led to it.
+        all: every possible alternative was tried.
+        many: number of tried alternatives.
+        packed: output orders of dense layers under which the sides agree; the current guesses use the usual order.
     """
 
     look: Look
@@ -60,13 +60,13 @@ class Tried:
 
 
 def decided(matcher: Matcher, repairs: Repairs, look: Look, proof: Proof, prover: Prover) -> Tried:
-    """Take the alternative under which the sides agree; where there is none, all is left as it was.
+    """Choose the alternative under which the sides agree; if there is none, change nothing.
 
     Args:
-        matcher: whose guesses are as good as the search made them.
-        repairs: that made them.
+        matcher: with the guesses of the search.
+        repairs: the search.
         look: the last one.
-        proof: of the plan as it stands, which is none.
+        proof: the failed proof of the current plan.
         prover: judges the alternatives.
     """
     trial = _Trial(matcher, prover)
@@ -104,7 +104,7 @@ def _as_usual(matcher: Matcher, found: Tried, prover: Prover, plain: Mapping[int
 
 
 def _part_of(matcher: Matcher, unknown: Seen | None) -> Sequence[Guess]:
-    """The guesses that may be why a call makes something unknown, or is given it; all of them for no call."""
+    """The guesses that may cause the unknown inputs or outputs of a call; without a call, all guesses."""
     if unknown is None:
         return matcher.guesses
     owner = matcher.guess_of(unknown.call.path) if unknown.given <= EXACT else None
@@ -116,12 +116,12 @@ Change = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """Something that could be otherwise.
+    """An open choice.
 
     Attributes:
-        of: the guesses that it is about.
-        changes: the other ways.
-        open: nothing tells which way is right; else something does, which may be wrong.
+        of: the guesses that it concerns.
+        changes: the alternatives.
+        open: there is no evidence for one of them; otherwise there is, but it may be wrong.
     """
 
     of: Sequence[Guess]
@@ -130,12 +130,12 @@ class _Choice:
 
 
 class _Trial:
-    """Makes changes, and takes back those that do not help.
+    """Makes changes, and undoes those that do not help.
 
     Attributes:
-        many: how often something was tried.
-        spent: something was not, since the runs were used up.
-        found: what the sides agree under.
+        many: number of tried changes.
+        spent: some changes were not tried, because the runs were used up.
+        found: the result under which the sides agree.
     """
 
     def __init__(self, matcher: Matcher, prover: Prover) -> None:
@@ -147,14 +147,14 @@ class _Trial:
         self._unknown: dict[str, list[list[Print]]] = {}
 
     def explore(self, repairs: Repairs, plain: Look | None = None) -> list[_Choice]:
-        """Try everything that the first unknown value could rest on, one after the other, and go on from there.
+        """Try every choice that could cause the first unknown value, one after the other, and continue from there.
 
         Args:
-            repairs: that made the guesses what they are.
-            plain: what is known with nothing put in the place of what the follower makes; None to look.
+            repairs: the search that led to the current guesses.
+            plain: a look without replaced outputs of the follower; None to run one.
 
         Returns:
-            What was not tried, since something tells which way is right.
+            The choices that were not tried, because there is evidence for one alternative.
         """
         matcher, back = self.matcher, self.matcher.mark()
         self._seen.add(self._state())
@@ -167,7 +167,7 @@ class _Trial:
         told: list[_Choice] = []
         for choice in (*_others(repairs, plain, unknown), *_choices(matcher, repairs, plain)):
             if at is not None and plain.lost(at) and not any(id(guess) in part for guess in choice.of):
-                continue  # what is unknown stays so, whatever else is changed
+                continue  # this value stays unknown under any other change
             if not choice.open:
                 told.append(choice)
                 continue
@@ -176,7 +176,7 @@ class _Trial:
         return told
 
     def _is_new(self, unknown: Seen) -> bool:
-        """Whether the first unknown call has not been given and made the same before, in whatever way."""
+        """Whether the first unknown call had different inputs or outputs in all earlier states."""
         now = [*prints_of(unknown.call.inputs), *prints_of(unknown.call.outputs)]
         before = self._unknown.setdefault(unknown.call.name, [])
         if any(len(of) == len(now) and all(map(_same, of, now)) for of in before):
@@ -185,13 +185,13 @@ class _Trial:
         return True
 
     def _state(self) -> object:
-        """Equal where the same is guessed."""
+        """A key that is equal for equal guesses."""
         return frozenset(
             (id(g), *(id(u) for u in g.units(self.matcher.reference.side)), g.variant) for g in self.matcher.guesses
         )
 
     def _plainly(self) -> Look:
-        """A look with nothing put in the place of what the follower makes."""
+        """A look without replaced outputs of the follower."""
         forced = dict(self.matcher.forced)
         self.matcher.forced.clear()
         look = self.matcher.look()
@@ -199,13 +199,13 @@ class _Trial:
         return look
 
     def step(self, change: Change, at: int | None, repairs: Repairs, back: Callable[[], None]) -> None:
-        """Make a change, and go on behind it.
+        """Make a change, and continue the search after it.
 
         Args:
-            change: to be tried.
-            at: position of the first call that is unknown without it; None not to go on.
-            repairs: that made the guesses what they are.
-            back: takes everything back.
+            change: the change to try.
+            at: position of the first call that is unknown without it; None to not continue.
+            repairs: the search that led to the current guesses.
+            back: undoes everything.
         """
         if self.spent or self.found is not None:
             return
@@ -223,7 +223,7 @@ class _Trial:
         first = look.first_unknown((), False)
         if first is None or (first != at and (at is None or first > at or self._takes_another(look, first))):
             changed = self.matcher.mark()
-            repairs = Repairs(self.matcher)  # what lies behind may have to follow
+            repairs = Repairs(self.matcher)  # later layers may have to change accordingly
             repairs.most = self.matcher.looks + MOST_REPAIRS
             repairs.run()
             proof = self.prover.judge(self.matcher.plan())
@@ -238,7 +238,7 @@ class _Trial:
             back()
 
     def _takes_another(self, look: Look, first: int) -> bool:
-        """Whether the first unknown value is what a layer makes of another known one."""
+        """Whether the first unknown value is the output of a layer for a different known input."""
         seen = look.seen[first]
         return seen.given <= EXACT and self.matcher.guess_of(seen.call.path) is not None
 
@@ -248,7 +248,7 @@ def _same(one: Print, other: Print) -> bool:
 
 
 def open_choices(matcher: Matcher, repairs: Repairs, look: Look) -> list[list[Guess]]:
-    """Layers that are alike and were given the same, of which nothing that follows tells which is which."""
+    """Similar layers with the same inputs that no later value distinguishes."""
     found = [*repairs.moves.undecided, *repairs.moves.alike(look, matcher.guesses)]
     found = [alike for alike in found if not all(guess.decided for guess in alike)]
     choices: dict[frozenset[int], list[Guess]] = {}
@@ -283,7 +283,7 @@ def _choices(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[_Choice
 
 
 def _others(repairs: Repairs, look: Look, unknown: Seen | None) -> Iterator[_Choice]:
-    """The layers of the reference that could be the one that makes something unknown of what is known."""
+    """The layers of the reference that could correspond to a layer with known inputs and unknown outputs."""
     owner = None if unknown is None else repairs.matcher.guess_of(unknown.call.path)
     if unknown is not None and owner is not None and unknown.given <= EXACT:
         yield _Choice([owner], [move.do for move in repairs.moves.exchanges(owner, unknown)], open=True)
@@ -298,19 +298,19 @@ def _ordered(repairs: Repairs, whole: Sequence[Sequence[Guess]], order: Sequence
 
 
 def _shown(matcher: Matcher, look: Look, guess: Guess) -> bool:
-    """Whether all that the layers of a guess make is known: in another way they would make something else."""
+    """Whether all outputs of the layers of a guess are known: a different match would give different outputs."""
     owners = {unit.owner for unit in guess.units(matcher.follower.side)}
     calls = [at for at, seen in enumerate(look.seen) if seen.call.path in owners and not seen.call.function]
     return bool(calls) and all(look.shown(at) for at in calls)
 
 
 def by_names(matcher: Matcher, repairs: Repairs, tried: Tried, prover: Prover) -> Tried:
-    """Layers of which nothing but their names tells which is which in the order of the names.
+    """Put layers that only their names distinguish in the order of their names.
 
     Args:
-        matcher, repairs: whose guesses are proven.
-        tried: what they came of.
-        prover: judges whether they are, too, in the other order.
+        matcher, repairs: with proven guesses.
+        tried: the result that led to them.
+        prover: judges whether the other order is proven, too.
     """
     for alike in repairs.moves.alike(tried.look, matcher.guesses):
         order = next(_orders(alike), ())
@@ -330,24 +330,24 @@ def by_names(matcher: Matcher, repairs: Repairs, tried: Tried, prover: Prover) -
 
 
 def _likeness(alike: Sequence[Guess], order: Sequence[int] | None = None) -> float:
-    """How much the names of both sides have in common, in another order or as they are."""
+    """How similar the names of both sides are, in a different order or in the current one."""
     pairs = zip((alike[i] for i in order or range(len(alike))), alike, strict=True)
     return sum(likeness(one.units("torch")[0].words, other.units("keras")[0].words) for one, other in pairs)
 
 
 def _orders(alike: Sequence[Guess]) -> Iterator[tuple[int, ...]]:
-    """The other orders, those that the names suggest first."""
+    """The other orders; those that the names suggest come first."""
 
     orders = list(itertools.islice(itertools.permutations(range(len(alike))), 1, MOST_ORDERS))
     yield from sorted(orders, key=lambda order: _likeness(alike, order), reverse=True)
 
 
 def unclaimed(plan: MatchPlan, matcher: Matcher, repairs: Repairs, look: Look) -> MatchPlan:
-    """A plan that is not proven, in which nothing that could be otherwise is said to be found by value.
+    """The unproven plan, without the claim "by value" for matches that have an alternative.
 
     Args:
-        plan: that stands.
-        matcher, repairs, look: that it comes from.
+        plan: the current plan.
+        matcher, repairs, look: the state that it comes from.
     """
     choices = [alike for alike in open_choices(matcher, repairs, look) if len(alike) > 1]
     open_ = {id(guess): guess for alike in choices for of in levels(matcher, alike) for guess in of}
@@ -365,7 +365,7 @@ def unclaimed(plan: MatchPlan, matcher: Matcher, repairs: Repairs, look: Look) -
 
 
 def levels(matcher: Matcher, alike: Sequence[Guess]) -> list[list[Guess]]:
-    """Layers that are alike, and behind them, as long as these are alike, those that would be exchanged with them."""
+    """Similar layers, and the similar layers after them that would be exchanged together with them."""
     found: list[list[Guess]] = []
     now: list[Guess | None] = list(alike)
     while all(now) and len({id(guess) for guess in now}) == len(alike):

@@ -43,7 +43,7 @@ class MapReader:
     """Turns the entries of a weight map into matches.
 
     Attributes:
-        builder: of the plan; may be filled from elsewhere besides.
+        builder: of the plan; others may also add to it.
     """
 
     def __init__(self, torch: Inventory, keras: Inventory) -> None:
@@ -51,7 +51,7 @@ class MapReader:
         self.builder = Builder(torch, keras)
 
     def add_all(self, weight_map: Mapping[str, WeightTarget]) -> None:
-        """Add every entry, the waivers first, since a sum leaves out what is waived.
+        """Add every entry, waivers first: a sum leaves out waived parameters.
 
         Raises:
             MatchError: as for `plan_from_map`.
@@ -72,7 +72,7 @@ class MapReader:
         self.builder.waive(side, piece.paths[0], target.reason, piece.part)
 
     def _path(self, side: SideName, key: str) -> tuple[str, str] | None:
-        """The one parameter that an expression is about, and the part of it; None if this side has none."""
+        """The single parameter of an expression, and its slice; None if this side has no such parameter."""
         inventory = self.torch if side == "torch" else self.keras
         terms = read_expression(key, lambda path: inventory.find(path) is not None).terms
         return terms[0] if len(terms) == 1 and inventory.find(terms[0][0]) else None
@@ -108,7 +108,7 @@ class MapReader:
         self._checked(entries, others, Match(*pieces, layout, torch.offset - keras.offset))
 
     def _keep(self, promise: Promise, entry: Entry, other: Entry, offset: float) -> None:
-        """Add the match that two layer kinds promise, with its parts and the others that belong to the sum."""
+        """Add the match that two layer kinds promise, with its slices and the other terms of the sum."""
         _, suffix = role_family(entry.kind, entry.role)
         entries = [entry]
         if len(promise.torch_roles) > 1:
@@ -127,15 +127,14 @@ class MapReader:
             _ask_for_sizes(match)
             candidates = fitting(torch.shape, keras.shape)
             raise MatchError(
-                f"Layout {layout.name!r} does not turn one shape into the other.",
+                f"Layout {layout.name!r} does not convert one shape into the other.",
                 where=f"torch {torch.name} -> keras {keras.name}",
-                numbers=f"{torch.shape} -> {keras.shape}; {layout.name} is {layout.summary}",
+                numbers=f"shapes {torch.shape} -> {keras.shape}; {layout.name} is {layout.summary}",
                 cause=(
-                    f"the layers differ in size, or the map pairs the wrong ones; shapes alone would allow "
-                    f"{', '.join(candidates)}"
+                    "the layers differ in size, or the map pairs the wrong parameters; layouts that fit the "
+                    f"shapes: {', '.join(candidates)}"
                     if candidates
-                    else "no known layout turns one into the other: the layers differ in size, or the map pairs "
-                    "the wrong ones"
+                    else "no known layout fits: the layers differ in size, or the map pairs the wrong parameters"
                 ),
             )
         self.builder.add(match, entries, others)
@@ -146,16 +145,16 @@ class MapReader:
             parts = {parse_part(text, e.shape) if text else WHOLE for e, (_, text) in zip(entries, terms, strict=True)}
         except ValueError as error:
             raise MatchError(
-                f"The weight map names a part that the {side} parameter does not have.",
+                f"The weight map has a slice that does not fit the {side} parameter.",
                 where=", ".join(path + text for path, text in terms),
                 numbers=f"{error}; shape {entries[0].shape}",
             ) from error
         if len(parts) > 1 or len({e.shape for e in entries}) > 1:
             raise MatchError(
-                f"The weight map adds up {side} parameters that are not alike.",
+                f"The weight map sums {side} parameters of different shapes.",
                 where=" + ".join(path + text for path, text in terms),
                 numbers=f"shapes {', '.join(str(e.shape) for e in entries)}",
-                todo="give them one shape and one part",
+                todo="sum only parameters, or slices, of the same shape",
             )
         paths = [inventory.canonical_path(e.path) for e in entries]
         trained = tuple(p for p, e in zip(paths, entries, strict=True) if e.trainable)
@@ -191,8 +190,8 @@ def _ask_for_sizes(match: Match) -> None:
             f"The sizes of the axes {named} are not determined by the shapes.",
             where=f"torch {torch.name} -> keras {keras.name}",
             numbers=f"layout {match.layout.name!r}, {torch.shape} -> {keras.shape}",
-            cause="axes that lie in one axis on both sides can be of any sizes with the same product",
-            todo=f'write the sizes of all but one of them behind their names, such as "{written}"',
+            cause="axes that are merged on both sides can have any sizes with the same product",
+            todo=f'add the sizes of all but one of them to the pattern, such as "{written}"',
         ) from error
     except ValueError:
         return
@@ -200,7 +199,7 @@ def _ask_for_sizes(match: Match) -> None:
 
 def _no_target(key: str, target: Any) -> MatchError:
     return MatchError(
-        "The weight map holds something that is no target.",
+        "The weight map has a value that is not a target.",
         where=f"weight_map[{key!r}]",
         numbers=f"got {target!r:.80}",
         todo='give "keras/path", ("keras/path", "layout"), ["keras/copy_1", ...], '
@@ -220,7 +219,7 @@ def _named(key: str, name: Any) -> Layout:
             where=f"weight_map[{key!r}]",
             numbers=f"got {name!r}; layouts: {', '.join(LAYOUTS)}",
             cause=problem or None,
-            todo='name one of these, or write a pattern such as "(h d) i -> i h d"',
+            todo='use one of these, or a pattern such as "(h d) i -> i h d"',
         )
     return layout
 
@@ -234,7 +233,7 @@ def _sibling(entry: Entry, role: str) -> str:
 
 
 def _promises(entry: Entry, other: Entry) -> list[Promise]:
-    """What the kinds promise of two parameters whose axes can have the parts that are promised."""
+    """The promises of the layer kinds for two parameters whose shapes allow them."""
     found = promised(entry.kind, entry.role, other.kind, other.role, other.owner)
     return [p for p in found if _has(_bracket(p.torch), entry) and _has(_bracket(p.keras), other)]
 
@@ -248,7 +247,7 @@ def _has(part: str, entry: Entry) -> bool:
 
 
 def _layout_of(entry: Entry, other: Entry, found: Sequence[Promise], torch: Piece, keras: Piece) -> Layout:
-    """The layout of parts that the map gives itself: as the kinds promise for the two roles."""
+    """The layout of slices that the map defines: the one that the layer kinds promise for the two roles."""
     layouts = [layout for p in found if (layout := p.layout(torch.shape, keras.shape))]
     if layouts and all(layout is layouts[0] for layout in layouts):
         return layouts[0]
@@ -256,7 +255,7 @@ def _layout_of(entry: Entry, other: Entry, found: Sequence[Promise], torch: Piec
 
 
 def _unpromised(entry: Entry, other: Entry, torch: Piece, keras: Piece) -> Layout:
-    # A number or a vector of one shape has a single order of elements, unless it is made of gates.
+    # A scalar or a vector has only one order of elements, unless it consists of gates.
     if entry.kind not in GATED and torch.shape == keras.shape and len(torch.shape) <= 1:
         return LAYOUTS["identity"]
     candidates = fitting(torch.shape, keras.shape)
@@ -266,7 +265,7 @@ def _unpromised(entry: Entry, other: Entry, torch: Piece, keras: Piece) -> Layou
         numbers=f"{entry.kind}.{entry.role} {torch.shape} -> {other.kind}.{other.role} {keras.shape}",
         cause=f"layouts whose shapes fit: {', '.join(candidates)}" if candidates else "no named layout fits",
         todo=(
-            f'name the right one: weight_map={{"{torch.name}": ("{keras.name}", "{candidates[0]}")}}'
+            f'choose the right one: weight_map={{"{torch.name}": ("{keras.name}", "{candidates[0]}")}}'
             if candidates
             else "compare the two layers' sizes"
         ),

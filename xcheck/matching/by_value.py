@@ -1,9 +1,9 @@
-"""Matching without a map: by layer kinds, shapes and order of use, and then decided by values.
+"""Matching without a map: guesses by layer kinds, shapes and order of use; decisions by value.
 
-Both sides get unique random weights through the guess that the layers' order suggests. What the follower computes is
-looked for among the activations of the reference; the first call that is not found there is where the guess, or the
-port, is wrong, and other guesses are tried for what comes before it (`search.py`). The plan that comes of it is proven
-with weights and inputs drawn afresh, or stays open (`proof.py`).
+Both sides get unique random weights, matched by a first guess from the order of the layers. Each activation of the
+follower is searched for among those of the reference. At the first call that is not found, the guess or the port is
+wrong, and other guesses are tried for the layers before it (`search.py`). The resulting plan is proven with new random
+weights and inputs, or stays open (`proof.py`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def plan_by_value(
     weight_map: Mapping[str, WeightTarget] | None = None,
     seed: int = 0,
 ) -> MatchPlan:
-    """Match the two sides; both are left as they were.
+    """Match the two sides; both are restored at the end.
 
     Args:
         reference, follower: the sides, built.
         batch: to run them on.
-        weight_map: of what is not to be guessed.
+        weight_map: the matches that the user gives.
         seed: of the random weights.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How the parameters of some layers can be those of some others: each way is a cover, and values decide."""
+"""The ways to match the parameters of some layers with those of others. Each way is a cover; values decide."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from .layers import Param, likeness, words_of
 from .reshapes import cuts, layouts_between, space_exchanged
 
 MOST_COVERS = 24
-"""Covers that are listed for two groups of layers."""
+"""At most this many covers of two groups of layers are listed."""
 
 MOST_LISTED = 1000
-"""Of which those are taken where all parameters of a layer lie in the same place."""
+"""At most this many of them are kept, first those that pack all parameters of a layer at the same position."""
 
 MOST_STEPS = 4000
-"""Steps of the search for them."""
+"""At most this many steps of the search for covers."""
 
 MOST_STARTS = 8
-"""Rows of a longer table at which a shorter one may start, besides the first and the last."""
+"""Further rows of a longer table at which a shorter one may start, except the first and the last."""
 
 
 MOST_RUN = 6
-"""Parameters that one of the other side may hold."""
+"""At most this many parameters are packed in one of the other side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """Some PyTorch parameters, or a part of one, against a Keras parameter or a part of it.
+    """Some PyTorch parameters, or a slice of one, matched with a Keras parameter or a slice of it.
 
     Attributes:
-        torch: positions of the parameters; several are added up. torch_part: of each.
-        keras: position. keras_part: of it.
-        layouts: that may be between them, the likeliest first.
-        promised: by the layer kinds.
+        torch: positions of the parameters; several are summed. torch_part: the slice of each.
+        keras: position. keras_part: its slice.
+        layouts: the possible ones, the likeliest first.
+        promised: the layer kinds promise the layout.
     """
 
     torch: tuple[int, ...]
@@ -52,7 +52,7 @@ class Joint:
 
     @property
     def packed(self) -> bool:
-        """Whether one holds several."""
+        """Whether one parameter contains several of the other side."""
         return bool(self.torch_part.cuts or self.keras_part.cuts)
 
 
@@ -61,9 +61,9 @@ class Cover:
     """One way to match two groups of parameters.
 
     Attributes:
-        joints: what is matched.
-        cost: lower is likelier; a parameter that is left out costs 1.
-        partial: something is left out.
+        joints: the matches.
+        cost: lower is likelier; an unmatched parameter costs 1.
+        partial: some parameters are unmatched.
     """
 
     joints: tuple[Joint, ...]
@@ -72,7 +72,7 @@ class Cover:
 
     @property
     def promised(self) -> bool:
-        """Whether the layer kinds promise all of it, and nothing is left out."""
+        """Whether the layer kinds promise all layouts, and no parameter is unmatched."""
         return self.cost == 0.0
 
 
@@ -81,11 +81,11 @@ Params = tuple[Param, ...]
 
 @cache
 def covers(torch: Params, keras: Params) -> tuple[Cover, ...]:
-    """The ways to match all of two groups of parameters; where there is none, as many of them as can be.
+    """The ways to match two groups of parameters completely; if there are none, as completely as possible.
 
     Args:
-        torch, keras: parameters of layers that are matched together. Something may be left out of single layers
-            only, and never the largest parameter.
+        torch, keras: parameters of layers that are matched together. Only single layers may have unmatched parameters,
+            and never the largest one.
     """
     search = _Search(torch, keras)
     found = search.run(0)
@@ -101,7 +101,7 @@ def covers(torch: Params, keras: Params) -> tuple[Cover, ...]:
 
 
 def _without_biases(torch: Params, keras: Params) -> tuple[Cover, ...]:
-    """Several layers against one, of which one side has biases and the other none: all but the biases."""
+    """Several layers matched with one, if only one side has biases: all parameters except the biases."""
     kept = [[i for i, p in enumerate(of) if p.role != "bias"] for of in (torch, keras)]
     lone = [len(of) - len(own) for of, own in zip((torch, keras), kept, strict=True)]
     if torch[-1].unit == keras[-1].unit or bool(lone[0]) == bool(lone[1]) or not all(kept):
@@ -112,12 +112,12 @@ def _without_biases(torch: Params, keras: Params) -> tuple[Cover, ...]:
 
 
 def _placed(joint: Joint, torch: Sequence[int], keras: Sequence[int]) -> Joint:
-    """A joint of some of the parameters by their positions among all of them."""
+    """A joint with positions among all parameters instead of among a selection."""
     return replace(joint, torch=tuple(torch[i] for i in joint.torch), keras=keras[joint.keras])
 
 
 def _cut_tables(torch: Params, keras: Params) -> tuple[Cover, ...]:
-    """Tables of which one has more rows: positions that start at 2, or rows that only fill the table up."""
+    """Tables with different numbers of rows: positions that start at 2, or unused rows at the end."""
     if len(torch) != 1 or len(keras) != 1:
         return ()
     (t,), (k,) = torch, keras
@@ -156,7 +156,7 @@ class _Search:
         return found
 
     def _uneven(self, joints: Sequence[Joint]) -> int:
-        """How often a layer that is packed in one with others has another place there for one of its parameters."""
+        """How often a packed layer has different positions for its parameters."""
         places: dict[tuple[str, int], set[object]] = {}
         for j in joints:
             for side, at, part, whole in (
@@ -193,7 +193,7 @@ class _Search:
             yield from self._from(todo[1:], used, skips - 1)
 
     def _steps_for(self, todo: tuple[int, ...], used: dict[int, tuple[Part, ...]]) -> Iterator[tuple[Joint, ...]]:
-        """What the first parameter that is left on the Keras side may be."""
+        """The possible matches of the first unmatched Keras parameter."""
         at = todo[0]
         k = self.keras[at]
         free = sorted((i for i in range(len(self.torch)) if i not in used), key=lambda i: -self._alike(i, at))
@@ -209,7 +209,7 @@ class _Search:
         yield from self._added(at, free)
 
     def _once(self, key: object, found: Iterator[tuple[Joint, ...]]) -> list[tuple[Joint, ...]]:
-        """What is found does not depend on what else is taken: it is listed once."""
+        """Cache the result for a key: it does not depend on the other choices."""
         if key not in self._listed:
             self._listed[key] = list(found)
         return self._listed[key]
@@ -229,14 +229,14 @@ class _Search:
                 joint = self._kept(promise, i, at, used)
                 if joint is not None and not joint.keras_part.cuts:
                     yield (joint,)
-                elif joint is not None:  # the rest of it belongs to other parameters of the same cell
+                elif joint is not None:  # its other elements belong to other parameters of the same cell
                     rows.setdefault((t.unit, role_family(t.kind, t.role)[1]), []).append(joint)
         for joints in rows.values():
             if covered([j.keras_part for j in joints], k.shape):
                 yield tuple(joints)
 
     def _kept(self, promise: Promise, i: int, at: int, used: dict[int, tuple[Part, ...]]) -> Joint | None:
-        """A promise as a joint; None if something of it is taken or does not fit."""
+        """A promise as a joint; None if a parameter is already matched or does not fit."""
         t, k = self.torch[i], self.keras[at]
         _, suffix = role_family(t.kind, t.role)
         terms = (i,)
@@ -244,7 +244,7 @@ class _Search:
             roles = [role + suffix for role in promise.torch_roles]
             terms = tuple(j for j, other in enumerate(self.torch) if other.unit == t.unit and other.role in roles)
             if terms[0] != i:
-                return None  # the same sum has been tried from its first term
+                return None  # the same sum was tried from its first term
         try:
             part, other_part = _part(promise.torch, t.shape), _part(promise.keras, k.shape)
         except ValueError:
@@ -260,7 +260,7 @@ class _Search:
         return Joint(terms, part, at, other_part, layouts, True)
 
     def _split(self, i: int, todo: tuple[int, ...]) -> Iterator[tuple[Joint, ...]]:
-        """The PyTorch parameter holds several Keras parameters."""
+        """The PyTorch parameter contains several Keras parameters."""
         t, first = self.torch[i], self.keras[todo[0]]
         like = [k for k in todo if self.keras[k].role == first.role or self.keras[k].shape == first.shape]
         same = tuple(k for k in like if self.keras[k].shape == first.shape)  # such as the experts' first layers
@@ -274,7 +274,7 @@ class _Search:
                 yield from _ordered([[self._joint(i, part, k, WHOLE) for part in parts] for k in chosen], alike)
 
     def _merged(self, at: int, free: Sequence[int]) -> Iterator[tuple[Joint, ...]]:
-        """The Keras parameter holds several PyTorch parameters."""
+        """The Keras parameter contains several PyTorch parameters."""
         k = self.keras[at]
         free = sorted(free)
         for first in free:
@@ -286,7 +286,7 @@ class _Search:
                     yield from _ordered([[self._joint(i, WHOLE, at, part) for part in parts] for i in chosen], alike)
 
     def _added(self, at: int, free: Sequence[int]) -> Iterator[tuple[Joint, ...]]:
-        """The Keras parameter is the sum of two PyTorch parameters, whose names have something in common."""
+        """The Keras parameter is the sum of two PyTorch parameters with similar names."""
         k = self.keras[at]
         for pair in itertools.combinations(sorted(free), 2):
             a, b = (self.torch[i] for i in pair)
@@ -302,11 +302,11 @@ class _Search:
 
 
 def _ordered(table: Sequence[Sequence[Joint | None]], alike: bool) -> Iterator[tuple[Joint, ...]]:
-    """The joints of parameters with parts, one part each; in every order where the parts are alike.
+    """The joints of parameters and slices, one slice each; in every order if the slices have the same shape.
 
     Args:
-        table: per parameter and part.
-        alike: all parts have one shape.
+        table: per parameter and slice.
+        alike: all slices have the same shape.
     """
     if not all(any(row) for row in table):
         return
@@ -319,9 +319,9 @@ def _ordered(table: Sequence[Sequence[Joint | None]], alike: bool) -> Iterator[t
 
 @cache
 def ways(t: Param, k: Param, torch_shape: Shape, keras_shape: Shape) -> tuple[tuple[Layout, ...], bool]:
-    """The layouts that may be between two parameters or parts of them, and whether the layer kinds promise them.
+    """The possible layouts between two parameters or slices, and whether the layer kinds promise them.
 
-    Kinds that promise each other something promise nothing else.
+    If two kinds have promises for each other, no other layouts are possible.
     """
     rows = promised(t.kind, t.role, k.kind, k.role, k.inner)
     if rows:
@@ -336,7 +336,7 @@ def ways(t: Param, k: Param, torch_shape: Shape, keras_shape: Shape) -> tuple[tu
 
 @cache
 def _usual(torch_kind: str, torch_role: str, keras_kind: str, keras_role: str) -> frozenset[str]:
-    """Layouts that either layer has with others of its kind."""
+    """Layouts that either layer kind has with layers of its own kind."""
     rows = [
         row
         for (kind, other), promises in KINDS.items()
@@ -353,7 +353,7 @@ def _part(role: str, shape: Shape) -> Part:
 
 
 def _chosen(like: Sequence[int], sizes: Sequence[int], total: int) -> Iterator[tuple[int, ...]]:
-    """Runs of two to six, the first of them included, whose sizes add up."""
+    """Runs of two to six sizes, starting with the first, that add up to the total."""
     for many in range(2, min(MOST_RUN, len(like)) + 1):
         if sum(sizes[:many]) == total:
             yield tuple(like[:many])

@@ -1,8 +1,8 @@
-"""Where the layers of a side stand in its dataflow, and which of them stand alike.
+"""The positions of the layers in the dataflow of a side, and which positions are equivalent.
 
-A layer is told from others of its kind by what lies before it and behind it, by the inputs that reach it and by the
-outputs, under the names that the user gave them, that it reaches. Each round of refinement looks one layer further
-(Weisfeiler and Leman 1968). What two frameworks do in between, such as a reshape, does not count.
+A layer is distinguished from others of its kind by the layers before and after it, by the inputs that it depends on and
+by the named outputs that depend on it. Each round of refinement looks one layer further (Weisfeiler and Leman 1968).
+Operations between layers, such as a reshape, do not count.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from .layers import Unit, likeness
 from .sequences import Group, group_of
 
 MOST_ROUNDS = 64
-"""Layers that are looked ahead and back at most."""
+"""At most this many layers before and after a layer are considered."""
 
 SAMPLED = 16
-"""Numbers of an output that are looked for in the tensors that it may be a part of."""
+"""Numbers of an output that are searched for in tensors that may contain it."""
 
 SAME = 1e-6
-"""Relative distance of two numbers of which one may have been rounded to float32."""
+"""Relative distance of two equal numbers, one of which may be rounded to float32."""
 
 Place = Hashable
-"""A layer by its position, an input by its numbers, an output by its name."""
+"""A layer (its position), an input (its numbers) or an output (its name)."""
 
 
 class Flow:
-    """What lies before and behind each layer of a side.
+    """The layers before and after each layer of a side.
 
     Args:
         units: its layers.
         inventory: of the side.
         calls: of one forward pass, with its functions.
-        outputs: what is compared, by name.
+        outputs: the compared outputs by name.
 
     Attributes:
-        before, behind: per layer, the places next to it.
-        given: name of a call -> the places of what goes into it.
+        before, behind: per layer, the neighbouring places.
+        given: name of a call -> the places of its inputs.
     """
 
     def __init__(self, units: Sequence[Unit], inventory: Inventory, calls: Calls, outputs: Arrays) -> None:
@@ -61,10 +61,10 @@ class Flow:
         parents = {call.index: call.parent for call in calls}
         within: dict[int, set[Place]] = {}
         views: dict[Hashable, set[int]] = {}
-        taken: set[int] = set()  # by functions: what the model holds itself is used where they are called
+        taken: set[int] = set()  # used by functions: parameters of the model itself are used where these are called
         for call in calls:
             of = {held[path] for path in call.parameters if path in held}
-            if call.function and of and not call.inputs:  # only another view of a parameter
+            if call.function and of and not call.inputs:  # only a view of a parameter
                 views |= {keys.of(array): of for array in call.outputs.values()}
                 continue
             of = of.union(*(views.get(keys.of(array), set()) for array in call.inputs.values() if call.function))
@@ -95,7 +95,7 @@ class Flow:
                     self.behind[place].add(at)
 
     def before_call(self, call: Call) -> set[int] | None:
-        """The layers that have a part in what a call is given; None where that is not known.
+        """The layers that contribute to the inputs of a call; None if unknown.
 
         Args:
             call: of the side, of any forward pass.
@@ -112,7 +112,9 @@ class Flow:
         return found
 
     def _last(self, places: set[Place]) -> set[Place]:
-        """Those of some layers, such as the cells of a recurrent one, that no other of them takes something of."""
+        """The last of some layers: those whose outputs no other of them uses, such as in the cells of a recurrent
+        layer.
+        """
         taken = {p for at in places if isinstance(at, int) for p in self.before[at]}
         return places - taken or places
 
@@ -125,24 +127,24 @@ def _given(call: Call, keys: _Keys, sources: Mapping[Hashable, set[Place]]) -> s
 
 
 class _Keys:
-    """Names of values: equal for one tensor however its axes lie."""
+    """Keys of values: equal for one tensor in any order of axes."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Array, Hashable]] = {}
 
     def of(self, array: Array) -> Hashable:
         if id(array) not in self._known:
-            self._known[id(array)] = array, key_of(array) or ("itself", id(array))  # such as zeros behind a relu
+            self._known[id(array)] = array, key_of(array) or ("itself", id(array))  # such as zeros after a relu
         return self._known[id(array)][1]
 
 
 def _rounded(array: Array) -> tuple[str, ...]:
-    """The range of an input as it is on both sides, of which one may hold it in float32."""
+    """The range of an input, equal on both sides even if one has it in float32."""
     return tuple(f"{float(x):.4e}" for x in (array.min(), array.max())) if array.size else ()
 
 
 def _part_of(array: Array, arrays: Mapping[Hashable, Array], sources: Mapping[Hashable, set[Place]]) -> set[Place]:
-    """The places behind the last tensor that holds an output's numbers: a slice or a cast of it."""
+    """The places of the last tensor that contains the numbers of an output, which may be a slice or a cast of it."""
     if array.dtype.kind != "f" or not array.size or not np.isfinite(array).all():
         return set()
     flat = array.reshape(-1).astype(np.float64)
@@ -159,11 +161,11 @@ def _part_of(array: Array, arrays: Mapping[Hashable, Array], sources: Mapping[Ha
 
 
 def colours(flow: Flow, kinds: Sequence[Hashable], names: Collection[str]) -> list[list[int]]:
-    """Per round, a number for each layer: equal for those that nothing within that many layers tells apart.
+    """Per round, a number for each layer: equal for layers that nothing within that many layers distinguishes.
 
     Args:
         flow: of a side.
-        kinds: of the layers, equal on both sides for layers that are alike.
+        kinds: of the layers, equal on both sides for similar layers.
         names: outputs that both sides have.
     """
 
@@ -192,16 +194,16 @@ def colours(flow: Flow, kinds: Sequence[Hashable], names: Collection[str]) -> li
 def in_place(
     groups: Sequence[Group], flows: Sequence[Flow], units: Sequence[Sequence[Unit]], names: Collection[str]
 ) -> tuple[list[Group], set[int]]:
-    """Groups that are alike in the order in which they stand alike on both sides, and where several do, by name.
+    """Similar groups, reordered by equivalent positions on both sides, and by name if several positions are equivalent.
 
     Args:
-        groups: as they were aligned.
+        groups: in the order of the alignment.
         flows: of PyTorch and of Keras.
         units: their layers.
         names: outputs that both sides have.
 
     Returns:
-        The groups, and which of them, by `id`, no other one stands like.
+        The groups, and the `id` of each group with a unique position.
     """
     classes: dict[Hashable, list[Group]] = {}
     for group in groups:
@@ -244,17 +246,17 @@ def in_place(
 
 
 def size_of(group: Group) -> Hashable:
-    """Equal for groups of single layers with as many numbers each, of whatever kind: a layer and functions like it."""
+    """A key that is equal for groups of single layers with the same number of elements, of any kind."""
     if len(group.torch) != 1 or len(group.keras) != 1:
         return group.signature
     return tuple(tuple(sorted(math.prod(e.shape) for e in of[0].entries)) for of in (group.torch, group.keras))
 
 
 def _within(alike: Sequence[Group], here: Sequence[Hashable], there: Sequence[Hashable]) -> dict[int, Group] | None:
-    """Groups of which both halves have one colour; of several, those whose names are most alike.
+    """Groups whose halves have the same colour; of several, those with the most similar names.
 
     Returns:
-        None where halves of one colour cannot be the same.
+        None if halves of one colour cannot match.
     """
     found: dict[int, Group] = {}
     for colour in dict.fromkeys(here):
@@ -272,7 +274,7 @@ def _within(alike: Sequence[Group], here: Sequence[Hashable], there: Sequence[Ha
 
 
 def _named(left: Sequence[Group], right: Sequence[Group]) -> Iterable[tuple[Group, Group]]:
-    """Halves that belong together by name, the surest first; what names leave open, in order."""
+    """Halves paired by name, the most similar first; the rest in order."""
     scores = sorted(
         (
             (likeness(a.torch[0].words, b.keras[0].words), -i, -j)

@@ -1,4 +1,4 @@
-"""Weights and inputs that are drawn to prove a plan: other numbers in the manner of those that are there."""
+"""Random weights and inputs to prove a plan, similar to the existing ones."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..records.trace import Array, State
 from .matchable import Matchable
 
 NEAR = 0.1
-"""Size of what is added to a weight that is to stay near its own, relative to its size."""
+"""Relative size of the change of a weight that stays near its value."""
 
 
 def drawn_weights(runner: Matchable, held: Collection[str], seed: int, *, bold: bool) -> State:
-    """Other values for what a plan holds, none of them zero, one or tiny.
+    """New values for the parameters and buffers of a plan, none of them zero, one or tiny.
 
     Args:
         runner: of the side.
-        held: paths of the parameters and buffers that are drawn.
+        held: paths of the parameters and buffers to draw.
         seed: of the draws.
-        bold: draw them afresh; else they stay near what they are.
+        bold: draw independent values; otherwise stay near the current ones.
     """
     state = runner.read()
     entries = [entry for entry in runner.inventory().canonical() if entry.path in held]
@@ -45,10 +45,10 @@ def _near(array: Array, rng: np.random.Generator) -> Array:
 
 
 def drawn_batch(batch: Batch, seed: Sequence[int]) -> Batch:
-    """A batch like another: floats of the same mean and spread and in the same range, whole numbers in another order.
+    """A batch like the given one: floats of the same mean, spread and range, integers in a different order.
 
-    Where a part of the outputs is left out, and where there are truth values or numbers that stand for such, they stay:
-    they say of other inputs which of their elements count.
+    With a mask on outputs, and for booleans or numbers used as such, the values stay: they select the valid elements of
+    other inputs.
 
     Args:
         batch: in the neutral layout.

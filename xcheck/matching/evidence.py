@@ -1,4 +1,4 @@
-"""What is known of each match in the end, and what stays open."""
+"""The evidence for each match of the final plan, and its open questions."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from .matcher import Matcher
 
 MOST_TRIED = 30
-"""Layers that are tried in another layout, or without which the model is tried, after everything is known."""
+"""At most this many layers are tested in a different layout, or removed as a test, once all values are known."""
 
 CLEARLY = 0.2
-"""By how much another name must be more alike to be the one that is meant."""
+"""By how much more similar a different name must be to count as the intended one."""
 
 
 def settled(matcher: Matcher, repairs: Repairs, look: Look) -> MatchPlan:
-    """The plan, with what each match rests on, and the doubts about it.
+    """The plan with the evidence for each match and the doubts about it.
 
     Args:
-        matcher: whose guesses are as good as they get.
-        repairs: that made them.
+        matcher: with its final guesses.
+        repairs: the search that led to them.
         look: the last one.
     """
     if look.solved and any(not g.promised for g in matcher.guesses):
@@ -62,14 +62,14 @@ def settled(matcher: Matcher, repairs: Repairs, look: Look) -> MatchPlan:
 
 
 def _on_noise(matcher: Matcher, look: Look) -> Look:
-    """Look again with noise on the inputs: images of grey, or black borders, hide which axis is which."""
+    """Look again with noise on the inputs: uniform images or black borders hide the order of axes."""
     before = [(g, g.variant) for g in matcher.guesses]
     if not matcher.add_noise():
         return look
     noisy = Repairs(matcher).run()
     if noisy.solved:
         return noisy
-    for guess, variant in before:  # the noise means something else to one of the sides
+    for guess, variant in before:  # the sides interpret the noise differently
         guess.variant = variant
     matcher.forced.clear()
     matcher.without_noise()
@@ -77,7 +77,7 @@ def _on_noise(matcher: Matcher, look: Look) -> Look:
 
 
 def _judge(matcher: Matcher, look: Look) -> None:
-    """Mark the guesses that values speak for."""
+    """Mark the guesses that values confirm."""
     own = {s.call.path: at for at, s in reversed(list(enumerate(look.seen)))}
     tried = 0
     before: Arrays = {}
@@ -95,23 +95,24 @@ def _judge(matcher: Matcher, look: Look) -> None:
             before = before or matcher.follower.infer(matcher.batch)
             where = dict.fromkeys(_paths(matcher, guess), 1.0)
             guess.by_value = _matters(matcher, matcher.follower, before, where)
-            guess.basis = "all outputs agree, and they change with it" if guess.by_value else ""
+            guess.basis = "all outputs agree, and they depend on it" if guess.by_value else ""
 
 
 def _observed(matcher: Matcher, look: Look, at: Sequence[int]) -> str:
-    """What the calls of a guess return, and how near the other side has it, in words; "" for no calls."""
+    """The distance between the outputs of the calls of a guess and the nearest values of the other side, in words; ""
+    for no calls."""
     sides = matcher.follower.side, matcher.reference.side
     seen = [look.seen[i] for i in at]
-    found = [f"what {s.call.name} returns in {sides[0]} is {s.made:.1e} from a value of {sides[1]}" for s in seen]
+    found = [f"the output of {s.call.name} in {sides[0]} is within {s.made:.1e} of a value in {sides[1]}" for s in seen]
     found = [
-        text if np.isfinite(s.made) else f"no value of {sides[1]} is what {s.call.name} returns in {sides[0]}"
+        text if np.isfinite(s.made) else f"no value in {sides[1]} equals the output of {s.call.name} in {sides[0]}"
         for text, s in zip(found, seen, strict=True)
     ]
     return "; ".join(found)
 
 
 def _as_close_otherwise(matcher: Matcher, guess: Guess, look: Look, at: Sequence[int]) -> bool:
-    """Whether layers that come close to the reference's would with parameters of theirs exchanged, too."""
+    """Whether layers that are close to the reference's are equally close with their parameters exchanged."""
     kept = guess.variant
     others = [v for v in guess.variants() if v.cover != kept.cover]
     for other in others[:MOST_ORDERS]:
@@ -124,12 +125,12 @@ def _as_close_otherwise(matcher: Matcher, guess: Guess, look: Look, at: Sequence
 
 
 def within_calls(guesses: Sequence[Guess], reference: SideName, follower: SideName) -> list[Guess]:
-    """The guesses without those of a layer that has more counterparts than calls.
+    """The guesses, except those for a layer with more counterparts than calls.
 
-    A layer that is called once is one layer of a port: where values say which, nothing else is it, however alike.
+    A layer that is called once has one counterpart. If values determine it, a similar layer is not a second one.
 
     Args:
-        guesses: judged.
+        guesses: with their evidence.
         reference, follower: names of the sides.
     """
     found: dict[int, set[int]] = {}
@@ -153,13 +154,13 @@ def _paths(matcher: Matcher, guess: Guess) -> list[str]:
 
 
 def _matters(matcher: Matcher, runner: Matchable, before: Arrays, where: Mapping[str, Array | float]) -> bool:
-    """Whether what is compared of a side is another when some parameters are others.
+    """Whether the compared outputs of a side change when some parameters change.
 
     Args:
-        matcher: whose batch is used.
+        matcher: provides the batch.
         runner: of the side.
-        before: what is compared of it as it is.
-        where: path -> 1 for the elements that are to be others, 0 for the rest.
+        before: the compared outputs without the change.
+        where: path -> 1 for the elements to change, 0 for the others.
     """
     kept = runner.read()
     held = {path: kept.value(path) for path in where}
@@ -185,20 +186,20 @@ def _step(array: Array) -> Array:
 
 
 def _frozen(matcher: Matcher, runner: Matchable, plan: MatchPlan) -> Iterator[str]:
-    """Unmatched parameters that the side does not train, such as a table that the other side makes by itself."""
+    """Unmatched parameters that the side does not train, such as a table that the other side computes itself."""
     kept = {entry.path for entry in runner.inventory().entries if not entry.trainable}
     yield from (path for path in plan.unmatched(runner.side) if path in kept)
 
 
 def _idle(matcher: Matcher, runner: Matchable, plan: MatchPlan) -> Iterator[str]:
-    """Unmatched parameters that reach nothing that is compared, or of which what is unmatched does not."""
+    """Unmatched parameters whose unmatched elements no compared output depends on."""
     unmatched = plan.unmatched(runner.side)[:MOST_TRIED]
     if not unmatched:
         return
     left = {path: _left(runner, plan, path) for path in unmatched}
     kept = runner.read()
     held = {path: kept.value(path) for path in unmatched}
-    # All of them are other numbers: the one factor of a product has no effect where the other is zero.
+    # Change all of them at once: a factor of a product has no effect while the other factor is zero.
     runner.write(State({path: array + left[path] * _typed(_step(array), array) for path, array in held.items()}))
     try:
         before = runner.infer(matcher.batch)
@@ -230,12 +231,12 @@ def _doubt(guess: Guess, detail: str) -> Doubt:
 
 
 def _alike(guess: Guess, other: Guess) -> float:
-    """How much the PyTorch name of one guess has in common with the Keras name of another."""
+    """How similar the PyTorch name of one guess is to the Keras name of a different one."""
     return likeness(guess.units("torch")[0].words, other.units("keras")[0].words)
 
 
 def _undecided(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Doubt]:
-    """Layers that are alike and were given the same, where the port differs before values could tell them apart."""
+    """Similar layers with the same inputs that values cannot distinguish, because the port differs before that."""
     told: set[int] = set()
     for alike in [] if look.solved else sorted(repairs.moves.undecided, key=len, reverse=True):
         chosen = sum(_alike(g, g) for g in alike)
@@ -252,20 +253,20 @@ def _undecided(matcher: Matcher, repairs: Repairs, look: Look) -> Iterator[Doubt
             continue
         for guess in alike:
             candidates = ", ".join(_names(g, "keras") for g in alike)
-            yield _doubt(guess, f"the values do not tell which of these it is: {candidates}; name it in weight_map")
+            yield _doubt(guess, f"by value it could be any of these: {candidates}; add it to weight_map")
 
 
 def told_by_what_follows(matcher: Matcher, look: Look, alike: Sequence[Guess]) -> bool:
-    """Whether layers that are alike, all but one, feed layers that are not, whose own outputs are known."""
+    """Whether all but one of some similar layers feed dissimilar layers with known outputs."""
     used = [_followers(matcher, look, guess) for guess in alike]
     known = [kinds for at, kinds in enumerate(used) if kinds and not any(kinds & o for o in used[:at] + used[at + 1 :])]
     return len(known) >= len(alike) - 1
 
 
 def _told_by_names(matcher: Matcher, repairs: Repairs, alike: Sequence[Guess]) -> bool:
-    """Whether one order of layers that are alike, and no other, makes most of the outputs what their names say.
+    """Whether exactly one order of similar layers makes most outputs agree by name.
 
-    The guesses are left in that order.
+    The guesses keep that order.
     """
     wanted = {name: print_of(array) for name, array in matcher.reference.infer(matcher.batch).items()}
     if len(wanted) < 2:
@@ -293,7 +294,7 @@ def _told_by_names(matcher: Matcher, repairs: Repairs, alike: Sequence[Guess]) -
 
 
 def _followers(matcher: Matcher, look: Look, guess: Guess) -> set[object]:
-    """What the layers are that get what these layers make, where all of it is known from the reference."""
+    """Signatures of the layers that use the outputs of these layers, if all those outputs are known."""
     owners = {unit.owner for unit in guess.units(matcher.follower.side)}
     made = [p for s in look.seen if s.call.path in owners for p in prints_of(s.call.outputs)]
     found: set[object] = set()
@@ -308,7 +309,7 @@ def _followers(matcher: Matcher, look: Look, guess: Guess) -> set[object]:
 
 
 def _blind(matcher: Matcher, look: Look) -> Iterator[Doubt]:
-    """Layers whose parameters could be in another layout for all that the values say."""
+    """Layers whose parameters could have a different layout according to the values."""
     open_ = {g.group.signature: g for g in matcher.guesses if not g.promised and (look.solved or not g.by_value)}
     for guess in itertools.islice(open_.values(), MOST_TRIED):
         kept, own = guess.variant, _given(matcher)
@@ -321,39 +322,39 @@ def _blind(matcher: Matcher, look: Look) -> Iterator[Doubt]:
                 held = " and ".join(
                     dict.fromkeys(layout.name for layout in variant.layouts if layout not in kept.layouts)
                 )
-                told = f"its layout from {held}; name it in weight_map"
-                which = "which of its parameters is which, or of which part; name them in weight_map"
-                yield _doubt(guess, f"the values do not tell {told if held else which}")
+                told = f"its layout from {held}; add it to weight_map"
+                which = "its parameters or their slices from each other; add them to weight_map"
+                yield _doubt(guess, f"the values do not distinguish {told if held else which}")
                 break
 
 
 def _given(matcher: Matcher) -> Arrays:
-    """What the follower is given: of a single head several layouts are one."""
+    """The state that the follower receives: with a single head, several layouts coincide."""
     return matcher.plan().for_follower(matcher.state, slots=False).parameters
 
 
 def _usual(variant: Variant, kept: Variant) -> bool:
-    """Whether a variant is another layout or another cover, not a rarity such as a number that is added."""
+    """Whether a variant is a different layout or cover, not a rare one such as an added offset."""
     others = [layout for layout in variant.layouts if layout not in kept.layouts]
     rare = any(mark in layout.name for layout in others for mark in "~@")
     return variant != kept and variant.offsets == kept.offsets and not rare
 
 
 def _never_used(matcher: Matcher) -> Iterator[Doubt]:
-    """Layers that reach no output: alike, they cannot be told apart."""
+    """Similar layers that no output depends on: they cannot be distinguished."""
     silent = [g for g in matcher.guesses if not g.by_value and not any(u.calls for u in g.units(matcher.follower.side))]
     for guess in silent:
         alike = [g for g in silent if g.group.signature == guess.group.signature]
         best = max(_alike(guess, g) for g in alike)
         if len(alike) > 1 and [g for g in alike if _alike(guess, g) == best] != [guess]:
             candidates = ", ".join(_names(g, "keras") for g in alike)
-            yield _doubt(guess, f"never used, so that no value tells which of these it is: {candidates}")
+            yield _doubt(guess, f"never used, so by value it could be any of these: {candidates}")
 
 
 def _contradicted(matcher: Matcher) -> Iterator[Doubt]:
-    """Two layers that compute what the other is named for, where all other names agree: swapped, or misnamed.
+    """Two layers that each compute the function of the other's name, while all other names agree: swapped, or misnamed.
 
-    Names that agree nowhere, or contradict in more places, mean something else on the two sides.
+    Names that never agree, or contradict each other more often, have different meanings on the two sides.
     """
     classes: dict[object, list[Guess]] = {}
     for guess in matcher.guesses:
@@ -377,6 +378,6 @@ def _contradicted(matcher: Matcher) -> Iterator[Doubt]:
             name = _names(meant[id(guess)], "keras")
             yield _doubt(
                 guess,
-                f"it computes what this one does, but by its name it is {name}: the two are swapped, "
-                "or misnamed; say in weight_map which is meant",
+                f"both compute the same, but the name suggests {name}: the two are swapped, or misnamed; add the "
+                "intended match to weight_map",
             )

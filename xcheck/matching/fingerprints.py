@@ -1,6 +1,6 @@
-"""Recognizing an activation of one side among those of the other, whatever its layout and its name.
+"""Finding an activation of one side among those of the other, in any layout and under any name.
 
-What is recognized is not judged equal: that is the comparison's work. It decides which weight is which.
+This decides which parameters correspond, not whether values are equal; that is the work of the comparison.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from ..records.calls import Call
 from ..records.trace import Array, Arrays
 
 EXACT = 1e-7
-"""Relative distance up to which two prints are of one value: above what hard-coded float32 does, below any setting."""
+"""Relative distance up to which two fingerprints belong to one value: above the effect of hard-coded float32, below
+that of any setting."""
 
 CLOSE = 1e-3
-"""Relative distance up to which a value is the same but for a setting, such as another epsilon."""
+"""Relative distance up to which a value may differ only by a setting, such as a different epsilon."""
 
 Print = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def print_of(array: Array) -> Print | None:
-    """Numbers that depend on the values of an array, not on their order nor on how often all of them are repeated.
+    """Numbers that depend on the values of an array, but not on their order or a repetition of all of them.
 
     Returns:
-        None for what cannot be told apart: whole numbers, constants, and what is not finite.
+        None for arrays that cannot be distinguished: integers, constants, and non-finite numbers.
     """
     if array.dtype.kind != "f" or array.size < 2:
         return None
@@ -33,7 +34,7 @@ def print_of(array: Array) -> Print | None:
     low, high = float(flat.min()), float(flat.max())
     if not np.isfinite(low + high) or low == high:
         return None
-    with np.errstate(over="ignore"):  # a mask of the lowest number there is
+    with np.errstate(over="ignore"):  # a mask with the lowest float
         square = flat * flat
         rms = float(np.sqrt(square.mean()))
     if not np.isfinite(rms):
@@ -43,13 +44,13 @@ def print_of(array: Array) -> Print | None:
 
 
 def key_of(array: Array) -> Hashable:
-    """A name for the numbers of an array, in any order; None for what has none of its own, such as zeros."""
+    """A key for the numbers of an array, in any order; None for arrays that it does not identify, such as zeros."""
     if array.size < 2 or array.dtype.kind not in "fiu":
         return None
     low, high = array.min(), array.max()
     if low == high or not np.isfinite(low + high):
         return None
-    bits = np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")  # a sum that no order of the numbers changes
+    bits = np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")  # a sum that does not depend on the order
     return array.size, float(low) + 0.0, float(high) + 0.0, int(bits.sum(dtype=np.uint64))
 
 
@@ -71,7 +72,7 @@ class Known:
         self._prints = np.array(prints) if prints else np.zeros((0, 6))
 
     def distance(self, wanted: Print) -> float:
-        """How far the closest activation is, relative to its size; infinite if none is near."""
+        """Distance of the closest activation, relative to its size; infinite if none is near."""
         reach = CLOSE * wanted[0]
         first, last = np.searchsorted(self._prints[:, 0], [wanted[0] - reach, wanted[0] + reach])
         if first == last:
@@ -79,19 +80,19 @@ class Known:
         return float(np.abs(self._prints[first:last] - wanted).max(axis=1).min() / wanted[0])
 
     def nearest(self, wanted: Print) -> float:
-        """How far the closest of all activations is, however far."""
+        """Distance of the closest of all activations, even if it is far."""
         if not len(self._prints):
             return float("inf")
         return float(np.abs(self._prints - wanted).max(axis=1).min() / wanted[0])
 
 
 def apart(one: Print, other: Print) -> float:
-    """The relative distance of two prints."""
+    """The relative distance of two fingerprints."""
     return float(np.abs(one - other).max() / one[0])
 
 
 def prints_of(arrays: Arrays) -> tuple[Print, ...]:
-    """The prints of the arrays that have one."""
+    """The fingerprints of the arrays that have one."""
     return tuple(p for array in arrays.values() if (p := print_of(array)) is not None)
 
 
@@ -106,7 +107,7 @@ def in_shape_of(array: Array, shape: tuple[int, ...]) -> Array | None:
 
 
 def nearly(array: Array, own: Array) -> Array | None:
-    """An activation in the layout of one that is the same, element by element, but for a setting; None if it is not."""
+    """The activation in the layout of `own` if they differ only by a setting, element by element; otherwise None."""
     fitted = (
         in_shape_of(array, own.shape) if array.size == own.size and own.dtype.kind == array.dtype.kind == "f" else None
     )

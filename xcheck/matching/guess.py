@@ -1,4 +1,4 @@
-"""A guess: how the layers of a group are the same, and what else they could be."""
+"""A guess: how the layers of a group match, and the alternatives."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .reshapes import space_exchanged, turned
 from .sequences import Group
 
 MOST_VARIANTS = 60
-"""Variants of one group that are tried."""
+"""At most this many variants of one group are tried."""
 
 OFFSETS = (1.0, -1.0)
-"""Numbers by which one side may hold a vector less than the other: norms that store their scale less one."""
+"""Offsets that one side may subtract from a stored vector: some norms store their scale minus one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way for a group: which cover, through which layouts, with which offsets.
+    """One way to match a group: a cover, its layouts and its offsets.
 
     Attributes:
         cover: position among the group's covers.
@@ -39,17 +39,17 @@ class Variant:
 
 @dataclass(eq=False)
 class Guess:
-    """A group and the variant that is taken to be right.
+    """A group and the variant that is currently assumed.
 
     Attributes:
         group: the layers.
         variant: of the group.
-        by_value: what it computes was found on the other side.
-        decided: what it takes from others that are alike was told apart, by what follows, by names of outputs, or by
-            its place in the dataflow.
+        by_value: its outputs were found on the other side.
+        decided: it was distinguished from similar ones by later values, by names of outputs, or by its place in the
+            dataflow.
         placed: by the dataflow and the names of outputs, before anything was tried.
-        by_name: its name tells it from others that nothing else tells it from.
-        basis: what was observed that speaks for it, in words.
+        by_name: only its name distinguishes it from similar ones.
+        basis: the observed evidence, in words.
     """
 
     group: Group
@@ -62,7 +62,7 @@ class Guess:
 
     @property
     def promised(self) -> bool:
-        """Whether the layer kinds leave nothing open."""
+        """Whether the layer kinds determine everything."""
         cover = self.group.covers[self.variant.cover]
         return cover.promised and all(len(joint.layouts) == 1 for joint in cover.joints)
 
@@ -78,7 +78,7 @@ class Guess:
         return itertools.islice(_variants(self.group), MOST_VARIANTS)
 
     def matches(self, torch: Inventory, keras: Inventory) -> Iterator[tuple[Match, list[Entry], list[Entry]]]:
-        """The matches of the variant, each with the parameters it is of."""
+        """The matches of the variant, each with its parameters."""
         mine = [e for unit in self.group.torch for e in unit.entries]
         theirs = [e for unit in self.group.keras for e in unit.entries]
         joints = self.group.covers[self.variant.cover].joints
@@ -126,8 +126,8 @@ def _changed(cover: Cover, first: Variant) -> Iterator[Variant]:
 
 
 def _rare(group: Group) -> Iterator[Variant]:
-    """Kernels whose spatial axes are exchanged; of layers that promise nothing offsets, and layouts that run backwards
-    or have other gates."""
+    """Rare variants: kernels with exchanged spatial axes; for unknown layer kinds also offsets, reversed axes and other
+    gate orders."""
     cover = group.covers[0]
     own = [not joint.promised for joint in cover.joints]
     first = Variant(0, tuple(j.layouts[0] for j in cover.joints), (0.0,) * len(cover.joints))

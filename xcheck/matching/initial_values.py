@@ -1,8 +1,8 @@
-"""What the values that both sides were built with say: a port that loads weights may permute their rows.
+"""Evidence from the initial values of both sides: a port that loads weights may permute their rows.
 
-A dense layer after flattened channels takes them in another order in each framework. Whether a port means that, and
-permutes the rows of the kernel when it loads them, or overlooks it, is not to be seen in what the layers compute with
-random weights: only the weights that it came with tell.
+A dense layer after a flatten gets its inputs in a different order in each framework. A correct port permutes the rows
+of the kernel when it loads the weights; a wrong one does not. With random weights both look the same: only the loaded
+weights show which it is.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .guess import Guess
 
 
 def as_loaded(guess: Guess, torch: State, keras: State) -> None:
-    """Let a guess permute the rows of a dense kernel, where the values that the sides came with do.
+    """Let a guess permute the rows of a dense kernel if the initial values of the sides do.
 
     Args:
-        guess: that takes the kernel to be the transposed weight.
-        torch, keras: the sides as they were built.
+        guess: with the kernel as the transposed weight.
+        torch, keras: the sides with their initial values.
     """
     cover = guess.group.covers[guess.variant.cover]
     mine = [e for unit in guess.group.torch for e in unit.entries]
@@ -41,7 +41,7 @@ def as_loaded(guess: Guess, torch: State, keras: State) -> None:
 
 
 def _orders(weight: Array, kernel: Array) -> Iterator[Layout]:
-    """Channels before places in PyTorch, and after them in Keras, for every number of channels."""
+    """Channels before positions in PyTorch and after them in Keras, for every number of channels."""
     inputs = weight.shape[1]
     if not _near(np.sort(weight[0]), np.sort(kernel[:, 0])):
         return

@@ -14,10 +14,10 @@ from ..records.inventory import Entry, Inventory
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """What matching needs to know of a parameter, equal for parameters that are alike.
+    """The properties of a parameter that matching uses; equal for similar parameters.
 
     Attributes:
-        unit: which of the layers that are matched together it belongs to.
+        unit: number of its layer among those that are matched together.
         kind: of its layer. role: its name there. shape: of the value.
         inner: last name of its layer's path.
     """
@@ -31,13 +31,13 @@ class Param:
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """A layer and the parameters that no layer before it has used.
+    """A layer and the parameters that it is the first to use.
 
     Attributes:
         owner, kind: path and class name of the layer.
-        entries: its parameters, by the paths under which it holds them.
+        entries: its parameters, with their paths in this layer.
         calls: positions in the trace at which calls of it ended; () for a layer that is never called.
-        words: of its path, but for those that all layers have.
+        words: of its path, except those that all layers have.
     """
 
     owner: str
@@ -53,14 +53,14 @@ class Unit:
 
 
 FUNCTIONS = {"linear": "Linear"} | {f"conv{n}d": f"Conv{n}d" for n in (1, 2, 3)}
-"""PyTorch functions of a weight and a bias -> the module that does the same."""
+"""PyTorch functions of a weight and a bias -> the equivalent module."""
 
 PRODUCTS = ("matmul", "dot", "mm", "einsum", "tensordot")
-"""Functions of one weight, to which what is made a bias may be added."""
+"""Functions of one weight, to whose result a bias may be added."""
 
 
 def _called_bare(inventory: Inventory, calls: Calls, free: Collection[str]) -> Iterator[tuple[int, tuple[Entry, ...]]]:
-    """Parameters of no module that is called, by the function that takes them: how many calls ended before, and which.
+    """Parameters that only functions use: the function that takes them, and how many calls ended before.
 
     Args:
         inventory: of the side.
@@ -72,7 +72,7 @@ def _called_bare(inventory: Inventory, calls: Calls, free: Collection[str]) -> I
     for at, call in enumerate(calls):
         ended += not call.function
         held = [p for p in call.parameters if p in free]
-        if call.function and len(held) == 1 and not call.inputs:  # only another view of it
+        if call.function and len(held) == 1 and not call.inputs:  # only a view of it
             views |= {id(array): held[0] for array in call.outputs.values()}
             continue
         seen = [views[id(array)] for array in call.inputs.values() if id(array) in views]
@@ -93,7 +93,7 @@ def _called_bare(inventory: Inventory, calls: Calls, free: Collection[str]) -> I
 
 
 def _added(later: Calls, call: Call, free: Collection[str]) -> list[str]:
-    """The one parameter that is added to what a function made."""
+    """The parameter that is added to the result of a function."""
     made = {id(array) for array in call.outputs.values()}
     users = [c for c in later if c.function and made & {id(array) for array in c.inputs.values()}]
     held = users[0].parameters if users and users[0].kind == "add" else ()
@@ -103,13 +103,13 @@ def _added(later: Calls, call: Call, free: Collection[str]) -> list[str]:
 def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = (), every: Calls = ()) -> tuple[Unit, ...]:
     """The layers that hold parameters, in order of first use.
 
-    A layer that is never called by itself, though the layer around it may use what it holds, comes right after that.
+    A layer that is never called, although the layer around it may use its parameters, comes directly after that layer.
 
     Args:
         inventory: of the side.
         calls: of one forward pass.
-        without: canonical paths that are matched already.
-        every: the calls with those of functions.
+        without: canonical paths that are already matched.
+        every: the calls including those of functions.
     """
     canonical = {e.path: e for e in (*inventory.parameters(), *_alone(inventory)) if e.path not in without}
     by_owner: dict[str, list[Entry]] = {}
@@ -150,7 +150,7 @@ def units_of(inventory: Inventory, calls: Calls, without: Collection[str] = (), 
 
 
 def _from_zero(names: Sequence[str]) -> list[str]:
-    """Names of which those that differ in a number count from 0: some frameworks, and people, count from 1."""
+    """The names, with their numbering changed to start from 0: some frameworks, and people, count from 1."""
     numbers = {name: [int(n) for n in re.findall(r"\d+", name)] for name in names}
     alike: dict[str, list[list[int]]] = {}
     for name, own in numbers.items():
@@ -164,17 +164,17 @@ def _from_zero(names: Sequence[str]) -> list[str]:
 
 
 STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance")
-"""Buffers that both sides have; others, such as tables of positions, belong to one side."""
+"""Buffers that both sides have; others, such as position tables, exist on one side only."""
 
 
 def _alone(inventory: Inventory) -> list[Entry]:
-    """Statistics of layers that have no parameters, which would lead to them."""
+    """Statistics of layers without parameters: no parameter leads to them."""
     owners = {entry.owner for entry in inventory.entries if not entry.buffer}
     return [e for e in inventory.buffers() if e.role in STATISTICS and e.owner not in owners]
 
 
 def again(units: Sequence[Unit]) -> list[Unit]:
-    """Each further call of a layer as a layer of its own, in order."""
+    """Each further call of a layer as a separate layer, in order."""
     further = [(at, unit) for unit in units for at in unit.calls[1:]]
     return [replace(unit, calls=(at,)) for at, unit in sorted(further, key=lambda f: f[0])]
 
@@ -206,12 +206,12 @@ _EMPTY: frozenset[str] = frozenset({"proj", "projection", "dense", "layer", "lay
 
 @cache
 def words_of(path: str) -> frozenset[str]:
-    """The words of a path that may mean the same on both sides."""
+    """The words of a path that may have a meaning common to both sides."""
     split: list[str] = re.findall(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+", path)
     words = {word.lower() for word in split}
     return frozenset({_SAME_WORD.get(word, word) for word in words} - _EMPTY)
 
 
 def likeness(words: frozenset[str], others: frozenset[str]) -> float:
-    """How much two names have in common, from 0 to 1."""
+    """How similar two names are, from 0 to 1."""
     return len(words & others) / len(words | others) if words or others else 0.0

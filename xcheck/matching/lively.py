@@ -1,7 +1,7 @@
-"""Weights under which the values of a side tell something: a ReLU behind a negative bias makes nothing but zeros.
+"""Weights under which the values of a side are informative: a ReLU after a negative bias returns only zeros.
 
-What is zero everywhere looks like everything else that is, and hides what was added to it. Where a side makes such
-values, other weights are drawn for it, and those under which it makes the fewest are kept.
+Tensors of zeros are indistinguishable, and hide their inputs. If a side has such values, other weights are drawn for
+it, and those with the fewest such values are kept.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .draws import drawn_weights
 from .matchable import Matchable
 
 MOST_DRAWS = 3
-"""Other weights that are drawn for one side."""
+"""Number of other draws of weights for one side."""
 
 
 def lively(runner: Matchable, batch: Batch, seed: int) -> Calls:
-    """One forward pass of a side with all its functions, under weights of which few values are constant.
+    """One forward pass of a side with all its functions, under weights that give few constant values.
 
     Args:
         runner: of the side; it keeps these weights.
@@ -28,7 +28,7 @@ def lively(runner: Matchable, batch: Batch, seed: int) -> Calls:
         seed: of the draws.
 
     Raises:
-        UserCodeError: the model cannot be called as it is.
+        UserCodeError: the model cannot be called with its current weights.
     """
     calls = runner.calls(batch, inside=everywhere)
     dull, best = _constant(calls), runner.read()
@@ -51,7 +51,7 @@ def lively(runner: Matchable, batch: Batch, seed: int) -> Calls:
 
 
 def _constant(calls: Calls) -> set[str]:
-    """Names of calls that make something of other values that is one number everywhere, or no number."""
+    """Names of calls whose output is one number everywhere or not finite, although their input varies."""
     return {
         call.name
         for call in calls

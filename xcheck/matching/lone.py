@@ -1,7 +1,7 @@
-"""Parameters that the reference alone has: with a value that changes nothing, all else can be matched.
+"""Parameters that only the reference has: set to a neutral value, they let everything else be matched.
 
-A scale of ones, and a shift of zeros, computes as if it were not there. The port that lacks it is then the reference
-in everything else, and what it lacks is its one difference.
+A scale of ones or a shift of zeros has no effect. A port without it then agrees with the reference everywhere else, and
+the missing parameter is its only difference.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from .matcher import Matcher
 
 MOST_LONE = 8
-"""Parameters of the reference without a counterpart up to which their values are tried."""
+"""At most this many parameters of the reference without a counterpart are tried with neutral values."""
 
 
 def without_lone(matcher: Matcher, look: Look) -> Look | None:
-    """Match all else with the parameters that the reference alone has at values that change nothing.
+    """Match everything else with the unmatched parameters of the reference at neutral values.
 
     Args:
-        matcher: whose guesses are as good as they get; where this helps, its reference keeps these values.
+        matcher: with its final guesses; if this helps, its reference keeps these values.
         look: the last one.
 
     Returns:
-        The look under which everything is known; None where there is none.
+        The look under which everything is known; None if there is none.
     """
     plan = matcher.plan()
     lone = plan.unmatched(plan.reference)

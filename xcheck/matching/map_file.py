@@ -53,7 +53,7 @@ def read_map(path: str | Path) -> dict[str, WeightTarget]:
         path: of the file; beside a pair file: Path(__file__).with_name("map.json").
 
     Raises:
-        FileError: there is no such file, or it holds something else.
+        FileError: the file does not exist, or is not a weight map.
     """
     try:
         data = json.loads(read_file(Path(path)))
@@ -70,7 +70,7 @@ def read_map(path: str | Path) -> dict[str, WeightTarget]:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(
-            "This file is no weight map.", where=str(path), cause=f"{type(error).__name__}: {error}"
+            "This file is not a weight map.", where=str(path), cause=f"{type(error).__name__}: {error}"
         ) from error
 
 
@@ -82,7 +82,7 @@ def _target(target: Any) -> WeightTarget:
         if "copies" not in named:
             return waive(named["waive"])
         if not all(isinstance(path, str) for path in named["copies"]):
-            raise TypeError(f"{named['copies']!r:.80} are no paths")
+            raise TypeError(f"{named['copies']!r:.80} are not paths")
         return copies(*named["copies"])
     listed = cast(list[Any], target)
     return [_pair_of(t) for t in listed] if isinstance(listed[0], list) else _pair_of(listed)
@@ -91,5 +91,5 @@ def _target(target: Any) -> WeightTarget:
 def _pair_of(target: Any) -> tuple[str, str]:
     path, layout = target
     if not (isinstance(path, str) and isinstance(layout, str)):
-        raise ValueError(f"{target!r} is no [path, layout]")
+        raise ValueError(f"{target!r} is not [path, layout]")
     return path, layout

@@ -1,4 +1,4 @@
-"""What matching asks of a running side."""
+"""The methods of a running side that matching uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..records.trace import Arrays, State
 
 
 class Matchable(Protocol):
-    """What matching asks of a running side; see `sides.base.Runner`."""
+    """The methods of a running side that matching uses; see `frameworks.protocol.Runner`."""
 
     side: SideName
     islands: Islands
@@ -30,7 +30,7 @@ class Matchable(Protocol):
         ...
 
     def write(self, state: State) -> None:
-        """Set what the given state holds."""
+        """Set the values of the given state."""
         ...
 
     def snapshot(self) -> Any:
@@ -52,5 +52,5 @@ class Matchable(Protocol):
         ...
 
     def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
-        """While the block runs, each result that is rounded is off by one more rounding error."""
+        """While the block runs, each rounded result has one more rounding error."""
         ...

@@ -1,4 +1,4 @@
-"""The state of matching by value: guesses, what both sides compute under them, and which of it agrees."""
+"""The state of matching by value: the guesses, the values of both sides under them, and which values agree."""
 
 from __future__ import annotations
 
@@ -29,30 +29,31 @@ from .plan import MatchPlan
 from .sequences import Group, aligned
 
 SPREAD = 0.1
-"""Size of the random numbers added to each parameter, relative to its own: large enough to tell any two weights apart,
-small enough that the model still computes as it was built to."""
+"""Relative size of the random change of each parameter: large enough to distinguish any two weights, small enough to
+keep the behaviour of the model."""
 
 FEW = 2
-"""Examples that are enough to tell values apart."""
+"""Number of examples that is enough to distinguish values."""
 
 
 class Matcher:
-    """The sides with unique weights, and what is guessed of them.
+    """The sides with unique weights, and the guesses about them.
 
     Attributes:
         reference, follower: the sides.
         torch, keras: their inventories.
-        batch: that they are run on.
-        units: the layers of each side that hold parameters.
+        batch: their input.
+        units: the layers with parameters of each side.
         calls: of the reference.
         known: its activations.
-        guesses: what is taken to be the same.
-        shared: what else is the same, where the follower calls one layer for several of the reference; its values are
-            those of the first.
-        forced: names of calls of the follower in whose place outputs of the reference are put; None: its partner's.
+        guesses: the current ones.
+        shared: further matches, if the follower calls one layer for several of the reference; its values are those of
+            the first.
+        forced: names of calls of the follower whose outputs are replaced by those of the reference; None: its
+            partner's.
         looks: how often the follower was run.
-        traces: calls of each side with the weights it had, functions included.
-        flows: what lies before and behind the layers of each side, where several of them are alike.
+        traces: calls of each side with its initial weights, functions included.
+        flows: the layers before and after each layer of each side, if several layers are similar.
     """
 
     def __init__(
@@ -99,13 +100,13 @@ class Matcher:
             guess.placed = guess.decided
         for guess in self.guesses:
             as_loaded(guess, before["torch"], before["keras"])
-        # What is left may be copies of a layer that the other side calls again, or the other way round.
+        # The remaining layers may be copies of a layer that the other side calls again, or vice versa.
         mine, theirs = reference.side, follower.side
         self.guesses += self._again({mine: again(self.units[mine]), theirs: self.left(theirs)})
         self.shared = self._again({mine: self.left(mine), theirs: again(self.units[theirs])})
 
     def _placed(self, traces: Mapping[SideName, Calls]) -> tuple[list[Group], set[int]]:
-        """The layers as they are aligned, those that are alike where they stand in the dataflow; which stand alone."""
+        """The aligned groups, similar ones reordered by their place in the dataflow; which places are unique."""
         groups = aligned(self.units["torch"], self.units["keras"])
         if len({size_of(group) for group in groups}) == len(groups):
             return groups, set()
@@ -126,16 +127,16 @@ class Matcher:
         return reader
 
     def plan(self) -> MatchPlan:
-        """The map and the guesses."""
+        """The plan of the map and the guesses."""
         reader = self._reader()
-        for guess in (*self.shared, *self.guesses):  # what comes later sets the values
+        for guess in (*self.shared, *self.guesses):  # later matches set the values
             for match, entries, others in guess.matches(self.torch, self.keras):
                 reader.builder.add(match, entries, others)
         reader.builder.add_buffers(likely=True)
         return reader.builder.plan(self.reference.side)
 
     def mark(self) -> Callable[[], None]:
-        """Remember the guesses as they are; returns what takes back all that is guessed after."""
+        """Remember the current guesses; returns a function that restores them."""
         guesses = [(guess, guess.group, guess.variant, guess.by_value) for guess in self.guesses]
         forced = dict(self.forced)
 
@@ -149,19 +150,19 @@ class Matcher:
         return back
 
     def look(self) -> Look:
-        """Run the follower with the reference's weights as they are guessed to belong."""
+        """Run the follower with the reference's weights under the current guesses."""
         self.looks += 1
         return Look(self._following.whole(*self._what_to_run()), self.known, self.forced)
 
     def glimpse(self, look: Look, at: int) -> Look | None:
-        """Run as much of the follower as it takes to see whether what is guessed now makes one call known.
+        """Run as much of the follower as needed to see whether the current guesses make one call known.
 
         Args:
             look: the last one.
             at: position of the call in it.
 
         Returns:
-            None where that cannot be said without all of it.
+            None if that needs a whole run.
         """
         calls = self._following.part(*self._what_to_run(), look.last_of(at))
         if calls is None or len(calls) <= at or calls[at].name != look.seen[at].call.name:
@@ -173,7 +174,7 @@ class Matcher:
         return self.plan().for_follower(self.state, slots=False), self.batch, self._swap if self.forced else None
 
     def add_noise(self) -> bool:
-        """Run on inputs with noise from now on; False if there is none to be added, or a model does not take it."""
+        """Use inputs with noise from now on; False if no input takes noise, or a model refuses it."""
         noisy = _noisy(self.batch)
         if noisy is None:
             return False
@@ -188,20 +189,20 @@ class Matcher:
         return True
 
     def renew(self, state: State) -> None:
-        """Give the reference other values, and see again what it makes of them.
+        """Set values of the reference and record its activations again.
 
         Args:
-            state: of some of its parameters.
+            state: values of some parameters.
 
         Raises:
-            UserCodeError: it cannot be called with them.
+            UserCodeError: the model cannot be called with them.
         """
         self.reference.write(state)
         self.state = self.reference.read()
         self._seen(self.reference.calls(self.batch, inside=everywhere))
 
     def _seen(self, calls: Calls) -> None:
-        """Keep what the reference made."""
+        """Store the activations of the reference."""
         self.calls: Calls = tuple(call for call in calls if not call.function)
         self.known: Known = Known(calls)
         self._bare: dict[str, Call] = {p: call for call in reversed(calls) if call.function for p in call.parameters}
@@ -214,7 +215,8 @@ class Matcher:
         return (self.forced[call.name] or self.instead(call)) if call.name in self.forced else None
 
     def nearly(self, call: Call) -> Mapping[str, Array] | None:
-        """What the reference has that a call of the follower made but for a setting; None if there is nothing."""
+        """The value of the reference that differs from the output of a call of the follower only by a setting; None if
+        there is none."""
         near: dict[str, Array] = {}
         for other in self.reference.calls(self.batch, inside=everywhere):
             for name, own in call.outputs.items():
@@ -224,10 +226,10 @@ class Matcher:
         return near if near and len(near) == len(call.outputs) else None
 
     def instead(self, call: Call) -> Mapping[str, Array] | None:
-        """What the reference made where the follower made this call; None if that cannot be said.
+        """The output of the reference that corresponds to this call of the follower; None if unknown.
 
-        It is what the smallest module made that holds the partners of all that the call holds, if these are all that it
-        holds: a layer of several kernels may be one module, and a module of several a layer.
+        It is the output of the smallest module whose parameters are exactly the partners of those of the call: a layer
+        of several kernels may be one module, and a module of several may be one layer.
         """
         mine, theirs = self.reference.side, self.follower.side
         about = [g for g in self.guesses if any(_within(u, call.path) for u in g.units(theirs))]
@@ -254,7 +256,7 @@ class Matcher:
         return next((g for g in self.guesses for u in g.units(side) if u.owner == owner), None)
 
     def beside(self, guess: Guess, which: Literal["before", "behind"]) -> set[Place] | None:
-        """What lies next to the one layer of a guess in the follower's dataflow; None where that is not known."""
+        """The neighbours of the single layer of a guess in the follower's dataflow; None if unknown."""
         side = self.follower.side
         units = guess.units(side)
         at = next((i for i, unit in enumerate(self.units[side]) if unit is units[0]), None)
@@ -263,7 +265,7 @@ class Matcher:
         return getattr(self.flows[side], which)[at]
 
     def before(self, call: Call) -> list[Guess]:
-        """The guesses about layers that have a part in what the follower gives a call; all where that is not known."""
+        """The guesses for layers that contribute to the inputs of a call of the follower; all guesses if unknown."""
         side = self.follower.side
         places = self.flows[side].before_call(call) if side in self.flows else None
         if places is None:
@@ -272,29 +274,29 @@ class Matcher:
         return [g for g in self.guesses if any(id(u) in units for u in g.units(side))]
 
     def only(self, places: Collection[Place]) -> Guess | None:
-        """The guess about the one layer of the follower that some places are."""
+        """The guess for the single layer of the follower at some places."""
         at = next(iter(places)) if len(places) == 1 else None
         unit = self.units[self.follower.side][at] if isinstance(at, int) else None
         return next((g for g in self.guesses if any(u is unit for u in g.units(self.follower.side))), None)
 
     def left(self, side: SideName) -> list[Unit]:
-        """The layers of a side that no guess is about."""
+        """The layers of a side without a guess."""
         done = {id(unit) for guess in (*self.shared, *self.guesses) for unit in guess.units(side)}
         return [unit for unit in self.units[side] if id(unit) not in done]
 
     def calls_of(self, unit: Unit) -> tuple[Call, ...]:
-        """The calls of a layer of the reference, or of the functions that take what it holds."""
+        """The calls of a layer of the reference, or of the functions that use its parameters."""
         bare = (self._bare.get(e.path) for e in unit.entries if not unit.calls)
         return tuple(self.calls[at] for at in unit.calls) or tuple(call for call in bare if call is not None)
 
 
 def _within(unit: Unit, path: str) -> bool:
-    """Whether a layer is that of a path, or one inside of it."""
+    """Whether a layer is at a path or inside it."""
     return unit.owner == path or unit.owner.startswith((f"{path}.", f"{path}/"))
 
 
 def _few(batch: Batch) -> Batch:
-    """The first examples of a batch: as many as it takes, and no more."""
+    """The first `EXAMPLES` examples of a batch."""
 
     def cut(array: Array) -> Array:
         return array[:FEW]
@@ -304,7 +306,7 @@ def _few(batch: Batch) -> Batch:
 
 
 def _noisy(batch: Batch) -> Batch | None:
-    """A batch with noise on every input that holds measured numbers; None if none does."""
+    """A batch with noise on every input of measured numbers; None if there is none."""
     rng = np.random.default_rng(0)
     changed: list[bool] = []
 
@@ -327,7 +329,7 @@ def _each(arrays: Any, change: Callable[[Array], Array]) -> Any:
 
 
 def _unique(runner: Matchable, seed: int) -> None:
-    """Give every parameter, and the statistics of normalizations, numbers of its own."""
+    """Give every parameter, and the statistics of normalizations, unique numbers."""
     rng = np.random.default_rng([seed, 6])
     before = runner.read()
     statistics = {e.path for e in runner.inventory().buffers() if e.role in STATISTICS}
@@ -338,7 +340,7 @@ def _unique(runner: Matchable, seed: int) -> None:
 
 
 def _tables(inventory: Inventory, parameters: Arrays) -> set[str]:
-    """Frozen parameters that have numbers of their own already, such as a table that the other side computes."""
+    """Frozen parameters that already have unique numbers, such as a table that the other side computes."""
     frozen = {e.path for e in inventory.entries if not e.trainable} & parameters.keys()
     often = Counter(parameters[path].tobytes() for path in frozen)
     own = (p for p in frozen if often[parameters[p].tobytes()] == 1 and parameters[p].ndim > 1)

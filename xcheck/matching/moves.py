@@ -1,4 +1,4 @@
-"""Changes of the guesses that could make an unknown value known: other weights, other layouts, another order."""
+"""Changes of the guesses that could make an unknown value known: other weights, layouts or orders."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from .matcher import Matcher
 
 RECENT = 6
-"""Layers before an unknown value that are suspected."""
+"""At most this many layers before an unknown value are suspected."""
 
 MOST_OTHERWISE = 4
-"""Layouts that are tried with a layer of another kind."""
+"""At most this many layouts are tried with a layer of a different kind."""
 
 MOST_ORDERS = 24
-"""Orders of layers that are alike that are tried."""
+"""At most this many orders of similar layers are tried."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Move:
     """A change of the guesses.
 
     Attributes:
-        do: makes it, and returns what takes it back.
-        everywhere: makes it also wherever else it would be the same change; None where that has no meaning.
-        of: the guesses that are put in another order.
+        do: makes it, and returns a function that undoes it.
+        everywhere: makes the same change at all similar places; None if that has no meaning.
+        of: the guesses that it reorders.
     """
 
     do: Callable[[], Callable[[], None]]
@@ -44,10 +44,10 @@ class Move:
 
 
 class Moves:
-    """What can be changed in the guesses of a matcher.
+    """The possible changes of the guesses of a matcher.
 
     Attributes:
-        undecided: guesses that are alike, were given the same, and of which no order makes what comes next known.
+        undecided: similar guesses with the same inputs for which no order makes the next value known.
     """
 
     def __init__(self, matcher: Matcher) -> None:
@@ -79,11 +79,11 @@ class Moves:
         for guess in recent:
             if guess is not owner:
                 yield from self._variants(guess)
-        if owner is not None and seen.given > EXACT:  # what it was given may only look otherwise, such as padded
+        if owner is not None and seen.given > EXACT:  # inputs may look unknown, such as padded ones
             yield from self._variants(owner)
 
     def pairs(self, look: Look, at: int) -> Iterator[Move]:
-        """Other variants of two layers at once that both promise nothing: a constant and the kernel that takes it."""
+        """Other variants of two layers of unknown kind at once: a constant and the kernel that uses it."""
         owner = self.matcher.guess_of(look.seen[at].call.path)
         recent = [*([owner] if owner is not None else []), *self.recent(look, at)]
         free = [g for g in dict.fromkeys(recent) if not g.promised and len(g.group.covers) == 1]
@@ -97,7 +97,7 @@ class Moves:
         return lambda: _all(undo)
 
     def recent(self, look: Look, at: int) -> list[Guess]:
-        """Guesses about layers that ended shortly before a call, the nearest first; those within a known call not."""
+        """Guesses for layers that ended shortly before a call, the nearest first, except those inside a known call."""
         by_owner = {u.owner: g for g in self.matcher.guesses for u in g.units(self._follower)}
         found: list[Guess] = []
         for i in range(at, -1, -1):
@@ -106,7 +106,7 @@ class Moves:
                 found.append(guess)
             if len(found) == RECENT:
                 break
-        around = (by_owner.get(call.path) for call in look.around(at))  # what they hold may be used within
+        around = (by_owner.get(call.path) for call in look.around(at))  # their parameters may be used inside
         bare = (g for g in self.matcher.guesses if not any(u.calls for u in g.units(self._follower)))
         return list(dict.fromkeys([*found, *(g for g in around if g is not None), *bare]))
 
@@ -120,13 +120,13 @@ class Moves:
         return lambda: setattr(guess, "variant", before)
 
     def take_alike(self, guess: Guess, variant: Variant) -> Callable[[], None]:
-        """Take a variant for all guesses that are alike; returns what takes it back."""
+        """Set a variant for all similar guesses; returns a function that undoes it."""
         alike = [g for g in self.matcher.guesses if g.group.signature == guess.group.signature]
         undo = [self._take(g, variant) for g in alike]
         return lambda: _all(undo)
 
     def exchanges(self, owner: Guess, seen: Seen) -> Iterator[Move]:
-        """Layers of the reference that were given what this call was; those of another kind through any layout."""
+        """Layers of the reference with the same inputs as this call; those of a different kind in any layout."""
         others = [g for g in self.matcher.guesses if g is not owner and not (g.placed and owner.placed)]
         given = [g for g in others if any(self._same_inputs(u, seen) for u in g.units(self._reference))]
         for other in sorted(given, key=lambda g: g.group.signature != owner.group.signature):
@@ -153,7 +153,7 @@ class Moves:
         return any(_shares(call.inputs, seen) for call in self.matcher.calls_of(unit))
 
     def _adoptions(self, seen: Seen) -> Iterator[Move]:
-        """A layer without a counterpart may share that of another one."""
+        """A layer without a counterpart may share that of a different layer."""
         unit = next((u for u in self.matcher.left(self._follower) if u.owner == seen.call.path), None)
         if unit is None:
             return
@@ -165,7 +165,7 @@ class Moves:
                 yield Move(lambda g=group: self._adopt(g))
 
     def _rest(self, owner: Guess, seen: Seen) -> Iterator[Move]:
-        """What a layer holds besides what is matched may be what the reference uses here, though it is tied there."""
+        """An unmatched parameter of a layer may be one that the reference uses here, although it is tied there."""
         open_ = set(self.matcher.plan().unmatched(self._follower))
         unit = next(u for u in owner.units(self._follower) if u.owner == seen.call.path)
         rest = tuple(e for e in unit.entries if e.path in open_)
@@ -186,11 +186,11 @@ class Moves:
         return lambda: self.matcher.guesses.remove(guess)
 
     def _orders(self, look: Look, recent: Sequence[Guess]) -> Iterator[Move]:
-        """Other orders of layers that are alike and were given the same: query, key and value."""
+        """Other orders of similar layers with the same inputs: query, key and value."""
         for alike in self.alike(look, recent):
             if all(guess.placed for guess in alike):
                 continue
-            if not all(guess.by_value for guess in alike):  # as `_decide` leaves them
+            if not all(guess.by_value for guess in alike):  # in the order that `_decide` set
                 self.undecided.append(alike)
             for order in itertools.islice(itertools.permutations(range(len(alike))), 1, MOST_ORDERS):
                 yield Move(
@@ -200,7 +200,7 @@ class Moves:
                 )
 
     def _branches(self, recent: Sequence[Guess]) -> Iterator[Move]:
-        """Layers that feed a call exchanged with others, and what feeds these, up to where both are given the same."""
+        """Exchanges of layers that feed a call with similar ones, including the layers before, up to a common input."""
         for guess in recent:
             for other in self.matcher.guesses:
                 pairs = self._upwards(guess, other) if other is not guess else []
@@ -210,7 +210,7 @@ class Moves:
                     yield Move(lambda g=guesses, o=order: self.assign(g, o))
 
     def _upwards(self, guess: Guess, other: Guess) -> list[tuple[Guess, Guess]]:
-        """Two layers that are alike and, while these are other layers, the ones before them; [] where they are not."""
+        """Two similar layers and the similar layers before them, up to a common one; [] if these are not similar."""
         pairs: list[tuple[Guess, Guess]] = []
         while guess.group.signature == other.group.signature and (guess, other) not in pairs:
             pairs.append((guess, other))
@@ -226,7 +226,7 @@ class Moves:
         return []
 
     def alike(self, look: Look, guesses: Sequence[Guess]) -> list[list[Guess]]:
-        """Guesses that are alike and whose layers were given the same values, in order of use."""
+        """Similar guesses whose layers have the same inputs, in order of use."""
         firsts: dict[str, Seen] = {}
         for seen in look.seen:
             firsts.setdefault(seen.call.path, seen)
@@ -254,7 +254,7 @@ class Moves:
         return lambda: _all(undo)
 
     def assign(self, guesses: Sequence[Guess], order: Sequence[int]) -> Callable[[], None]:
-        """Give each guess the reference's layers of another one."""
+        """Give each guess the reference's layers of a different one."""
         before = [(g, g.group, g.variant) for g in guesses]
         given = [guesses[i].units(self._reference) for i in order]
         for guess, mine in zip(guesses, given, strict=True):

@@ -1,4 +1,4 @@
-"""The follower, run with one guess after another: of a guess that does not help, no more than it takes to see that."""
+"""The follower, run with one guess after the other; each run ends as soon as it shows that a guess does not help."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Following:
-    """Runs the follower, in whole or, where a few parameters are others than in the last whole pass, in part.
+    """Runs the follower: a whole pass, or only the calls that depend on parameters changed since the last whole pass.
 
     Args:
         runner: of the side.
@@ -43,7 +43,7 @@ class Following:
         return self._calls
 
     def part(self, state: State, batch: Batch, swap: Swap | None, last: int | None) -> Calls | None:
-        """The calls up to one, with the values of a state that is like that of the last whole pass but for a little.
+        """The calls up to a given one, with a state that differs little from that of the last whole pass.
 
         Args:
             state: parameters and buffers of the side.
@@ -51,7 +51,7 @@ class Following:
             last: index of the call; None for the end.
 
         Returns:
-            None where a parameter that is another is held by no call, so that it cannot be said where it is used.
+            None if a changed parameter belongs to no call, so that it is unknown where it is used.
         """
         self._write(state)
         other = {path for path, array in self._held.items() if not _same(self._before.get(path), array)}
@@ -60,7 +60,7 @@ class Following:
         ended = {call.index: at for at, call in enumerate(self._calls)}
         first = min((call.index for call in self._calls if other & set(call.parameters)), default=None)
         if first is None or (last is not None and first > last and ended[first] > ended[last]):
-            return self._calls  # nothing that was asked for comes after what is another
+            return self._calls  # every requested call comes before the first change
         return self.runner.calls(batch, swap=swap, again=replace(self._again, first=first, last=last))
 
     def _write(self, state: State) -> None:

@@ -1,4 +1,4 @@
-"""The match plan: which piece of one side's state is which piece of the other's, through which layout."""
+"""The match plan: which pieces of the two sides' states correspond, and in which layout."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..records.trace import Array, State
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One side's half of a match: a parameter or buffer, a part of one, or the sum of several.
+    """One side's half of a match: a parameter or buffer, a slice of one, or the sum of several.
 
     Attributes:
-        paths: canonical; what they hold is added up.
+        paths: canonical; their values are summed.
         whole: shape of each of them.
         trained: those of them that are trainable.
-        part: of each of them.
+        part: the slice of each of them.
     """
 
     paths: tuple[str, ...]
@@ -33,23 +33,23 @@ class Piece:
 
     @property
     def name(self) -> str:
-        """As a weight map writes it."""
+        """The name, as a weight map writes it."""
         return " + ".join(f"{path}{self.part}" for path in self.paths)
 
     @property
     def shape(self) -> Shape:
-        """Of the part."""
+        """The shape of the slice."""
         return self.part.shape(self.whole)
 
     @property
     def plain(self) -> bool:
-        """One path, and all of it."""
+        """Whether it is one whole parameter or buffer."""
         return len(self.paths) == 1 and not self.part.cuts
 
     def total(self, get: Callable[[str], Array | None]) -> Array | None:
-        """The part of what `get` finds under the paths, added up; None where it finds nothing.
+        """The sum of the slices of the values that `get` returns for the paths; None if it returns none.
 
-        An array of another shape than the parameter's, such as a single number, is handed on as it is.
+        An array with a different shape than the parameter, such as a single number, is returned unchanged.
         """
         total: Array | None = None
         for path in self.paths:
@@ -63,17 +63,17 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One piece, known by both sides.
+    """Two corresponding pieces, one of each side.
 
     Attributes:
         torch_piece, keras_piece: the two halves.
         layout: from the PyTorch to the Keras layout.
-        offset: what Keras holds more: keras = layout(torch) + offset.
-        buffer: on neither side a parameter.
-        evidence: what a match that is in no map rests on: "by value" where what it computes was found on the other
-            side, "by name" where only its name tells it from others like it, "by structure" where layer kinds, shapes
-            and the order of use alone speak for it.
-        basis: what was observed, in words, such as the call whose value the other side has; "" where nothing was.
+        offset: keras = layout(torch) + offset.
+        buffer: a buffer on both sides.
+        evidence: the evidence for a match without a map: "by value" if its outputs were found on the other side, "by
+            name" if only its name distinguishes it from similar ones, "by structure" if it follows only from layer
+            kinds, shapes and the order of use.
+        basis: the observation behind it, in words, such as the call whose value the other side has; "" if none.
     """
 
     torch_piece: Piece
@@ -101,7 +101,7 @@ class Match:
 
     @property
     def plain(self) -> bool:
-        """One whole parameter against one whole parameter."""
+        """Whether it matches one whole parameter with one whole parameter."""
         return self.torch_piece.plain and self.keras_piece.plain
 
     def piece(self, side: SideName) -> Piece:
@@ -113,7 +113,7 @@ class Match:
         return self.piece(side).paths[0]
 
     def name(self, side: SideName) -> str:
-        """What one side calls it, with its part."""
+        """Its name on one side, with the slice."""
         return self.piece(side).name
 
     def shape(self, side: SideName) -> Shape:
@@ -127,7 +127,7 @@ class Match:
         return self.layout.inverse(array, self.torch_piece.shape)
 
     def value_to(self, side: SideName, array: Array) -> Array:
-        """A value of the other side's piece as `side` holds it."""
+        """A value of the other side's piece as `side` stores it."""
         moved = self.to(side, array)
         return moved + (self.offset if side == "keras" else -self.offset) if self.offset else moved
 
@@ -137,7 +137,7 @@ class Match:
         return replace(self, torch_piece=torch, keras_piece=keras)
 
     def terms(self) -> tuple[Match, ...]:
-        """The match, or where trained parameters are added up, one for each of them: each has the same gradient."""
+        """The match; for a sum of trained parameters, one match for each of them: each has the same gradient."""
         torch, keras = (
             [
                 replace(p, paths=(path,), trained=(path,) if path in p.trained else ())
@@ -150,11 +150,11 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A match that could be another one.
+    """A match that could be a different one.
 
     Attributes:
         torch, keras: names of the pieces.
-        detail: what else it could be, and why that is open.
+        detail: the alternatives, and why they are open.
     """
 
     torch: str
@@ -162,7 +162,7 @@ class Doubt:
     detail: str
 
     def about(self, path: str) -> bool:
-        """Whether a PyTorch path is that of one of the pieces, or within it."""
+        """Whether a PyTorch path is in one of the pieces."""
         return any(path == name or path.startswith(f"{name}.") for name in self.torch.split(", "))
 
 
@@ -186,27 +186,26 @@ class PackedOrder:
 
 @dataclass(frozen=True, slots=True)
 class MatchPlan:
-    """What is compared with what.
+    """Which parameters and buffers of the two sides are compared with each other.
 
     Attributes:
         reference: the side whose names and layouts the comparison uses.
         matches: parameters, then buffers.
         waived: path -> reason.
-        unmatched_torch, unmatched_keras: canonical paths of parameters of which something has no counterpart.
-        unmatched_buffers: (side, path) of buffers without one; they count only if training changes them.
-        copies: canonical PyTorch paths of parameters that Keras declares to hold several times, kept equal by its own
-            code.
-        doubts: what stays open after all that values can tell.
-        idle: those of the unmatched parameters that reach no output, so that a step can be made without them.
-        frozen: those that are not trained, so that each side makes its steps with what it was built with.
-        doings: path of an unmatched parameter -> what becomes of it, in words.
-        proven: under it everything that is compared agrees with other weights and on other inputs, too; None where
-            that was not tried, or could not be said.
-        unproven: why it is not, where that was tried.
-        open: names on the PyTorch side of what could be matched otherwise, for all that is known.
-        tried: how many other matches were tried in place of one that is not proven.
-        exhausted: these were all that what differs could rest on.
-        packed: layers whose outputs lie in different orders, which alone makes the sides differ; None for none.
+        unmatched_torch, unmatched_keras: canonical paths of parameters with elements without a counterpart.
+        unmatched_buffers: (side, path) of buffers without a counterpart; they count only if training changes them.
+        copies: canonical PyTorch paths of parameters with several declared Keras copies, kept equal by the pair's code.
+        doubts: matches that values could not decide.
+        idle: unmatched parameters that no output depends on; steps can be made without them.
+        frozen: unmatched parameters that are not trained; each side keeps its initial values.
+        doings: path of an unmatched parameter -> its use, in words.
+        proven: all compared outputs agree with other weights and on other inputs, too; None if that was not tried or
+            could not be decided.
+        unproven: why it is not proven, if that was tried.
+        open: PyTorch names of matches with possible alternatives.
+        tried: how many alternatives were tried for a plan that is not proven.
+        exhausted: these were all possible alternatives for the values that differ.
+        packed: dense layers whose outputs are ordered differently, the only difference of the sides; None for none.
     """
 
     reference: SideName
@@ -244,28 +243,28 @@ class MatchPlan:
 
     @property
     def proof(self) -> str:
-        """What is known of the whole plan, in words; "" where it was not asked."""
+        """The proof of the whole plan, in words; "" if it was not tried."""
         lone = [path for path in self.unmatched(self.reference) if path not in self.idle]
         if self.proven:
-            but = f", with {', '.join(lone)} at a number that changes nothing" if lone else ""
+            but = f", with {', '.join(lone)} set to a neutral value" if lone else ""
             return f"proven: all outputs agree with other weights and on other inputs{but}"
         return f"not proven: with other weights and on other inputs {self.unproven}" if self.unproven else ""
 
     @property
     def mapped(self) -> bool:
-        """Whether it rests on the user's map alone."""
+        """Whether it comes only from the user's map."""
         return not any(m.evidence for m in self.parameters)
 
     def unmatched(self, side: SideName) -> tuple[str, ...]:
-        """Canonical paths of parameters of a side of which something has no counterpart."""
+        """Canonical paths of parameters of a side with elements without a counterpart."""
         return self.unmatched_torch if side == "torch" else self.unmatched_keras
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Unmatched parameters without which the sides cannot start from one state.
+        """Unmatched parameters that prevent the sides from starting in the same state.
 
-        Where the follower's all have a counterpart it can be set from the reference. What the reference alone computes
-        with is then a difference of the two, which a step shows.
+        If all parameters of the follower have a counterpart, it can be set from the reference. A parameter that exists
+        only in the reference is then a difference that the steps show.
         """
         known = {path for m in self.parameters for path in m.piece(self.reference).paths}
         open_, lone = (
@@ -281,18 +280,18 @@ class MatchPlan:
         return tuple(term for m in self.parameters if m.trainable for term in m.terms())
 
     def copies_of(self, match: Match) -> tuple[Match, ...]:
-        """The matches of all the copies of a parameter; none where it is not declared to have any."""
+        """The matches of all copies of a parameter; none if no copies are declared."""
         return tuple(m for m in self.parameters if m.torch == match.torch) if match.torch in self.copies else ()
 
     def for_follower(self, state: State, *, slots: bool) -> State:
         """A state of the reference in the names and layouts of the other side.
 
-        What has no counterpart of a parameter that is matched in part is zero. Where the other side adds several
-        parameters up, the first one that is trained gets the value, and the others zero.
+        Unmatched elements of a partly matched parameter are zero. If the other side sums several parameters, the first
+        trained one gets the value, and the others zero.
 
         Args:
             state: of the reference.
-            slots: also carry over the optimizer's slots; those of a scalar role pass unchanged.
+            slots: also transfer the optimizer's slots; those of a scalar role are copied.
         """
         follower = self.follower
         parameters: dict[str, Array] = {}
@@ -317,7 +316,7 @@ class MatchPlan:
 
 
 def _slots(piece: Piece, state: State) -> dict[str, Array]:
-    """Role -> what the optimizer remembers of a piece; of a sum, each term remembers the same of its gradients."""
+    """Role -> slot of a piece; all terms of a sum have the same gradients, and so the same slots."""
     trained = replace(piece, paths=piece.trained or piece.paths)
     found: dict[str, Array] = {}
     for role in dict.fromkeys(role for path in trained.paths for role in state.slots.get(path, {})):

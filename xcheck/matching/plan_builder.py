@@ -1,4 +1,4 @@
-"""Collecting matches until they are a plan: what is done, what is waived, what has no counterpart."""
+"""Collects matches and waivers into a plan; the rest has no counterpart."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .plan import Match, MatchPlan, Piece
 
 
 class Builder:
-    """A plan in the making.
+    """Builds a plan.
 
     Args:
-        torch, keras: what the sides hold.
+        torch, keras: inventories of the sides.
     """
 
     def __init__(self, torch: Inventory, keras: Inventory) -> None:
@@ -30,7 +30,7 @@ class Builder:
         self._copies: set[str] = set()
 
     def waive(self, side: SideName, path: str, reason: str, part: Part = WHOLE) -> None:
-        """Leave a parameter, or a part of it, out on purpose."""
+        """Leave out a parameter or a slice of it on purpose."""
         if part.cuts:
             self._waived_parts.setdefault((side, path), {})[part] = reason
         else:
@@ -41,20 +41,21 @@ class Builder:
         return (side, path) in self._waived
 
     def add(self, match: Match, entries: Sequence[Entry], others: Sequence[Entry]) -> None:
-        """Keep a match of these entries."""
+        """Add a match of these entries."""
         self._owners.setdefault(entries[0].owner, others[0].owner)
         buffer = all(e.buffer for e in (*entries, *others))
         self._matches[match.torch_piece.name, match.keras_piece.name] = replace(match, buffer=buffer)
 
     def declare_copies(self, path: str) -> None:
-        """Take the Keras variables that a PyTorch parameter is matched with for copies that are kept equal."""
+        """Declare the Keras variables matched with a PyTorch parameter as copies that the user's code keeps equal."""
         self._copies.add(path)
 
     def add_buffers(self, *, likely: bool = False) -> None:
         """Match the buffers of the layers whose parameters are matched.
 
         Args:
-            likely: also those that the layer kinds promise nothing about, if the most alike in name has the same shape.
+            likely: also match buffers without a promise of the layer kinds, if the most similar name has the same
+                shape.
         """
         taken = {path for m in self._matches.values() for path in m.torch_piece.paths} | self._left_out("torch")
         by_owner: dict[str, list[Entry]] = {}
@@ -85,7 +86,7 @@ class Builder:
         return {path for of, path in self._waived if of == side}
 
     def _done(self, side: SideName) -> set[str]:
-        """Canonical paths that are matched in all their elements, or waived."""
+        """Canonical paths with all elements matched or waived."""
         parts = {path: list(of) for (its, path), of in self._waived_parts.items() if its == side}
         shapes = {e.path: e.shape for e in (self.torch if side == "torch" else self.keras).entries}
         for m in self._matches.values():
@@ -95,7 +96,7 @@ class Builder:
         return self._left_out(side) | {path for path, of in parts.items() if covered(of, shapes[path])}
 
     def plan(self, reference: SideName) -> MatchPlan:
-        """The plan as it stands."""
+        """The current plan."""
         done = {"torch": self._done("torch"), "keras": self._done("keras")}
         left: list[tuple[SideName, str]] = []
         left.extend(("torch", e.path) for e in self.torch.buffers() if e.path not in done["torch"])

@@ -1,8 +1,8 @@
-"""The proof of a plan: both models under it, with weights and inputs drawn for this alone.
+"""The proof of a plan: both models agree under it, with weights and inputs drawn only for this test.
 
-What a search finds on a few examples is a claim. Twins that are exchanged agree locally, too, and a square kernel may
-be taken the wrong way round where little depends on it. A plan under which everything that is compared agrees with
-other weights and on other inputs is right, however it was found, but for what the models themselves do not tell apart.
+A match found on a few examples is only a claim: exchanged similar layers agree locally, too, and a transposed square
+kernel may go unnoticed if little depends on it. A plan under which all outputs agree with other weights and on other
+inputs is right, however it was found, except for layers that the models themselves do not distinguish.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ EPS = epsilon("float64")
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What came of it.
+    """The result of a proof.
 
     Attributes:
-        agrees: everything that is compared agrees; None where nothing could be compared.
-        detail: why it is no proof, with the numbers; "" for one.
+        agrees: all outputs agree; None if none could be compared.
+        detail: why the proof failed, with the numbers; "" if it did not.
         differing: names of the outputs that differ.
         worst: error, allowance and number of elements of the output that is nearest to its allowance, or furthest
             beyond it.
@@ -47,7 +47,7 @@ class Proof:
 
 
 class _Made(NamedTuple):
-    """What the reference made of drawn weights and inputs."""
+    """The outputs of the reference for drawn weights and inputs."""
 
     state: State
     batch: Batch
@@ -56,11 +56,11 @@ class _Made(NamedTuple):
 
 
 class Prover:
-    """Judges plans by runs of both sides, which are left as they were.
+    """Judges plans by runs of both sides, and restores the sides.
 
     Args:
         reference, follower: the sides, in float64.
-        batch: that the inputs are drawn in the manner of.
+        batch: the drawn inputs are similar to it.
         seed: of the draws.
 
     Attributes:
@@ -79,7 +79,7 @@ class Prover:
         """Whether both sides compute the same under a plan.
 
         Args:
-            plan: its unmatched parameters stay on each side as they are.
+            plan: its unmatched parameters keep their values on each side.
         """
         if plan.needed and (plan.unmatched_torch or plan.unmatched_keras):
             return Proof(None, "parameters are unmatched")
@@ -89,7 +89,7 @@ class Prover:
         return self._judged[key]
 
     def as_they_stand(self, plan: MatchPlan) -> list[Check]:
-        """Checks of what both sides compute from the batch with the weights that they hold."""
+        """Checks of the outputs of both sides for the batch with their current weights."""
         state, outputs = self.reference.read(), self.reference.infer(self._batch)
         sizes = (array.size for array in (*state.parameters.values(), *outputs.values()))
         made = _Made(state, self._batch, outputs, max([self._batch.terms(), *sizes]))
@@ -99,7 +99,7 @@ class Prover:
         return self._checks(plan, made, own, _ATTEMPTS, alone=False) if different else checks
 
     def _judge(self, plan: MatchPlan) -> Proof:
-        why = "the models cannot be run with weights drawn for it"
+        why = "the models raise with randomly drawn weights"
         for attempt in range(_ATTEMPTS):
             made = self._reference(plan, attempt)
             own = None if made is None else self._follower(plan, made)
@@ -115,11 +115,11 @@ class Prover:
                 return Proof(False, _told(different[0]), names, _worst(different, sizes))
             if checks and all(c.verdict is Verdict.EQUIVALENT for c in checks):
                 return Proof(True, worst=_worst(checks, sizes))
-            why = next((f"{c.name}: {c.detail}" for c in checks if c.detail), "no output of either side was seen")
+            why = next((f"{c.name}: {c.detail}" for c in checks if c.detail), "no output of both sides was compared")
         return Proof(None, why)
 
     def _reference(self, plan: MatchPlan, attempt: int) -> _Made | None:
-        """The reference with drawn weights, made once for all plans."""
+        """The outputs of the reference with drawn weights, computed once for all plans."""
         if attempt not in self._made:
             self._made[attempt] = None
             kept = self.reference.snapshot()
@@ -153,10 +153,11 @@ class Prover:
 
         Args:
             plan: under which the follower was run.
-            made: by the reference.
+            made: outputs of the reference.
             own: outputs of the follower.
-            attempt: which draw it is.
-            alone: by the formula of the allowance alone; what rounding does to the reference is measured otherwise.
+            attempt: number of the draw.
+            alone: use only the formula of the allowance; otherwise also measure the effect of rounding on the
+                reference.
         """
         twins = () if alone else self._perturbed(made, attempt)
         moved = () if alone else tuple(self._moved(plan, made, own))
@@ -173,7 +174,7 @@ class Prover:
         return compare_items(frame, items, floor=EPS * max(sizes, default=0.0))
 
     def _perturbed(self, made: _Made, attempt: int) -> tuple[Arrays, ...]:
-        """The outputs of the reference with every number off by one rounding error, as often as a step has twins."""
+        """The outputs of the reference with every number perturbed by one rounding error, once per twin of a step."""
         if attempt not in self._twins:
             found: list[Arrays] = []
             kept = self.reference.snapshot()
@@ -189,7 +190,7 @@ class Prover:
         return self._twins[attempt]
 
     def _moved(self, plan: MatchPlan, made: _Made, own: Arrays) -> Iterator[tuple[Arrays, Arrays]]:
-        """Both sides with the numbers of float32 moved that they compute with."""
+        """Outputs of both sides with their float32 numbers moved."""
         if not (self.reference.islands.places() or self.follower.islands.places()):
             return
         for twin in range(TWINS):
@@ -203,8 +204,8 @@ class Prover:
 
 
 _ATTEMPTS = 3
-"""Draws that are tried, until a model takes one and its outputs can be compared: weights of ordinary size and other
-inputs, weights that are near those it was built with and other inputs, and these on the inputs that were given."""
+"""The draws to try until a model accepts one and its outputs can be compared: weights of ordinary size with other
+inputs, weights near the initial ones with other inputs, and the latter with the given inputs."""
 
 
 def _worst(checks: Sequence[Check], sizes: Mapping[str, int]) -> tuple[float, float, int]:
@@ -215,18 +216,18 @@ def _worst(checks: Sequence[Check], sizes: Mapping[str, int]) -> tuple[float, fl
 def _told(check: Check) -> str:
     if check.error is None or check.allowed is None:
         return f"{check.name}: {check.detail}"
-    return f"{check.name} is {check.error:.1e} apart, of which rounding explains {check.allowed:.1e}"
+    return f"{check.name}: error {check.error:.1e}, rounding explains {check.allowed:.1e}"
 
 
 def _pairs(reference: Arrays, other: Arrays) -> list[tuple[str, str]]:
-    """Names of outputs that belong together; of one output each no name is needed."""
+    """Pairs of output names; if each side has one output, names do not matter."""
     if len(reference) == len(other) == 1:
         return [(next(iter(reference)), next(iter(other)))]
     return [(name, name) for name in dict.fromkeys([*reference, *other])]
 
 
 def _masked(array: Array | None, mask: Array | None) -> Array | None:
-    with suppress(ValueError):  # a mask that does not fit is said when the steps are compared
+    with suppress(ValueError):  # a mask that does not fit is reported when the steps are compared
         return array if array is None else masked(array, mask)
     return array
 

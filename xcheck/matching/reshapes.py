@@ -1,6 +1,6 @@
-"""The ways in which an array of one shape can be an array of another, and the ways to cut it: enumerated by shape.
+"""The ways to convert an array of one shape to a different shape, and the ways to slice it, enumerated by shape.
 
-For layers that `kinds.py` does not know. What fits by its shape is a candidate and no more: values decide.
+Used for layer kinds that `kinds.py` does not know. A layout that fits the shapes is only a candidate: values decide.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from ..layouts.parts import Cut, Part
 from ..layouts.patterns import Shape, parse_pattern
 
 MOST_AXES = 6
-"""Axes beyond which no orders are tried."""
+"""With more axes than this, no orders are tried."""
 
 MOST = 40
-"""Layouts that are listed for two shapes."""
+"""At most this many layouts of two shapes are listed."""
 
 BLOCKS = (4, 3, 2)
-"""Numbers of gates of a recurrent cell: their order may be another."""
+"""Numbers of gates of a recurrent cell; their order may differ."""
 
 Groups = tuple[tuple[int, ...], ...]
 
 
 @cache
 def layouts_between(torch_shape: Shape, keras_shape: Shape) -> tuple[Layout, ...]:
-    """Every order of axes, with axes split or merged, that turns one shape into the other; the usual ones first.
+    """Every order of axes, with axes split or merged, that converts one shape to the other; the usual ones first.
 
     Args:
-        torch_shape, keras_shape: of the same number of elements, else there is none.
+        torch_shape, keras_shape: with the same number of elements, otherwise there is none.
     """
     named = {_order(layout, torch_shape, keras_shape): layout for layout in reversed(LAYOUTS.values())}
     found: dict[str, Layout] = {}
@@ -62,7 +62,7 @@ def _patterns(torch_shape: Shape, keras_shape: Shape) -> Iterator[str]:
 
 
 def _groupings(coarse: Sequence[int], fine: Sequence[int]) -> Iterator[Groups]:
-    """Every way to make the coarse axes of the fine ones; those that keep the order of the axes come first."""
+    """Every way to merge the fine axes into the coarse ones; those that keep the order of the axes come first."""
 
     def assigned(at: int, left: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         if at == len(fine):
@@ -97,10 +97,10 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def turned(layout: Layout, torch_shape: Shape, keras_shape: Shape) -> Iterator[Layout]:
-    """The rarer variants of a layout: spatial axes that run backwards, gates in another order.
+    """The rarer variants of a layout: reversed spatial axes, gates in a different order.
 
     Args:
-        layout: that fits.
+        layout: one that fits.
         torch_shape, keras_shape: of the arrays.
     """
     text = layout.pattern or next(_patterns(torch_shape, keras_shape), "")
@@ -128,10 +128,10 @@ KERNELS = {"conv": ("o i {}", "{} i o"), "conv_transpose": ("i o {}", "{} o i"),
 
 
 def space_exchanged(layout: Layout, torch_shape: Shape, keras_shape: Shape) -> Iterator[Layout]:
-    """A layout of a kernel with its spatial axes in another order: the port holds pictures as (time, frequency).
+    """A layout of a kernel with its spatial axes in a different order: the port stores images as (time, frequency).
 
     Args:
-        layout: that the layer kinds promise.
+        layout: the one that the layer kinds promise.
         torch_shape, keras_shape: of the arrays.
     """
     if layout.name not in KERNELS or len(torch_shape) < 4:
@@ -149,13 +149,13 @@ def _variant(text: str) -> Layout:
 
 
 def cuts(whole: Shape, pieces: Sequence[Shape]) -> Iterator[tuple[Part, ...]]:
-    """Every way to cut an array into parts as large as the pieces, in their order.
+    """Every way to slice an array into parts of the sizes of the pieces, in their order.
 
-    Along each axis: into blocks one after the other, and, where the pieces have heads, interleaved by head.
+    Along each axis: consecutive blocks, and, if the pieces have heads, blocks interleaved by head.
 
     Args:
         whole: shape of the array.
-        pieces: shapes of what the parts become.
+        pieces: shapes of the parts on the other side.
     """
     sizes = [math.prod(shape) for shape in pieces]
     if sum(sizes) != math.prod(whole) or len(pieces) < 2:

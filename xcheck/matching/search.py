@@ -1,9 +1,8 @@
-"""Making the guesses better until everything that the follower computes is known from the reference.
+"""Improving the guesses until all values of the follower are known from the reference.
 
-Each round takes the first call that was given, or made, something unknown, and tries what could explain it: other
-weights for the layers that fed it, or another layout of theirs. What helps in one place is done in all places that are
-alike. Where nothing helps, the port itself differs there; the reference's values are put in place of the follower's, so
-that what comes after is judged by itself.
+Each round takes the first call with an unknown input or output, and tries possible explanations: other weights for the
+layers that feed it, or a different layout. A change that helps at one place is made at all similar places. If nothing
+helps, the port itself differs there: the reference's values replace the follower's, and the search continues after it.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ if TYPE_CHECKING:
     from .matcher import Matcher
 
 MOST_LOOKS = 300
-"""Forward passes of the follower that matching may take."""
+"""At most this many forward passes of the follower for matching."""
 
 MOST_MOVES = 100
-"""Changes that are tried for one unknown value."""
+"""At most this many changes are tried for one unknown value."""
 
 MOST_PAIRS = 100
-"""Pairs of changes that are tried where no change by itself explains an unknown value."""
+"""At most this many pairs of changes are tried if no single change explains an unknown value."""
 
 CLEARLY = 10.0
-"""By how much one order must come closer than all others to be the right one, in a port that differs behind it."""
+"""By how much closer one order must be than all others to be the right one, if the port differs after it."""
 
 
 class Repairs:
-    """Changes the guesses of a matcher for the better.
+    """Improves the guesses of a matcher.
 
     Attributes:
-        passed: names of calls that nothing makes known.
-        moves: the changes that it can make.
-        most: looks of the matcher at which the search ends.
+        passed: names of calls that no change makes known.
+        moves: the possible changes.
+        most: the search ends at this number of looks of the matcher.
     """
 
     def __init__(self, matcher: Matcher) -> None:
@@ -50,7 +49,7 @@ class Repairs:
         self.most = MOST_LOOKS
 
     def run(self) -> Look:
-        """Until nothing is unknown, or nothing helps; the last look."""
+        """Search until nothing is unknown or nothing helps; returns the last look."""
         look = self.matcher.look()
         while not look.solved and self.matcher.looks < self.most:
             at = look.first_unknown(self.passed, self.loosely)
@@ -91,24 +90,24 @@ class Repairs:
                 orders.setdefault(id(move.of), []).append((self._far(found.seen[at]), move))
             if error <= CLOSE and (closest is None or error < closest[0]):
                 closest = error, move
-        if half is not None:  # what the call is given is known, and what it makes of that is the next question
+        if half is not None:  # the inputs of the call are known now; its outputs are the next question
             half.do()
             return self.matcher.look()
         self.hopeless.add(kind)
-        if closest is not None:  # the right one, in a port that has another setting here
+        if closest is not None:  # the right one, in a port with a different setting here
             closest[1].do()
             self._decide(closest[1])
             return self.matcher.look()
         return self._likeliest(look, at, orders.values())
 
     def _only_order(self, look: Look, at: int, move: Move, undo: Callable[[], None]) -> bool:
-        """Whether no other order of the same layers makes the call known: a query and a key may be exchanged.
+        """Whether no other order of the same layers makes the call known: query and key may be exchangeable.
 
         Args:
             look: before the move.
             at: position of the call.
-            move: that makes it known, and is made again.
-            undo: takes it back.
+            move: the move that makes it known; it is made again.
+            undo: undoes it.
         """
         if move.of is None:
             return True
@@ -125,24 +124,25 @@ class Repairs:
         return fitting == 1
 
     def _behind(self, found: Look, at: int) -> bool:
-        """Whether a look finds nothing unknown up to a call."""
+        """Whether a look has no unknown value up to a call."""
         after = found.first_unknown(self.passed, self.loosely)
         return found.solved or after is None or after > at
 
     def _reaches(self, found: Look, at: int) -> bool:
-        """Whether a look finds nothing unknown before a call."""
+        """Whether a look has no unknown value before a call."""
         return found.first_unknown(self.passed, self.loosely) == at
 
     def _follows(self, look: Look, at: int) -> bool:
-        """Whether all that is unknown of what a call was given is what others made that nothing makes known."""
+        """Whether all unknown inputs of a call come from calls that no change makes known."""
         made = [p for s in look.seen[:at] if s.call.name in self.passed for p in prints_of(s.call.outputs)]
         unknown = [p for p in look.seen[at].inputs if self.matcher.known.distance(p) > EXACT]
         return bool(unknown) and all(any(apart(p, other) <= EXACT for other in made) for p in unknown)
 
     def _likeliest(self, look: Look, at: int, orders: Iterable[Sequence[tuple[float, Move]]]) -> Look | None:
-        """Take the order of layers that are alike that makes what follows nearly known, where all others do not.
+        """Choose the only order of similar layers that makes the next value nearly known, if there is one.
 
-        The port has another setting behind them, such as another activation. The look, if it is not as it was.
+        The port then has a different setting after them, such as a different activation. Returns the look if the order
+        changed.
         """
         own, changed = self._far(look.seen[at]), False
         for tried in orders:
@@ -157,16 +157,16 @@ class Repairs:
         return self.matcher.look() if changed else None
 
     def _far(self, seen: Seen) -> float:
-        """How far the first unknown value of a call is from anything that the reference has."""
+        """Distance of the first unknown value of a call from the nearest activation of the reference."""
         prints = prints_of(seen.call.inputs if seen.given > EXACT else seen.call.outputs)
         return max((self.matcher.known.nearest(p) for p in prints), default=float("inf"))
 
     def _decide(self, move: Move, *, sure: bool = True) -> None:
-        """Forget the doubts about layers whose order has now been found.
+        """Remove the doubts about layers whose order is now known.
 
         Args:
-            move: to that order.
-            sure: no other order of them would do.
+            move: the move to that order.
+            sure: no other order fits.
         """
         if move.of is not None:
             found = {id(guess) for guess in move.of}
@@ -175,14 +175,16 @@ class Repairs:
                 guess.by_value, guess.decided = True, sure
 
     def _kind(self, look: Look, at: int) -> Any:
-        """Equal for calls that are alike, after like layers: where nothing helps one of them, nothing helps others."""
+        """Memo key: equal for similar calls after similar layers. If nothing helps one of them, nothing helps the
+        others.
+        """
         seen = look.seen[at]
         owner = self.matcher.guess_of(seen.call.path)
         before = tuple(g.group.signature for g in self.moves.recent(look, at)) if seen.given > EXACT else ()
         return seen.call.kind, owner and owner.group.signature, before
 
     def _spread(self, move: Move, found: Look) -> Look:
-        """Do what helped wherever it is the same, unless that makes it worse."""
+        """Make a helpful change at all similar places, unless that makes the result worse."""
         if found.solved or move.everywhere is None:
             return found
         undo = move.everywhere()
@@ -194,9 +196,9 @@ class Repairs:
         return found
 
     def _pass(self, look: Look, at: int) -> bool:
-        """Leave a call as it is, and go on behind it with the reference's values; whether there are any.
+        """Give up on a call and continue after it with the reference's values; False if there are none.
 
-        Where there are none, as inside of a layer that is one module of the reference, those of the call around it do.
+        If there are none, as inside a layer that is one module of the reference, use those of the enclosing call.
         """
         seen = look.seen[at]
         self.passed.add(seen.call.name)

@@ -1,4 +1,4 @@
-"""Two sequences of layers side by side: which follow each other in both, which stand alone."""
+"""Alignment of two sequences of layers: which correspond, and which have no counterpart."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from .covers import Cover, covers
 from .layers import Param, Unit, likeness
 
 BAND = 64
-"""How far apart, in layers, two that belong together may stand, besides the difference of the two numbers of layers."""
+"""Largest distance in position of two corresponding layers, in addition to the difference of the two lengths."""
 
 MOST_TOGETHER = 6
-"""Layers of one side that may be one layer of the other: query, key and value, or the cells of a recurrent layer."""
+"""At most this many layers of one side are one layer of the other: query, key and value, or cells of a recurrent layer.
+"""
 
 
 PLACE = 1e-5
-"""What it costs, for each layer between, to stand in another place: nothing else is decided by it."""
+"""Cost of a different position, per layer in between: it only decides between otherwise equal costs."""
 
 SHAPED = 0.01
-"""What it costs that one side holds by heads what the other does not, where a layer without heads fits, too."""
+"""Cost of a match between layers with and without heads, if a layer without heads fits, too."""
 
 MEANT = 0.3
-"""How much two names must have in common to say something."""
+"""Least similarity of two names that counts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Layers of both sides whose parameters are the same.
+    """Layers of both sides that may have the same parameters.
 
     Attributes:
         torch, keras: the layers.
-        covers: how, the likeliest first.
+        covers: the ways to match them, the likeliest first.
     """
 
     torch: tuple[Unit, ...]
@@ -45,7 +46,7 @@ class Group:
 
     @property
     def signature(self) -> tuple[tuple[Param, ...], tuple[Param, ...]]:
-        """Equal for groups that are alike, whatever they are called."""
+        """A key that is equal for similar groups, whatever their names."""
         torch, keras = params_of(self.torch), params_of(self.keras)
         return tuple(replace(p, inner="") for p in torch), tuple(replace(p, inner="") for p in keras)
 
@@ -60,28 +61,28 @@ def params_of(units: Sequence[Unit]) -> tuple[Param, ...]:
 
 
 def group_of(torch: Sequence[Unit], keras: Sequence[Unit]) -> Group | None:
-    """The layers as one group; None if their parameters cannot be the same."""
+    """The layers as one group; None if their parameters cannot match."""
     found = covers(_plain(params_of(torch)), _plain(params_of(keras)))
     return Group(tuple(torch), tuple(keras), found) if found else None
 
 
 def _plain(params: tuple[Param, ...]) -> tuple[Param, ...]:
-    """Names of layers that no promise asks for are left out, so that like layers have like covers."""
+    """Omit names of layers that no promise uses, so that similar layers share their covers."""
     return tuple(p if p.inner in INNER else replace(p, inner="") for p in params)
 
 
 PROMISED, GENERIC, PACKED, PARTIAL = range(4)
-"""How much is allowed: what the layer kinds promise; layers they do not know; several layers in one; leftovers."""
+"""Stages of permission: promised layouts; unknown layer kinds; several layers in one; unmatched parameters."""
 
 
 def aligned(torch: Sequence[Unit], keras: Sequence[Unit]) -> list[Group]:
-    """Groups of layers in the order of both sequences, and then, of what is left over, again.
+    """Groups of layers in the order of both sequences; then the same again for the remaining layers.
 
-    What is likelier comes first, so that branches that the sides run in another order are not taken apart and put
-    together in a way that happens to fit.
+    Likelier matches come first. Otherwise branches that the sides run in a different order could be split up and
+    recombined by chance.
 
-    Where that takes them out of order, as one layer of several that are packed into one on the other side, packed
-    layers are taken first, if then they are in order, and fewer of the others are not.
+    If that breaks the order, as with one of several layers that are packed into one on the other side, packed layers
+    are matched first, provided that they are then in order and fewer others are out of order.
 
     Args:
         torch, keras: layers in order of first use.
@@ -97,12 +98,12 @@ def aligned(torch: Sequence[Unit], keras: Sequence[Unit]) -> list[Group]:
 
 
 def _held(groups: Sequence[Group]) -> int:
-    """Parameters in some groups."""
+    """Number of parameters in some groups."""
     return sum(len(unit.entries) for group in groups for unit in (*group.torch, *group.keras))
 
 
 def _crossed(groups: Sequence[Group], torch: Sequence[Unit], keras: Sequence[Unit]) -> tuple[int, int]:
-    """Pairs of groups of which each comes first on one side, or lies within the other; those of which one is packed."""
+    """Pairs of groups in opposite order on the two sides, or one inside the other; and those with a packed group."""
     at = {id(unit): i for side in (torch, keras) for i, unit in enumerate(side)}
     spans = sorted(([at[id(u)] for u in g.torch], [at[id(u)] for u in g.keras]) for g in groups)
     first, last = (np.array([[of(here), of(there)] for here, there in spans], int).reshape(-1, 2) for of in (min, max))
@@ -130,7 +131,7 @@ def _in_rounds(torch: Sequence[Unit], keras: Sequence[Unit], rounds: Sequence[in
 
 
 def _by_name(groups: Sequence[Group]) -> list[Group]:
-    """Layers that are alike in the order that their names suggest, where names mean something."""
+    """Similar layers in the order of their names, if the names are meaningful."""
     classes: dict[object, list[Group]] = {}
     for group in groups:
         classes.setdefault(group.signature, []).append(group)
@@ -148,14 +149,14 @@ def _by_name(groups: Sequence[Group]) -> list[Group]:
 
 
 def _closest(unit: Unit, others: Sequence[Unit]) -> int | None:
-    """Which of some layers has the name that is most like that of a layer; None if none is, or several are."""
+    """The layer with the most similar name; None if no name is similar, or several are equally similar."""
     scores = [likeness(unit.words, other.words) for other in others]
     most = max(scores)
     return scores.index(most) if most >= MEANT and scores.count(most) == 1 else None
 
 
 def _once(torch: Sequence[Unit], keras: Sequence[Unit], allowed: int) -> list[Group]:
-    """The cheapest alignment of two sequences; what stands alone costs one for each of its parameters."""
+    """The minimum-cost alignment; an unmatched layer costs its number of parameters."""
     n, m = len(torch), len(keras)
     table = _Table(torch, keras, allowed)
     best: dict[tuple[int, int], tuple[float, tuple[int, int]]] = {(0, 0): (0.0, (0, 0))}
@@ -182,12 +183,14 @@ def _once(torch: Sequence[Unit], keras: Sequence[Unit], allowed: int) -> list[Gr
 
 
 def _size(unit: Unit, allowed: int) -> int:
-    """Numbers in a layer; where leftovers are allowed, without its biases, which the other side may lack."""
+    """Number of elements of a layer; if unmatched parameters are allowed, without biases, which the other side may
+    lack.
+    """
     return sum(math.prod(p.shape) for p in unit.params() if allowed < PARTIAL or p.role != "bias")
 
 
 class _Table:
-    """The steps of the alignment and what each costs."""
+    """The steps of the alignment and their costs."""
 
     def __init__(self, torch: Sequence[Unit], keras: Sequence[Unit], allowed: int) -> None:
         self.torch, self.keras, self.allowed = torch, keras, allowed
@@ -199,7 +202,7 @@ class _Table:
         self._singles: dict[tuple[int, int], float] = {}
 
     def steps(self, i: int, j: int) -> list[tuple[int, int, float]]:
-        """(layers of PyTorch, layers of Keras, cost) of everything that can come next."""
+        """(layers of PyTorch, layers of Keras, cost) of every possible next step."""
         found: list[tuple[int, int, float]] = []
         torch_left, keras_left = len(self.torch) - i, len(self.keras) - j
         if torch_left:
@@ -235,7 +238,7 @@ class _Table:
         return self._singles[key]
 
     def _may(self, cover: Cover, *, several: bool = False) -> bool:
-        """Whether a cover is allowed now; several layers in one are no likelier where none of it is cut."""
+        """Whether a cover is allowed in this stage; several layers in one need a sliced parameter."""
         packed = several or any(joint.packed for joint in cover.joints)
         least = PROMISED if cover.promised else PARTIAL if cover.partial else PACKED if packed else GENERIC
         return least <= self.allowed
@@ -247,5 +250,5 @@ class _Table:
         return [(many, others, group.covers[0].cost + 0.02 * (many + others) + self._unlike(i, j))]
 
     def _unlike(self, i: int, j: int) -> float:
-        """A little for other names, and a very little for another place, so that equal costs are decided by them."""
+        """A small cost for different names and a smaller one for different positions, to decide between equal costs."""
         return 0.1 * (1 - likeness(self.torch[i].words, self.keras[j].words)) + PLACE * min(abs(i - j), BAND)

@@ -1,4 +1,4 @@
-"""What a parameter without a counterpart does: which call takes it, what that makes, and where it goes."""
+"""The use of a parameter without a counterpart: which call takes it, what it returns, and where that goes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..records.trace import Array
 
 
 def doings(calls: Calls, paths: tuple[str, ...]) -> dict[str, str]:
-    """Path -> what becomes of a parameter, in words; of those that a call is seen to take.
+    """Path -> the use of a parameter, in words, for parameters that a recorded call takes.
 
     Args:
         calls: of one forward pass of the side, with its functions.
@@ -26,13 +26,13 @@ def _told(graph: Graph, call: Call) -> str:
     key = graph.outputs[call.index][name]
     user = next((u for u in graph.users.get(key, ()) if call not in graph.inside(u)), None)
     if user is None:
-        return f"{call.name} takes it and makes {_shown(made)}"
-    if not call.inputs:  # only another view of the parameter
+        return f"used by {call.name}, which returns {_shown(made)}"
+    if not call.inputs:  # only a view of the parameter
         return _told(graph, user)
-    told = f"{call.name} takes it and makes {_shown(made)}"
+    told = f"used by {call.name}, which returns {_shown(made)}"
     beside = [k for k in graph.inputs[user.index].values() if k != key and k in graph.makers]
     others = " and ".join(dict.fromkeys(graph.makers[k][0].name for k in beside))
-    return f"{told}, which goes into {user.name}" + (f" with what comes out of {others}" if others else "")
+    return f"{told}, an input of {user.name}" + (f" together with the output of {others}" if others else "")
 
 
 def _shown(array: Array) -> str:

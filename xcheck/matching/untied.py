@@ -1,6 +1,6 @@
-"""Parameters of the reference that the other side has tied: none of its layers is left to be matched with them.
+"""Parameters of the reference that the other side ties: no layer of the other side remains to be matched with them.
 
-Tied in the reference as well, for the length of a forward pass, the two compute the same; that says with which.
+If they are tied in the reference, too, during one forward pass, both sides agree: that identifies the partner.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from .matcher import Matcher
 
 MOST_TRIED = 30
-"""Pairs of parameters, and layouts between them, that are tried."""
+"""At most this many pairs of parameters, with a layout each, are tried."""
 
 
 def tied_there(matcher: Matcher, look: Look) -> list[Guess]:
-    """What is the same as a parameter of the follower that has another counterpart already.
+    """Further matches with parameters of the follower that already have a counterpart.
 
     Args:
-        matcher: whose guesses are as good as they get; its sides are left as they are.
+        matcher: with its final guesses; its sides are restored.
         look: the last one.
     """
     plan = matcher.plan()
-    if look.solved or plan.unmatched(plan.follower):  # which may be what is lacking
+    if look.solved or plan.unmatched(plan.follower):  # which may be the missing one
         return []
     return [g for path in plan.unmatched(plan.reference) if (g := _tied(matcher, look, plan, path)) is not None]
 
 
 def _tied(matcher: Matcher, look: Look, plan: MatchPlan, path: str) -> Guess | None:
-    """What makes more of the follower known, where the reference has one value in both places."""
+    """The match that makes more of the follower known if the reference has one value at both places."""
     calls = tuple(seen.call for seen in look.seen)
     before, seen = matcher.state.value(path), _known(look)
     for guess, match, twin in itertools.islice(_candidates(matcher, plan, path), MOST_TRIED):
@@ -58,12 +58,12 @@ def _tied(matcher: Matcher, look: Look, plan: MatchPlan, path: str) -> Guess | N
 
 
 def _known(look: Look) -> int:
-    """Calls of which everything that they made is known."""
+    """Calls with only known outputs."""
     return sum(look.shown(at) for at in range(len(look.seen)))
 
 
 def _candidates(matcher: Matcher, plan: MatchPlan, path: str) -> Iterator[tuple[Guess, Match, Match]]:
-    """A parameter of the reference as each of the follower's of its size, and what that is matched with."""
+    """Candidates: a parameter of the reference with each equal-sized one of the follower and its current match."""
     own, other = matcher.torch, matcher.keras
     if plan.reference == "keras":
         own, other = other, own

@@ -1,7 +1,7 @@
-"""A match of weights that one side uses as they are and the other through a function, such as softplus(w) or w / |w|.
+"""Matching of weights that one side uses directly and the other through a function, such as softplus(w) or w / |w|.
 
-Where a plan leaves such a weight open, both sides are run with the function left out: what would be softplus(w) is w.
-If all values agree then, the weights are matched, and the function is the difference that is left.
+If a plan leaves such a weight open, both sides are run without the function: w instead of softplus(w). If all values
+then agree, the weights match, and the function is the remaining difference.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from .plan import MatchPlan
 from .search import Repairs
 
 MOST_LOOKS = 100
-"""Forward passes of the follower that this may take."""
+"""At most this many forward passes of the follower for this."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFunction:
-    """A value that a side computes from its parameters alone and uses in the place of one of them.
+    """A value that a side computes only from parameters and uses instead of one of them.
 
     Attributes:
         path: of the parameter, which has the shape of the value.
         last, output: name of the last call that computes it, and of that call's output.
-        view: name of a call that returns the parameter in another order of its axes before that; "" if none does.
+        view: name of an earlier call that returns the parameter with permuted axes; "" if there is none.
         inner: names of the calls that compute it.
-        others: paths of the other parameters that it is computed from, and that nothing else takes.
+        others: paths of its other parameters, which nothing else uses.
     """
 
     path: str
@@ -60,18 +60,18 @@ def plan_without_functions(
     seed: int,
     plan: MatchPlan,
 ) -> MatchPlan | None:
-    """The plan under which the sides agree once functions of weights are left out; None where there is none.
+    """The plan under which the sides agree without the functions of weights; None if there is none.
 
     Args:
-        reference, follower: the sides, which keep other weights.
+        reference, follower: the sides; their weights are changed.
         batch, weight_map, seed: as for `plan_by_value`.
-        plan: that is not proven; functions of what it matches by value, or by the map, are kept.
+        plan: the unproven plan; functions of weights that it matches by value or by the map are kept.
     """
     sides: dict[SideName, WithoutFunctions] = {}
     for runner in (reference, follower):
         try:
             functions = weight_functions(runner, batch, seed, _open(plan, runner.side))
-        except UserCodeError:  # a model does not take other inputs
+        except UserCodeError:  # a model refuses other inputs
             return None
         sides[runner.side] = WithoutFunctions(runner, functions)
     if not any(side.functions for side in sides.values()):
@@ -97,7 +97,9 @@ def _with_the_rest(
     seed: int,
     plan: MatchPlan,
 ) -> MatchPlan:
-    """A plan with what both sides have left out, such as the gains of a weight norm, matched as far as it can be."""
+    """A plan that also matches the parameters used only by the functions, such as the gains of a weight norm, if
+    possible.
+    """
     known: dict[str, WeightTarget] = {}
     for match in plan.parameters:
         known.setdefault(key_in_map(match), []).append((match.name("keras"), match.layout.name))  # pyright: ignore
@@ -111,19 +113,19 @@ def _with_the_rest(
 
 
 def _open(plan: MatchPlan, side: SideName) -> set[str]:
-    """Paths of a side that a plan does not match by value or by the map."""
+    """Paths of a side that a plan matches neither by value nor by the map."""
     sure = {path for m in plan.parameters if m.evidence in ("", "by value") for path in m.piece(side).paths}
     every = {path for m in plan.parameters for path in m.piece(side).paths} | set(plan.unmatched(side))
     return every - (sure - set(plan.unmatched(side)))
 
 
 def weight_functions(runner: Matchable, batch: Batch, seed: int, paths: Collection[str]) -> list[WeightFunction]:
-    """The functions of some parameters that a side computes with.
+    """The functions of some parameters that a side uses.
 
     Args:
         runner: of the side.
         batch: to run it on.
-        seed: of a second batch: what depends on parameters alone is the same on both.
+        seed: of a second batch: values that depend only on parameters are equal for both batches.
         paths: of the parameters.
 
     Raises:
@@ -177,18 +179,18 @@ def _found(runner: Matchable, calls: Calls, still: Collection[int], paths: Colle
 
 
 def _viewed(call: Call, name: str, made: Mapping[int, tuple[Call, str]]) -> tuple[Call, str] | None:
-    """The call that made what a call returns in another order of its axes; None for one that makes something new."""
+    """The call whose output a call returns with permuted axes; None if it returns something new."""
     key = key_of(call.outputs[name])
     given = (array for array in call.inputs.values() if id(array) in made)
     return next((made[id(array)] for array in given if key is not None and key_of(array) == key), None)
 
 
 class WithoutFunctions:
-    """A side that uses some of its weights as they are, where it has a function of them.
+    """A side that uses some of its weights directly instead of functions of them.
 
     Args:
         runner: of the side.
-        functions: that are left out.
+        functions: the functions to omit.
     """
 
     def __init__(self, runner: Matchable, functions: Collection[WeightFunction]) -> None:
@@ -200,21 +202,21 @@ class WithoutFunctions:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Paths of parameters that only the functions take."""
+        """Paths of parameters that only the functions use."""
         return tuple(dict.fromkeys(path for f in self.functions for path in f.others))
 
     def left_out_of(self, plan: MatchPlan) -> tuple[str, ...]:
-        """Those of them that a plan does not match."""
+        """Those of `left_out` that a plan does not match."""
         known = {path for m in plan.parameters for path in m.piece(self.side).paths}
         return tuple(p for p in self.left_out if p not in known and p not in plan.unmatched(self.side))
 
     def inventory(self) -> Inventory:
-        """That of the side, without parameters that only the functions take."""
+        """The inventory without parameters that only the functions use."""
         every, gone = self.runner.inventory(), set(self.left_out)
         return Inventory(tuple(e for e in every.entries if every.canonical_path(e.path) not in gone))
 
     def read(self) -> State:
-        """That of the side."""
+        """As for the side."""
         return self.runner.read()
 
     def write(self, state: State) -> None:
@@ -222,7 +224,7 @@ class WithoutFunctions:
         self.runner.write(state)
 
     def snapshot(self) -> Any:
-        """That of the side."""
+        """As for the side."""
         return self.runner.snapshot()
 
     def restore(self, snapshot: Any) -> None:
@@ -230,7 +232,7 @@ class WithoutFunctions:
         self.runner.restore(snapshot)
 
     def rounding(self, rng: np.random.Generator) -> AbstractContextManager[None]:
-        """That of the side."""
+        """As for the side."""
         return self.runner.rounding(rng)
 
     def infer(self, batch: Batch) -> Arrays:
@@ -240,7 +242,7 @@ class WithoutFunctions:
     def calls(
         self, batch: Batch, *, swap: Swap | None = None, inside: Inside = everywhere, again: Again | None = None
     ) -> Calls:
-        """Every call, without those of the functions; the parameters are held by the calls that use them."""
+        """Every call except those of the functions; the parameters belong to the calls that use them."""
         calls = self._calls(batch, swap)
         used = {id(c.outputs[f.output]): f.path for c in calls if (f := self._last.get(c.name)) is not None}
         dropped = {call.index for call in calls if call.name in self._inner}

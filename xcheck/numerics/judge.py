@@ -20,14 +20,14 @@ from .compare import METRICS, Measure, measurable, measure, nonfinite, rms, stru
 from .own_noise import furthest
 from .tolerance import CONTRAST, KAPPA, Noise, epsilon
 
-FLOAT32_EXPLAINS = "no more than numbers of float32 that the sides compute with explain"
+FLOAT32_EXPLAINS = "explained by float32 constants inside the models"
 """Detail of a check that is within its allowance only for that reason."""
 
 BROKEN = 2.0**-5
 """A float32 error from which a side computes something different: larger than the rounding of the narrowest float in
 use for networks, of 8 bits with 3 for the mantissa, whose rounding error is at most half of 2^-4."""
 
-HIDDEN = "one element measured against its own rounding: beside larger numbers its difference does not show"
+HIDDEN = "one element, measured by its own rounding error: larger elements hide its difference"
 """Detail of a check that is DIFFERENT because of an element that its neighbours would hide."""
 
 Twins = tuple[Array | None, ...]
@@ -44,7 +44,7 @@ class Item:
             float64 value.
         twins: the reference's value in each perturbed run. In a float32 frame the first is the reference's own
             float32 value, and the others are perturbed runs of that.
-        source: root mean square of the numbers whose difference the quantity is; 0 where it is no difference.
+        source: root mean square of the numbers whose difference the quantity is; 0 if it is not a difference.
         problem: reason known in advance why the two cannot be compared.
         moved: both values with the float32 numbers of the sides moved; see `islands.py`.
         amplification: metric -> a of the noise model; only for values that an optimizer computes from a gradient.
@@ -164,12 +164,12 @@ def _semantic(frame: Frame, item: Item, floor: float) -> Check:
         if explained[1] <= explained[2]:
             (metric, error, allowed), verdict, detail = explained, Verdict.EQUIVALENT, FLOAT32_EXPLAINS
         elif explained[2] > allowed:
-            detail = f"the numbers of float32 that the sides compute with explain {explained[2]:.1e} of it at most"
+            detail = f"float32 constants inside the models explain at most {explained[2]:.1e} of it"
     if verdict is Verdict.EQUIVALENT and (hidden := _hidden(frame, item)):
         return hidden
     if verdict is Verdict.EQUIVALENT and allowed >= 1.0:
         verdict = Verdict.INCONCLUSIVE
-        detail = "rounding alone moves this by its whole size: the comparison says nothing"
+        detail = "rounding error dominates this value (allowance at least 100 %): it cannot be compared"
     return _with_measure(frame.check(item, verdict, detail), frame, measured, metric, error, allowed)
 
 
@@ -227,7 +227,7 @@ def _numeric(frame: Frame, item: Item, floor: float) -> Check:
     truth, k = _values(item)
     float32_value, *twins = item.twins or (None,)
     if float32_value is None or float32_value.shape != truth.shape:
-        return frame.check(item, Verdict.INCONCLUSIVE, "the reference has no float32 value of this")
+        return frame.check(item, Verdict.INCONCLUSIVE, "the reference has no float32 value for it")
     size = rms(truth)
     other_errors, reference_errors = (measure(truth, value, floor, size=size) for value in (k, float32_value))
     responses = [measure(float32_value, twin, floor) for twin in twins if twin is not None]
@@ -251,7 +251,7 @@ def _numeric(frame: Frame, item: Item, floor: float) -> Check:
         f"{frame.reference} {reference_errors.get(metric):.1e}, "
         f"{other_side(frame.reference)} {other_errors.get(metric):.1e}"
     )
-    problem = "loses more in float32" if verdict is Verdict.NUMERIC else "breaks in float32, where float64 agrees"
+    problem = "loses more in float32" if verdict is Verdict.NUMERIC else "fails in float32, although float64 agrees"
     detail = "" if verdict is Verdict.EQUIVALENT else f"the {side} side {problem}: errors {shown}"
     return _with_measure(frame.check(item, verdict, detail), frame, other_errors, metric, ratio, KAPPA)
 
@@ -289,30 +289,30 @@ def _missing(frame: Frame, item: Item) -> Check | None:
     if not sides:
         return None
     if len(sides) == 2:
-        unused = ": neither side uses it; waive it, or let a batch reach it" if frame.phase == "gradient" else ""
+        unused = ": neither side uses it; waive it, or add a batch that uses it" if frame.phase == "gradient" else ""
         return frame.check(item, Verdict.INCONCLUSIVE, f"missing on both sides, nothing was compared{unused}")
     present = item.reference if item.reference is not None else item.other
     assert present is not None
     verdict = Verdict.DIFFERENT if present.any() else Verdict.INCONCLUSIVE
-    return frame.check(item, verdict, f"missing on the {sides[0]} side alone")
+    return frame.check(item, verdict, f"missing only on the {sides[0]} side")
 
 
 def _nonfinite_check(frame: Frame, item: Item, t: Array, k: Array, truth: Array | None = None) -> Check | None:
     """The verdict on non-finite numbers; `truth` is the reference's float64 value, if both are in float32."""
     only_t, only_k, both = nonfinite(t, k)
-    breaks = "" if truth is None else ": it breaks in float32, where float64 agrees"
+    breaks = "" if truth is None else ": it fails in float32, although float64 agrees"
     if only_t or only_k:
         side, count = (frame.reference, only_t) if only_t else (other_side(frame.reference), only_k)
         values = t if only_t else k
         kind = "NaN" if np.isnan(values).any() else "infinite"
         return frame.check(
-            item, Verdict.DIFFERENT, f"{kind} on the {side} side alone, {count} of {t.size} elements{breaks}"
+            item, Verdict.DIFFERENT, f"{kind} only on the {side} side, {count} of {t.size} elements{breaks}"
         )
     if both:
         detail = f"NaN on both sides, {both} of {t.size} elements: nothing was compared there"
         return frame.check(item, Verdict.INCONCLUSIVE, detail)
     if truth is not None and not np.isfinite(t[np.isfinite(truth)]).all():
-        return frame.check(item, Verdict.INCONCLUSIVE, "infinite in float32 on both sides, where float64 is finite")
+        return frame.check(item, Verdict.INCONCLUSIVE, "infinite in float32 on both sides, although float64 is finite")
     return None
 
 

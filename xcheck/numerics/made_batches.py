@@ -180,7 +180,7 @@ def _scaled(given: GivenBatches) -> Iterator[MadeBatch]:
     yield MadeBatch("times 0.01", given.inputs(dict.fromkeys((*free, "shares"), _times(SMALL))))
     for batch in (given.inputs({"weights": _uneven}), given.targets({"weights": _uneven})):
         yield MadeBatch("with sample weights of 0.5, 1.5, 0 and 2", batch)
-    yield MadeBatch("plus three times its spread", given.inputs(dict.fromkeys(free, _shifted)))
+    yield MadeBatch("plus 3 times its standard deviation", given.inputs(dict.fromkeys(free, _shifted)))
     yield MadeBatch("times 1000", given.inputs(dict.fromkeys(free, _times(HUGE))), usual=False)
 
 
@@ -201,9 +201,15 @@ def _equal_numbers(given: GivenBatches) -> Iterator[MadeBatch]:
         "with zeros everywhere", given.inputs(dict.fromkeys(("real", "shares"), np.zeros_like)), usual=False
     )
     yield MadeBatch(
-        "with each second value that of the one before", given.inputs(dict.fromkeys(numbers, _in_twos)), False
+        "with each second value equal to the one before", given.inputs(dict.fromkeys(numbers, _in_twos)), False
     )
-    yield MadeBatch("with weights of 0 that make ties", given.last, usual=False, weights=_without_one, ties=True)
+    yield MadeBatch(
+        "with some weights set to 0, which makes equal numbers",
+        given.last,
+        usual=False,
+        weights=_without_one,
+        ties=True,
+    )
 
 
 def _constant(a: Array) -> Array:
@@ -249,8 +255,10 @@ def _lengths(given: GivenBatches) -> Iterator[MadeBatch]:
     for lengths in sizes:
         if min(lengths) > 2:
             names = " and ".join(map(str, sorted(lengths)))
-            yield MadeBatch(f"with sizes of {names} one shorter", _resized(given.last, lengths, -1), usual=False)
-            yield MadeBatch(f"with sizes of {names} one longer", _resized(given.last, lengths, 1), usual=False)
+            yield MadeBatch(
+                f"with axes of length {names} shortened by 1", _resized(given.last, lengths, -1), usual=False
+            )
+            yield MadeBatch(f"with axes of length {names} extended by 1", _resized(given.last, lengths, 1), usual=False)
 
 
 def _resized(last: Flat, sizes: frozenset[int], by: int) -> Flat:
@@ -284,7 +292,7 @@ def _labels(given: GivenBatches, ignored: int | None) -> Iterator[MadeBatch]:
                 with_every_class[name] = np.resize(np.eye(classes, dtype=a.dtype), a.shape)
     yield MadeBatch("with labels of every class", replace(given.last, targets=with_every_class), usual=False)
     yield MadeBatch(
-        f"with the label {ignored}, which a loss leaves out", replace(given.last, targets=with_ignored), usual=False
+        f"with the label {ignored}, which a loss ignores", replace(given.last, targets=with_ignored), usual=False
     )
 
 
@@ -295,8 +303,8 @@ def _whole(given: GivenBatches, beyond: bool) -> Iterator[MadeBatch]:
         return np.where(a > 0, a * int(HUGE), a) if a.dtype.kind == "i" and a.itemsize > 2 and a.max() < MOST else a
 
     if beyond:
-        yield MadeBatch("with its whole numbers times 1000", given.inputs({"whole": larger}), usual=False)
+        yield MadeBatch("with its integers times 1000", given.inputs({"whole": larger}), usual=False)
     largest = given.inputs({"whole": lambda a: np.full(a.shape, a.max())})
-    yield MadeBatch("with its largest whole number everywhere", largest, usual=False)
+    yield MadeBatch("with its largest integer everywhere", largest, usual=False)
     in_order = given.inputs({"whole": lambda a: np.sort(a, axis=min(a.ndim - 1, 1))})
-    yield MadeBatch("with its rows in order", in_order, usual=False)
+    yield MadeBatch("with its rows sorted", in_order, usual=False)

@@ -29,7 +29,7 @@ def padded_batches(given: GivenBatches) -> Iterator[MadeBatch]:
         masks = [n for n in of_shape if given.kinds[n] == "mask"]
         ids = [n for n in of_shape if n not in masks and last.inputs[n].dtype.kind in "iu"]
         given_masks = [b.inputs[n].astype(bool) for b in given.batches for n in masks]
-        name = "with padded rows" if masks else "with 0 at the end of its rows"
+        name = "with padded rows" if masks else "with rows padded with 0"
         yield _padded(given, masks, ids, _valid_positions(shape, first=_padded_first(given_masks)), name)
         if any((np.count_nonzero(np.diff(m, axis=1), axis=1) > 1).any() for m in given_masks):
             gaps = np.resize(np.array([at % 2 == 0 for at in range(shape[1])]), shape)

@@ -110,7 +110,9 @@ def _file_checks(files: tuple[File, File]) -> list[Check]:
             _check(f"{name}: onnx.checker", Verdict.DIFFERENT if error else Verdict.EQUIVALENT, error or "valid")
         )
         detail = (
-            f"{len(leftovers)} of training: {'; '.join(leftovers[:3])}" if leftovers else "none belongs into training"
+            f"{len(leftovers)} nodes from training: {'; '.join(leftovers[:3])}"
+            if leftovers
+            else "none are left from training"
         )
         checks.append(_check(f"{name}: operators", Verdict.DIFFERENT if leftovers else Verdict.EQUIVALENT, detail))
     return checks
@@ -147,7 +149,7 @@ def _run(comparison: Comparison, seed: int, inputs_file: Path | None) -> Compari
         checks = _arbitrated(comparison, noise, inputs, checks)
     # Exposing every tensor requires a single file.
     if max(file.contents.weight_bytes for file in comparison.files) > LARGEST:
-        note = "the first node that differs is not looked for in files of more than 2 GB"
+        note = "the first differing node is not searched for in files over 2 GB"
         checks = [
             c if c.verdict is Verdict.EQUIVALENT else replace(c, detail="; ".join(filter(None, (c.detail, note))))
             for c in checks
@@ -246,7 +248,7 @@ def _arbitrated(comparison: Comparison, noise: _PerturbedRuns, inputs: _Inputs, 
     """Checks in which a float32 difference that vanishes in float64 is a loss of precision."""
     required, free = FLOAT64 * sum(file.contents.weight_bytes for file in comparison.files), available()
     if free is not None and required > free:
-        detail = f"not evaluated in float64, which takes {required / 2**30:.0f} GiB where {free / 2**30:.0f} are free"
+        detail = f"not evaluated in float64: that needs {required / 2**30:.0f} GiB, and {free / 2**30:.0f} GiB are free"
         return [replace(c, detail=detail) if c.verdict is Verdict.DIFFERENT else c for c in checks]
     try:
         outputs = [
@@ -256,7 +258,7 @@ def _arbitrated(comparison: Comparison, noise: _PerturbedRuns, inputs: _Inputs, 
     except FileError:
         return checks  # without float64 values the difference stands
     exact = {c.torch: c.verdict for c in noise.judge("float64", inputs.outputs, outputs[0], outputs[1])}
-    detail = "more than rounding explains, though in float64 both files compute the same: precision is lost"
+    detail = "more than rounding explains, but both files agree in float64: one of them loses precision"
     return [
         replace(c, verdict=Verdict.NUMERIC, detail=detail)
         if c.verdict is Verdict.DIFFERENT and exact[c.torch] is Verdict.EQUIVALENT

@@ -100,26 +100,26 @@ def _named_copy(by_name: Mapping[str, Weight], tie: str) -> Copy:
     parts = tie.split("=")
     splits = [("=".join(parts[:i]), "=".join(parts[i:])) for i in range(1, len(parts))]
     if not splits:
-        raise MatchError("A tie is not A=B.", numbers=f"--tie {tie}", todo="name two initializers: --tie A=B")
+        raise MatchError("--tie takes A=B.", numbers=f"--tie {tie}", todo="name two initializers: --tie A=B")
     pair = next((split for split in splits if split[0] in by_name and split[1] in by_name), None)
     if pair is None:
         unknown = next(name for name in splits[0] if name not in by_name)
         close = difflib.get_close_matches(unknown, by_name, n=3, cutoff=0.3) or list(by_name)[:6]
         raise MatchError(
-            "A tie names a weight that this file does not have.",
+            "--tie has a weight that is not in this file.",
             where=f"--tie {tie}",
             numbers=f"{unknown!r}; {len(by_name)} weights in the file",
             cause=f"did you mean {' or '.join(map(repr, close))}?" if close else None,
-            todo="`xcheck retie MODEL` lists what is stored more than once",
+            todo="`xcheck retie MODEL` lists the weights that are stored more than once",
         )
     left, right = (by_name[name] for name in pair)
     axes = relation(left.value, right.value)
     if axes is None or left.name == right.name:
         raise MatchError(
-            "These two weights are not one.",
+            "These two weights differ and cannot be tied.",
             where=f"--tie {tie}",
             numbers=f"{_shown(left)} and {_shown(right)}, {_difference(left, right)}",
-            cause="they were trained or changed apart, or they are not the copies of one weight",
+            cause="they were trained or changed separately, or are not copies of one weight",
         )
     return Copy(left.name, right.name, None if isinstance(axes, str) else axes, right.nbytes)
 
@@ -133,7 +133,7 @@ def _difference(left: Weight, right: Weight) -> str:
         return "one and the same"
     arranged = [left.value, *(left.value.transpose(a) for a in permutations(left.value.shape, right.value.shape))]
     fewest = min((int((a != right.value).sum()) for a in arranged if a.shape == right.value.shape), default=None)
-    return "of other sizes" if fewest is None else f"{fewest} of {right.value.size} elements differ"
+    return "of different sizes" if fewest is None else f"{fewest} of {right.value.size} elements differ"
 
 
 def planned_ones(weights: Sequence[Weight], exports: Sequence[Mapping[str, Any]], where: str) -> list[Copy]:
@@ -164,10 +164,11 @@ def planned_ones(weights: Sequence[Weight], exports: Sequence[Mapping[str, Any]]
             for name in storage_names
         }
         raise MatchError(
-            "This plan says nothing of this file.",
+            "This plan does not cover any weight of this file.",
             where=where,
-            numbers=f"{len(planned_names)} weights in the plan's exports, {len(by_name)} in the file, none of one name",
-            cause="the run has no phase export" if not exports else "the file is the export of another model",
+            numbers=f"{len(planned_names)} weights in the plan's exports, {len(by_name)} in the file, no name in "
+            "common",
+            cause="the run has no phase export" if not exports else "the file is the export of a different model",
             todo="run `xcheck run PAIR --phases all`, or name the weights with --tie A=B",
         )
     copies: list[Copy] = []

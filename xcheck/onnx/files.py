@@ -53,20 +53,20 @@ def load(path: Path, *, weights: bool = True) -> Any:
     try:
         model = onnx.load(str(path), load_external_data=False)
         if (field := _no_text(model)) is not None:
-            raise ValueError(f"its field {field} is no text")
+            raise ValueError(f"its field {field} is not text")
         external = _external(model)
         for entries in external.values():
             _refuse_endless(path.parent / entries["location"], path)
         tensors = {tensor.name: tensor for tensor in _tensors(model)}
         if weights:
             onnx.load_external_data_for_model(model, str(path.parent))
-            for name, entries in external.items():  # up to onnx 1.20 a short file is no error
+            for name, entries in external.items():  # up to onnx 1.20 a short file is not an error
                 length, there = int(entries.get("length", 0)), len(tensors[name].raw_data)
                 if there < length:
                     raise ValueError(f"{entries['location']} ends early: {there} of {length} bytes of {name}")
     except DecodeError as error:
         raise FileError(
-            "This file is no ONNX model, or not a whole one.",
+            "This file is not a complete ONNX model.",
             where=str(path),
             numbers=f"{path.stat().st_size} bytes",
             cause=f"it ends early or is something else ({error})",
@@ -76,23 +76,23 @@ def load(path: Path, *, weights: bool = True) -> Any:
         raise FileError("This ONNX model cannot be read.", where=str(path), cause=str(error)) from error
     if not model.HasField("graph"):
         raise FileError(
-            "This file is no ONNX model.", where=str(path), numbers=f"{path.stat().st_size} bytes, without a graph"
+            "This file is not an ONNX model.", where=str(path), numbers=f"{path.stat().st_size} bytes, without a graph"
         )
     return model
 
 
 def _refuse_endless(place: Path, path: Path) -> None:
-    """Refuse what is no regular file, such as a pipe, which a reader would wait for without an end.
+    """Refuse a path that is not a regular file: reading a pipe could wait forever.
 
     Raises:
-        FileError: it is none.
+        FileError: it is not a regular file.
     """
     if place.exists() and not place.is_file():
-        raise FileError("This ONNX model cannot be read.", where=str(path), cause=f"{place} is no regular file")
+        raise FileError("This ONNX model cannot be read.", where=str(path), cause=f"{place} is not a regular file")
 
 
 def _no_text(message: Any) -> str | None:
-    """A string in a protobuf message that is not UTF-8, which protobuf hands over as bytes; None if there is none."""
+    """The first string of a protobuf message that is not UTF-8 (protobuf returns bytes); None if there is none."""
     for field, value in message.ListFields():
         if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
             continue
@@ -123,7 +123,7 @@ def invalid(path: Path) -> str | None:
 
     try:
         onnx.checker.check_model(str(path))
-    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:  # also its own message may be no text
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:  # its own message may also not be text
         return " ".join(str(error).split())[:300]
     return None
 

@@ -73,7 +73,7 @@ def expose(model: Any, feeds: Sequence[Arrays], replaced: Sequence[Mapping[str, 
     try:
         data = exposed.SerializeToString()
     except (EncodeError, ValueError) as error:
-        raise FileError("A model over 2 GB is not looked into node by node.", cause=str(error)) from error
+        raise FileError("A model over 2 GB is not compared node by node.", cause=str(error)) from error
     runs = [{**f, **Session(data, replaced=r).run(f)} for f, r in zip(feeds, replaced, strict=True)]
     floats = [{name: a for name, a in run.items() if a.dtype.kind == "f" and a.size > 1} for run in runs]
     return ExposedRun(model, floats[0], tuple(floats[1:]))

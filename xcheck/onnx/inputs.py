@@ -62,10 +62,10 @@ def working_inputs(
         else:
             return feeds
     raise FileError(
-        "No random inputs were found that this model runs on.",
+        "This model refused all random inputs.",
         numbers="; ".join(f"{p.name} {p.dtype}{p.shape}" for p in ports),
         cause=refused,
-        todo="save arrays it takes with numpy.savez, by the names of its inputs, and pass --inputs FILE.npz",
+        todo="save valid arrays with numpy.savez, by the names of the model's inputs, and pass --inputs FILE.npz",
     )
 
 
@@ -95,7 +95,7 @@ def _drawn(port: Port, bound: int, first_size: int, other_size: int, rng: np.ran
     if kind == "b":
         return rng.integers(0, 2, shape).astype(np.bool_)
     if kind not in "iu":
-        raise FileError("This model takes inputs that cannot be drawn.", numbers=f"{port.name} {port.dtype}{shape}")
+        raise FileError("No random inputs can be drawn for this model.", numbers=f"{port.name} {port.dtype}{shape}")
     return rng.integers(0, bound, shape).astype(port.dtype)
 
 

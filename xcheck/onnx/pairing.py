@@ -90,9 +90,9 @@ def paired(left: Sequence[Port], right: Sequence[Port], what: str) -> list[Pairi
             if None not in layouts:
                 return [Pairing(a, b, layout or "") for a, b, layout in zip(left, order, layouts, strict=True)]
     raise FileError(
-        f"The two models have other {what}.",
+        f"The {what} of the two models do not fit.",
         numbers=f"{_listed(left)} against {_listed(right)}",
-        cause="they are exports of different models, or one was exported with other arguments",
+        cause="they are exports of different models, or were exported with different arguments",
     )
 
 

@@ -169,5 +169,5 @@ def _judged(location: Located, value: Array, weight: Weight, expected: Array, sh
     for name, error in ROUNDING.items():
         if share == 1.0 and (gap <= error * np.abs(expected)).all() and (gap > 0).mean() > ALTERED_SHARE:
             return replace(location, rounded=f"{name} precision, in {weight.name}", suspect=suspect)
-    problem = f"{weight.name} should hold it, and {int((gap > 0).sum())} of {value.size} elements are others"
+    problem = f"{weight.name} should store it, but {int((gap > 0).sum())} of {value.size} elements differ"
     return replace(location, altered=problem, suspect=suspect)

@@ -63,7 +63,7 @@ def movable_weights(model: Any) -> list[Weight]:
     try:
         constants = [Weight(v.name, v.const_value.numpy()) for v in held]
     except ValueError as error:
-        raise FileError("A weight of this model does not have the size that it says.", cause=str(error)) from error
+        raise FileError("The data of a weight of this model does not fill its shape.", cause=str(error)) from error
     return [w for w in constants if np.issubdtype(w.value.dtype, np.floating)]
 
 

@@ -204,7 +204,9 @@ def _one_file(runner: Runner, exporter: Exporter, route: str, path: Path, batch:
         return replace(export, problem=message_of(error))
     foreign = untranslated(model)
     if foreign:
-        problem = f"the exporter lacks {', '.join(foreign)}, and left it in the file, where ONNX has no such operator"
+        problem = (
+            f"the exporter cannot translate {', '.join(foreign)}; the file contains it, but ONNX has no such operator"
+        )
         return replace(export, problem=problem)
     constants = weights(model)
     state, inventory = runner.read().values(), runner.inventory()

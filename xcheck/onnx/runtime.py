@@ -81,7 +81,7 @@ class Session:
         try:
             # Without its second try, which prints the first error.
             self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-        except (*_errors(), ValueError, RuntimeError) as error:  # a message of its own that is no UTF-8 is a ValueError
+        except (*_errors(), ValueError, RuntimeError) as error:  # a message that is not UTF-8 is a ValueError
             raise self._failure("onnxruntime cannot load this model.", error) from error
         self.inputs = tuple(Port(i.name, _dtype(i.type), tuple(i.shape)) for i in self._session.get_inputs())
         self.outputs = tuple(Port(o.name, _dtype(o.type), tuple(o.shape)) for o in self._session.get_outputs())
@@ -103,10 +103,10 @@ class Session:
         except (*_errors(), ValueError, RuntimeError) as error:
             if options.terminate:
                 raise EndlessModel(
-                    "This model did not end in the time it has.",
+                    "This model did not finish in time.",
                     where=self._where,
                     numbers=f"{SECONDS} seconds",
-                    cause="a Loop without an end, or a model that is too large to run here",
+                    cause="an endless Loop, or a model that is too large for this machine",
                     todo="set XCHECK_ONNX_SECONDS for more time",
                 ) from error
             raise self._failure("onnxruntime cannot run this model on these inputs.", error) from error
@@ -176,7 +176,7 @@ def assigned(ports: Sequence[Port], given: Sequence[tuple[str, Array]], where: s
         chosen = [array for _, array in given]
     if len(chosen) != len(ports) or not all(_fits(p, a) for p, a in zip(ports, chosen, strict=True)):
         raise FileError(
-            "The inputs of this model are not those it is given.",
+            "The given inputs do not fit the inputs of this model.",
             where=where,
             numbers=f"given {', '.join(f'{name} {a.dtype}{a.shape}' for name, a in given) or 'nothing'}; "
             f"the model takes {', '.join(f'{p.name} {p.dtype}{p.shape}' for p in ports) or 'nothing'}",

@@ -94,9 +94,9 @@ def leftovers(model: Any) -> list[str]:
         if node.op_type == "Dropout" and len(node.input) > 2 and constants.get(node.input[2], True):
             result.append(f"{name} drops at random")
         if node.op_type == "BatchNormalization" and (attributes.get("training_mode") or _has_several_outputs(node)):
-            result.append(f"{name} takes the statistics of the batch")
+            result.append(f"{name} uses batch statistics")
         if node.op_type in RANDOM:
-            result.append(f"{name} draws at random")
+            result.append(f"{name} draws random numbers")
     return result
 
 

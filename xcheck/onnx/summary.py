@@ -50,9 +50,9 @@ def _notes(file: Export) -> Iterator[str]:
     if copied:
         paths = ", ".join(s.paths[0] for s in copied[:4]) + (", ..." if len(copied) > 4 else "")
         wasted = sum(s.wasted for s in copied)
-        yield f"{route} stores {paths} more than once, {wasted} bytes too many: `xcheck retie` stores each once"
+        yield f"{route} stores {paths} more than once, wasting {wasted} bytes: `xcheck retie` stores each once"
     if file.structure is not None and not any(runtime == STANDARD for runtime, _ in file.outputs):
-        yield f"{route} is too large for onnx.reference and was run in onnxruntime alone"
+        yield f"{route} is too large for onnx.reference and was run only in onnxruntime"
     for (runtime, _), outputs in file.outputs.items():
         if runtime == STANDARD and isinstance(outputs, str):
             yield f"{route}: {outputs}"

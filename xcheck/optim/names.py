@@ -1,4 +1,4 @@
-"""Arguments under the names of either framework: a class has those of the framework it belongs to, and takes both."""
+"""Argument names of both frameworks: a class has those of its own framework, and also accepts the others."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SPLIT = ("beta_1", "beta_2")
 
 
 def translated(arguments: Mapping[str, Any], names: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The same arguments under the names that are asked for; those that nothing translates as they are.
+    """The arguments under the requested names; arguments without a translation are unchanged.
 
     Args:
         arguments: by the names of either framework.
-        names: that are asked for -> default of each.
-        where: whose arguments they are.
+        names: requested name -> default.
+        where: the class, for the message.
 
     Raises:
-        BadInput: one argument is there under both of its names.
+        BadInput: an argument is given under both of its names.
     """
     found = dict(arguments)
 
@@ -34,7 +34,7 @@ def translated(arguments: Mapping[str, Any], names: Mapping[str, Any], where: st
         if asked in found:
             both = f"{given} and {asked}"
             raise BadInput(
-                "One argument has two names and two values.", where=where, numbers=both, todo="leave one out"
+                "One argument is given twice, under two names.", where=where, numbers=both, todo="leave one of them out"
             )
         found[asked] = value
 
@@ -51,7 +51,7 @@ def translated(arguments: Mapping[str, Any], names: Mapping[str, Any], where: st
 
 
 def either_name(setup: Callable[..., None]) -> Callable[..., None]:
-    """An `__init__` that takes its keyword arguments by the names of either framework.
+    """An `__init__` that accepts keyword arguments by the names of either framework.
 
     Args:
         setup: the `__init__`.

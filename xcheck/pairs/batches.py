@@ -32,9 +32,9 @@ def batches_of(pair: Pair, seed: int, steps: int, *, option: str = "--steps", fe
         batches: Any = pair.batches(seed)
         if batches is None:
             raise BatchError(
-                "The pair's batches are none.",
+                "Pair.batches returned no batches.",
                 where=f"Pair({pair.name!r}).batches",
-                cause="it returns nothing: a `return` or a `yield` is missing",
+                cause="the function returns None: a `return` or `yield` is missing",
                 todo="yield xcheck.Batch(inputs, targets), or return a list of them",
             )
         iterator = iter(batches)
@@ -45,23 +45,23 @@ def batches_of(pair: Pair, seed: int, steps: int, *, option: str = "--steps", fe
             return
         if batch is None:
             raise BatchError(
-                "The pair's batches ended before the steps did.",
+                "Pair.batches yields too few batches.",
                 where=f"Pair({pair.name!r}).batches",
                 numbers=f"{number - 1} batches for {steps} steps",
                 todo=f"yield at least {steps} batches, or run with {option} {number - 1}",
             )
         if not isinstance(batch, Batch):
             raise BatchError(
-                "The pair's batches yielded something that is no xcheck.Batch.",
+                "Pair.batches yielded something that is not an xcheck.Batch.",
                 where=f"batch {number}",
                 numbers=f"got {type(batch).__name__}",
                 todo="yield xcheck.Batch(inputs, targets)",
             )
         if keys is not None and _keys(batch) != keys:
             raise BatchError(
-                "A batch has other arrays than the first one.",
+                "The arrays of a batch differ from those of the first batch.",
                 where=f"batch {number}",
-                numbers=f"{_keys(batch)} against {keys}",
+                numbers=f"{_keys(batch)}; first batch: {keys}",
             )
         keys = _keys(batch)
         yield replace(batch, inputs=in_float32(batch.inputs), targets=in_float32(batch.targets))
@@ -70,8 +70,8 @@ def batches_of(pair: Pair, seed: int, steps: int, *, option: str = "--steps", fe
 def in_float32(value: Any) -> Any:
     """Arrays in containers, each number rounded to the nearest float32 number, with unchanged dtypes.
 
-    A side that prepares its inputs in float32 then gets the same numbers as one that does not. Numbers out of the
-    range of float32 stay as they are.
+    A side that prepares its inputs in float32 then gets the same numbers as one that does not. Numbers outside the
+    range of float32 are not changed.
     """
     if isinstance(value, Mapping):
         return {key: in_float32(item) for key, item in value.items()}  # pyright: ignore

@@ -1,7 +1,6 @@
-"""What a verdict rests on, as hashes: the code of each side, the batches, the map, waivers and accepted differences.
+"""Hashes of the inputs of a verdict: the code of each side, the batches, the map, waivers, accepted differences.
 
-Two results of one pair can then be compared: a run that became EQUIVALENT because its data shrank, a parameter was
-waived or the reference was edited shows it.
+They show whether a run became EQUIVALENT because its data shrank, a parameter was waived or the reference was edited.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Fingerprints = Mapping[str, Mapping[str, str]]
 """What -> {"what": in words, "sha256": its hash}."""
 
 LARGEST = 1 << 20
-"""Elements of a container that are looked through at most."""
+"""At most this many elements of a container are hashed."""
 
 
 def fingerprints(pair: Pair, batches: Sequence[tuple[int, str]], settings: Mapping[str, Any]) -> Fingerprints:
@@ -28,7 +27,7 @@ def fingerprints(pair: Pair, batches: Sequence[tuple[int, str]], settings: Mappi
 
     Args:
         pair: of the run.
-        batches: (examples, digest) of each batch that it was compared on.
+        batches: (examples, digest) of each batch of the run.
         settings: of the run, such as the number of steps.
     """
     weight_map = pair.weight_map or {}
@@ -50,7 +49,7 @@ def fingerprints(pair: Pair, batches: Sequence[tuple[int, str]], settings: Mappi
 
 
 def size_and_digest(batch: Batch) -> tuple[int, str]:
-    """What `fingerprints` takes of a batch."""
+    """The (examples, digest) of a batch, for `fingerprints`."""
     return batch.size, batch.digest()
 
 
@@ -62,7 +61,7 @@ def _print(what: str, *parts: str) -> Mapping[str, str]:
 
 
 def _code(side: Any) -> list[str]:
-    """A side's code, function by function, in a fixed order; comments and the place in a file do not count."""
+    """A side's code, function by function, in a fixed order, without comments and line numbers."""
     return list(_walk(side, set()))
 
 
@@ -147,7 +146,7 @@ def _class(kind: type, seen: set[int]) -> Iterator[str]:
 
 
 def _object(thing: Any, seen: set[int]) -> Iterator[str]:
-    """An object: its class, and the fields of one of xcheck's own or of the user's."""
+    """An object: its class, and its fields if the class is from xcheck or the user."""
     kind = cast(Any, type(thing))
     yield from _walk(kind, seen)
     module = kind.__module__.partition(".")[0]

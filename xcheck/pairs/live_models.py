@@ -68,8 +68,8 @@ def as_arrays(value: Any) -> Any:
     array: Array = np.asarray(value.detach().cpu() if "detach" in dir(value) else value)
     if array.dtype.kind not in "fiub":
         raise BatchError(
-            "A batch holds something that is no array of numbers.",
+            "A batch contains something that is not an array of numbers.",
             numbers=f"got {kind.__name__}",
-            todo="give xcheck.batches_from a `split` that picks the numbers out",
+            todo="pass `split` to xcheck.batches_from: a function from an item of the loader to (inputs, targets)",
         )
     return array

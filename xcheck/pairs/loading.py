@@ -44,9 +44,9 @@ def load_pair(spec: str, settings: Mapping[str, Any] | None = None) -> Pair:
     location, attribute = _split(spec)
     if settings and attribute != DEFAULT:
         raise PairError(
-            "A pair is either named or made from settings.",
+            "A pair is selected by name or by settings, not both.",
             numbers=f"got {spec} and {', '.join(settings)}",
-            todo=f"leave out :{attribute}, and give what it stands for as --set KEY=VALUE",
+            todo=f"leave out :{attribute} and give its settings as --set KEY=VALUE, or leave out --set",
         )
     path = _locate(location)
     module = _import(path)
@@ -65,16 +65,16 @@ def load_pair(spec: str, settings: Mapping[str, Any] | None = None) -> Pair:
     if not isinstance(pair, Pair):
         pairs = [name for name, value in vars(module).items() if isinstance(value, Pair)]
         raise PairError(
-            f"{attribute} is no xcheck.Pair." if pair is not None else f"The file has no {attribute}.",
+            f"{attribute} is not an xcheck.Pair." if pair is not None else f"The file does not define {attribute}.",
             where=str(path),
             numbers=f"pairs in the file: {', '.join(pairs) or 'none'}",
-            todo=f"define {attribute} = xcheck.Pair(...), or name another: {location}:{pairs[0] if pairs else 'NAME'}",
+            todo=f"define {attribute} = xcheck.Pair(...), or choose one: {location}:{pairs[0] if pairs else 'NAME'}",
         )
     return pair
 
 
 def pairs_in(path: Path) -> dict[str, Pair]:
-    """Every pair of a pair file, by the name of its attribute.
+    """Every pair of a pair file, by attribute name.
 
     Raises:
         PairError: the file contains no pair.
@@ -82,7 +82,7 @@ def pairs_in(path: Path) -> dict[str, Pair]:
     """
     pairs = {name: value for name, value in vars(_import(path.resolve())).items() if isinstance(value, Pair)}
     if not pairs:
-        raise PairError("The file holds no xcheck.Pair.", where=str(path), todo="define PAIR = xcheck.Pair(...)")
+        raise PairError("The file defines no xcheck.Pair.", where=str(path), todo="define PAIR = xcheck.Pair(...)")
     return pairs
 
 
@@ -120,7 +120,7 @@ def _locate(location: str) -> Path:
     if path.suffix == ".py":
         if path.is_file():
             return path.resolve()
-        raise PairError("There is no such pair file.", where=location, todo="check the path, or run: xcheck list")
+        raise PairError("The pair file does not exist.", where=location, todo="check the path, or run: xcheck list")
     if path.is_dir() and (path / PAIR_FILE).is_file():
         return (path / PAIR_FILE).resolve()
     named = models_folder() / location / PAIR_FILE
@@ -173,8 +173,8 @@ def _execute(path: Path, loader: importlib.abc.Loader, module: types.ModuleType)
         if not sibling.is_file():
             raise
         raise PairError(
-            f"The pair's file {path.name} imports {error.name} as if it were installed.",
+            f"The pair file {path.name} imports {error.name}, which is beside it, as an installed module.",
             where=str(sibling),
-            cause="a pair file is loaded as a part of its folder",
+            cause="xcheck imports a pair file as a module of a package, its folder",
             todo=f"from . import {error.name}, or put the folder on PYTHONPATH",
         ) from error

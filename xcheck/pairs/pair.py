@@ -88,24 +88,24 @@ class Batch:
 
     def __post_init__(self) -> None:
         if not _named(self.inputs):
-            raise BatchError("A batch has no input.", where="Batch.inputs", numbers=f"got {self.inputs!r}")
+            raise BatchError("A batch has no inputs.", where="Batch.inputs", numbers=f"got {self.inputs!r}")
         compare: Any = self.compare
         if compare is not None and not isinstance(compare, Mapping):
             raise BatchError(
-                "Comparison masks are not given by name.",
+                "Batch.compare is not a dict.",
                 where="Batch.compare",
                 numbers=f"got {type(compare).__name__}",
-                todo='name the output that each is of: compare={"output": mask}',
+                todo='give the output of each mask: compare={"output": mask}',
             )
         for part, value in (("inputs", self.inputs), ("targets", self.targets), ("compare", self.compare)):
             for name, array in _named(value):
                 _check_array(f"{part}{name}", array)
                 if part == "compare" and array.dtype != np.bool_:
                     raise BatchError(
-                        "A comparison mask is not boolean.",
+                        "A mask in Batch.compare is not boolean.",
                         where=f"Batch.{part}{name}",
                         numbers=f"dtype {array.dtype}",
-                        todo="mark the positions that mean something with True: mask.astype(bool)",
+                        todo="True marks the positions to compare: mask.astype(bool)",
                     )
         for part in ("inputs", "targets", "compare"):  # the caller may change its arrays later
             object.__setattr__(self, part, owned(getattr(self, part)))
@@ -147,29 +147,29 @@ def _named(value: Any) -> list[tuple[str, Any]]:
 def _check_array(where: str, array: Any) -> None:
     if not isinstance(array, np.ndarray):
         raise BatchError(
-            "A batch holds something that is not a NumPy array.",
+            "A batch contains something that is not a NumPy array.",
             where=f"Batch.{where}",
             numbers=f"{type(array).__module__}.{type(array).__qualname__}",
             todo="convert it in `batches`, for example with numpy.asarray(...)",
         )
     if np.ma.is_masked(array):  # pyright: ignore[reportUnknownArgumentType]
         raise BatchError(
-            "A batch holds a masked array.",
+            "A batch contains a masked array.",
             where=f"Batch.{where}",
             numbers=f"{np.ma.count_masked(array)} of {array.size} elements are masked",  # pyright: ignore
-            cause="neither framework knows of the mask, and would compute with the numbers behind it",
-            todo="fill it with array.filled(value), and give the mask to the models as an input of its own",
+            cause="both frameworks ignore the mask and would compute with the masked values",
+            todo="use array.filled(value), and pass the mask to the models as a separate input",
         )
     if array.dtype.kind not in "fiub":  # pyright: ignore[reportUnknownMemberType]
         raise BatchError(
-            "A batch holds an array that is not numeric.",
+            "A batch contains an array that is not numeric.",
             where=f"Batch.{where}",
             numbers=f"dtype {array.dtype}, shape {array.shape}",  # pyright: ignore
             todo="encode it as numbers in `batches`",
         )
     if array.ndim == 0 or array.size == 0:
         raise BatchError(
-            "A batch holds an array without a batch axis, or an empty one.",
+            "A batch contains an array that is empty or has no batch axis.",
             where=f"Batch.{where}",
             numbers=f"shape {array.shape}",  # pyright: ignore[reportUnknownMemberType]
         )
@@ -242,7 +242,7 @@ def _check_callables(kind: str, side: Any, names: str) -> None:
             raise PairError(
                 f"{kind}.{name} is not callable.",
                 numbers=f"got {type(value).__name__}: {value!r:.80}",
-                todo=f"pass a function; {kind}'s docstring gives its arguments",
+                todo=f"pass a function; the docstring of {kind} lists its arguments",
             )
 
 
@@ -253,8 +253,8 @@ class Expectation:
     Args:
         verdict: the verdict of the run.
         phase: of the first divergence; None for any.
-        cause: the id of a cause that must be reported, and the only one that is confirmed; None for any.
-        besides: ids of other causes that may be confirmed, since the control has them too.
+        cause: id of the cause that must be reported, as the only confirmed one; None for any.
+        besides: ids of other causes that may also be confirmed.
     """
 
     verdict: Verdict
@@ -265,12 +265,13 @@ class Expectation:
     def __post_init__(self) -> None:
         if self.verdict not in Verdict.__members__:
             raise PairError(
-                "An expectation names no verdict.", numbers=f"got {self.verdict!r}; verdicts: {', '.join(Verdict)}"
+                "Expectation.verdict must be a verdict.",
+                numbers=f"got {self.verdict!r}; verdicts: {', '.join(Verdict)}",
             )
         object.__setattr__(self, "verdict", Verdict(self.verdict))
         if self.phase is not None and self.phase not in PHASES:
             raise PairError(
-                f"There is no phase {self.phase!r}.",
+                f"Expectation.phase {self.phase!r} is not a phase.",
                 numbers=f"phases: {', '.join(PHASES)}",
                 where="Pair.expect",
             )
@@ -289,14 +290,14 @@ class Pair:
         batches: (seed) -> iterable of `Batch`, at least one per step.
         weight_map: PyTorch path -> Keras path, (Keras path, layout name), list of these where Keras has several
             variables for it, `copies(...)` where it keeps them equal itself, or `waive(reason)`. Other parameters are
-            matched automatically; None matches all of them so.
+            matched automatically; None matches all of them automatically.
         ties: groups of paths of one side that must share storage.
         reference: the side whose state is copied to the other.
-        expect: for a negative control, a verdict or an `Expectation`.
+        expect: the declared outcome of a negative control: a verdict or an `Expectation`.
         also: phases on request that every run of this pair includes: "modes", "persistence", "export".
         accept: known and intended differences: ids of causes, with "@place" for a single place; or quantities named as
             in the report, such as "buffer running_var" or "weight decoder.bias". The run continues as if they did not
-            exist, and is EQUIVALENT apart from them.
+            exist; its verdict can be "EQUIVALENT apart from" them.
 
     Raises:
         PairError: a part is missing or contradicts another.
@@ -316,7 +317,7 @@ class Pair:
     def __post_init__(self) -> None:
         where = f"Pair({self.name!r})"
         if not self.name or "/" in self.name:
-            raise PairError("A pair needs a name that can be a folder name.", numbers=f"got {self.name!r}")
+            raise PairError("Pair.name must be usable as a folder name.", numbers=f"got {self.name!r}")
         if not callable(self.batches):
             raise PairError(
                 "Pair.batches is not callable.",
@@ -326,14 +327,14 @@ class Pair:
             )
         if self.reference not in ("torch", "keras"):
             raise PairError(
-                "Pair.reference names no side.",
+                "Pair.reference must be 'torch' or 'keras'.",
                 where=where,
-                numbers=f"{self.reference!r}, not 'torch' or 'keras'",
+                numbers=f"got {self.reference!r}",
             )
         weight_map: Any = self.weight_map
         if weight_map is not None and not isinstance(weight_map, Mapping):
             raise PairError(
-                "Pair.weight_map is no dict.",
+                "Pair.weight_map must be a dict.",
                 where=where,
                 numbers=f"got {type(weight_map).__name__}",
                 todo='write {"torch.path": "keras/path"}, or leave it out',
@@ -344,20 +345,20 @@ class Pair:
         unknown = [phase for phase in self.also if phase not in PHASES]
         if unknown or isinstance(self.also, str):
             raise PairError(
-                "Pair.also names no phase.",
+                "Pair.also must be a list of phases.",
                 where=where,
                 numbers=f"got {self.also!r}; phases: {', '.join(PHASES)}",
             )
         if isinstance(self.accept, str):
-            raise PairError("Pair.accept is no list.", where=where, todo=f"write accept=[{self.accept!r}]")
+            raise PairError("Pair.accept must be a list.", where=where, todo=f"write accept=[{self.accept!r}]")
         for text in self.accept:
             Acceptance.of(text)
         if isinstance(self.expect, str):
             if self.expect not in Verdict.__members__:
                 raise PairError(
-                    "Pair.expect names no verdict.",
+                    "Pair.expect must be a verdict or an xcheck.Expectation.",
                     where=where,
-                    numbers=f"{self.expect!r}; verdicts: {', '.join(Verdict)}",
+                    numbers=f"got {self.expect!r}; verdicts: {', '.join(Verdict)}",
                 )
             object.__setattr__(self, "expect", Expectation(Verdict(self.expect)))
         self._check_matching_parts(where)

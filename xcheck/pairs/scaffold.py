@@ -13,7 +13,7 @@ AGENTS = "AGENTS.md"
 
 
 def write_agents(folder: Path | None = None) -> Path:
-    """Write `AGENTS.md`: the loop for coding agents, and what they must not do.
+    """Write `AGENTS.md`: the work loop for coding agents, and what they must not do.
 
     Args:
         folder: for the file; None for the working directory.
@@ -23,14 +23,14 @@ def write_agents(folder: Path | None = None) -> Path:
     """
     path = (folder or Path()) / AGENTS
     if path.exists():
-        raise PairError("This file exists already.", where=str(path), todo="remove it, or add to it by hand")
+        raise PairError("This file already exists.", where=str(path), todo="remove it, or extend it by hand")
     path.write_text((Path(__file__).parent / "templates" / AGENTS).read_text())
     return path
 
 
 EXAMPLES = Path(__file__).parent / "templates" / "examples"
 SUFFIX = ".py.txt"
-"""Of an example: it is the user's file once it is copied, and no module of xcheck."""
+"""The suffix of an example: a template for a file of the user, not a module of xcheck."""
 
 
 def examples() -> dict[str, str]:
@@ -43,7 +43,7 @@ def examples() -> dict[str, str]:
 
 
 def copy_example(name: str, folder: Path) -> Path:
-    """Copy an example to a folder, unless it is there; returns the path.
+    """Copy an example to a folder, unless it exists there; returns the path.
 
     Args:
         name: one of `examples()`.
@@ -79,7 +79,9 @@ def write_scaffold(name: str, folder: Path | None = None) -> Path:
         raise PairError("A pair's name must be a Python identifier.", numbers=f"got {name!r}")
     path = (folder or Path()) / f"{name}.py"
     if path.exists():
-        raise PairError("This file exists already.", where=str(path), todo="choose another name, or remove it")
+        raise PairError(
+            "This file already exists.", where=str(path), todo="choose a different name, or remove the file"
+        )
     environment = Environment(
         loader=PackageLoader("xcheck.pairs"), undefined=StrictUndefined, keep_trailing_newline=True
     )

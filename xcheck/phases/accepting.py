@@ -132,7 +132,7 @@ def leave_update_open(live: Live, step: StepPair, phases: Sequence[Phase]) -> No
     findings = live.findings
     if any(c.confirmed and c.phase == "update" for c in findings.causes):
         return
-    detail = "not judged: it may follow from what is accepted before the update"
+    detail = "not judged: it may follow from an accepted difference before the update"
     for i, c in enumerate(findings.checks):
         if (c.phase, c.step, c.verdict) == ("update", step.number, Verdict.DIFFERENT):
             findings.checks[i] = replace(c, verdict=Verdict.INCONCLUSIVE, detail=detail)
@@ -200,7 +200,7 @@ def _exchange(
         step, follower=_with_deltas(step.follower, deltas), rerun=rerun_with_deltas if rerun else None, moved=()
     )
     fresh = {(c.name, c.torch, c.keras): c for c in compare_step(findings, phase, plan, exchanged, "float64")[1]}
-    note = "; ".join(dict.fromkeys(f"{a.cause} taken out, which is accepted" for a, _ in exchanges))
+    note = "; ".join(dict.fromkeys(f"without the accepted {a.cause}" for a, _ in exchanges))
     for i, c in enumerate(findings.checks):
         new = fresh.get((c.name, c.torch, c.keras))
         if new is None or (c.phase, c.precision, c.step) != (phase.name, "float64", step.number):
@@ -245,7 +245,7 @@ def _exclude(findings: Findings, accepted: AcceptedCauses, number: int | None) -
                 _mark(findings, a, NOT_JUDGED, None, c)
             else:
                 detail = f"not judged: it may follow from {cause.id} at {_shown((cause.torch, cause.keras))}, which is "
-                detail += "accepted, and which no formula takes out of a step"
+                detail += "accepted, and no formula can remove it from a step"
                 remaining.append(
                     replace(c, verdict=Verdict.INCONCLUSIVE, detail="; ".join(filter(None, (detail, c.detail))))
                 )
@@ -339,9 +339,13 @@ def _calls(step: StepPair, runners: Iterable[Runner | None]) -> set[str] | None:
 
 
 def _unknown(a: Acceptance, known: Iterable[str]) -> PairError:
-    what = f"neither side has the place {a.name!r}" if a.cause else f"{a.name!r} is no cause, and neither side has it"
+    what = (
+        f"neither side has the place {a.name!r}"
+        if a.cause
+        else f"{a.name!r} is neither a cause nor a name on either side"
+    )
     return PairError(
-        f"An accepted difference names nothing: {what}.",
+        f"An entry of `accept` matches nothing: {what}.",
         where=f"accept {a.text!r}",
         numbers="parameters and buffers are named as in the report, causes as in docs/causes.md",
         todo=suggestion(a.name, [*known, *(() if a.cause else CAUSES)]) or "xcheck match PAIR shows the parameters",

@@ -35,8 +35,8 @@ def one_sided_averages(plan: MatchPlan, step: StepPair) -> dict[SideName, int]:
 def average_notes(plan: MatchPlan, step: StepPair) -> list[str]:
     """Notes on averages that are not compared: only one side keeps them, and no update of this run depends on them."""
     return [
-        f"the {side} side keeps averages of {count} weights, the {other_side(side)} side does not: nothing of this run "
-        "reads them, so they were not compared" + (KERAS_FIT if side == "keras" else "")
+        f"the {side} side keeps averages of {count} weights, the {other_side(side)} side does not: nothing in this "
+        "run reads them, so they were not compared" + (KERAS_FIT if side == "keras" else "")
         for side, count in one_sided_averages(plan, step).items()
     ]
 

@@ -29,12 +29,12 @@ def begin(pair: Pair, seed: int, steps: int, phases: Sequence[str] | None, reach
         PairError: a phase or a reach does not exist.
     """
     if reach not in REACHES:
-        raise PairError(f"There is no reach {reach!r}.", numbers=f"there are: {', '.join(REACHES)}")
+        raise PairError(f"Unknown reach {reach!r}.", numbers=f"choose from: {', '.join(REACHES)}")
     if phases is not None and EVERY in phases:
         phases = AVAILABLE
     unknown = [p for p in phases or () if p not in AVAILABLE]
     if unknown:
-        raise PairError(f"There is no phase {unknown[0]!r}.", numbers=f"there are: {', '.join(AVAILABLE)}")
+        raise PairError(f"Unknown phase {unknown[0]!r}.", numbers=f"choose from: {', '.join(AVAILABLE)}")
     usual = tuple(p for p in AVAILABLE if p not in ON_REQUEST or p in pair.also)
     chosen = usual if phases is None else tuple(p for p in AVAILABLE if p in phases)
     accepted = {a: Accepted(a.text, cause=a.cause) for a in map(Acceptance.of, pair.accept)}
@@ -49,16 +49,16 @@ def validate(steps: int, seed: int, precision: Sequence[str], free_steps: int | 
             be judged.
     """
     if free_steps is not None and free_steps < 0:
-        raise PairError("A free run has 0 steps or more.", numbers=f"--free-steps {free_steps}")
+        raise PairError("--free-steps must be 0 or more.", numbers=f"--free-steps {free_steps}")
     if steps < 1:
         raise PairError("A check needs at least one step.", numbers=f"--steps {steps}")
     if not 0 <= seed < 2**32:
-        raise PairError("A seed is a whole number from 0 to 2**32 - 1, as NumPy takes it.", numbers=f"--seed {seed}")
+        raise PairError("The seed must be an integer from 0 to 2**32 - 1, as NumPy requires.", numbers=f"--seed {seed}")
     if "float64" not in precision or not set(precision) <= {"float64", "float32"}:
         raise PairError(
-            "A check needs float64, and takes float32 besides.",
+            "The precision must be float64, or float64 and float32.",
             numbers=f"--precision {','.join(precision)}",
-            cause="only in float64 does a difference stand clear of rounding",
+            cause="only in float64 are differences clearly larger than rounding errors",
             todo="run with --precision float64 or --precision float64,float32",
         )
 

@@ -36,10 +36,10 @@ def skip_broken(findings: Findings, outcomes: Sequence[Outcome]) -> bool:
 
 def _broken_check(phase: str, outcome: Outcome) -> Check:
     name = f"canary: {outcome.name}, {outcome.framework}"
-    detail = f"not judged, since xcheck cannot watch {outcome.framework}: {outcome.reason}; see xcheck doctor"
+    detail = f"not judged, since xcheck cannot observe {outcome.framework}: {outcome.reason}; see xcheck doctor"
     return Check(phase, None, None, name, None, None, Verdict.INCONCLUSIVE, detail=detail)
 
 
 def _dependent_check(phase: str, needed: set[str]) -> Check:
-    detail = f"not judged, since {', '.join(sorted(needed))} is not, which it rests on"
+    detail = f"not judged, since {', '.join(sorted(needed))} is not judged, which it depends on"
     return Check(phase, None, None, phase, None, None, Verdict.INCONCLUSIVE, detail=detail)

@@ -43,9 +43,9 @@ class Dropping:
         elif runner is None:
             self.leave_out("the reference is a recording")
         elif live.plan.doubts:
-            self.leave_out("which parameter is which is open")
+            self.leave_out("the parameter match is not proven")
         elif not any(c.name == DROPOUT_NOISE for c in checks):
-            self.leave_out("some of them are inside of a function that cannot be looked into")
+            self.leave_out("some of them are inside a function whose operations cannot be observed")
         elif live.findings.allows_further("a step in which dropouts scale"):
             live.progress("a step in which dropouts scale")
             yield from self._made(runner)
@@ -71,7 +71,7 @@ class Dropping:
             checks: of it.
         """
         if not finite(step):
-            self.leave_out("the reference overflows where its dropouts scale")
+            self.leave_out("the reference overflows when its dropouts are scaled")
             return None
         judged = [c for c in checks if c.verdict in (Verdict.EQUIVALENT, Verdict.DIFFERENT)]
         return [replace(c, detail="; ".join(filter(None, (SCALED, c.detail)))) for c in judged]

@@ -49,7 +49,7 @@ def _why_separate(findings: Findings) -> str:
     """Why one side's values cannot judge the other's export; empty where they can."""
     for c in findings.checks:
         if c.phase == "forward" and c.verdict is Verdict.DIFFERENT and "(training)" not in c.name:
-            return f"the models themselves part in {c.name} at step {c.step}"
+            return f"the models themselves differ in {c.name} at step {c.step}"
     return ""
 
 

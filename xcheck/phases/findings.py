@@ -152,7 +152,7 @@ class Findings:
             by_value, by_name = (sum(kind == expected for kind in evidence) for expected in ("by value", "by name"))
             named = f", {by_name} by name" if by_name else ""
             by_structure = len(evidence) - by_value - by_name
-            self.notes.append(f"matched without a map: {by_value} by value{named}, {by_structure} by structure alone")
+            self.notes.append(f"matched without a map: {by_value} by value{named}, {by_structure} only by structure")
         if plan.proof:
             self.notes.append(f"the match is {plan.proof}")
         reordered = [m for m in plan.parameters if m.evidence and "->" in m.layout.name and reorders(m.layout.name)]
@@ -160,7 +160,7 @@ class Findings:
             examples = ", ".join(f"{m.name('torch')} as {m.layout.name}" for m in reordered[:2])
             more = f" and {len(reordered) - 2} more" if len(reordered) > 2 else ""
             self.notes.append(
-                f"the same only where the port loads the parts of an axis in another order: {examples}{more}"
+                f"equal only if the port loads the parts of an axis in a different order: {examples}{more}"
             )
 
     def count_step(self, step: int) -> None:
@@ -202,7 +202,7 @@ class Findings:
         late = [f"not covered: {what} ({self.pace.reason})" for what in self.pace.left_out]
         notes = list(dict.fromkeys([*self.notes, *_wide_allowances(self.checks), *late]))
         if not self.complete:
-            notes.append(f"only these phases were asked for: {', '.join(self.phases)}")
+            notes.append(f"only these phases were requested: {', '.join(self.phases)}")
         return Result(
             pair=self.pair.name,
             verdict=verdict,
@@ -254,10 +254,10 @@ class Findings:
 def _failure(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         interruption = f"signal {error.signal}" if isinstance(error, Terminated) else "Ctrl-C"
-        return f"The run was interrupted by {interruption}; what it had found until then stands here."
+        return f"The run was interrupted by {interruption}; this is the partial result."
     if isinstance(error, BadInput):
         return str(error)
-    return f"This is a bug of xcheck: {type(error).__name__}: {error}"
+    return f"This is a bug in xcheck: {type(error).__name__}: {error}"
 
 
 def _wide_allowances(checks: Sequence[Check]) -> list[str]:
@@ -268,10 +268,9 @@ def _wide_allowances(checks: Sequence[Check]) -> list[str]:
         if measured and (c.allowed or 0.0) > max(WIDE, widest[c.phase].allowed or 0.0 if c.phase in widest else 0.0):
             widest[c.phase] = c
     return [
-        f"rounding alone may move {c.name} by {c.allowed:.1e} of its size in {phase}"
+        f"rounding can change {c.name} by {c.allowed:.1e} of its size in {phase}"
         + (f", step {c.step}" if c.step else "")
-        + ": a "
-        "difference below that is not seen there"
+        + ": smaller differences are not detected there"
         for phase, c in widest.items()
     ]
 
@@ -293,13 +292,13 @@ def _expectation(
         reasons.append(f"expected {expect.verdict}, got {verdict}")
     phase = divergence.phase if divergence else None
     if expect.phase is not None and phase != expect.phase:
-        reasons.append(f"expected the sides to part in {expect.phase}, they part in {phase or 'no phase'}")
+        reasons.append(f"expected the first difference in {expect.phase}, found it in {phase or 'no phase'}")
     if expect.cause is not None and expect.cause not in {c.id for c in causes}:
         reasons.append(f"expected the cause {expect.cause}, found {', '.join(c.id for c in causes) or 'none'}")
     permitted = (expect.cause, *expect.besides, *EXPLAINED_BY_FLOAT32)
     unexpected = dict.fromkeys(c.id for c in causes if c.confirmed and c.id not in permitted)
     if expect.cause is not None and unexpected:
-        reasons.append(f"besides {expect.cause} the run confirms {', '.join(unexpected)}")
+        reasons.append(f"the run also confirms {', '.join(unexpected)}, not only {expect.cause}")
     return {
         "verdict": expect.verdict.value,
         "phase": expect.phase,

@@ -19,7 +19,7 @@ def compare_initial_weights(live: Live) -> None:
     count = sum(path in copied for path in reference.initial.parameters)
     if count:
         start = f"{count} parameters start from the same numbers on both sides"
-        findings.notes.append(f"{start}: they were carried over, and no initializer was asked of them")
+        findings.notes.append(f"{start}: the weights were copied, so initializers are not compared")
     _add_checks(findings, plan.reference, reference.initial, reference.promises, copied)
     _add_checks(findings, plan.follower, follower.read(), follower.promises(), copied)
 

@@ -18,7 +18,7 @@ from .ties.checks import holding_checks
 from .ties.groups import ties
 from .ties.storage import probed
 
-NO_STEP = "no step was run: with parameters unmatched the sides cannot start from one state"
+NO_STEP = "no step was run: with unmatched parameters the sides cannot start from the same state"
 
 
 def match_sides(findings: Findings, reference: Reference, follower: Runner) -> MatchPlan:

@@ -237,8 +237,10 @@ class LaterSteps:
             for i in range(AROUND - 1)
         ]
         if place.period is not None and any(every):
-            return f"every {place.period:g} steps more changes than counts"
-        return "from there on each step changes more than counts" if any(every[AROUND - 2 :: AROUND - 1]) else ""
+            return f"every {place.period:g} steps, more state changes than counters"
+        return (
+            "from there on, each step changes more state than counters" if any(every[AROUND - 2 :: AROUND - 1]) else ""
+        )
 
     def _restore(self, snapshots: Sequence[object]) -> None:
         for side, snapshot in zip((self.live.reference.runner, self.live.follower), snapshots, strict=True):

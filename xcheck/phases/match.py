@@ -58,7 +58,7 @@ def plan_of(pair: Pair, seed: int, inventory: Inventory, follower: Runner, refer
     torch, keras = by_side["torch"], by_side["keras"]
     if reference is None and pair.weight_map is None:
         raise PairError(
-            "This pair has no weight_map, and a recorded side cannot be matched by its values.",
+            "This pair has no weight_map, and a recorded side cannot be matched by value.",
             where=f"Pair({pair.name!r})",
             numbers=f"{len(torch.parameters())} torch and {len(keras.parameters())} keras parameters",
             todo="where both frameworks are installed: xcheck match PAIR --write map.json, and then "

@@ -39,7 +39,7 @@ def batch_notes(pair: Pair, batch: Batch, varied_weights: bool) -> list[str]:
         if weights is not None and not varied_weights and (np.asarray(weights) == 1).all():
             notes.append(f"not covered: sample weights other than 1 (all that the {side} side prepares are 1)")
     if any(not mask.all() for mask in (batch.compare or {}).values()):
-        notes.append("not covered: what outputs are at positions that Batch.compare leaves out")
+        notes.append("not covered: outputs at positions that Batch.compare excludes")
     return notes
 
 
@@ -60,7 +60,7 @@ def not_covered(
         accepted: the accepted differences, with what became of each.
     """
     ran = {check.phase for check in checks}
-    sentences = [f"phase {p}: {'nothing ran' if p in phases else 'not asked for'}" for p in PHASES if p not in ran]
+    sentences = [f"phase {p}: {'nothing ran' if p in phases else 'not requested'}" for p in PHASES if p not in ran]
     if checks and not any(check.precision == "float32" for check in checks):
         sentences.append("float32: not compared")
     weight_map = pair.weight_map or {}

@@ -15,7 +15,7 @@ from ..stepping.lockstep import StepPair
 from .checks.update import judged_by_effect
 from .phase import Live
 
-KEPT_APART = "not compared as such, but by the updates of the next steps, for which each side kept its own: "
+KEPT_APART = "not compared directly, but by their effect on the next updates (each side kept its own): "
 """Begins the note on such slots."""
 
 
@@ -50,16 +50,16 @@ def unjudged(names: Iterable[str]) -> list[Check]:
         names: names or roles of the slots.
     """
     detail = (
-        "the other side does not keep this in the same form, so it is judged by what it does to the updates of the "
-        "next steps, and the run made only one step: run with --steps 2 or more"
+        "the other side has no such slot, so it is judged by its effect on the next updates, but the run made only "
+        "one step: run with --steps 2 or more"
     )
     return [Check("update", "float64", 1, name, None, None, Verdict.INCONCLUSIVE, detail=detail) for name in names]
 
 
 ADDED_UP = (
-    "Keras adds gradients up over several steps (gradient_accumulation_steps), and the reference has no such "
-    "memory to start from, so the run ends here: let one batch be what one update is made from, and call the "
-    "model on parts of it within the step"
+    "Keras accumulates gradients over several steps (gradient_accumulation_steps), and the reference has no "
+    "accumulator to start from, so the run ends here: make one batch contain the data of one update, and call the "
+    "model on parts of it inside the step"
 )
 
 

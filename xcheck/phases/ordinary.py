@@ -62,7 +62,7 @@ class Ordinary:
         elif runner is None:
             self.leave_out("the reference is a recording")
         elif plan.doubts:
-            self.leave_out("which parameter is which is open")
+            self.leave_out("the parameter match is not proven")
         elif live.findings.allows_further("weights of ordinary size"):
             live.progress("a step at weights of ordinary size")
             try:

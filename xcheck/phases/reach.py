@@ -55,8 +55,8 @@ VISIBLE = KAPPA * epsilon("float32")
 """Smaller differences come from approximations that are equal in float32: a softplus is linear far from zero in one
 library, and nearly linear in another."""
 
-BY_ROUNDING = "there numbers overflow, or rounding errors decide"
-PADDING = "there outputs differ where a row is padded, which may mean nothing"
+BY_ROUNDING = "numbers overflow, or rounding errors dominate"
+PADDING = "outputs differ only at padded positions, which may be irrelevant"
 LATE = "only with --reach full"
 
 
@@ -143,7 +143,7 @@ class MadeBatchSteps:
         if live.reference.runner is None:
             return "the reference is a recording"
         if live.plan.doubts:
-            return "which parameter is which is open"
+            return "the parameter match is not proven"
         if any(map(uncarried, checks)):
             return NOT_CARRIED
         unsteady = any(c.verdict is Verdict.INCONCLUSIVE and c.name.startswith("repeatability of") for c in checks)

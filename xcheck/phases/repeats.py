@@ -50,14 +50,12 @@ def _check(unrepeated: Unrepeated) -> Check:
         f" and {count} more" if (count := len(unrepeated.moved) - NAMED) > 0 else ""
     )
     detail = (
-        "made twice from one state, the step gave different numbers: "
+        "run twice from the same state, the step gave different numbers: "
         if unrepeated.phase
-        else "made twice from one state, the step left different values for the next one: "
+        else "run twice from the same state, the step left different state for the next one: "
     )
-    detail += f"{moved} moved" if moved else "it draws at random, or keeps something where xcheck cannot follow"
-    todo = (
-        "draw with the framework's own seeded generators, and keep what the step counts in attributes, dicts or lists"
-    )
+    detail += f"{moved} moved" if moved else "it draws random numbers, or keeps state where xcheck cannot save it"
+    todo = "use the framework's seeded generators, and keep counters of the step in attributes, dicts or lists"
     name = f"{REPEATABILITY} the {unrepeated.side} step"
     phase = unrepeated.phase or "update"
     return Check(phase, "float64", unrepeated.step, name, None, None, Verdict.INCONCLUSIVE, detail=f"{detail}; {todo}")

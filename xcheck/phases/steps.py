@@ -110,5 +110,5 @@ def end_notes(findings: Findings, plan: MatchPlan, steps: int) -> list[str]:
 
 def skipped_phase(phase: str) -> Check:
     """The check of a phase that examines each side by itself and was not run."""
-    detail = "not made: with parameters unmatched it is not known what each side is made of"
+    detail = "skipped: some parameters are unmatched; complete weight_map first"
     return Check(phase, None, None, phase, None, None, Verdict.INCONCLUSIVE, detail=detail)

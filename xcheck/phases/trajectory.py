@@ -27,9 +27,9 @@ FLOAT32_CONSTANT = "float32_constant"
 FLOAT32_OPERATION = "float32_operation"
 """The cause for an operation that exists only in float32."""
 
-ACCEPTED_GOVERNS = "no free run was made: an accepted difference moves every parameter and would govern it"
+ACCEPTED_GOVERNS = "no free run was made: an accepted difference changes every parameter and would dominate it"
 
-OPERATION_GOVERNS = "no free run was made: an operation that exists only in float32 would govern it"
+OPERATION_GOVERNS = "no free run was made: an operation that exists only in float32 would dominate it"
 
 
 def free_run(run: Run) -> None:
@@ -81,7 +81,7 @@ def _several(run: Run, stack: ExitStack, side: SideName, count: int) -> list[Fre
 
 def _skipped_check() -> Check:
     detail = (
-        "not made: numbers that float32 has rounded part the sides in every step of it; make them in the float type "
-        "of the model, or leave the free run out with --free-steps 0"
+        "skipped: float32 constants make the free run diverge; create them in the float type of the model, or skip "
+        "the free run with --free-steps 0"
     )
     return Check("trajectory", "float64", None, "free run", None, None, Verdict.INCONCLUSIVE, detail=detail)

@@ -49,6 +49,7 @@ def diverged(compared: int, planned: int) -> str:
         planned: number of planned steps.
     """
     return (
-        f"the free run ended after {compared} of {planned} steps: rounding errors alone then drive the reference's own "
-        "perturbed runs apart by as much as they hold, and it says nothing of the other side; the re-synced steps do"
+        f"the free run ended after {compared} of {planned} steps: from there on, rounding errors make the "
+        "reference's own perturbed runs diverge completely, so it shows nothing about the other side; the re-synced "
+        "steps do"
     )

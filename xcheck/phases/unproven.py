@@ -33,7 +33,7 @@ def judge_by_match(findings: Findings, plan: MatchPlan) -> None:
     different = [c for c in findings.checks if c.phase in COMPUTED and c.verdict is Verdict.DIFFERENT]
     if different and blamed(plan):
         detail = (
-            f"this may be the matching: of the other matches that are possible only {plan.tried} were tried; "
+            f"this may be caused by a wrong match: only {plan.tried} of the other possible matches were tried; "
             f"{_suggested_map(plan)}"
         )
         findings.checks = [
@@ -41,11 +41,11 @@ def judge_by_match(findings: Findings, plan: MatchPlan) -> None:
             for c in findings.checks
         ]
     elif different and plan.tried:
-        findings.notes.append(f"under none of {plan.tried} other matches that are possible do the sides agree")
+        findings.notes.append(f"the sides do not agree under any of the {plan.tried} other possible matches")
     elif plan.proven is False and findings.passes():
         detail = (
             f"not proven: with other weights and on other inputs {plan.unproven}; either a match is wrong, or the "
-            "models differ where these weights and batches do not reach"
+            "models differ for other weights or inputs"
         )
         findings.checks.append(Check("inventory", None, None, "match", None, None, Verdict.INCONCLUSIVE, detail=detail))
 
@@ -84,7 +84,7 @@ def _of_what_is_matched(findings: Findings, plan: MatchPlan) -> list[Cause]:
         ]
         if cause.phase == "forward" and alone:
             told = f"{cause.summary}; {', '.join(alone)} has no counterpart, and step {first - 1} has changed it"
-            cause = replace(cause, summary=told, confirmed=False, fix=f"give the other side what {', '.join(alone)} is")
+            cause = replace(cause, summary=told, confirmed=False, fix=f"add {', '.join(alone)} to the other side")
         found.append(cause)
     return found
 
@@ -106,4 +106,4 @@ def _suggested_map(plan: MatchPlan) -> str:
     wanted = settling(plan)[:MOST_NAMED]
     open_matches = [m for name in wanted for m in plan.parameters if m.name("torch") == name]
     entries = ", ".join(f'"{m.name("torch")}": ("{m.name("keras")}", "{m.layout.name}")' for m in open_matches)
-    return f"weight_map={{{entries}}}, each with what is right, settles it"
+    return f"weight_map={{{entries}}}, corrected where wrong, decides it"

@@ -42,7 +42,7 @@ def refusal(
     if len(refusing) == 2:
         return "neither side takes it"
     reason = (error.parts["cause"] or str(error)).strip().splitlines()[0][:CUT]
-    return f"the {refusing[0]} side does not take it: {reason}" if refusing else reason
+    return f"the {refusing[0]} side refuses it: {reason}" if refusing else reason
 
 
 def fixed_size(pair: Pair, given: Batch, made: Batch) -> str | None:
@@ -63,7 +63,7 @@ def fixed_size(pair: Pair, given: Batch, made: Batch) -> str | None:
         before, after = (_shapes(prepared(prepare, batch, side)) for batch in (given, made))
         for name, shape in before.items():
             if shape[:1] == after.get(name, ())[:1] == (given.size,):
-                return f"what the {side} side prepares always has {given.size} examples"
+                return f"prepare of the {side} side always returns {given.size} examples"
     return None
 
 

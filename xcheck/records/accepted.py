@@ -107,9 +107,9 @@ class Acceptance:
             return Acceptance(text, cause, place)
         if not words or (at and not re.search(r"\s", cause) and cause.isidentifier()):
             raise PairError(
-                "An accepted difference has no name that is known.",
+                "An entry of `accept` is not a known cause or quantity.",
                 where=f"accept {text!r}",
-                numbers=f"there is no cause {cause!r}" if cause else "the text is empty",
+                numbers=f"{cause!r} is not the id of a cause" if cause else "the text is empty",
                 todo=suggestion(cause, CAUSES) or "docs/causes.md lists every cause",
             )
         kind, _, name = words.partition(" ")

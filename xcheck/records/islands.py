@@ -21,7 +21,7 @@ import numpy as np
 
 from .trace import Array
 
-NO_FLOAT64 = "which has no float64 on this device"
+NO_FLOAT64 = "which has no float64 kernel on this device"
 """Marks an operation computed in float32 because it has no float64 kernel."""
 
 SIMPLE_BITS = 16
@@ -128,13 +128,13 @@ class Islands:
             for layer, op in sorted(self.casts)
         ]
         lost = [
-            f"float32_island: {side} {place} is computed in float32, and what that may do is measured"
+            f"float32_island: {side} {place} is computed in float32; the effect is measured"
             if NO_FLOAT64 in place
-            else f"float32_island: {side} {place} computes with numbers that float32 has rounded; their digits are lost"
+            else f"float32_island: {side} {place} uses numbers rounded to float32; their further digits are lost"
             for place in self.places()
         ]
         lost += [
-            f"{side} holds the tf.Variable {name}, which Keras 3 does not track: it is neither trained nor saved"
+            f"{side}: Keras 3 does not track the tf.Variable {name}: it is neither trained nor saved"
             for name, reference in sorted(self.variables.items())
             if reference() is not None
         ]

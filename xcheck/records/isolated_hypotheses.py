@@ -73,6 +73,6 @@ def _fault(name: str, error: Exception) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     at = f"{Path(frame.filename).name}:{frame.lineno}"
     return (
-        f"fault of xcheck: the search for a cause in {name.strip('_')} raised {text} ({at}); the verdict, the place "
+        f"bug in xcheck: the search for a cause in {name.strip('_')} raised {text} ({at}); the verdict, the place "
         "and the other causes are not affected: please report it"
     )

@@ -45,7 +45,7 @@ def needs_disk(side: str, inventory: Inventory) -> str | None:
     sizes = f"{count:.0f} M parameters on the {side} side, {size / _GIB:.1f} GiB a copy"
     if has is not None and size * LIVE > has:
         raise SetupError(
-            "This machine has not enough memory for this check.",
+            "This machine does not have enough memory for this check.",
             numbers=f"{sizes}: it needs {size * LIVE / _GIB:.0f} GiB at least, and there are {has / _GIB:.0f} GiB",
             cause="both models are trained in float64 at the same time",
             todo="check a smaller config of the same model, with fewer or narrower layers",
@@ -118,7 +118,7 @@ def shortage(error: BaseException, doing: str | None = None) -> OutOfMemory | No
     numbers = [f"this process had {peak / _GIB:.1f} GiB at most" if peak else ""]
     numbers += [f"{free / _GIB:.1f} of {has / _GIB:.1f} GiB are free now" if has and free is not None else ""]
     return OutOfMemory(
-        "This machine has not enough memory for that, and there is no verdict.",
+        "This machine does not have enough memory; there is no verdict.",
         where=doing,
         numbers="\n".join(filter(None, [message, ", ".join(filter(None, numbers))])),
         cause="both models are trained in float64, and several copies of all parameters are kept",

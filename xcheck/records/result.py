@@ -129,7 +129,7 @@ class Check:
 
     @property
     def further(self) -> str:
-        """Where a step outside of the training was made, as in "first parts in forward WHERE"; "" for other steps."""
+        """Where a step outside the training was made, as in "first difference in forward WHERE"; "" for others."""
         return self.detail.partition("; ")[0] if self.detail.startswith((AT_ORDINARY, LATER, ON_MADE, SCALED)) else ""
 
     @property
@@ -279,7 +279,7 @@ class ResultData:
         version = data.get("schema_version")
         if version != SCHEMA_VERSION:
             raise FileError(
-                "This result was written in another format.",
+                "This result was written in a different format.",
                 numbers=f"schema_version {version!r}, this xcheck reads {SCHEMA_VERSION}",
                 todo="run the check again with this version of xcheck",
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OPTIMIZER, LOSS = "(optimizer)", "(loss)"
-"""Keys of `Sites` for what is no layer."""
+"""Keys of `Sites` for the loss and the optimizer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Site:
         file: absolute path.
         line, column, end_line, end_column: of the call; lines from 1, columns in bytes of UTF-8.
         kind: the class of the object.
-        parameters: of its constructor, in order -> default; `...` where that is no plain value.
+        parameters: of its constructor, in order -> default; `...` if it is not a plain value.
     """
 
     file: str

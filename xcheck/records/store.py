@@ -138,11 +138,10 @@ class _File:
             self._file.flush()
         except OSError as error:
             raise SetupError(
-                "There is no room on disk for what this check does not hold in memory.",
+                "The disk has no room for the temporary files of this check.",
                 where=tempfile.gettempdir(),
                 numbers=f"{array.nbytes / 2**20:.0f} MiB more ({error.strerror})",
-                todo="set TMPDIR to a folder with more room, or run with fewer parameters: a smaller config of the "
-                "same model",
+                todo="set TMPDIR to a folder with more room, or check a smaller config of the same model",
             ) from error
         mapped = np.frombuffer(self.map, array.dtype, array.size, self._used).reshape(array.shape)
         self._used += -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE

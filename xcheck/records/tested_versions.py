@@ -39,8 +39,7 @@ def untested(versions: Mapping[str, Any]) -> list[str]:
         versions: name -> version; names that are not in `TESTED` are skipped.
     """
     return [
-        f"{name} {version} is outside of the versions that xcheck was tested on, {span(name)}: "
-        "xcheck doctor tries what could fail there"
+        f"{name} {version} is outside the tested versions, {span(name)}; to test this installation: xcheck doctor"
         for name, version in versions.items()
         if name in TESTED and isinstance(version, str) and not within(name, version)
     ]

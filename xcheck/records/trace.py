@@ -37,7 +37,7 @@ AT_INFERENCE = "dropout rates at inference"
 """Setting of a step: the dropout rates of its pass in inference mode."""
 
 OF_DROPOUT = (DROPOUT_RATES, DROPOUT_NOISE, AT_INFERENCE)
-"""What stands for what dropout would do, since it is off."""
+"""The settings that represent dropout, since it is off."""
 
 _SEPARATOR = "|"  # never part of a parameter path in either framework
 
@@ -239,7 +239,7 @@ class Trace:
             FileError: the file is missing, damaged, or not a trace of this version.
         """
         if not Path(path).is_file():
-            raise FileError("There is no such trace.", where=str(path), todo="xcheck record PAIR --out TRACE")
+            raise FileError("The trace does not exist.", where=str(path), todo="xcheck record PAIR --out TRACE")
         try:
             opened: Any = safe_open(path, framework="numpy")
             with opened as file:
@@ -247,7 +247,7 @@ class Trace:
                 loaded: Any = json.loads(text)
                 arrays: dict[str, Array] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             if not isinstance(loaded, dict) or written not in (None, _digest(text, arrays)):
-                raise ValueError("its contents are not those that were written")
+                raise ValueError("its contents have changed since it was written")
             header = cast(dict[str, Any], loaded)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise FileError(
@@ -257,7 +257,7 @@ class Trace:
                 todo="record it again: xcheck record PAIR --side torch --out TRACE",
             ) from error
         if header.pop("trace_version", None) != TRACE_VERSION:
-            raise FileError("This trace was written in another format.", where=str(path))
+            raise FileError("This trace was written in a different format.", where=str(path))
         try:
             records = [(entry["run"], _record(entry, arrays)) for entry in header.pop("records")]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -268,7 +268,7 @@ class Trace:
 
 
 def _digest(header: str, arrays: Arrays) -> str:
-    """Of all that a file holds, so that damage is found whatever it hits."""
+    """A digest of the whole content of a file, which detects any damage."""
     digest = hashlib.sha256(header.encode())
     for key in sorted(arrays):
         array = arrays[key]

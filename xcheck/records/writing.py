@@ -1,4 +1,4 @@
-"""Atomic file writing: a full disk or an interrupt leaves no partial file; and reading of what is a file."""
+"""Atomic file writing: a full disk or an interrupt leaves no partial file; and reading of regular files."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def read_file(path: Path) -> str:
     """The text of a file.
 
     Raises:
-        OSError: it cannot be read, or is no file but something without an end, such as a pipe.
+        OSError: it cannot be read, or is not a regular file, such as a pipe.
         ValueError: it is not UTF-8.
     """
     if path.exists() and not path.is_file():
-        raise OSError(f"{path} is no regular file")
+        raise OSError(f"{path} is not a regular file")
     return path.read_text(encoding="utf-8")

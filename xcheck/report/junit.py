@@ -78,7 +78,7 @@ def _suite(result: ResultData) -> ET.Element:
 
 
 def _expected(suite: ET.Element, result: ResultData) -> None:
-    """A case for what a negative control declares."""
+    """A case for the declared outcome of a negative control."""
     case = _case(suite, result, "expectation")
     if not passed(result):
         message = f"expected {views.expectation(result)}"
@@ -86,7 +86,7 @@ def _expected(suite: ET.Element, result: ResultData) -> None:
 
 
 def _pass(suite: ET.Element) -> None:
-    """Turn failures into output: what was expected is shown, and passes."""
+    """Turn expected failures into output of passing cases."""
     for case in suite.iter("testcase"):
         for problem in [*case.findall("failure"), *case.findall("error")]:
             case.remove(problem)
@@ -97,7 +97,7 @@ def _pass(suite: ET.Element) -> None:
 def _phase(suite: ET.Element, result: ResultData, row: views.PhaseRow) -> None:
     case = _case(suite, result, views.phase_label(row, several=True))
     if row.verdict is None:
-        _bad(case, Verdict.INCONCLUSIVE, "something was expected of this phase, and it did not run", "")
+        _bad(case, Verdict.INCONCLUSIVE, "the pair expects something of this phase, but it did not run", "")
         return
     checks = [c for c in result.checks if (c.phase, c.precision) == (row.phase, row.precision)]
     checks = [c for c in views.worst_first(checks) if c.verdict is not Verdict.EQUIVALENT]

@@ -155,9 +155,9 @@ def headline(result: ResultData, path_width: int = 10_000) -> str:
 
 
 def apart_from(result: ResultData) -> str:
-    """`apart from what is accepted (biased_variance@norm)`; "" where no accepted difference was found."""
+    """`apart from accepted differences (biased_variance@norm)`; "" where no accepted difference was found."""
     accepted_names = [one_line(a.what) for a in result.accepted if a.seen]
-    return f"apart from what is accepted ({', '.join(accepted_names)})" if accepted_names else ""
+    return f"apart from accepted differences ({', '.join(accepted_names)})" if accepted_names else ""
 
 
 def accepted(result: ResultData) -> list[tuple[str, str]]:
@@ -171,11 +171,11 @@ def _outcome(a: Accepted) -> str:
         f"not judged: {', '.join(_shortened([one_line(name) for name in a.not_judged]))}" if a.not_judged else ""
     )
     if a.how == BY_FORMULA:
-        return f"taken out by its formula{where}, and the rest judged" + (f"; {not_judged}" if not_judged else "")
+        return f"removed by its formula{where}; everything else was judged" + (f"; {not_judged}" if not_judged else "")
     if a.how == NOT_JUDGED:
         return not_judged or f"accepted{where}"
     if a.how == NOT_CONFIRMED:
-        return f"found{where}, but not confirmed, and so not accepted: taking it out might hide something else"
+        return f"found{where}, but not confirmed, so not accepted: removing it could hide another difference"
     return "accepted, but not seen in this run"
 
 
@@ -230,7 +230,7 @@ def _different(result: ResultData, width: int) -> str:
     check, first = first_check(result), result.first_divergence
     location = first or check
     if location is None:
-        return "not the same computation; no check says where"
+        return "not the same computation; no check shows where"
     error = location.error if isinstance(location, Check) else location.local_error
     reason = _against(error, location.allowed) if error is not None else one_line(check.detail if check else "")
     item = _item(location.torch or location.name, location.keras if location.keras != location.torch else None, width)
@@ -238,7 +238,7 @@ def _different(result: ResultData, width: int) -> str:
         item = f"{cut(one_line(location.keras), width)} (keras only)"
     elif location.torch and location.keras is None:
         item = f"{cut(one_line(location.torch), width)} (torch only)"
-    return f"first parts in {place(location, result)}: {item}" + (f", {reason}" if reason else "")
+    return f"first difference in {place(location, result)}: {item}" + (f", {reason}" if reason else "")
 
 
 def _inconclusive(result: ResultData, width: int) -> str:
@@ -259,8 +259,8 @@ def _inconclusive(result: ResultData, width: int) -> str:
     item = _item(first.torch or first.name or first.keras or "?", None, width)
     reason = one_line(first.detail) or _against(first.error, first.allowed)
     return (
-        f"{count(len(checks), 'check')} of {len(result.checks)} decided nothing; "
-        f"first {item} in {place(first, result)}: {reason}"
+        f"{count(len(checks), 'check')} of {len(result.checks)} undecided; first {item} in {place(first, result)}: "
+        f"{reason}"
     )
 
 

@@ -35,7 +35,7 @@ CASES: dict[str, Case] = {
         "scaled_weight",
         lambda t: t.nn.utils.parametrizations.spectral_norm(t.nn.Linear(8, 5)),
         lambda k, x: k.layers.Dense(5, name="layer")(x),
-        words=("what the kernel is multiplied by", "1 in keras"),
+        words=("the factor on the kernel", "1 in keras"),
         map={"parametrizations.weight.original": ("kernel", "transpose"), "bias": "bias"},
     ),
     "a convolution whose kernel one side divides by its largest singular value": Case(
@@ -43,7 +43,7 @@ CASES: dict[str, Case] = {
         lambda t: t.nn.utils.parametrizations.spectral_norm(t.nn.Conv2d(4, 5, 3, padding=1)),
         lambda k, x: k.layers.Conv2D(5, 3, padding="same", name="layer")(x),
         IMAGE,
-        ("what the kernel is multiplied by", "1 in keras"),
+        ("the factor on the kernel", "1 in keras"),
         {"parametrizations.weight.original": ("kernel", "conv"), "bias": "bias"},
     ),
     "border of a padding": Case(
@@ -71,13 +71,13 @@ CASES: dict[str, Case] = {
         "other_part",
         lambda t: as_module(lambda v: t.sigmoid(v.chunk(2, -1)[0]) * v.chunk(2, -1)[1].exp()),
         lambda k, x: k.ops.sigmoid(k.ops.split(x, 2, -1)[1]) * k.ops.exp(k.ops.split(x, 2, -1)[1]),
-        words=("sigmoid", "of what comes out of chunk in torch and of split in keras", "not of the same part"),
+        words=("sigmoid", "of the output of chunk in torch and of that of split in keras", "of a different part"),
     ),
     "a gate of another state": Case(
         "other_operand",
         lambda t: as_module(lambda v: (t.sigmoid(v) * t.sin(v)).cumsum(-1) + t.cos(v)),
         lambda k, x: k.ops.cumsum(k.ops.sigmoid(x) * k.ops.cos(x), -1) + k.ops.cos(x) + 0.0 * k.ops.sin(x),
-        words=("the same function, product",),
+        words=("the product is of different tensors",),
     ),
     "a sum for a product": Case(
         "other_function",
@@ -144,7 +144,7 @@ CASES: dict[str, Case] = {
         ("1 before and 1 after in torch", "0 before and 1 after in keras"),
         {"0.weight": "kernel", "0.bias": "bias"},
     ),
-    "what the border is padded with": Case(
+    "the padding of the border": Case(
         "padding_mode",
         lambda t: t.nn.Conv2d(4, 3, 3, padding=1, padding_mode="reflect"),
         lambda k, x: k.layers.Conv2D(3, 3, padding="same", name="layer")(x),
@@ -165,7 +165,7 @@ CASES: dict[str, Case] = {
         lambda t: t.nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1, output_padding=1),
         lambda k, x: k.layers.Conv2DTranspose(3, 3, strides=2, padding="same", name="layer")(x),
         IMAGE,
-        ("what is cropped of the output is 1 before and 0 after in torch", "0 before and 1 after in keras"),
+        ("the cropping of the output is 1 before and 0 after in torch", "0 before and 1 after in keras"),
         KERNEL,
     ),
     "the border of a mean": Case(
@@ -223,7 +223,7 @@ CASES: dict[str, Case] = {
         lambda t: as_module(lambda x: t.tanh(x) * 8**0.5),
         lambda k, x: k.ops.tanh(x),
         SEQUENCE,
-        ("which is the root of 8",),
+        ("which is the square root of 8",),
     ),
     "half of it on one side": Case(  # which a gelu by tanh with nothing in its tanh is, too
         "constant_factor",

@@ -84,9 +84,12 @@ def looked_into(pair: xcheck.Pair) -> xcheck.Result:
 @pytest.mark.parametrize(
     ("pair", "words"),
     [
-        (pair_of(2, 3), "keras calls layer 3 times, and gives that of call 3; torch calls layer 2 times: its output"),
-        (pair_of(3, 1), "torch calls layer 3 times, and gives that of call 3; keras calls layer 1 time: its output"),
-        (pair_of(1, 3, use=averaged), "keras calls layer 3 times, and gives the mean of all; torch calls layer 1 time"),
+        (pair_of(2, 3), "keras calls layer 3 times and returns that of call 3; torch calls layer 2 times: its output"),
+        (pair_of(3, 1), "torch calls layer 3 times and returns that of call 3; keras calls layer 1 time: its output"),
+        (
+            pair_of(1, 3, use=averaged),
+            "keras calls layer 3 times and returns the mean of all; torch calls layer 1 time",
+        ),
     ],
 )
 def test_the_calls_are_counted(pair, words):

@@ -24,7 +24,7 @@ def looked_into(torch: Callable[[Any], Any], build: Callable[[], Any] = keras_ml
     [
         (lambda x: x / 255.0, "that of keras is 255 times that of torch"),
         (lambda x: 2.0 * x - 1.0, "that of keras is 0.5 times that of torch plus 0.5"),
-        (np.tanh, "no number of the one is in the other"),
+        (np.tanh, "they have no number in common"),
     ],
 )
 def test_inputs_that_differ_are_said_to(given, words):

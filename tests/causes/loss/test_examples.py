@@ -52,9 +52,9 @@ def more(each: Any) -> Any:
 
 
 CASES: dict[str, tuple[Any, Any, str, str]] = {
-    "mean and sum": (mean, total, "reduction", "by their mean in torch and by their sum in keras"),
-    "per example or per batch": (mean, of_the_batch, "reduction", "keras makes one loss of the whole batch"),
-    "the other way round": (of_the_batch, mean, "reduction", "torch makes one loss of the whole batch"),
+    "mean and sum": (mean, total, "reduction", "by mean in torch and by sum in keras"),
+    "per example or per batch": (mean, of_the_batch, "reduction", "keras computes one loss of the whole batch"),
+    "the other way round": (of_the_batch, mean, "reduction", "torch computes one loss of the whole batch"),
     "by the length": (by_length, mean, "reduction", "the torch side divides the loss of each example by the number"),
     "by the length in keras": (mean, by_length, "reduction", "the keras side divides the loss of each example"),
     "a constant": (mean, more, "constant_offset", "0.5 more in keras than in torch"),

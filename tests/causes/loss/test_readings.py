@@ -104,7 +104,7 @@ CASES: dict[str, tuple[Any, Any, Any, Any, str, str]] = {
         lambda z, y: ((z - y) / y).abs().mean(),
         k("MeanAbsolutePercentageError"),
         "loss_formula",
-        "as a share of the target in torch and error in percent of the target in keras",
+        "relative to the target in torch and error in percent of the target in keras",
     ),
     "logarithms": (
         Z,

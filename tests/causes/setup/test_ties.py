@@ -22,8 +22,8 @@ CD = (("c.weight", "d.weight"), ("c/kernel", "d/kernel"))
         ("equal_but_untied", "torch", "equal_but_untied", "keras: use the layer"),
         ("equal_but_untied", "keras", "equal_but_untied", "torch: assign the parameter"),
         ("missing", "torch", "tie_missing", "keras: use the layer"),
-        ("extra", "torch", "tie_extra", "keras: make a layer"),
-        ("extra", "keras", "tie_extra", "torch: make a parameter"),
+        ("extra", "torch", "tie_extra", "keras: create a layer"),
+        ("extra", "keras", "tie_extra", "torch: create a parameter"),
     ],
 )
 def test_each_status_has_one_cause_for_all_its_groups(status, reference, name, fix):

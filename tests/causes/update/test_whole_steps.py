@@ -51,7 +51,7 @@ CASES: dict[str, tuple[Any, Any, int, str, str]] = {
         "accumulated_gradients",
         "of 2 batches",
     ),
-    "a rate of its own": (own_rate, keras_sgd, 1, "rate_of_some", "moves 0.weight by 10 times"),
+    "a rate of its own": (own_rate, keras_sgd, 1, "rate_of_some", "moves 0.weight 10 times"),
     "another optimizer": (
         lambda p: torch.optim.Adam(p, lr=1e-3),
         keras_sgd,
@@ -88,7 +88,7 @@ def test_what_is_done_otherwise(name: str) -> None:
 def test_another_share_of_the_averages() -> None:
     found = confirmed(averaged(ema_momentum=0.95), steps=2)
     assert list(found) == ["average_momentum"]
-    assert "0.9 of what they were in torch and 0.95 in keras" in found["average_momentum"].summary
+    assert "0.9 of their old value in torch and 0.95 in keras" in found["average_momentum"].summary
 
 
 def test_averages_over_the_weights() -> None:

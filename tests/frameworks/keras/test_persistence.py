@@ -161,7 +161,7 @@ def test_a_compile_of_its_own_costs_the_optimizer_and_nothing_else():
     found = saved(lambda: functional(OwnCompile))
     assert found.wrong() == []
     assert ".keras, clone_model" in found.notes[0]
-    assert "does not say how the model is compiled" in found.after(".keras")[".keras"].detail
+    assert "does not contain the compile settings" in found.after(".keras")[".keras"].detail
 
 
 # What a layer forgets ----------------------------------------------------------------------------------------------
@@ -405,4 +405,4 @@ def test_what_keras_does_not_save_is_one_message_with_the_remedy(build, routes, 
 def test_a_build_that_gives_the_same_model_again_has_no_fresh_one_to_load_into():
     found = saved(cache(functional))
     assert [(c.name, c.verdict.value) for c in found.wrong()] == [("keras: .weights.h5", "INCONCLUSIVE")]
-    assert "build be a function" in found.wrong()[0].detail
+    assert "build must return a new model" in found.wrong()[0].detail

@@ -160,7 +160,7 @@ def test_a_model_that_makes_parameters_at_every_call_is_refused_with_their_names
 
     with pytest.raises(PairError, match="at every call") as error:
         runner(Growing)
-    assert "the first call made p2; the second made p3" in str(error.value)
+    assert "created by the first call: p2; by the second: p3" in str(error.value)
 
 
 def test_the_first_call_leaves_a_model_that_makes_nothing_as_it_was() -> None:

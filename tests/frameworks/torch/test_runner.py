@@ -66,7 +66,7 @@ def test_a_cast_that_would_separate_views_is_refused() -> None:
         model["up"].weight = nn.Parameter(model["down"].weight.data.t())
         return model
 
-    with pytest.raises(PairError, match="cannot be turned into"):
+    with pytest.raises(PairError, match="cannot be converted to"):
         TorchRunner(xcheck.TorchSide(build()), precision="float64", device="cpu", seed=0)
     kept = TorchRunner(xcheck.TorchSide(build), precision="float64", device="cpu", seed=0)
     assert ("down.weight", "up.weight") in kept.inventory().tie_groups()

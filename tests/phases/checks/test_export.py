@@ -59,7 +59,7 @@ def test_one_altered_element_is_found_where_no_output_shows_it(side):
     assert result.verdict == "DIFFERENT"
     bad = [c for c in result.checks if c.verdict != "EQUIVALENT"]
     assert [(c.name, c.verdict) for c in bad] == [(f"by hand: {name}", "DIFFERENT")]
-    assert bad[0].detail == f"{name} should hold it, and 1 of 6 elements are others"
+    assert bad[0].detail == f"{name} should store it, but 1 of 6 elements differ"
     assert causes(result) == [("initializer_altered", name, True)]
 
 
@@ -91,7 +91,7 @@ def test_a_loss_of_precision_is_told_from_a_difference():
 
     result = run(torch=onnx_files.writes(lossy))
     assert found(result, "by hand in onnxruntime").verdict == "NUMERIC"
-    assert "in float64 the file computes the model" in found(result, "by hand in onnxruntime").detail
+    assert "the file agrees with the model in float64" in found(result, "by hand in onnxruntime").detail
     assert found(result, "by hand in onnx.reference").verdict == "EQUIVALENT"
 
 
@@ -187,8 +187,8 @@ def test_where_the_models_differ_each_file_is_told_from_its_own():
     exports = [c for c in result.checks if c.phase == "export"]
     bad = [(c.name, c.verdict.value) for c in exports if c.verdict != "EQUIVALENT"]
     assert bad == [("one side's against the other's", "INCONCLUSIVE")]
-    assert "the models themselves part in output (training) at step 1" not in exports[-1].detail
-    assert "the models themselves part in output (inference) at step 1" in exports[-1].detail
+    assert "the models themselves differ in output (training) at step 1" not in exports[-1].detail
+    assert "the models themselves differ in output (inference) at step 1" in exports[-1].detail
     for path in ("output", "dense/kernel"):
         assert [c for c in exports if c.keras == path and c.verdict == "EQUIVALENT"]
     assert [e["side"] for e in result.exports] == ["torch", "keras"]
@@ -207,7 +207,7 @@ def test_where_the_models_differ_a_wrong_file_is_named_all_the_same(side, path):
 
 
 def test_what_cannot_be_exported_or_read_is_inconclusive_and_the_rest_goes_on():
-    for writer, said in ((truncated, "no ONNX model, or not a whole one"), (raising, "no operator for frobnicate")):
+    for writer, said in ((truncated, "not a complete ONNX model"), (raising, "no operator for frobnicate")):
         result = run(torch=writer)
         assert result.verdict == "INCONCLUSIVE"
         bad = [c for c in result.checks if c.verdict != "EQUIVALENT"]
@@ -226,7 +226,7 @@ def test_an_operator_that_the_exporter_left_as_it_is_is_one_message():
     result = run(keras=onnx_files.writes(renamed))
     assert result.verdict == "INCONCLUSIVE"
     bad = [(c.name, c.keras, c.detail) for c in result.checks if c.verdict != "EQUIVALENT"]
-    told = "not exported: the exporter lacks Frobnicate, and left it in the file, where ONNX has no such operator"
+    told = "not exported: the exporter cannot translate Frobnicate; the file contains it, but ONNX has no such operator"
     assert bad == [("by hand", "by hand", told)]
     assert [c for c in result.checks if c.torch and c.name == "output: by hand in onnxruntime"]
     assert not result.causes

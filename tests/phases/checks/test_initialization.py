@@ -174,7 +174,7 @@ def test_a_run_says_what_was_carried_over() -> None:
     def notes(torch_side: Any) -> list[str]:
         pair = xcheck.Pair("carried", xcheck.TorchSide(torch_side), xcheck.KerasSide(build), batches)
         result = xcheck.check(pair, steps=1, phases=("initialization",), precision=("float64",))
-        return [note for note in result.notes if "carried over" in note]
+        return [note for note in result.notes if "copied" in note]
 
     (said,) = notes(build_torch)
     assert said.startswith("1 parameters start from the same numbers")

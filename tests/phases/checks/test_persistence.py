@@ -140,7 +140,7 @@ def test_a_parameter_that_is_new_is_a_difference():
     def spoil(runner):
         runner._parameters["extra.weight"] = np.ones(5)
 
-    assert side(spoil).wrong()[0].detail == "was not there before it was saved"
+    assert side(spoil).wrong()[0].detail == "did not exist before it was saved"
 
 
 def test_a_parameter_that_is_gone_is_a_difference():
@@ -221,7 +221,7 @@ def test_what_is_not_known_to_be_whole_is_inconclusive():
     result = xcheck.check(linear_pair(weight_map=short, keras={"extra": {"spare/bias": (2,)}}, also=also), steps=1)
     assert result.verdict == "INCONCLUSIVE"
     told = [(c.phase, c.verdict.value, c.detail) for c in result.checks if c.phase in ("persistence", "export")]
-    why = "not made: with parameters unmatched it is not known what each side is made of"
+    why = "skipped: some parameters are unmatched; complete weight_map first"
     assert told == [("persistence", "INCONCLUSIVE", why), ("export", "INCONCLUSIVE", why)]
 
 
@@ -235,7 +235,7 @@ def test_a_step_that_draws_at_random_decides_nothing_about_what_was_saved():
     result = xcheck.check(linear_pair(torch={"fault": noisy}, also=("persistence",)), steps=1)
     steps = [c for c in result.checks if c.name.startswith("torch: step after")]
     assert {c.verdict.value for c in steps} == {"INCONCLUSIVE"}
-    assert "draws at random" in steps[0].detail
+    assert "draws random numbers" in steps[0].detail
     assert not [c for c in result.causes if c.phase == "persistence"]
 
 

@@ -105,7 +105,7 @@ def test_what_one_side_does_not_report_is_different(where, phase, name):
     found = all_wrong(plan, step)
     assert found == {phase: {name: "DIFFERENT"}}
     detail = next(c.detail for c in judged(phase, plan, step) if c.name == name)
-    assert detail == "missing on the keras side alone"
+    assert detail == "missing only on the keras side"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -179,14 +179,14 @@ def test_what_is_to_be_done_about_outputs_that_do_not_fit():
 
     plan, step = step_of(torch={"fault": other}, keras={"fault": renamed})
     details = [c.detail for c in judged("forward", plan, step) if c.name == "output (training)"]
-    assert details == ["missing on the keras side alone, which has logits: name them alike with `outputs`"]
+    assert details == ["missing only on the keras side, which has logits: give them the same names with `outputs`"]
 
     def turned(record: StepRecord) -> StepRecord:
         return replace(record, outputs={name: a.T for name, a in record.outputs.items()})
 
     plan, step = step_of(keras={"fault": turned})
     (detail,) = (c.detail for c in judged("forward", plan, step) if c.verdict == "DIFFERENT")
-    assert "turn them with `outputs`" in detail
+    assert "transpose them with `outputs`" in detail
 
 
 def test_no_output_at_all_is_inconclusive():
@@ -262,7 +262,7 @@ def test_a_mask_goes_by_the_name_of_either_side():
 
 def test_a_mask_that_names_no_output_is_the_users_mistake():
     plan, step = step_of(masked_pair(MASK, None, "ouput"))
-    with pytest.raises(BatchError, match="names no output") as caught:
+    with pytest.raises(BatchError, match="is not an output") as caught:
         judged("forward", plan, step)
     assert "Batch.compare['ouput']" in str(caught.value)
     assert "outputs: output" in str(caught.value)
@@ -413,7 +413,7 @@ def test_a_gradient_that_one_side_lacks_is_different(side, lost):
     plan, step = step_of(**{side: {"fault": lost(path)}})
     (found,) = (c for c in judged("gradient", plan, step) if c.verdict != "EQUIVALENT")
     assert (found.name, found.verdict.value) == ("linear.bias", "DIFFERENT")
-    assert found.detail == f"missing on the {side} side alone"
+    assert found.detail == f"missing only on the {side} side"
 
 
 def test_a_gradient_that_one_side_lacks_and_the_other_has_as_zeros_is_inconclusive():

@@ -104,7 +104,7 @@ def test_two_calls_against_one_are_compared_in_sum():
     found = said(plan, replace(step, follower=replace(step.follower, uses={K: both})))
     assert found[f"{W} via torch (call 1) and 1 more"] == (
         "EQUIVALENT",
-        "uses that are the same in sum: 2 on the torch side, 1 on the keras side",
+        "uses with equal sums: 2 on the torch side, 1 on the keras side",
     )
     assert found[f"{W} via torch (call 3)"] == ("EQUIVALENT", "")
 
@@ -121,7 +121,7 @@ def test_a_side_that_uses_it_once_is_compared_as_a_whole(side):
 def test_uses_that_part_beyond_any_grouping_are_one_group_where_the_wholes_agree():
     found = said(*shared(PARTS, [0.25, 0.35, 0.4]))
     assert [detail for _, detail in found.values()][2:] == [
-        "uses that are the same in sum: 3 on the torch side, 3 on the keras side"
+        "uses with equal sums: 3 on the torch side, 3 on the keras side"
     ]
 
 
@@ -129,7 +129,7 @@ def test_uses_that_miss_the_whole_are_left_out_with_a_note():
     plan, step = shared(PARTS, [0.5, 0.3, 0.1])
     assert said(plan, step) == {}
     (note,) = unsplit(plan, step)
-    assert note.startswith(f"the gradient of {K} is not split by use: what was seen of its uses on the keras side")
+    assert note.startswith(f"the gradient of {K} is not split by use: the observed uses on the keras side")
 
 
 def test_a_doubled_gradient_is_no_split_of_itself():

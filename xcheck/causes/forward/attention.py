@@ -294,7 +294,7 @@ def _fills(problem: Problem) -> Sequence[Any]:
 
 
 def _turned(turned: bool) -> str:
-    return "what the mask says is blocked" if turned else "what the mask says is attended to"
+    return "blocked where the mask is true" if turned else "attended to where the mask is true"
 
 
 ATTENTION = Form(

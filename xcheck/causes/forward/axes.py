@@ -274,7 +274,7 @@ def slice_causes(local: Local) -> list[Cause]:
                 phase="forward",
                 torch=local.torch.call.name,
                 keras=local.keras.call.name,
-                summary=f"another slice is taken: {told[0]} in torch, {told[1]} in keras",
+                summary=f"the slices differ: {told[0]} in torch, {told[1]} in keras",
                 evidence={"torch": list(torch[:-1]), "keras": list(keras[:-1])},
                 fix=f"keras: take {told[0]}, or torch: take {told[1]}",
             ),

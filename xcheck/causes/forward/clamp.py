@@ -32,7 +32,7 @@ def clamp_causes(local: Local) -> list[Cause]:
         phase="forward",
         torch=local.torch.call.name,
         keras=local.keras.call.name,
-        summary=f"values are cut off: {shown[0]} in torch and {shown[1]} in keras",
+        summary=f"values are clamped differently: {shown[0]} in torch and {shown[1]} in keras",
         evidence={"torch": list(torch), "keras": list(keras)},
         fix="use the same bounds in keras.ops.clip and in torch.clamp",
     )

@@ -319,7 +319,7 @@ _PADDED = Setting(
 _CROPPED = Setting(
     "padding",
     "padding",
-    "what is cropped of the output",
+    "the cropping of the output",
     "padding=0, and slice {} off",
     "padding='valid', and crop {} with keras.layers.Cropping",
     _others,
@@ -328,7 +328,7 @@ _CROPPED = Setting(
 _GEOMETRY = (
     Setting("strides", "stride", "the stride", "stride={}", "strides={}", _strides),
     Setting("dilation", "dilation", "the dilation", "dilation={}", "dilation_rate={}", _strides),
-    Setting("mode", "padding_mode", "what the border is padded with", "padding_mode={}", "", _modes),
+    Setting("mode", "padding_mode", "the padding of the border", "padding_mode={}", "", _modes),
     Setting("groups", "groups", "the number of groups", "groups={}", "groups={}", _groups),
     FACTOR,
     scale_setting(_scale),

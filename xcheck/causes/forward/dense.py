@@ -114,7 +114,7 @@ def scale_setting(fit: Callable[[Problem, Array], Any]) -> Setting:
     return Setting(
         "scale",
         "scaled_weight",
-        "what the kernel is multiplied by",
+        "the factor on the kernel",
         "the same factor or norm of the weight: parametrizations.spectral_norm divides by the largest singular "
         "value, weight_norm by the norm of each row",
         "the same factor or norm of the weight, such as keras.layers.SpectralNormalization(layer)",

@@ -145,11 +145,12 @@ def dropping_at_inference(rates: Mapping[SideName, Arrays], calls: Mapping[SideN
                 phase="forward",
                 torch=drop.name if drop is not None and side == "torch" else None,
                 keras=drop.name if drop is not None and side == "keras" else None,
-                summary=f"the {side} side drops out at inference too, at a rate of {shown}; the {other} side does not",
+                summary=f"the {side} side also applies dropout at inference, at a rate of {shown}; the {other} side "
+                "does not",
                 evidence={**told, "rates": found.tolist()},
-                fix="torch: F.dropout(x, p, training=self.training), since its default drops whatever eval() says"
+                fix="torch: F.dropout(x, p, training=self.training), since its default ignores eval()"
                 if side == "torch"
-                else "keras: Dropout(rate)(x, training=training), or no argument, in the place of training=True",
+                else "keras: Dropout(rate)(x, training=training), or no argument, instead of training=True",
             )
         )
     ]
@@ -189,9 +190,9 @@ def _cause(
     of = [described(graphs[side], drop) for pair in pairs if (drop := pair[side]) is not None]
     more = f" and in {len(pairs) - 1} more places" if len(pairs) > 2 else " and in one more" if len(pairs) == 2 else ""
     what = (
-        f"the {lacking} side has no dropout where the {side} side drops out {of[0]}{more}"
+        f"the {lacking} side has no dropout where the {side} side applies dropout to {of[0]}{more}"
         if lacking
-        else f"{of[0]} is dropped at another rate{more}"
+        else f"dropout is applied to {of[0]} at a different rate{more}"
     )
     return read_off(
         Cause(

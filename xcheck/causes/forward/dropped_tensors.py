@@ -91,8 +91,8 @@ def place_causes(alignment: Alignment, reference: SideName) -> list[Cause]:
                 summary=f"dropout is applied to different tensors: torch drops {words['torch']}; "
                 f"keras drops {words['keras']}",
                 evidence=dict(words),
-                fix=f"keras: apply the dropout to what torch drops ({words['torch']}), "
-                f"or torch: to what keras drops ({words['keras']})",
+                fix=f"keras: apply the dropout to {words['torch']}, as torch does, or torch: apply it to "
+                f"{words['keras']}, as keras does",
             )
         )
     # Beside a pair of different kinds, an unpaired dropout may commute with what lies between, and differ in nothing.

@@ -59,8 +59,8 @@ EMBEDDING = Form(
     _compute,
     (
         Setting("factor", "constant_factor", "the factor", "times {}", "times {}", fit=_factor),
-        Setting("shift", "shifted_positions", "what is added to the numbers that are looked up", others=_shifts),
-        Setting("zero", "padding_row", "the number whose row is zero", "padding_idx={}", "", _zeros),
+        Setting("shift", "shifted_positions", "the offset added to the ids", others=_shifts),
+        Setting("zero", "padding_row", "the id whose row is zero", "padding_idx={}", "", _zeros),
     ),
 )
 """Rows of a table."""

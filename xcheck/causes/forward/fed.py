@@ -74,9 +74,9 @@ def _shown(factor: Any) -> str:
 FACTOR = Setting(
     "factor",
     "constant_factor",
-    "the factor on what goes in",
-    "multiply what goes in by {}",
-    "multiply what goes in by {}",
+    "the factor on the input",
+    "multiply the input by {}",
+    "multiply the input by {}",
     shown=_shown,
 )
 """Of a product or a convolution; it is measured, never solved for."""

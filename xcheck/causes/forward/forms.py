@@ -122,7 +122,7 @@ def _examples_come_later(local: Local, problem: Problem) -> bool | None:
 EXCHANGED = Setting(
     "exchanged",
     "exchanged_axes",
-    "the axis that it runs over",
+    "the axis of the steps",
     "batch_first=True, or transpose(0, 1) before and after it, so that it is {}",
     "keras.ops.swapaxes(..., 0, 1) before and after it, so that it is {}",
     either,
@@ -135,7 +135,7 @@ MASKED = Setting(
     "mask",
     "mask_of_one_side",
     "what counts",
-    "the same mask or lengths: pack_padded_sequence for a recurrent layer, else leave the other positions out by hand",
+    "the same mask or lengths: pack_padded_sequence for a recurrent layer, otherwise mask the other positions by hand",
     "the same mask: mask_zero=True, a Masking layer or mask=...; or none",
     lambda problem: possible_masks(problem.arrays),
     shown=shown_mask,

@@ -109,7 +109,7 @@ ORDER = Setting(
     "order",
     "gate_order",
     "the order of the gates in the weights",
-    "carry the weights over with their gates in the order {}",
-    "carry the weights over with their gates in the order {}, by a layout of the weight map",
+    "convert the weights with their gates in the order {}",
+    "convert the weights with their gates in the order {}, by a layout of the weight map",
     shown=_listed,
 )

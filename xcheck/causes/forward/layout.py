@@ -38,7 +38,7 @@ def permuted(local: Local, what: str, torch: Array, keras: Array, after: float) 
         phase="forward",
         torch=local.torch.call.name,
         keras=local.keras.call.name,
-        summary=f"{what}: what goes in holds the same numbers in another order{said}{_runs(order)}",
+        summary=f"{what}: the inputs have the same values in a different order{said}{_runs(order)}",
         fix=_fix(local),
     )
     return prove(cause, [Trial(local.error, after, local.allowed, local.torch.value.size)])
@@ -111,5 +111,5 @@ def _fix(local: Local) -> str:
         channels = torch[-1][1]
         if channels != keras[-1][3]:
             return fix
-        return f'{fix}; rows that the port permutes as it loads them: the layout "o (c={channels} p) -> (p c) o"'
+        return f'{fix}; if the port permutes the rows when it loads them: the layout "o (c={channels} p) -> (p c) o"'
     return "join the parts in one order on both sides, or permute the rows of the kernel in the weight map"

@@ -175,9 +175,11 @@ def _factor(local: Local, term: str, torch: float, keras: float) -> Cause:
     ratio = torch / keras if keras else math.inf
     missing = "torch" if torch == 0 else "keras" if keras == 0 else None
     size = local.torch.value.shape[-1] if local.torch.value.ndim else 1
-    root = f", which is the root of {size}" if math.isclose(abs(ratio), math.sqrt(size), rel_tol=1e-9) else ""
+    root = f", which is the square root of {size}" if math.isclose(abs(ratio), math.sqrt(size), rel_tol=1e-9) else ""
     root = root or (
-        f", which is one over the root of {size}" if math.isclose(abs(ratio) * math.sqrt(size), 1, rel_tol=1e-9) else ""
+        f", which is 1 / the square root of {size}"
+        if math.isclose(abs(ratio) * math.sqrt(size), 1, rel_tol=1e-9)
+        else ""
     )
     name = f"the output of {term}" if term else "this"
     summary = (
@@ -214,9 +216,9 @@ def _operand(local: Local, torch: str, keras: str, mine: Array, theirs: Array) -
     return _cause(
         local,
         "other_operand" if each_example else "other_constant",
-        f"what is added is not the same: {torch} in torch and {keras} in keras",
+        f"the two sides add different tensors: {torch} in torch and {keras} in keras",
         {"difference": apart, "torch": list(mine.shape), "keras": list(theirs.shape)},
-        "add the same tensor on both sides" if each_example else "compare how both sides make it",
+        "add the same tensor on both sides" if each_example else "compare the code that computes it on both sides",
     )
 
 

@@ -219,7 +219,9 @@ NORM = Form(
             shown=_statistics,
         ),
         MASKED,
-        Setting("ddof", "biased_variance", "what the variance is divided by, n minus", "{}", "{}", one_of(0, 1)),
+        Setting(
+            "ddof", "biased_variance", "the variance is divided by n minus a number that", "{}", "{}", one_of(0, 1)
+        ),
         Setting("axes", "normalised_axis", "the axes normalised over", "{}", "axis={}", _axes),
         Setting(
             "channels",
@@ -232,7 +234,7 @@ NORM = Form(
         ),
         Setting("groups", "groups", "the number of groups", "num_groups={}", "groups={}", _groups),
         Setting("centred", "mean_not_subtracted", "whether the mean is subtracted", "{}", "{}", either),
-        Setting("offset", "offset_of_the_scale", "what is added to the scale", "{}", "{}", one_of(0.0, 1.0)),
+        Setting("offset", "offset_of_the_scale", "the offset of the scale", "{}", "{}", one_of(0.0, 1.0)),
         Setting("inside", "epsilon_place", "whether epsilon is under the root", "{}", "{}", either),
     ),
 )

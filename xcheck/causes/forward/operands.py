@@ -181,19 +181,17 @@ def _size(array: Array) -> str:
 def _of_others(local: Local, name: str, other: int, after: float) -> Cause:
     kinds = [" and ".join(_kind(call) for call in seen.given) for seen in (local.torch, local.keras)]
     part = any(_kind(call) in MANY for seen in (local.torch, local.keras) for call in seen.given)
-    summary = f"the same function, {name}, is taken of other tensors: of what comes out of {kinds[0]} in torch and of "
-    summary += f"{kinds[1]} in keras" + (", and not of the same part" if part else "")
-    fix = "give it the same tensors on both sides"
+    summary = f"the {name} is of different tensors: of the output of {kinds[0]} in torch and of that of "
+    summary += f"{kinds[1]} in keras" + (", and of a different part" if part else "")
+    fix = "use the same tensors on both sides"
     if part:
-        fix = (
-            "take the parts in one order on both sides, as that of gates that one kernel makes, or reorder its columns"
-        )
+        fix = "use the same order of the parts (such as gates) on both sides, or reorder the columns of the kernel"
     evidence = {"torch": list(local.torch.given), "keras": list(local.keras.given), "other_operands": other}
     return _cause(local, "other_part" if part else "other_operand", summary, evidence, after, fix)
 
 
 def _another(local: Local, torch: str, keras: str, after: float) -> Cause:
-    summary = f"of the same two tensors it is the {torch} in torch and the {keras} in keras"
+    summary = f"the same two tensors are combined by {torch} in torch and by {keras} in keras"
     return _cause(local, "other_function", summary, {"torch": torch, "keras": keras}, after, f"keras: the {torch}")
 
 

@@ -78,15 +78,13 @@ PADDING = Form(
         Setting(
             "fill",
             "padding_mode",
-            "what the border is filled with",
+            "the filling of the border",
             "mode= of {}: reflect is without the edge, replicate is the edge, circular the other end",
             "mode= of {}: reflect is without the edge, symmetric with it",
             _fills,
             shown=str,
         ),
-        Setting(
-            "before", "padding", "what is added before the first place of each axis", "add {}", "add {}", fit=_shared
-        ),
+        Setting("before", "padding", "the padding before each axis", "add {}", "add {}", fit=_shared),
     ),
 )
 """A tensor with a border around it."""

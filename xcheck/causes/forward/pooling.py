@@ -102,7 +102,7 @@ POOLING = Form(
         ),
         Setting("size", "pool_size", "the window", "kernel_size={}", "pool_size={}", _sizes),
         Setting("strides", "stride", "the stride", "stride={}", "strides={}", _strides),
-        Setting("kind", "reduction", "what is taken of a window", "{}", "{}", _kinds, shown=str),
+        Setting("kind", "reduction", "the value of a window", "{}", "{}", _kinds, shown=str),
     ),
 )
 """Mean and maximum over windows of one to three axes."""

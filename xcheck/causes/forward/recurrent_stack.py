@@ -171,7 +171,7 @@ def _of_layer(number: int) -> tuple[Setting, ...]:
         Setting(
             f"forget {number}",
             "forget_bias",
-            f"what is added to the forget gate {of}",
+            f"the number added to the forget gate {of}",
             "add {}",
             "add {}",
             _where(number, "lstm", 0.0, 1.0),

@@ -144,20 +144,19 @@ RESIZE = Form(
         Setting(
             "coordinates",
             "resize_coordinates",
-            "where the positions lie",
+            "the positions of the samples",
             "{} (align_corners=True for corners aligned, mode='nearest-exact' for a half pixel)",
-            "{} (Keras resizes with half pixels: make the others with keras.ops.map_coordinates or a matrix product)",
+            "{} (Keras resizes with half pixels: for other positions use keras.ops.map_coordinates or a matrix "
+            "product)",
             _coordinates,
             shown=str,
         ),
         Setting("mode", "interpolation", "the interpolation", "mode: {}", "interpolation: {}", _modes, shown=str),
-        Setting(
-            "outside", "resize_border", "what is taken of beyond the border", "take {}", "take {}", _outside, shown=str
-        ),
+        Setting("outside", "resize_border", "the values beyond the border", "take {}", "take {}", _outside, shown=str),
         Setting(
             "antialias",
             "antialias",
-            "whether it averages where it gets smaller",
+            "whether downscaling is antialiased",
             "antialias={}",
             "keras.ops.image.resize(..., antialias={})",
             either,
@@ -165,7 +164,7 @@ RESIZE = Form(
         Setting(
             "factor",
             "resize_factor",
-            "by how much it grows, where the sizes do not tell",
+            "the scale factor",
             "{} (recompute_scale_factor=True, or size=, takes the ratio of the sizes)",
             "",
             shown=lambda factor: "the ratio of the sizes" if factor is None else f"{factor:g}",

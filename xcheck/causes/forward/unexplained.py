@@ -39,8 +39,9 @@ def unexplained(local: Local, mask: Array | None = None) -> Cause:
         phase="forward",
         torch=torch.call.name,
         keras=keras.call.name,
-        summary=f"{torch.inner.kind} in torch and {keras.inner.kind} in keras give something else on the same input, "
-        f"and no hypothesis explains it{': ' + known if known else ''}",
+        summary=f"{torch.inner.kind} in torch and {keras.inner.kind} in keras give different results on the same "
+        "input, "
+        f"and no known cause fits{': ' + known if known else ''}",
         evidence={
             "torch": [call.kind for call in torch.calls][:8] or [torch.inner.kind],
             "keras": [call.kind for call in keras.calls][:8] or [keras.inner.kind],
@@ -49,7 +50,7 @@ def unexplained(local: Local, mask: Array | None = None) -> Cause:
             **{k: v for k, v in told.items() if not k.startswith("it ")},
         },
         confirmed=False,
-        fix=f"see it again without the models: python {SCRIPT}, in the folder of this result",
+        fix=f"reproduce it without the models: python {SCRIPT}, in the folder of this result",
     )
 
 
@@ -97,7 +98,7 @@ def _as_a_whole(x: Array, y: Array, d: Array, wrong: Array, limit: float) -> Ite
     if np.abs(d - offset).max() <= limit:
         yield "it is an offset", f"keras is torch plus {offset:.9g}"
     if np.abs(np.sort(x, axis=None) - np.sort(y, axis=None)).max() <= limit:
-        yield "it is a permutation", "both hold the same numbers in another order"
+        yield "it is a permutation", "both have the same numbers in a different order"
     used = wrong & (x != 0) & (d != 0)
     if used.sum() >= 8:
         size_, error = np.log(np.abs(x[used])), np.log(np.abs(d[used]))
@@ -203,9 +204,9 @@ def _placed(call: Call, told: dict[str, str], seen: Seen, arrays: dict[str, Arra
     return places if next(left, None) is None else None
 
 
-_HEAD = '''"""{torch} (PyTorch) and {keras} (Keras) give something else on the same input; no cause is known.
+_HEAD = '''"""{torch} (PyTorch) and {keras} (Keras) give different results on the same input; no cause is known.
 
-Needs {saved} beside it. It compares what was observed, and calls each function again where it was a single one.
+Needs {saved} beside it. It compares the observed values, and calls the function again if it is a single one.
 """
 
 from pathlib import Path

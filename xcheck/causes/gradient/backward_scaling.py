@@ -43,7 +43,8 @@ def passed_back_causes(
                     phase="gradient",
                     torch=torch,
                     keras=keras,
-                    summary=f"both give the same there, and {side} passes back {words} {other_side(side)} does",
+                    summary=f"the forward values agree there, but in the backward pass {side} passes on {words} "
+                    f"{other_side(side)} does",
                     evidence=evidence,
                     fix=f"{side}: {fix}",
                 )
@@ -63,5 +64,5 @@ def _changes(true: Array, seen: Array) -> Iterator[Change]:
         return
     at = np.unravel_index(int(np.abs(true).argmax()), true.shape)
     factor = fewest_digits(float(seen[at] / true[at]))
-    undo = "take out what multiplies the gradient"
+    undo = "remove the factor on the gradient"
     yield "scaled_gradient", f"{factor:g} times what", lambda g: g * factor, {"factor": factor}, undo

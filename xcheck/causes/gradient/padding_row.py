@@ -63,7 +63,7 @@ def _one_row(plan: MatchPlan, match: Match, mine: Array, theirs: Array) -> Cause
         phase="gradient",
         torch=match.name("torch"),
         keras=match.name("keras"),
-        summary=f"row {row} of the table gets no gradient in {side} (padding_idx={row}), and gets one in "
+        summary=f"row {row} of the table gets no gradient in {side} (padding_idx={row}), but gets one in "
         f"{other_side(side)}; all other rows agree",
         evidence={"row": row},
         fix=fix[side],

@@ -136,7 +136,7 @@ def _cause(told: Told, found: Mapping[str, Split]) -> Cause:
     paths = {side: weight, full: f"{first.match.name(full)} via {uses}"}
     if told.id == "doubled_use":
         summary = f"the {side} side counts the use of {weight} through {uses} twice: its gradient is the {full} "
-        summary += "side's with that part added once more"
+        summary += "side's with that part added twice"
     elif told.id == "averaged_uses":
         summary = f"the {side} side averages the {len(told.uses)} uses of {weight}: its gradient is the {full} side's "
         summary += f"divided by {len(told.uses)}"
@@ -144,7 +144,7 @@ def _cause(told: Told, found: Mapping[str, Split]) -> Cause:
         summary = f"the {side} side loses the gradient of {weight} through {uses}: its gradient is the {full} side's "
         summary += "without that part"
         if told.read:
-            summary += f"; {told.read} reads the weight there, and no gradient comes back"
+            summary += f"; {told.read} reads the weight there, but no gradient comes back"
     cause = Cause(
         id=told.id,
         phase="gradient",
@@ -168,12 +168,13 @@ _FIXES: dict[tuple[str, SideName], str] = {
         "keras",
     ): "keras: let {uses} read the variable itself; a copy of it, or stop_gradient, has no gradient",
     ("lost_use", "torch"): "torch: let {uses} read the parameter itself, not a copy, .data or .detach() of it",
-    ("detached_use", "keras"): "keras: take stop_gradient away from {weight}, or stop it on the torch side too",
-    ("detached_use", "torch"): "torch: take .detach(), .data or no_grad away from {weight}, or stop it in keras too",
+    ("detached_use", "keras"): "keras: remove stop_gradient from {weight}, or also stop the gradient on the torch side",
+    ("detached_use", "torch"): "torch: remove .detach(), .data or no_grad from {weight}, or also stop the gradient "
+    "in keras",
     ("doubled_use", "keras"): "keras: add the use through {uses} to the loss once",
     ("doubled_use", "torch"): "torch: add the use through {uses} to the loss once",
-    ("averaged_uses", "keras"): "keras: add the gradients of the uses up; do not take their mean",
-    ("averaged_uses", "torch"): "torch: add the gradients of the uses up; do not take their mean",
+    ("averaged_uses", "keras"): "keras: sum the gradients of the uses; do not average them",
+    ("averaged_uses", "torch"): "torch: sum the gradients of the uses; do not average them",
 }
 
 
@@ -205,8 +206,8 @@ def transferred_copies(plan: MatchPlan, record: StepRecord, other: StepRecord) -
                     torch=f"{path} via {' and '.join(part)}",
                     keras=" = ".join(m.keras for m in matches),
                     summary=(
-                        f"{len(matches)} variables are kept equal by copying, and {donor.keras} learns from "
-                        f"{' and '.join(part)} alone: torch's one parameter learns from {len(uses)} uses"
+                        f"{len(matches)} variables are kept equal by copying, and {donor.keras} learns only from "
+                        f"{' and '.join(part)}: torch's single parameter learns from {len(uses)} uses"
                     ),
                     evidence={
                         "uses": list(uses),

@@ -59,12 +59,12 @@ def kept_gradients(
                         phase="gradient",
                         torch=paths["torch"],
                         keras=paths["keras"],
-                        summary=f"each gradient of the {side} side is that of the {other_side(side)} side and its own "
-                        "of the step before: nothing sets it back to zero",
+                        summary=f"each gradient of the {side} side includes that of the step before: nothing sets "
+                        "the gradients to zero between steps",
                         evidence={"gradients": len(apart)},
                         fix=f"{side}: optimizer.zero_grad() before each backward pass"
                         if side == "torch"
-                        else "keras: make the gradients of each step anew",
+                        else "keras: compute new gradients in each step",
                     ),
                     [Trial(math.inf, left, REPRODUCED, SAMPLE) for left in apart],
                 )

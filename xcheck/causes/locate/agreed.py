@@ -13,7 +13,7 @@ def agreed_before(scene: Scene, parting: Parting) -> str:
     alignment, mine = parting.alignment, parting.suspect.reference
     made = [key for key in mine.base if key in alignment.reference.makers]
     if not made:
-        return "what goes into the models"
+        return "the inputs of the models"
     order = {id(call): i for i, call in enumerate(alignment.reference.calls)}
     last = max(made, key=lambda key: order[id(alignment.reference.makers[key][0])])
     other = next(iter(sorted(alignment.there[last], key=lambda k: k not in parting.suspect.follower.base)))

@@ -217,9 +217,9 @@ def _cause(scene: Scene, alignment: Alignment, found: list[tuple[_Taken, _Taken]
         phase="forward",
         torch=torch.call.name,
         keras=keras.call.name,
-        summary=f"the outputs hold the same numbers in another order: {torch.told} in torch, {keras.told} in keras",
+        summary=f"the outputs have the same numbers in a different order: {torch.told} in torch, {keras.told} in keras",
         evidence={"places": places},
-        fix=f"keras: give {keras.source.name} the order of axes that torch has before the numbers are flattened, "
+        fix=f"keras: give {keras.source.name} the order of axes that torch has before flattening, "
         f"so that {torch.wide.shape} becomes {torch.array.shape}, or the other way round in torch",
     )
     wrong = max(measure(mine.array, theirs.array).element for mine, theirs in found)

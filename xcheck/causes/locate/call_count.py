@@ -143,14 +143,14 @@ def _cause(
         torch=names["torch"],
         keras=names["keras"],
         summary=(
-            f"{many.side} calls {several[0].path} {len(several)} times, and gives {way}; {few.side} calls "
-            f"{one[0].path} {times}: its output is what call {call} gives in {many.side}"
+            f"{many.side} calls {several[0].path} {len(several)} times and returns {way}; {few.side} calls "
+            f"{one[0].path} {times}: its output is that of call {call} in {many.side}"
         ),
         evidence={
             few.side: len(one),
             many.side: len(several),
         },
-        fix=f"{many.side}: give what call {call} of {several[0].path} gives, or {few.side}: give {way} there",
+        fix=f"{many.side}: return the output of call {call} of {several[0].path}, or {few.side}: return {way} there",
     )
     allowed = alignment.allowed((end or other or (b"",))[0])
     return prove(

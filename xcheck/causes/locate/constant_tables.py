@@ -84,7 +84,7 @@ def table_cause(scene: Scene, parting: Parting) -> Cause | None:
     of: dict[SideName, Table] = {reference: mine, other_side(reference): theirs}
     base = {side: _base(table) for side, table in of.items()}
     names = {side: table.call.name for side, table in of.items()}
-    told = f"the table of {names['torch']} in torch is not that of {names['keras']} in keras"
+    told = f"the table of {names['torch']} in torch differs from that of {names['keras']} in keras"
     if base["torch"] is not None and base["keras"] is not None:
         told = f"the base of the rotary angles is {base['torch']:.12g} in torch and {base['keras']:.12g} in keras"
     cause = Cause(
@@ -99,9 +99,9 @@ def table_cause(scene: Scene, parting: Parting) -> Cause | None:
             "agrees_then": parting.suspect.reference.call.name,
             "tables": len(pairs),
         },
-        fix="make the table from the same numbers on both sides: rope_theta in torch, rope_max_wavelength in keras"
+        fix="compute the table from the same numbers on both sides: rope_theta in torch, rope_max_wavelength in keras"
         if all(base.values())
-        else "make the table from the same numbers on both sides",
+        else "compute the table from the same numbers on both sides",
     )
     apart, left = distance(*numbers), min(gap for gap in gaps if gap is not None)
     made = math.inf if apart is None else apart

@@ -108,7 +108,7 @@ def _cause(side: SideName, few: Sequence[Call], many: Sequence[Call], extra: Cal
         keras=names["keras"],
         summary=f"{side} calls {many[0].path} {_times(many)}, {other} calls {few[0].path} {_times(few)}{without}",
         evidence={side: len(many), other: len(few)},
-        fix=f"{side}: leave out call {extra.number} of {many[0].path}"
+        fix=f"{side}: remove call {extra.number} of {many[0].path}"
         if extra is not None
         else f"{side}: call {many[0].path} {_times(few)}, or {other}: call {few[0].path} {_times(many)}",
     )

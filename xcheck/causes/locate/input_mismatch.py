@@ -38,16 +38,16 @@ def other_inputs(scene: Scene) -> Cause | None:
     if not pairs:
         return None
     sides = (scene.plan.reference, scene.plan.follower)
-    told = next((words for a, b in pairs if (words := _relation(a, b, *sides))), "no number of the one is in the other")
+    told = next((words for a, b in pairs if (words := _relation(a, b, *sides))), "they have no number in common")
     return Cause(
         id=OTHER_INPUTS,
         phase="forward",
         torch=INPUTS,
         keras=INPUTS,
-        summary=f"what goes into the models is not the same: {told}",
+        summary=f"the inputs of the models differ: {told}",
         evidence={"before": _apart(alignment, *pairs[0]), "allowed": alignment.allowed(next(iter(mine)))},
         confirmed=False,
-        fix="let `prepare` of both sides give the same numbers",
+        fix="make `prepare` of both sides return the same numbers",
     )
 
 
@@ -69,7 +69,7 @@ def _relation(a: Array, b: Array, mine: str, theirs: str) -> str | None:
     x, y = np.sort(a, axis=None), np.sort(b, axis=None)
     for one, other, name in ((x, y, theirs), (y, x, mine)):
         if np.array_equal(one.astype(np.float32).astype(one.dtype), other):
-            return f"the {name} side has it rounded to float32"
+            return f"the {name} side rounds it to float32"
     spread = float(x.std())
     factor = float(y.std()) / spread if spread else 0.0
     offset = float((y - factor * x).mean())

@@ -70,7 +70,8 @@ def reordered_outputs(scene: Scene) -> list[Cause]:
         phase="forward",
         torch=torch.call.name,
         keras=keras.call.name,
-        summary=f"the same numbers come out in another order: {shown['torch']} in torch, {shown['keras']} in keras",
+        summary=f"the output has the same numbers in a different order: {shown['torch']} in torch, {shown['keras']} "
+        "in keras",
         evidence={"torch": torch.how, "keras": keras.how},
         fix=f"keras: {torch.how or 'leave the order as it is'}; or torch: {keras.how or 'leave the order as it is'}",
     )

@@ -63,12 +63,12 @@ def other_sizes(scene: Scene, at: Parting) -> list[Cause]:
             phase="forward",
             torch=names["torch"],
             keras=names["keras"],
-            summary=f"what is made of the same input is not of one size: {names['torch']} gives {told['torch']} in "
+            summary=f"the same input gives outputs of different sizes: {names['torch']} gives {told['torch']} in "
             f"torch, {names['keras']} gives {told['keras']} in keras; {what} {axis['torch']} entries in torch and "
             f"{axis['keras']} in keras",
             evidence={"torch": axis["torch"], "keras": axis["keras"]},
             confirmed=False,
-            fix="compare what decides the number: padding, the length of a frame and the stride, rounding up or down",
+            fix="compare the settings that determine the size: padding, frame length, stride, rounding up or down",
         )
     ]
 

@@ -131,8 +131,8 @@ def _cause(opened: Stops, before: Sequence[Check], after: Sequence[Check]) -> Ca
     told: dict[SideName, str] = {side: _listed(found) for side, found in opened.items() if found}
     shown: dict[SideName, str] = {"torch": first.torch or "", "keras": first.keras or ""}
     shown |= {side: found[0].name for side, found in opened.items() if found}
-    summary = " and ".join(f"the {side} side cuts the gradient off at {words}" for side, words in told.items())
-    summary += ", which the other does not: with it kept there, all gradients agree"
+    summary = " and ".join(f"the {side} side stops the gradient at {words}" for side, words in told.items())
+    summary += ", the other side does not: without that stop, all gradients agree"
     cause = Cause(
         id="stopped_gradient",
         phase="gradient",
@@ -143,7 +143,7 @@ def _cause(opened: Stops, before: Sequence[Check], after: Sequence[Check]) -> Ca
             "places": {side: [stop.name for stop in found] for side, found in opened.items()},
         },
         fix="; or ".join(
-            f"{side}: let the gradient through there, or cut it off there in {other_side(side)} too" for side in told
+            f"{side}: let the gradient through there, or stop it in {other_side(side)} too" for side in told
         ),
     )
     return prove(cause, _trials(before, after))

@@ -111,8 +111,8 @@ def _otherwise_joined(found: Examples, joined: Mapping[SideName, str]) -> Iterat
         again = float(found.each["torch"].sum() if joined["keras"] == "sum" else found.each["torch"].mean())
         yield Proposal(
             "reduction",
-            f"the losses of the {n} examples are joined by their {joined['torch']} in torch and by their "
-            f"{joined['keras']} in keras, which is {times} it",
+            f"the losses of the {n} examples are reduced by {joined['torch']} in torch and by {joined['keras']} in "
+            f"keras, which is {times} it",
             f"keras: reduction='{'sum_over_batch_size' if joined['torch'] == 'mean' else 'sum'}', or torch: "
             f"reduction='{joined['keras']}'",
             again,
@@ -134,8 +134,8 @@ def _otherwise_joined(found: Examples, joined: Mapping[SideName, str]) -> Iterat
             }
             yield Proposal(
                 "reduction",
-                f"of one example both sides have the same loss; {side} takes the {joined[side]} of the losses of the "
-                f"{n} examples, {other} makes one loss of the whole batch",
+                f"for a single example both losses agree; {side} takes the {joined[side]} of the losses of the {n} "
+                f"examples, {other} computes one loss of the whole batch",
                 f"{other}: {each[other]}; or {side}: {whole[side]}",
                 again,
                 side,
@@ -165,7 +165,7 @@ def _factors(found: Examples, joined: str, batch: Batch) -> Iterator[Proposal]:
                 f"the {side} side divides the loss of each example by {words} ({count.min():g} to {count.max():g})"
                 f"{times}; the {other} side does not",
                 f"{other}: divide the loss of each example by {code}, or {side}: multiply it by that, before the "
-                "losses of the examples are joined",
+                "losses of the examples are reduced",
                 again,
                 "keras",
                 len(torch) - 1,
@@ -179,7 +179,7 @@ def _number(factor: float, mean: float) -> tuple[float, str] | None:
     if abs(factor * mean - 1) <= REPRODUCED:
         return factor, "that by its mean over the batch"
     short = rounded(factor) or (1 / turned if (turned := rounded(1 / factor)) else None)
-    return None if short is None else (short, f"the keras side has {short:g} times that")
+    return None if short is None else (short, f"the keras loss is {short:g} times that")
 
 
 def _counts(batch: Batch) -> Iterator[tuple[str, str, Array]]:

@@ -30,16 +30,16 @@ MOST = 2
 
 WORDS: Mapping[str, tuple[str, str]] = {
     "loss": ("loss_formula", "the loss"),
-    "output": ("from_logits", "what the output is taken for"),
-    "clipping": ("clipped_probabilities", "what the output is taken for"),
+    "output": ("from_logits", "the meaning of the output"),
+    "clipping": ("clipped_probabilities", "the meaning of the output"),
     "smoothing": ("label_smoothing", "label smoothing"),
-    "ignored": ("ignored_label", "the label that is left out"),
+    "ignored": ("ignored_label", "the ignored label"),
     "reduction": ("reduction", "the reduction"),
-    "width": ("huber_width", "where the loss turns into a line"),
-    "gamma": ("focal_gamma", "gamma, the power of what is lacking to a probability of 1,"),
-    "alpha": ("focal_alpha", "alpha, the weight of the ones or of all of it,"),
+    "width": ("huber_width", "the point where the loss becomes linear"),
+    "gamma": ("focal_gamma", "the focal-loss gamma"),
+    "alpha": ("focal_alpha", "the focal-loss alpha"),
     "of": ("swapped_arguments", "what is measured"),
-    "pairs": ("broadcast_targets", "what is subtracted from what"),
+    "pairs": ("broadcast_targets", "the order of the subtraction"),
 }
 """Setting -> id of the cause, and what a report calls it."""
 
@@ -47,7 +47,7 @@ FIXES: Mapping[str, str] = {
     "loss": "use one loss on both sides",
     "output": "keras: from_logits={from_logits}, or torch: a loss that takes the same: cross_entropy and "
     "binary_cross_entropy_with_logits take logits, nll_loss logarithms, binary_cross_entropy probabilities",
-    "clipping": "take the logits on both sides, of which nothing is cut off: keras: from_logits=True; torch: "
+    "clipping": "use logits on both sides, which are not clipped: keras: from_logits=True; torch: "
     "cross_entropy or binary_cross_entropy_with_logits",
     "smoothing": "keras: label_smoothing={torch}, or torch: label_smoothing={keras}",
     "ignored": "keras: ignore_class={torch}, or torch: ignore_index={keras}",

@@ -115,10 +115,10 @@ def _of_no_weight(totals: Mapping[SideName, float], losses: Mapping[SideName, fl
             "loss",
             PENALTY,
             PENALTY,
-            f"the {side} side adds {value:.6g} to its loss by {how}, of what the model computes and not of its "
+            f"the {side} side adds {value:.6g} to its loss by {how}; the term depends on activations, not on "
             f"weights; the {other_side(side)} side adds nothing",
             {"torch": totals["torch"], "keras": totals["keras"]},
-            fix=f"{other_side(side)}: add the same term, or {side}: take it away",
+            fix=f"{other_side(side)}: add the same term, or {side}: remove it",
         )
         yield prove(cause, [Trial(before, after, REPRODUCED, ENOUGH)])  # the term is read, and not solved for
 

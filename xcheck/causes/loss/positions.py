@@ -189,17 +189,17 @@ def _left_out(found: Counted) -> Told | None:
             if np.array_equal(found.labels == label, alone):
                 where = f"whose label is {int(label)}"
                 fix = f"keras: ignore_class={int(label)}, or weights of 0 there, and torch: ignore_index={int(label)}"
-                fix += "; on both sides or on none"
+                fix += "; on both sides or on neither"
                 return "ignored_label", _leaves(side, of, where), fix
         fix = "keras: no mask_zero or Masking on the way to the loss, or torch: a mean over the unmasked positions"
         if side == "torch":
             fix = "keras: sample weights of 0 where torch leaves positions out, or torch: none left out"
-        return "loss_mask", _leaves(side, of, "that a mask or weights of 0 take away"), fix
+        return "loss_mask", _leaves(side, of, "removed by a mask or weights of 0"), fix
     return None
 
 
 def _leaves(side: SideName, of: str, where: str) -> str:
-    return f"the loss of the {side} side leaves out {of}, those {where}; the {other_side(side)} side counts them"
+    return f"the loss of the {side} side leaves out {of}, those {where}; the {other_side(side)} side includes them"
 
 
 def _weighed(found: Counted) -> Told | None:
@@ -213,7 +213,7 @@ def _weighed(found: Counted) -> Told | None:
     by_label = {side: None if found.labels is None else _by_label(found.of(side), found.labels) for side in SIDES}
     torch, keras = by_label["torch"], by_label["keras"]
     if torch is None or keras is None:
-        summary = "the positions enter the loss with other weights relative to each other"
+        summary = "the positions have different relative weights in the loss"
         spread = {side: found.of(side)[kept] / found.of(side)[kept].max() for side in SIDES}
         summary += f": from {spread['torch'].min():.6g} to 1 in torch, from {spread['keras'].min():.6g} to 1 in keras"
         return "example_weights", summary, "give both sides the same weight for each example"
@@ -249,11 +249,11 @@ def _divided(found: Counted) -> Told | None:
         elif even:
             told[side] = f"{1 / float(factors[0]):.6g}, of {kept.size} positions"
         else:
-            told[side] = "another number, whatever the weights are"
-    what = f"the {int(kept.sum())} positions that count" if even else "the weighted losses"
+            told[side] = "a different number, independent of the weights"
+    what = f"the {int(kept.sum())} included positions" if even else "the weighted losses"
     if len(set(told.values())) == 1:  # a factor on all of it, which says more
         return None
     summary = f"{what} are divided by {told['torch']} in torch and by {told['keras']} in keras"
-    fix = "torch: reduction='none', then divide by the count that keras takes, or keras: divide by "
-    fix += "the number of those that count" if even else "the sum of the weights in the batch"
+    fix = "torch: reduction='none', then divide by the count that keras uses, or keras: divide by "
+    fix += "the number of included positions" if even else "the sum of the weights in the batch"
     return "reduction" if even else "weighted_reduction", summary, fix

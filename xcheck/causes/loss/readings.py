@@ -232,10 +232,10 @@ def _others(z: Array, y: Array) -> Losses:
         yield _named("squared error of logarithms, of no number below 0"), (logs[0] - logs[1]) ** 2, every
     if bool((y != 0).all()):
         d = np.abs(z - y)
-        yield _named("error as a share of the target"), d / np.abs(y), every
+        yield _named("error relative to the target"), d / np.abs(y), every
         yield _named("error in percent of the target"), 100 * d / np.maximum(np.abs(y), CLIPPED), every
-        yield _named("error as a share of output and target"), d / (np.abs(z) + np.abs(y)), every
-        yield _named("error as a share of the mean of output and target"), 2 * d / (np.abs(z) + np.abs(y)), every
+        yield _named("error relative to output and target"), d / (np.abs(z) + np.abs(y)), every
+        yield _named("error relative to the mean of output and target"), 2 * d / (np.abs(z) + np.abs(y)), every
 
 
 def _regressions(z: Array, y: Array, pairs: dict[str, str]) -> Losses:

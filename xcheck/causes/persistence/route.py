@@ -28,7 +28,7 @@ class Explanation:
 
 EXPLANATIONS: Mapping[str, Explanation] = {
     "tie_lost_on_save": Explanation(
-        "the tie of {names} does not survive saving and loading: what was one weight comes back as several",
+        "the tie of {names} does not survive saving and loading: one weight becomes several",
         "make the tie in __init__, by giving both modules the same Parameter, and let load_state_dict copy into it",
         "call one layer several times, or put the layer that owns the weight into the config of the other with "
         "keras.saving.serialize_keras_object, so that both get the same object back; a variable put into another "
@@ -42,52 +42,51 @@ EXPLANATIONS: Mapping[str, Explanation] = {
     ),
     "tie_made_on_save": Explanation(
         "{names} are separate before saving and one storage after loading",
-        "give each module a Parameter of its own",
-        "give each layer a name of its own, and each its own sub-layers in get_config",
+        "give each module its own Parameter",
+        "give each layer its own name, and its own sub-layers in get_config",
     ),
     "buffer_not_persistent": Explanation(
-        "training changes the buffer {names}, and it is registered with persistent=False: no file holds it",
+        "training changes the buffer {names}, but it is registered with persistent=False: it is not saved",
         "register_buffer(name, tensor), without persistent=False",
         "",
     ),
     "value_not_saved": Explanation(
-        "{names} comes back with another value than the one that was saved",
-        "let state_dict and load_state_dict of the model hold it",
-        "let save_own_variables and load_own_variables of the layer hold it",
+        "{names} has a different value after loading than when it was saved",
+        "include it in state_dict and load_state_dict of the model",
+        "include it in save_own_variables and load_own_variables of the layer",
     ),
     "optimizer_state_not_saved": Explanation(
-        "the optimizer comes back without the state it was saved with",
-        "save and load the optimizer's state_dict, and make the optimizer before loading it",
+        "the optimizer loses its state when it is saved and loaded",
+        "save and load the optimizer's state_dict, and create the optimizer before loading it",
         "compile the model as it was when it was saved, with an optimizer that keeps its variables",
     ),
     "optimizer_left_behind": Explanation(
-        "loading replaces the parameters of the model, and the optimizer goes on training the ones that were there "
-        "before: nothing that is trained is used",
-        "load with assign=False, or make the optimizer after loading",
-        "make the optimizer after loading",
+        "loading replaces the parameters of the model, but the optimizer still updates the old ones: training no "
+        "longer changes the model",
+        "load with assign=False, or create the optimizer after loading",
+        "create the optimizer after loading",
     ),
     "decay_exclusion_not_saved": Explanation(
-        "which parameters weight decay leaves out does not come back: {names} decays at another rate after loading",
-        "make the parameter groups in the function that makes the optimizer, so that they are there before its "
-        "state is loaded",
+        "the exclusion from weight decay is not saved: {names} decays at a different rate after loading",
+        "create the parameter groups together with the optimizer, before its state is loaded",
         "call exclude_from_weight_decay in the __init__ of a subclass of the optimizer: no config holds what was "
         "excluded",
     ),
     "penalty_per_copy": Explanation(
-        "the penalty of {names} is counted once for each copy that loading makes of it: the weight sits in several "
-        "models, each of which is saved and cloned by itself",
+        "the penalty of {names} is counted once for each copy that loading makes of it: the weight belongs to "
+        "several models, each saved and cloned separately",
         "let one module hold the weight, and call it several times",
         "put the layer into one model and call that model several times",
     ),
     "setting_not_saved": Explanation(
-        "{names} comes back with another setting: the config leaves it out",
-        "take the setting from the arguments of __init__, so that a model built anew has it",
+        "a setting of {names} changes when it is loaded: the config leaves it out",
+        "set it from the arguments of __init__, so that a new model has it",
         "return it from get_config of the layer, under the name of the argument of __init__",
     ),
     "state_not_saved": Explanation(
-        "the computation depends on {names}, which neither parameters nor buffers know of: no file holds it",
+        "the computation depends on {names}, which is neither a parameter nor a buffer: it is not saved",
         "register it: self.register_buffer(name, tensor), or nn.Parameter, or nn.ParameterList for a list",
-        "make it with self.add_weight(...) in build or __init__, not in an object that Keras does not track",
+        "create it with self.add_weight(...) in build or __init__, not in an object that Keras does not track",
     ),
 }
 

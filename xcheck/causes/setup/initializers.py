@@ -117,13 +117,14 @@ def _cause(side: SideName, group: list[str], promises: Mapping[str, Distribution
         keras=paths if side == "keras" else None,
         summary=(
             f"{len(group)} parameters start from one stream of random numbers, each scaled to its own layer: "
-            "they are correlated, and they are not shared"
+            "they are correlated, but not shared"
             if one_stream
-            else f"{len(group)} parameters start equal and are not shared: they were copied, or drawn from one seed"
+            else f"{len(group)} parameters start equal but are not shared: they were copied, or drawn with the same "
+            "seed"
         ),
         evidence={"correlation_at_least": SAME_STREAM, "elements": PREFIX},
         fix=(
-            f"make an initializer per layer: keras.initializers.{names}(seed=i), a different i for each"
+            f"create an initializer per layer: keras.initializers.{names}(seed=i), a different i for each"
             if side == "keras"
             else "draw each parameter once: do not reset the generator's seed between layers"
         ),

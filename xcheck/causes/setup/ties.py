@@ -18,11 +18,11 @@ from ..prove import read_off
 _TIED: dict[SideName, str] = {
     "keras": "keras: use the layer itself in all places, or let the second layer hold the first one and read its "
     "variable; a copied value, or one initializer object for two layers, makes a second variable",
-    "torch": "torch: assign the parameter itself, head.weight = embedding.weight, before the optimizer is made",
+    "torch": "torch: assign the parameter itself, head.weight = embedding.weight, before the optimizer is created",
 }
 _UNTIED: dict[SideName, str] = {
-    "keras": "keras: make a layer for each place",
-    "torch": "torch: make a parameter for each place",
+    "keras": "keras: create a layer for each place",
+    "torch": "torch: create a parameter for each place",
 }
 
 
@@ -38,18 +38,18 @@ def tie_causes(plan: MatchPlan, ties: Sequence[Tie]) -> list[Cause]:
     told = {
         "equal_but_untied": (
             "equal_but_untied",
-            f"are one storage on the {reference} side and several variables on the {follower} side that start from "
-            "equal values: equal initial values, and each variable trains by itself",
+            f"are one storage on the {reference} side and several variables on the {follower} side with equal "
+            "initial values; each variable trains separately",
             _TIED[follower],
         ),
         "missing": (
             "tie_missing",
-            f"are one storage on the {reference} side and several on the {follower} side, where each trains by itself",
+            f"are one storage on the {reference} side and several on the {follower} side, where each trains separately",
             _TIED[follower],
         ),
         "extra": (
             "tie_extra",
-            f"are one storage on the {follower} side and several on the {reference} side, where each trains by itself",
+            f"are one storage on the {follower} side and several on the {reference} side, where each trains separately",
             _UNTIED[follower],
         ),
     }
@@ -124,13 +124,13 @@ def _parted(side: SideName, path: str, other: str, *, over_one_memory: bool) -> 
         how = "are several parameters over one memory, as load_state_dict(assign=True) leaves a tied one: an optimizer "
         how += "steps each of them"
     else:
-        how = "start from equal values and are not tied"
+        how = "start from equal values but are not tied"
     cause = Cause(
         "tie_lost_by_assign" if over_one_memory else "equal_but_untied",
         "inventory",
         f"{path} = {other}" if side == "torch" else None,
         f"{path} = {other}" if side == "keras" else None,
-        f"{path} and {other} of the {side} side {how}; the other side has the first alone",
+        f"{path} and {other} of the {side} side {how}; the other side has only the first",
         {"over_one_memory": over_one_memory, "without_counterpart": other},
         fix="torch: load with assign=False, or tie again after loading: b.weight = a.weight"
         if side == "torch"
@@ -151,8 +151,8 @@ def parting_causes(records: Mapping[SideName, StepRecord]) -> list[Cause]:
             side,
             "tie_lost_in_step",
             " = ".join(group),
-            f"step {record.step} of the {side} side makes several parameters of {' = '.join(group)}: something in it "
-            "puts another parameter in the place of one of them",
+            f"step {record.step} of the {side} side separates {' = '.join(group)}: it replaces one of these "
+            "parameters by a new one",
             {"step": record.step, "ties_after": [list(other) for other in record.after.ties]},
             "torch: change values in place, parameter.copy_(...), and load with assign=False"
             if side == "torch"
@@ -193,7 +193,7 @@ def _of_optimizer(side: SideName, held: Holdings, trainable: Sequence[str]) -> l
                 "parameter_listed_twice",
                 ", ".join(twice),
                 f"the optimizer of the {side} side lists {', '.join(twice)} more than once: every step updates it, "
-                "decays it, and counts it in a clipped norm, as often",
+                "decays it, and counts it in a clipped norm that many times",
                 {"listed": twice},
                 f"{side}: give the optimizer each parameter once: model.parameters() names a tied one once"
                 if side == "torch"
@@ -204,7 +204,7 @@ def _of_optimizer(side: SideName, held: Holdings, trainable: Sequence[str]) -> l
         without = [path for path in trainable if path not in held.listed]
         shapes = ", ".join(map(str, held.orphans))
         summary = f"the optimizer of the {side} side holds {len(held.orphans)} parameters that the model does not "
-        summary += f"(shape {shapes}): it was made before the tie"
+        summary += f"(shape {shapes}): it was created before the tie"
         summary += f", and does not train {', '.join(without)}" if without else ""
         causes.append(
             _of(
@@ -213,7 +213,7 @@ def _of_optimizer(side: SideName, held: Holdings, trainable: Sequence[str]) -> l
                 ", ".join(without) or f"(shape {shapes})",
                 summary,
                 {"orphans": [list(shape) for shape in held.orphans], "not_trained": without},
-                f"{side}: tie first, then make the optimizer from the model's parameters",
+                f"{side}: tie first, then create the optimizer from the model's parameters",
             )
         )
     if held.hidden:
@@ -224,10 +224,10 @@ def _of_optimizer(side: SideName, held: Holdings, trainable: Sequence[str]) -> l
                 side,
                 "unregistered_parameters",
                 shown,
-                f"the {side} model computes with {len(names)} tensors that want a gradient and get one, and that it "
-                f"does not know of ({shown}): the optimizer does not train them, and no file holds them",
+                f"the {side} model uses {len(names)} tensors with gradients that are not registered as parameters "
+                f"({shown}): the optimizer does not train them, and they are not saved",
                 {"tensors": {name: list(shape) for name, shape in held.hidden.items()}},
-                f"{side}: hold modules in a torch.nn.ModuleList or ModuleDict and tensors in a ParameterList, in place "
+                f"{side}: use torch.nn.ModuleList or ModuleDict for modules and ParameterList for tensors, instead "
                 "of a plain list or dict",
             )
         )

@@ -18,15 +18,15 @@ from ...records.sides import SIDES, SideName
 FAMILIES: Mapping[str, tuple[str, str, str]] = {
     "prelu": (
         "shared_slopes",
-        "slopes are shared along other axes",
+        "slopes are shared along different axes",
         "keras: PReLU(shared_axes=[1, 2]) has one slope for each channel of an image, and one for each element without "
         "it; torch: PReLU(num_parameters=channels)",
     ),
     "batchnorm": (
         "channel_axis",
-        "each entry of another axis is normalised by itself",
-        "keras: BatchNormalization(axis=-1) where the channels are the last axis, axis=1 where they are the second; "
-        "torch: the channels are the second axis of what goes in",
+        "normalisation runs along a different axis",
+        "keras: BatchNormalization(axis=-1) where the channels are the last axis, axis=1 if they are the second; "
+        "torch: the channels are the second axis of the input",
     ),
 }
 """Family of layers -> id of the cause, what it is, and its fix."""
@@ -57,9 +57,14 @@ def size_causes(plan: MatchPlan, inventories: Mapping[SideName, Inventory]) -> l
             widths.setdefault(_width(*pair), []).append(pair)
     for width, pairs in widths.items():
         if len(width) == 2:
-            words = f"another number of channels or units, {width[0]} in torch and {width[1]} in keras"
+            words = f"the numbers of channels or units differ: {width[0]} in torch and {width[1]} in keras"
             causes.append(
-                _cause("other_width", words, "give both layers one number; no weights can be carried over", pairs)
+                _cause(
+                    "other_width",
+                    words,
+                    "give both layers the same number; until then no weights can be transferred",
+                    pairs,
+                )
             )
     return causes
 

@@ -94,8 +94,8 @@ def _joined(
         torch=first["torch"].path,
         keras=first["keras"].path,
         summary=f"the {side} side calls the batch normalization {len(parts)} times in a step, once for each batch; the "
-        f"{whole_side} side joins the batches and calls it once, so that it normalises by the statistics of all of "
-        "them, and moves its running statistics once",
+        f"{whole_side} side joins the batches and calls it once, so it normalises with the statistics of all of "
+        "them and updates its running statistics once",
         evidence={"calls": len(parts)},
         fix=f"{whole_side}: call the model once for each batch, or {other_side(whole_side)}: join the batches",
     )

@@ -296,8 +296,8 @@ def _order(torch: Norm, of_torch: Way, keras: Norm, of_keras: Way, same_calls: b
     if same_calls:
         return (
             "call_order",
-            f"batch normalization that is called {n} times in a step: the two sides call it in another order, and the "
-            "last call counts most in its running statistics",
+            f"batch normalization that is called {n} times in a step: the order of the calls differs, and the last "
+            "call counts most in the running statistics",
             "keras: make the calls in the order of the torch side, in the call method of a subclassed model: a "
             "functional model runs its nodes by their depth; or torch: make them in the order of the keras side",
         )
@@ -305,24 +305,24 @@ def _order(torch: Norm, of_torch: Way, keras: Norm, of_keras: Way, same_calls: b
         still, side = ("torch", torch) if not n else ("keras", keras)
         return (
             "statistics_not_updated",
-            f"the {still} side leaves the running statistics as they are, the other side moves them {max(n, m)} times "
-            "in a step",
+            f"the {still} side does not update the running statistics, the other side updates them {max(n, m)} "
+            "times in a step",
             f"{still}: {side.shown}: train it: "
             + ("module.train(), track_running_stats=True" if still == "torch" else "trainable=True, training=True"),
         )
     return (
         "statistics_updates",
-        f"the running statistics move {n} times in a step in torch and {m} times in keras",
-        "let the norm see the same batches in training on both sides, as often",
+        f"the running statistics are updated {n} times in a step in torch and {m} times in keras",
+        "call the norm in training with the same batches, and the same number of times, on both sides",
     )
 
 
 def _share(torch: float, keras: float) -> tuple[str, str, str]:
     turned = math.isclose(torch, 1 - keras, rel_tol=REPRODUCED)
     shown, stays = _short(keras), _short(1 - torch)
-    summary = f"of the running statistics, each batch is {_short(torch)} in torch and {shown} in keras"
+    summary = f"each batch contributes {_short(torch)} of the running statistics in torch and {shown} in keras"
     if turned:
-        summary += ": momentum is the share of the new in PyTorch, and the share of the old in Keras"
+        summary += ": momentum is the weight of the new value in PyTorch, and of the old value in Keras"
     fix = f"keras: momentum={stays}, or torch: momentum={shown}"
     return "momentum_convention" if turned else "momentum", summary, fix
 
@@ -335,7 +335,8 @@ def _variance(torch: int) -> tuple[str, str, str]:
     unbiased, biased = ("torch", "keras") if torch else ("keras", "torch")
     return (
         "biased_variance",
-        f"the {unbiased} side remembers the unbiased variance of a batch, sum / (n - 1), the {biased} side the biased "
+        f"the {unbiased} side stores the unbiased variance of a batch, sum / (n - 1), the {biased} side the biased "
         "one, sum / n",
-        "keras: no setting changes it: a subclass whose call multiplies what is new in moving_variance by n / (n - 1)",
+        "keras: there is no setting for it: write a subclass whose call multiplies the new part of moving_variance "
+        "by n / (n - 1)",
     )

@@ -172,7 +172,7 @@ def _other_share(kept: Both) -> Iterator[Cause]:
     yield _cause(
         "average_momentum",
         kept,
-        f"the averages of the weights keep {torch:.12g} of what they were in torch and {keras:.12g} in keras",
+        f"the averages of the weights keep {torch:.12g} of their old value in torch and {keras:.12g} in keras",
         {"torch": torch, "keras": keras, "made_again_to": REPRODUCED},
         f"keras: ema_momentum={torch:.12g} in this update, or torch: a share of {keras:.12g}",
     )

@@ -68,7 +68,7 @@ def _settings(both: Both) -> Iterator[Difference]:
         torch_word, keras_word = words[0], words[-1]
         shown = f"{values[0]!r} in torch, {values[1]!r} in keras"
         fix = f"keras: {_set('keras', both, name)}, or torch: {_set('torch', both, name)}"
-        summary, cause = f"the two {both.name} have another {name}: {shown}", "optimizer_setting"
+        summary, cause = f"the two {both.name} differ in {name}: {shown}", "optimizer_setting"
         schedules = both.torch.said.schedule, both.keras.said.schedule
         scaled: list[SideName] = [side for side in SIDES if name == "learning_rate" and both.of(side).said_rate]
         if scaled:
@@ -98,7 +98,7 @@ def _scaled(both: Both, scaled: Sequence[SideName]) -> tuple[str, str]:
     told: list[str] = []
     for side in scaled:
         said, does = both.of(side).said_rate or 0.0, both.of(side).settings["learning_rate"]
-        told.append(f"the {side} side says a learning rate of {said!r}, and makes {does / said:.6g} times that step")
+        told.append(f"the {side} side has a learning rate of {said!r}, but its step is {does / said:.6g} times that")
     where = " and ".join(both.of(side).said.own or both.name for side in scaled)
     return "; ".join(told), f"{' and '.join(scaled)}: leave the factor out of the step of {where}, or set the rate so"
 
@@ -112,8 +112,8 @@ def _carried(both: Both) -> Iterator[Difference]:
     worth = both.of(side).carried
     yield Difference(
         "carried_momentum",
-        f"the learning rate has changed, and the momentum of the {side} side with it: it is worth {worth:.6g} times "
-        f"what it was; that of the {other_side(side)} side keeps the rate of the steps that it is made of",
+        f"the learning rate has changed, and the momentum of the {side} side with it: it is scaled by {worth:.6g}; "
+        f"that of the {other_side(side)} side keeps the rates of the steps it was built from",
         both.alike() or f"keras: divide the momentum by {worth:.6g} where the learning rate changes",
         lambda recipe: replace(recipe, carried=reference.carried),
         evidence={"torch": torch, "keras": keras},
@@ -129,7 +129,7 @@ def _set(side: SideName, both: Both, name: str) -> str:
         return f"{word}={value!r} in {mine.own}"
     wanted = like_the_other(mine, other)
     whole = call(side, replace(mine, settings=wanted.settings)) or call(side, wanted)
-    return whole or f"{word}={value!r}, which no optimizer has there: write the formula with it"
+    return whole or f"{word}={value!r}, which no optimizer has as a setting: write the formula with it"
 
 
 def _starts(both: Both) -> Iterator[Difference]:
@@ -234,8 +234,8 @@ def _decay(both: Both) -> Iterator[Difference]:
         inside, outside = ("torch", "keras") if both.torch.coupled else ("keras", "torch")
         yield Difference(
             "decay_in_the_gradient",
-            f"the weight decay of the {inside} side is a part of the gradient, which the {both.name} then scales; that "
-            f"of the {outside} side is taken off the weight by itself",
+            f"the weight decay of the {inside} side is added to the gradient, which the {both.name} then scales; "
+            f"that of the {outside} side is subtracted from the weight directly",
             f"keras: {_decaying('keras', both)}, or torch: {_decaying('torch', both)}",
             lambda recipe: replace(recipe, coupled=reference.coupled),
         )

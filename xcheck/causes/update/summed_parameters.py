@@ -45,11 +45,11 @@ def added_up_parameters(plan: MatchPlan, record: StepRecord, other: StepRecord) 
                     phase="update",
                     torch=names["torch"],
                     keras=names["keras"],
-                    summary=f"the {side} side trains {len(first.trained)} parameters and adds them up, where the "
+                    summary=f"the {side} side trains {len(first.trained)} parameters and uses their sum, where the "
                     f"{other_side(side)} side trains one: each gets the whole gradient, so their sum moves "
                     f"{len(first.trained)} times as far",
                     evidence={"each_alone_differs_by": max(errors, default=0.0), "sums": len(several)},
-                    fix=f"{side}: train one of them and leave the others zero: {first.trained[-1]}"
+                    fix=f"{side}: train one of them and keep the others zero: {first.trained[-1]}"
                     + (".requires_grad_(False)" if side == "torch" else " with trainable=False"),
                 ),
                 [Trial(1.0, error, REPRODUCED, ENOUGH) for error in errors],

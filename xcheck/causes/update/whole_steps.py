@@ -143,7 +143,7 @@ def _recognised(every: Sequence[_Scaled]) -> list[Cause]:
                 keras="the optimizer",
                 summary=f"the {side} side multiplies the step of each parameter by {words}; the {plain} side does not",
                 evidence={"times": ratios[0], "parameters": len(every) - len(rest), "left_alone": len(rest)},
-                fix=f"{plain}: multiply each parameter's step so, or {side}: leave this factor out",
+                fix=f"{plain}: multiply each parameter's step by it, or {side}: remove this factor",
             )
             return [prove(cause, [Trial(one.before, one.after, REPRODUCED) for one in every[1:]])]
     return []
@@ -166,11 +166,11 @@ def _of_some(plan: MatchPlan, names: list[str], factor: float, same: int, gaps: 
         phase="update",
         torch=shown["torch"],
         keras=shown["keras"],
-        summary=f"the keras side moves {shown[plan.reference]} by {factor:.6g} times what the torch side does, and "
-        f"the other {same} parameters alike: they have a learning rate of their own",
+        summary=f"the keras side moves {shown[plan.reference]} {factor:.6g} times as far as the torch side; the "
+        f"other {same} parameters agree: these have a separate learning rate",
         evidence={"factor": factor, "alike": same},
         fix=f"torch: give {shown['torch']} the learning rate of the others in the parameter groups times "
-        f"{factor:.6g}, or keras: scale what moves {shown['keras']} by {1 / factor:.6g} in a subclass's update_step",
+        f"{factor:.6g}, or keras: scale the update of {shown['keras']} by {1 / factor:.6g} in a subclass's update_step",
     )
     numbers = sum(int(np.prod(ours[name].torch_piece.shape)) for name in names)
     return prove(cause, [Trial(*gaps, REPRODUCED, numbers - 1)])

@@ -25,14 +25,16 @@ DIFFERENT = 1
 
 def convert(
     pair: PairArgument,
-    source: Annotated[Path, typer.Option("--from", help="A checkpoint of one side; a sharded one by its index.")],
-    target: Annotated[Path, typer.Option("--to", help="The file to write, for the other side; its ending decides.")],
-    script: Annotated[Path | None, typer.Option(help="Write a conversion script that needs no xcheck, too.")] = None,
+    source: Annotated[Path, typer.Option("--from", help="The checkpoint to convert; for a sharded one, its index.")],
+    target: Annotated[
+        Path, typer.Option("--to", help="The file to write, for the other side; its ending sets the format.")
+    ],
+    script: Annotated[Path | None, typer.Option(help="Also write a conversion script that needs no xcheck.")] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="Float type to write; by default each tensor keeps its own.")
+        str | None, typer.Option(help="Float type to write; by default each tensor keeps its type.")
     ] = None,
-    prefix: Annotated[str, typer.Option(help="That all keys begin with in the file, and not in the model.")] = "",
-    key: Annotated[str | None, typer.Option(help="Of a wrapped checkpoint: where the weights are.")] = None,
+    prefix: Annotated[str, typer.Option(help="Prefix that the keys have in the file, but not in the model.")] = "",
+    key: Annotated[str | None, typer.Option(help="Key of a wrapped checkpoint that holds the weights.")] = None,
     waive: Annotated[
         list[str] | None, typer.Option(help="Keys that may be missing or left over, such as 'head.*'; repeatable.")
     ] = None,
@@ -42,7 +44,7 @@ def convert(
     settings: SetOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Convert a checkpoint, .safetensors or .pt to .weights.h5 or .keras or back, and prove what is written."""
+    """Convert a checkpoint (.safetensors or .pt to .weights.h5 or .keras, or back) and prove the result."""
 
     def work(loaded: Pair, progress: Progress) -> Conversion:
         return converted(
@@ -83,13 +85,15 @@ def _show(done: Conversion) -> None:
     lines += [("as built", t.key + (f" ({t.path})" if t.key != t.path else "")) for t in done.tensors if not t.source]
     lines += [("left out", f"{key}: {why}") for key, why in done.left_out.items()]
     rounded = [t for t in done.tensors if t.rounded]
-    lines += [("rounded", f"{t.path}, made from {t.source}: {t.rounded:.1e}") for t in rounded[:SHOWN]]
+    lines += [("rounded", f"{t.path} (from {t.source}): relative error {t.rounded:.1e}") for t in rounded[:SHOWN]]
     if len(rounded) > SHOWN:
-        lines.append(("", f"{len(rounded)} tensors in all, by {max(t.rounded for t in rounded):.1e} at most"))
+        lines.append(
+            ("", f"{len(rounded)} tensors in all, relative error at most {max(t.rounded for t in rounded):.1e}")
+        )
     back = "every tensor" if not rounded else "every tensor that is not rounded"
-    lines.append(("proven", f"loaded again as it was written; {back} goes back bit by bit"))
+    lines.append(("proven", f"loads as written; {back} converts back bit by bit"))
     lines += [
-        ("", f"{c.name}: {c.error:.1e} apart, of which rounding explains {c.allowed:.1e}")
+        ("", f"{c.name}: error {c.error:.1e}, rounding explains {c.allowed:.1e}")
         for c in done.outputs
         if c.error is not None and c.allowed is not None
     ]
@@ -98,4 +102,4 @@ def _show(done: Conversion) -> None:
 
 
 SHOWN = 5
-"""Most rounded tensors listed."""
+"""At most this many rounded tensors are listed."""

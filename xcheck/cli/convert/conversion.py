@@ -1,4 +1,4 @@
-"""A checkpoint of one side, written as one of the other: through the plan, tensor by tensor, and proven."""
+"""Convert a checkpoint of one side to the other side: tensor by tensor through the match plan, with a proof."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from .script import script_of, write_script
 from .values import COMPUTED, Values, Written
 
 LISTED = 12
-"""Most lines on what is open in a message."""
+"""A message lists at most this many open matches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A file that was written, and what was proven of it.
+    """A converted file and its proof.
 
     Attributes:
         pair: its name.
         source, target, script: the files; no script by default.
         tensors: of the written file.
-        left_out: what the source holds and the target does not -> why.
+        left_out: tensors of the source that are not in the target -> why.
         outputs: checks of the outputs of both models, with the source's weights and with those of the written file.
     """
 
@@ -83,30 +83,30 @@ def convert(
     keras_backend: str | None = None,
     progress: Progress = silent,
 ) -> Conversion:
-    """Write a checkpoint of one side as one of the other side, through the match of the pair, and prove it.
+    """Convert a checkpoint of one side to the other side through the match of the pair, and prove the result.
 
     Args:
-        pair: whose match says which weight is which.
+        pair: with the match of the parameters.
         source: `.safetensors`, its index, `.pt`, `.pth`, `.bin`, `.weights.h5` or `.keras`.
-        target: to write, a file of the other side.
-        dtype: float type of what is written; None keeps that of each tensor.
-        script: to write a conversion script to that needs no xcheck; None for none.
-        prefix: that the keys begin with in the source, and not in the model.
-        key: of a wrapped checkpoint, under which the weights are.
+        target: the file to write, for the other side.
+        dtype: float type to write; None keeps the type of each tensor.
+        script: also write a conversion script that needs no xcheck to this file; None for none.
+        prefix: that the keys of the source begin with, but those of the model do not.
+        key: the key of a wrapped checkpoint that holds the weights.
         waive: patterns of keys of the source that may be missing or left over.
         seed, device, keras_backend, progress: as for `check`.
 
     Raises:
-        FileError: the source cannot be read, or is not one of this model, or the target cannot be written.
-        UnprovenError: which weight is which is open.
-        InequivalenceError: the two models, with these weights, do not compute the same.
-        BadInput: another input of the user cannot be used.
+        FileError: the source cannot be read or does not fit this model, or the target cannot be written.
+        UnprovenError: the parameter match is not proven.
+        InequivalenceError: with these weights, the outputs of the two models differ.
+        BadInput: the pair or an argument cannot be used.
     """
     source, target = Path(source), Path(target)
     script = None if script is None else Path(script)
     of, to = _sides_of(pair, source, target)
     if dtype is not None and dtype not in FLOATS:
-        raise PairError("There is no such float type.", numbers=f"got {dtype!r}; types: {', '.join(FLOATS)}")
+        raise PairError("Unknown float type.", numbers=f"got {dtype!r}; types: {', '.join(FLOATS)}")
     choose_backend(pair, keras_backend)
     refuse_broken(canaries(pair))
     sides = Sides(Findings(pair, seed, 1, (), complete=False), choose_device(pair, device), progress)
@@ -128,7 +128,7 @@ def convert(
         with _beside(target) as file:
             progress("writing")
             names = files[to].keys()
-            # What is as the model was built is so in the float type of the weights; a .keras file is the whole model.
+            # Values from building the model have the float type of the weights; a .keras file is the whole model.
             anew = file.suffix == ".keras" or not all(
                 values.matches(e.path) for e in runners[to].inventory().canonical()
             )
@@ -146,7 +146,7 @@ def convert(
             prover = Prover(reference, follower, next(batches_of(pair, seed, 1)), seed)
             outputs = prover.as_they_stand(plan)
             _refuse_difference(pair, outputs, values.lost())
-            if plan.proven is None and (proof := prover.judge(plan)).agrees is False:  # a map, of which nobody asked
+            if plan.proven is None and (proof := prover.judge(plan)).agrees is False:  # a map needs no proof
                 raise _unproven(pair, replace(plan, unproven=proof.detail))
         if script and text:
             write_script(script, text)
@@ -156,17 +156,17 @@ def convert(
 
 
 def _sides_of(pair: Pair, source: Path, target: Path) -> tuple[SideName, SideName]:
-    """The sides that the files are of."""
+    """The side of the source file and of the target file."""
     found: list[SideName] = []
     for name, file in (("--from", source), ("--to", target)):
         of: SideName | None = next((side for side in SIDES if file.name.endswith(ENDINGS[side])), None)
         if of is None or (name == "--to" and file.name.endswith(".index.json")):
             legacy = file.suffix in (".h5", ".hdf5")
             raise FileError(
-                "The ending of this file's name is no format of weights that can be converted.",
+                "Files with this ending cannot be converted.",
                 where=f"{name} {file}",
                 numbers="; ".join(f"{side}: {', '.join(endings)}" for side, endings in ENDINGS.items()),
-                cause="a whole model in the form of Keras 2, or weights without the ending .weights.h5"
+                cause="a .h5 file may hold a whole Keras 2 model; only weights in .weights.h5 are read"
                 if legacy
                 else None,
                 todo=f"save it with model.save_weights('{file.stem}.weights.h5')" if legacy else None,
@@ -174,21 +174,21 @@ def _sides_of(pair: Pair, source: Path, target: Path) -> tuple[SideName, SideNam
         found.append(of)
     if found[0] == found[1]:
         raise PairError(
-            f"Both files are of the {found[0]} side, and there is nothing to convert.",
+            f"Both files are {found[0]} checkpoints: there is nothing to convert.",
             numbers=f"--from {source} --to {target}",
-            todo=f"give --to a file of the other side: {', '.join(ENDINGS[other_side(found[0])])}",
+            todo=f"let --to end in a format of the other framework: {', '.join(ENDINGS[other_side(found[0])])}",
         )
     if not source.is_file():
         raise FileError(
-            "There is no such file." if not source.exists() else "This is no file.",
+            "The file does not exist." if not source.exists() else "This is not a file.",
             where=f"--from {source}",
-            todo="a sharded checkpoint is read by its index: --from FOLDER/model.safetensors.index.json",
+            todo="give the index of a sharded checkpoint: --from FOLDER/model.safetensors.index.json",
         )
     return found[0], found[1]
 
 
 def _without(plan: MatchPlan, waived: Collection[str]) -> MatchPlan:
-    """The plan without what is waived of the parameters that no output depends on."""
+    """The plan without the waived parameters, of those that no output depends on."""
     meant = {p: "waived" for p in plan.idle if any(fnmatchcase(p, pattern) for pattern in waived)}
     left = {side: tuple(p for p in plan.unmatched(side) if p not in meant) for side in SIDES}
     return replace(plan, waived={**plan.waived, **meant}, unmatched_torch=left["torch"], unmatched_keras=left["keras"])
@@ -197,14 +197,14 @@ def _without(plan: MatchPlan, waived: Collection[str]) -> MatchPlan:
 def _unproven(pair: Pair, plan: MatchPlan) -> UnprovenError:
     lines = [line for line in remarks(plan) if not line.startswith("waived")] + ([plan.proof] if plan.proof else [])
     idle = [p for p in (*plan.unmatched_torch, *plan.unmatched_keras) if p in plan.idle]
-    todo = "xcheck match PAIR shows the whole plan; name what is open in weight_map, or leave it out there with "
+    todo = "xcheck match PAIR shows the whole plan; add the open parameters to weight_map, or leave them out with "
     todo += 'xcheck.waive("why")'
     if plan.unproven and not lines[:-1]:
-        todo = "xcheck run PAIR says where the two models differ, and why; mend the port first"
+        todo = "fix the port first: xcheck run PAIR shows where the two models differ, and why"
     elif idle and not is_open(_without(plan, idle)):
         todo = "no output depends on it; to leave it out: " + " ".join(f"--waive {p!r}" for p in idle)
     return UnprovenError(
-        "Nothing is converted: which weight is which is open.",
+        "Nothing was converted: the match of the parameters is not proven.",
         where=f"Pair({pair.name!r})",
         numbers="\n".join(lines if len(lines) <= LISTED else [*lines[: LISTED - 1], "...", lines[-1]]),
         todo=todo,
@@ -212,12 +212,12 @@ def _unproven(pair: Pair, plan: MatchPlan) -> UnprovenError:
 
 
 def _refuse_difference(pair: Pair, checks: Sequence[Check], lost: Sequence[str]) -> None:
-    """Raise where outputs differ, or could not be compared.
+    """Raise if outputs differ or could not be compared.
 
     Args:
         pair: for the message.
         checks: of the outputs.
-        lost: buffers whose values go nowhere.
+        lost: buffers whose values are not transferred.
     """
     bad = [c for c in checks if c.verdict is not Verdict.EQUIVALENT]
     if checks and not bad:
@@ -226,23 +226,23 @@ def _refuse_difference(pair: Pair, checks: Sequence[Check], lost: Sequence[str])
     lines = [
         f"{c.name}: {c.detail}"
         if c.error is None or c.allowed is None
-        else f"{c.name} is {c.error:.1e} apart, of which rounding explains {c.allowed:.1e}"
+        else f"{c.name}: error {c.error:.1e}, rounding explains {c.allowed:.1e}"
         for c in bad
     ]
     error = UnprovenError(
-        f"Nothing is converted: with these weights, the two models {'do not' if different else 'cannot be said to'} "
+        f"Nothing was converted: with these weights, the two models {'do not' if different else 'cannot be said to'} "
         "compute the same.",
         where=f"Pair({pair.name!r}), outputs of the first batch",
         numbers="\n".join(lines) or "no output was compared",
-        cause=f"buffers without counterpart: {', '.join(lost)}; or the port differs" if lost else None,
-        todo="xcheck run PAIR says where they differ, and why" if different else "xcheck run PAIR says more",
+        cause=f"buffers without counterpart: {', '.join(lost)}; or the port is not equivalent" if lost else None,
+        todo="xcheck run PAIR shows where they differ, and why" if different else "xcheck run PAIR shows why",
     )
     raise InequivalenceError(str(error)) if different else error
 
 
 @contextmanager
 def _beside(target: Path) -> Generator[Path]:
-    """A file to write that becomes the target when the block ends well; else nothing is left of it.
+    """A temporary file that replaces the target if the block succeeds, and is removed if not.
 
     Raises:
         FileError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Does a file of weights hold what the model needs, and nothing else? One message says all that is wrong."""
+"""Does a weight file hold exactly the tensors of the model? One message lists everything that does not fit."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ...frameworks.checkpoints import ENDINGS, Stored
 from ...records.inventory import Inventory
 
 SHOWN = 5
-"""Most names listed of one kind."""
+"""A message lists at most this many names of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Which tensor of a file is which of the model's.
+    """The model's parameter for each tensor of a file.
 
     Attributes:
-        keys: canonical path -> keys that hold it in the file; several of a tied one.
-        left_out: key in the file -> why it goes nowhere.
-        absent: canonical paths that the file need not hold.
+        keys: canonical path -> its keys in the file; several if it is tied.
+        left_out: key in the file -> why it is not transferred.
+        absent: canonical paths that may be missing in the file.
     """
 
     keys: Mapping[str, Sequence[str]]
@@ -38,14 +38,14 @@ def fit(
 
     Args:
         file: for the message.
-        stored: what it holds.
-        names: key -> path of the model, of all that a file of this model holds.
+        stored: its content.
+        names: key -> path in the model, for every tensor of a file of this model.
         inventory: of the model.
-        prefix: that all keys begin with in the file, and none in the model.
+        prefix: that all keys of the file begin with, and none of the model.
         waived: patterns of keys that may be missing or left over.
 
     Raises:
-        FileError: a tensor is missing, left over, of another shape, or tied and stored with different values.
+        FileError: a tensor is missing, left over, has a different shape, or is tied and stored with different values.
     """
 
     def meant(key: str) -> bool:
@@ -64,22 +64,22 @@ def fit(
         raise _no_fit(file, lost, over, names, present)
     shapes = {path: entry.shape for path in found if (entry := inventory.find(path))}
     wrong = [
-        f"{key} is {stored.shapes[key]}, and {shapes[path]} in the model"
+        f"{key}: shape {stored.shapes[key]} in the file, {shapes[path]} in the model"
         for path, keys in found.items()
         for key in keys
         if stored.shapes[key] != shapes[path]
     ]
     if wrong:
         raise FileError(
-            "Tensors of this checkpoint have other shapes than those of the model.",
+            "The shapes of this checkpoint differ from those of the model.",
             where=str(file),
             numbers="; ".join(wrong[:SHOWN]) + (f"; {len(wrong)} in all" if len(wrong) > SHOWN else ""),
-            cause="the pair builds the model with other sizes than the checkpoint was saved with",
-            todo="build it with the sizes of the checkpoint, for example: --set KEY=VALUE",
+            cause="the checkpoint was saved from a model with different sizes",
+            todo="build the model with the sizes of the checkpoint, for example: --set KEY=VALUE",
         )
     return Fit(
         {path: keys for path, keys in found.items() if keys},
-        dict.fromkeys(extra, "waived") | dict.fromkeys(stored.others, "no tensor"),
+        dict.fromkeys(extra, "waived") | dict.fromkeys(stored.others, "not a tensor"),
         [inventory.canonical_path(names[key]) for key in missing],
     )
 
@@ -92,19 +92,20 @@ def _no_fit(
         cause, todo = f"its keys begin with {start!r}, those of the model do not", f"add: --prefix {start}"
     elif start:
         cause = f"the model's keys begin with {start!r}, those of the file do not"
-        todo = "let build return that part of the model"
+        todo = "let build return only that part of the model"
     elif lost:
-        cause, todo = "it was saved from another model", f"what may stay as it is built: --waive {_quoted(lost[0])}"
+        cause = "it was saved from a different model"
+        todo = f"if they may keep their initial values: --waive {_quoted(lost[0])}"
         if over and file.name.endswith(ENDINGS["keras"]):
-            todo = "let build make the model that saved it"
+            todo = "let build create the model that saved it"
         elif over:
             cause += ", or its library renames keys when it saves"
-            todo = "load it as its library does, and convert what torch.save(model.state_dict(), 'FILE.pt') writes"
+            todo = "load it with its library, run torch.save(model.state_dict(), 'FILE.pt'), and convert that file"
     else:
-        cause = "it was saved from a model that holds more, such as a head"
-        todo = f"to leave out what is meant to be left out: --waive {_quoted(over[0])}"
+        cause = "it was saved from a model with more layers, such as a head"
+        todo = f"if they are not needed: --waive {_quoted(over[0])}"
     return FileError(
-        "This checkpoint is not one of this model.",
+        "This checkpoint does not fit this model.",
         where=str(file),
         numbers="; ".join(
             f"{len(keys)} {what}: {', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''}"
@@ -121,7 +122,7 @@ def _quoted(key: str) -> str:
 
 
 def _prefix(names: Iterable[str], present: Iterable[str]) -> tuple[str, bool]:
-    """What most keys of the one begin with before they are those of the other; whether it is the file that has more."""
+    """The prefix that most keys of the model or the file have in addition; whether the file has it."""
     names, present = set(names), set(present)
     for shorter, longer, more in ((names, present, True), (present, names, False)):
         starts = Counter(

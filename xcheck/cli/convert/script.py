@@ -1,4 +1,4 @@
-"""A conversion as a script of its own, in NumPy, to be read and checked in."""
+"""A conversion as a standalone NumPy script, to be read and checked in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...records.trace import Array
 from ...records.writing import write_whole
 
 MOST_WRITTEN_OUT = 1024
-"""Most elements of an array whose numbers are written into a script."""
+"""An array with at most this many elements is written into a script as numbers."""
 
 
 def script_of(
@@ -34,19 +34,19 @@ def script_of(
     built: Mapping[str, Array],
     computed: Sequence[str],
 ) -> str:
-    """The text of a script that converts a file as `values` does.
+    """The text of a script that does the conversion of `values`.
 
     Args:
         pair: its name.
         source, target, script: the files.
         values: of the conversion.
         names: key -> path of the target.
-        dtype: float type of what is written; None keeps that of each tensor.
-        built: key in the target -> what is as the model was built.
-        computed: paths of what layers compute when they are saved.
+        dtype: float type to write; None keeps the type of each tensor.
+        built: key in the target -> value from building the model.
+        computed: paths of weights that layers compute when they are saved.
 
     Raises:
-        PairError: a script cannot do that.
+        PairError: a script cannot do this conversion.
     """
     _refuse(source, target, computed)
     plan, inventory = values.plan, values.target.inventory()
@@ -94,7 +94,7 @@ def script_of(
 
 
 def write_script(script: Path, text: str) -> None:
-    """Write it.
+    """Write the script.
 
     Raises:
         FileError: it cannot be written.
@@ -108,9 +108,9 @@ def write_script(script: Path, text: str) -> None:
 def _refuse(source: Path, target: Path, computed: Sequence[str]) -> None:
     if source.suffix in (".pt", ".pth", ".bin") or target.suffix in (".pt", ".pth", ".bin"):
         raise PairError(
-            "A script needs no PyTorch, and so it cannot read or write a pickled checkpoint.",
+            "A conversion script runs without PyTorch, so it cannot read or write a pickled checkpoint.",
             numbers=f"--from {source} --to {target}",
-            todo="use .safetensors with --script, which safetensors.torch.save_model writes",
+            todo="with --script use .safetensors (safetensors.torch.save_model writes it)",
         )
     if computed:
         raise PairError(
@@ -120,9 +120,9 @@ def _refuse(source: Path, target: Path, computed: Sequence[str]) -> None:
         )
     if target.suffix == ".keras":
         raise PairError(
-            "A script writes weights, and a .keras file holds the model, too.",
+            "A conversion script writes only weights; a .keras file also holds the model.",
             numbers=f"--to {target}",
-            todo=f"--to {target.with_suffix('.weights.h5')}, which model.load_weights takes",
+            todo=f"--to {target.with_suffix('.weights.h5')}, which model.load_weights reads",
         )
 
 
@@ -134,9 +134,9 @@ def _key(path: str, values: Any) -> str:
     keys: Sequence[str] = values.fitted.keys.get(path, ())
     if not keys:
         raise PairError(
-            "No script can be written: the source's file does not hold what a tensor is made from.",
+            "No script can be written: the source file does not contain a tensor that the target needs.",
             where=path,
-            cause="it is made anew whenever the model is built",
+            cause="it is computed whenever the model is built",
             todo="convert without --script",
         )
     return keys[0]
@@ -151,27 +151,29 @@ def _read(piece: Piece, offset: float, values: Any) -> str:
 
 
 def _keeps_axes(piece: Piece) -> bool:
-    """Indices of rows that recur keep an axis of one element, which a plain index drops."""
+    """Whether an index of recurring rows keeps an axis of one element, which a plain index drops."""
     cuts = [cut for cut in piece.part.cuts if cut]
     return any(cut.every for cut in cuts) and any(cut.drop for cut in cuts)
 
 
 def _sized(code: str, piece: Piece) -> str:
-    """Code of a part that is read, in the shape of the part."""
+    """Code that reads a slice, in the shape of the slice."""
     return f"{code}.reshape({_tuple(piece.shape)})" if _keeps_axes(piece) else code
 
 
 def _filling(code: str, piece: Piece) -> str:
-    """Code of the values that a part is set to, in the shape of the index."""
+    """Code of the values to assign to a slice, in the shape of the index."""
     sizes = tuple(n if cut is None else cut.indices(n).size for cut, n in piece.part.axes(piece.whole))
     return f"{code}.reshape({_tuple(sizes)})" if _keeps_axes(piece) else code
 
 
 def _index(part: Part, whole: Shape) -> str:
-    """A part as an index of NumPy."""
+    """A slice as a NumPy index."""
     recurring = [cut for cut in part.cuts if cut and cut.every]
     if len(recurring) > 1:
-        raise PairError("No script can be written of a part with several recurring cuts.", where=str(part))
+        raise PairError(
+            "No script can be written: a weight is sliced at regular intervals along several axes.", where=str(part)
+        )
     words: list[str] = []
     for cut, n in zip(part.cuts, whole[: len(part.cuts)], strict=True):
         if cut is None:
@@ -184,18 +186,18 @@ def _index(part: Part, whole: Shape) -> str:
 
 
 def _moved(code: str, match: Match, to: str) -> str:
-    """Code in the layout of the other side."""
+    """Code that converts to the layout of the other side."""
     layout, torch, keras = match.layout, match.torch_piece.shape, match.keras_piece.shape
     return code + (_to_keras(layout, torch, keras) if to == "keras" else _to_torch(layout, torch, keras))
 
 
 def _runs(layout: Layout, torch: Shape, keras: Shape) -> list[tuple[int, int, bool, tuple[int, ...]]]:
-    """Axes that stay together, in the order of Keras: place in PyTorch, size, reversed, order of blocks."""
+    """Groups of axes in Keras order: position in PyTorch, size, whether reversed, order of blocks."""
     return list(parse_pattern(layout.pattern).order(torch, keras)) if layout.pattern else []
 
 
 def _whole_axes(runs: Sequence[tuple[int, int, bool, tuple[int, ...]]], torch: Shape, keras: Shape) -> list[int]:
-    """For each axis of Keras, which one of PyTorch it is; empty where axes are split, merged or turned."""
+    """The PyTorch axis of each Keras axis; empty if axes are split, merged or reversed."""
     if 1 in (*torch, *keras) or any(backwards or order for *_, backwards, order in runs):
         return []
     axes: dict[int, list[int]] = {}
@@ -258,13 +260,13 @@ def _tuple(shape: Shape) -> str:
 
 
 def _literal(path: str, array: Array) -> str:
-    """A tensor that is as the model was built."""
+    """The code of a tensor with its initial value."""
     name = str(array.dtype)
     if array.size and (array == array.flat[0]).all():
         return f"np.full({array.shape}, {array.flat[0].item()!r}, {name!r})"
     if array.size > MOST_WRITTEN_OUT:
         raise PairError(
-            "No script can be written: a tensor is as the model was built, and too large to write down.",
+            "No script can be written: a tensor keeps its initial value and is too large to write into a script.",
             where=path,
             numbers=f"{array.size} elements",
             todo="convert without --script",

@@ -1,4 +1,4 @@
-"""The tensors of a written file: each is made from the source through the plan, and brought back to prove it."""
+"""The tensors of the target file: each is computed from the source through the plan, and converted back as proof."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Written:
     Attributes:
         key: in the file.
         path: of the parameter or buffer.
-        source: what it was made from, as a weight map writes it; "" for one that is as the model was built, `COMPUTED`
-            for one that its layer computes from its others when it is saved.
-        layout: names of the layouts between the two; "" for these.
+        source: the paths it was computed from, as a weight map writes them; "" if the value is from building the model,
+            `COMPUTED` if its layer computes it from others when saved.
+        layout: names of the layouts between the two; "" if there is no source.
         shape, dtype: of the tensor.
         rounded: largest relative error of its elements against the exact value; 0 where it is exact.
     """
@@ -49,16 +49,16 @@ class Values:
     Args:
         plan: from the side of the source to the other.
         stored: the source.
-        fitted: which of its tensors is which.
+        fitted: the parameter of each of its tensors.
         runners: both sides, in float64.
-        dtype: float type to write; None keeps that of each tensor.
+        dtype: float type to write; None keeps the type of each tensor.
 
     Attributes:
-        held: the float type of most of the source.
-        usual: the float type to write of what has none in the source.
+        held: the commonest float type of the source.
+        usual: the float type to write for tensors that are not in the source.
         built: the target's side in the float type of the file, before anything is loaded.
-        constant: buffers of the source that are as every model is built.
-        inexact: canonical path of the target -> largest relative error, of what cannot be written exactly.
+        constant: buffers of the source whose values every new model has.
+        inexact: canonical path of the target -> largest relative error, for values that cannot be written exactly.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Values:
         self.constant: set[str] = set()
 
     def get(self, path: str) -> Array:
-        """A tensor of the source, in its own float type; what the file does not hold is as the model makes it.
+        """A tensor of the source, in its own float type; if it is not in the file, the value of the built model.
 
         Raises:
             FileError: a tied tensor is stored several times, with different values.
@@ -89,19 +89,19 @@ class Values:
         for key in keys[1:]:
             if array.tobytes() != self.stored.get(key).tobytes():
                 raise FileError(
-                    "The checkpoint holds different values for a weight that the model ties.",
+                    "The checkpoint stores different values for a weight that the model ties.",
                     where=f"{keys[0]}, {key}",
-                    cause="it was saved from a model that does not tie them",
-                    todo="let build untie them, on both sides, or save it from the tied model",
+                    cause="the model that saved it did not tie them",
+                    todo="untie them in build, on both sides, or save the checkpoint from the tied model",
                 )
         return array
 
     def matches(self, path: str) -> tuple[Match, ...]:
-        """The matches that the target's tensor at a path is made from."""
+        """The matches that give the value of the target's tensor at a path."""
         return tuple(m for m in self.plan.matches if path in m.piece(self.plan.follower).paths)
 
     def value(self, path: str) -> Array | None:
-        """A tensor of the target; None where nothing of the source belongs to it."""
+        """A tensor of the target; None if nothing in the source corresponds to it."""
         matches = self.matches(path)
         if not matches:
             return None
@@ -124,12 +124,12 @@ class Values:
             self.inexact[path] = float(off.max())
 
     def prove(self, target: Path) -> None:
-        """Compare what was loaded from the written file with what was meant, and bring it back to the source's side.
+        """Compare the values loaded from the written file with the intended ones, and convert them back.
 
-        The source's side then has the values of the source, and what cannot be written exactly as it was written.
+        The source's side then has the values of the source; a value that cannot be written exactly is as written.
 
         Raises:
-            FileError: a tensor was not loaded as it was written, or the source holds several values for one.
+            FileError: a tensor was not loaded as written, or the source has several values for one tensor.
         """
         held = self.target.read()
         dtypes: dict[str, str] = {}
@@ -139,9 +139,9 @@ class Values:
             dtypes[path] = str(meant.dtype)
             if not _equal(held.value(path), meant):
                 raise FileError(
-                    "The written file does not load as it was written.",
+                    "Loading the written file gives different values.",
                     where=f"{target}: {path}",
-                    cause="a layer reads its weights in another way than it saves them",
+                    cause="the load_own_variables of a layer does not match its save_own_variables",
                 )
         for m in self.plan.matches:
             self._go_back(m, held, dtypes)
@@ -150,7 +150,7 @@ class Values:
         for path in self.own.values():
             matches = [m for m in self.plan.matches if path in m.piece(self.plan.reference).paths]
             if path in self.constant or not (matches or path in self.fitted.keys):
-                continue  # stays as the model makes it in float64
+                continue  # keeps the float64 value of the built model
             array = self.get(path)
             state[path] = np.array(array, _wide(array))
             for m in matches:
@@ -158,11 +158,11 @@ class Values:
                     part = m.piece(self.plan.reference).part
                     part.fill(state[path], part.select(back.value(path)))
         unloaded = {path: array for path, array in self.unloaded.values().items() if not self.matches(path)}
-        self.target.write(State(unloaded))  # in float64 throughout, not as the file rounds it
+        self.target.write(State(unloaded))  # in float64 throughout, without the rounding of the file
         self.source.write(State(state))
 
     def _go_back(self, m: Match, held: State, dtypes: Mapping[str, str]) -> None:
-        """Compare one match from both ends."""
+        """Compare one match in both directions."""
         source, target = m.piece(self.plan.reference), m.piece(self.plan.follower)
         value, written = source.total(lambda path: _widened(self.get(path))), target.total(held.value)
         assert value is not None
@@ -172,16 +172,16 @@ class Values:
         if _equal(written, there) and (not exact or _equal(m.to(self.plan.reference, written), value)):
             return
         raise FileError(
-            "The source holds different values where the target has one weight.",
+            "The source has several weights with different values; the target has one weight.",
             where=f"{self.plan.reference} {source.name}",
             numbers=f"{self.plan.follower} {target.name}, made from "
             + " and from ".join(other.name(self.plan.reference) for other in self.matches(target.paths[0])),
-            cause="copies that are trained apart are not one weight",
-            todo="xcheck run PAIR says what ties them on the other side",
+            cause="the copies were trained separately, so they are not one weight",
+            todo="xcheck run PAIR shows what ties them on the other side",
         )
 
     def written(self, key: str, path: str, new: Stored) -> Written:
-        """What is to be said of one tensor of the written file."""
+        """The description of one tensor of the written file."""
         path = self.target.inventory().canonical_path(path)
         matches = self.matches(path)
         sources = [m.name(self.plan.reference) + (f" {self._offset(m):+g}" if m.offset else "") for m in matches]
@@ -196,12 +196,13 @@ class Values:
         return match.offset if self.plan.follower == "keras" else -match.offset
 
     def lost(self) -> list[str]:
-        """Buffers of the source without counterpart, whose values are others than those the model was built with."""
+        """Buffers of the source without counterpart whose values differ from those of a new model."""
         paths = [p for side, p in self.plan.unmatched_buffers if side == self.plan.reference and p in self.fitted.keys]
         return [p for p in paths if p not in self.constant and not _equal(self.own.value(p), self.get(p))]
 
     def know_constants(self, built: State) -> None:
-        """Take what the file holds as a model is built in its float type, such as frequencies, for no value of its own.
+        """Treat tensors of the file that equal those of a new model in its float type (such as frequencies) as
+        constants.
 
         Args:
             built: the source's side in the float type of the file.
@@ -210,22 +211,24 @@ class Values:
         self.constant = {path for path, array in held.items() if _equal(array, self.get(path))}
 
     def left_out(self) -> dict[str, str]:
-        """What the source holds and the target does not -> why."""
+        """Tensors of the source that are not in the target -> why."""
         used = {p for m in self.plan.matches for p in m.piece(self.plan.reference).paths}
         unused = {key: path for path, keys in self.fitted.keys.items() if path not in used for key in keys}
         why = {key: self.plan.waived.get(path, "a buffer without counterpart") for key, path in unused.items()}
         parts = {p: f"{why} (in part)" for p, why in self.plan.waived.items() if p.partition("[")[0] in used}
-        absent = dict.fromkeys(self.fitted.absent, "waived; it is not in the file, and as its model was built")
+        absent = dict.fromkeys(
+            self.fitted.absent, "waived; it is not in the file and keeps the value of the built model"
+        )
         return {**self.fitted.left_out, **why, **parts, **absent}
 
 
 def is_exact(match: Match) -> bool:
-    """Whether a value goes through a match bit by bit: nothing is added to it."""
+    """Whether a match transfers values bit by bit: it adds no offset."""
     return not match.offset and len(match.torch_piece.paths) == len(match.keras_piece.paths) == 1
 
 
 def _common(names: set[str]) -> str:
-    """The float type that holds all of several."""
+    """The smallest float type that represents all of several exactly."""
     return names.pop() if len(names) == 1 else "float64" if "float64" in names else "float32"
 
 

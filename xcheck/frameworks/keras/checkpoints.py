@@ -89,11 +89,12 @@ class KerasCheckpoints:
                 raise damaged(file, error) from error
             if not stored.shapes:
                 raise FileError(
-                    "This file holds no weights in the form of Keras 3.",
+                    "This file contains no Keras 3 weights.",
                     where=str(file),
                     numbers=f"groups: {', '.join(opened) or 'none'}",
                     cause="Keras 2 wrote it, or another program",
-                    todo="load it where it came from, and save it with model.save_weights('NAME.weights.h5')",
+                    todo="load it with the program that wrote it, and save it with Keras 3: "
+                    "model.save_weights('NAME.weights.h5')",
                 )
             yield stored
 

@@ -74,7 +74,7 @@ class KerasExporter:
             leaves = keras.tree.flatten(raw)
             if len(leaves) != len(found):
                 raise UserCodeError(
-                    "The export has other outputs than the model.",
+                    "The exported file and the model differ in their number of outputs.",
                     where=route,
                     numbers=f"{len(found)} in the file, {len(leaves)} tensors returned by the model",
                 )

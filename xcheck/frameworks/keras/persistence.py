@@ -84,7 +84,7 @@ class KerasPersistence:
                 self._compile_as_ours(made)
         made.prime(batch)
         remarks = [f"{', '.join(handed)} given to load_model as custom_objects"] if handed else []
-        return made, compiled, remarks if compiled else [*remarks, "the file does not say how the model is compiled"]
+        return made, compiled, remarks if compiled else [*remarks, "the file does not contain the compile settings"]
 
     def _weights_file(self, folder: Path, batch: Batch) -> tuple[Any, bool, list[str]]:
         file = folder / "model.weights.h5"
@@ -131,9 +131,9 @@ class KerasPersistence:
         made.seed = ours.seed
         if made.model is ours.model:
             raise UserCodeError(
-                "KerasSide.build gives the same model every time.",
+                "KerasSide.build returns the same model every time.",
                 cause="there is no fresh model to load into",
-                todo="let build be a function that makes a new model at each call",
+                todo="build must return a new model at each call",
             )
         made.prime(batch)
         return made
@@ -163,9 +163,9 @@ class KerasPersistence:
             theirs = root not in ("keras", "builtins") and isinstance(part, (*_COMPILED, FunctionType, type))
             if theirs and found.setdefault(thing.__name__, thing) is not thing:
                 raise UserCodeError(
-                    f"Two things that the keras model is compiled with are called {thing.__name__!r}.",
-                    cause="the file knows them by their names alone",
-                    todo=f"give each a name of its own, or {_REGISTER}",
+                    f"The keras model is compiled with two objects called {thing.__name__!r}.",
+                    cause="the file identifies them only by name",
+                    todo=f"give each its own name, or {_REGISTER}",
                 )
         return found
 
@@ -321,7 +321,7 @@ _ADVICE = (
     (r"[^.]*Python lambda", f"give the function a name, and decorate it with {_REGISTER}"),
     (
         r"Layer '[^']+' expected \d+ variables?, but received \d+ variables?",
-        "a layer that another one holds must come back as the same layer: put it into the config with "
+        "a layer inside a different one must be the same layer after loading: put it into the config with "
         "keras.saving.serialize_keras_object and take it out with deserialize_keras_object",
     ),
 )

@@ -52,11 +52,11 @@ class Rebuilt:
         if not own:  # never called: it has no weights yet
             return
         if [_shape(p) for p in own] != [_shape(p) for p in new]:
-            raise _not_the_same(f"{len(own)} variables, {len(new)} when made again, or in another order")
+            raise _not_the_same(f"{len(own)} variables, {len(new)} in the rebuilt model, or in a different order")
         ties = _ties(own) ^ _ties(new)
         if ties:
             path = own[min(min(ties))].path
-            raise _not_the_same(f"{len(own)} variables; what holds {path} too is not the same")
+            raise _not_the_same(f"{len(own)} variables; {path} is shared differently")
         for old, place in zip(own, new, strict=True):
             place.variable.assign(to_numpy(old.variable))
 
@@ -82,10 +82,10 @@ def _making() -> Any:
 
 def _not_the_same(numbers: str) -> PairError:
     return PairError(
-        "The built Keras model is another one when it is made again from its config.",
+        "Rebuilding this Keras model from its config gives a different model.",
         where="KerasSide.build",
         numbers=numbers,
-        cause="its config does not say all that it is: weights or ties made outside of its layers are not in it",
+        cause="its config is incomplete: it lacks weights or ties created outside its layers",
         todo=PASS_A_FUNCTION,
     )
 
@@ -106,7 +106,7 @@ class Cast:
     def __init__(self, model: keras.Model, precision: str) -> None:
         if id(model) in self._held:
             raise PairError(
-                "One Keras model cannot be in two float types at once, and this one cannot be made again.",
+                "This Keras model cannot be rebuilt in the float type of the run.",
                 where="KerasSide.build",
                 cause="its class has no get_config that returns the arguments of its __init__",
                 todo=PASS_A_FUNCTION,
@@ -178,9 +178,9 @@ def in_float_type(model: keras.Model, precision: str, *, existed: bool) -> Made:
     again.fill()
     if any("float" in v._dtype and v._dtype != precision for v in again.model.variables):
         raise PairError(
-            f"The Keras model holds {' and '.join(wrong)} variables in a {precision} run.",
+            f"The Keras model has {' and '.join(wrong)} variables in a {precision} run.",
             where="KerasSide.build",
-            cause="it was built before the run, and its layers keep that float type when they are made again",
+            cause="it was built before the run, and its layers keep that float type when they are rebuilt",
             todo=PASS_A_FUNCTION,
         )
     return Made(again.model, again.fill, given=True)

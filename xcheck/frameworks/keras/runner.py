@@ -123,7 +123,7 @@ class KerasRunner:
             with calling("keras build"):
                 model = build()
         if not isinstance(model, keras.Model):
-            raise PairError("KerasSide.build gave no keras.Model.", where="KerasSide.build", **got(model))
+            raise PairError("KerasSide.build did not return a keras.Model.", where="KerasSide.build", **got(model))
         self._made = in_float_type(model, self.precision, existed=model is build)
         return self._made.model
 
@@ -138,7 +138,7 @@ class KerasRunner:
             with calling("keras optimizer"):
                 optimizer = asked(declared.optimizer, [], {"model": model})
         if not isinstance(optimizer, keras.optimizers.Optimizer):
-            raise PairError("KerasSide.optimizer gave no keras.optimizers.Optimizer.", **got(optimizer))
+            raise PairError("KerasSide.optimizer did not return a keras.optimizers.Optimizer.", **got(optimizer))
         self.projected = declared.loss is None
         options = {"jit_compile": False, **declared.compile_options, "run_eagerly": True}
         with calling("keras compile"):

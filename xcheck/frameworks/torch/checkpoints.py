@@ -83,10 +83,10 @@ def _shards(file: Path) -> list[Path]:
         names = sorted(set(json.loads(file.read_text())["weight_map"].values()))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise FileError(
-            "This is no index of a sharded checkpoint.",
+            "This file is not the index of a sharded checkpoint.",
             where=str(file),
             cause=f"{type(error).__name__}: {error}",
-            todo='an index has {"weight_map": {key: file}}; give the .index.json that lies beside the shards',
+            todo='an index has {"weight_map": {key: file}}; give the .index.json beside the shards',
         ) from error
     missing = [name for name in names if not (file.parent / name).is_file()]
     if missing:
@@ -122,7 +122,7 @@ def _unpickled(file: Path, inside: str | None) -> Stored:
         data: Any = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise FileError(
-            "This checkpoint holds more than weights, and loading it would run code.",
+            "This checkpoint contains more than weights, and loading it would run code.",
             where=str(file),
             cause="a whole model or other objects were pickled, or the file is damaged",
             todo="where it was saved: torch.save(model.state_dict(), FILE), or safetensors.torch.save_model",
@@ -135,10 +135,10 @@ def _unpickled(file: Path, inside: str | None) -> Stored:
     tensors = _tensors(data)
     if not tensors:
         raise FileError(
-            "This checkpoint holds no weights" + (f" under {inside!r}." if inside else " at its top."),
+            "This checkpoint contains no weights" + (f" under {inside!r}." if inside else " at its top."),
             where=str(file),
             numbers=f"its keys: {', '.join(str(key) for key, _ in _items(data))[:200]}" if _items(data) else None,
-            cause="the weights are wrapped, with what else a training run saves" if wrapped else None,
+            cause="the weights are wrapped in a dict with other training state" if wrapped else None,
             todo=f"add: --key {wrapped[0]}" if wrapped else "save it with torch.save(model.state_dict(), FILE)",
         )
     return Stored(
@@ -164,7 +164,7 @@ def _array(tensor: torch.Tensor, key: str) -> Array:
         return tensor.numpy()
     except (TypeError, RuntimeError) as error:  # such as a quantized or a sparse tensor
         raise FileError(
-            "A tensor of this checkpoint is of a kind that is not converted.",
+            "This checkpoint contains a tensor that cannot be converted.",
             where=key,
             numbers=f"{tensor.dtype}, {tensor.layout}",
             todo="save it as a dense tensor of a float or integer type",

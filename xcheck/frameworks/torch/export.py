@@ -70,7 +70,7 @@ class TorchExporter:
             wanted = sum(isinstance(leaf, torch.Tensor) for leaf in leaves)
             if wanted != len(found):
                 raise UserCodeError(
-                    "The export has other outputs than the model.",
+                    "The exported file and the model differ in their number of outputs.",
                     where=ROUTE,
                     numbers=f"{len(found)} in the file, {wanted} tensors returned by the model",
                 )

@@ -39,7 +39,7 @@ def scalars(value: Any, what: str) -> dict[str, torch.Tensor]:
 
 def _cause(term: Any) -> str:
     if not isinstance(term, torch.Tensor):
-        return got(term)["cause"] or "it is no tensor any more, as after item() or float(), and has no gradient"
+        return got(term)["cause"] or "it is not a tensor (item() or float() was called), so it has no gradient"
     return "a reduction is missing: reduction='none', or a per-example loss that is not averaged"
 
 

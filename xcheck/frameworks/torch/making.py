@@ -26,10 +26,10 @@ def refuse_without_values(model: torch.nn.Module) -> None:
     empty = [path for path, tensor in held if not is_lazy(tensor) and tensor.is_meta]
     if empty:
         raise PairError(
-            "The torch model has parameters on the meta device: they have a shape and no values.",
+            "The torch model has parameters on the meta device: they have a shape but no values.",
             where="TorchSide.build",
             numbers=f"{len(empty)} of {len(held)}: {', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''}",
-            cause="the model was made under device='meta', and what the loaded weights do not hold stays there",
+            cause="the model was created on device='meta', and the loaded weights do not contain these parameters",
             todo="load all of it with load_state_dict(..., assign=True), or initialize it after to_empty(device='cpu')",
         )
 
@@ -62,12 +62,12 @@ def whole_after_a_call(model: torch.nn.Module, call: Callable[[], Any], store: S
     again = sorted(_shapes(model).keys() - made.keys())
     if again:
         raise PairError(
-            "The torch model makes new parameters or buffers at every call.",
+            "The torch model creates new parameters or buffers at every call.",
             where="forward of the torch model",
-            numbers=f"the first call made {', '.join(sorted(made.keys() - before.keys()))}; "
-            f"the second made {', '.join(again)}",
-            cause="forward registers something under a new name each time, which no optimizer is given",
-            todo="make it once, in __init__ or at the first call",
+            numbers=f"created by the first call: {', '.join(sorted(made.keys() - before.keys()))}; by the second: "
+            f"{', '.join(again)}",
+            cause="forward registers them under a new name each time, and no optimizer gets them",
+            todo="create them once, in __init__ or at the first call",
         )
     return True
 

@@ -64,7 +64,7 @@ def build_optimizer(declared: TorchSide, model: torch.nn.Module) -> Any:
             warnings.filterwarnings("ignore", message="optimizer contains a parameter group with duplicate")
             optimizer = asked(declared.optimizer, [parameters], more_of(model))
     if not all_optimizers(optimizer):
-        raise PairError("TorchSide.optimizer gave no torch.optim.Optimizer.", **got(optimizer))
+        raise PairError("TorchSide.optimizer did not return a torch.optim.Optimizer.", **got(optimizer))
     return optimizer
 
 

@@ -35,7 +35,7 @@ from .variables import to_numpy
 ROUTES = (
     Route("state_dict", keeps_optimizer=True),
     Route("assign=True", unties="parameters", says="with an optimizer made after loading"),
-    Route("safetensors", says="the format holds tensors of the model alone"),
+    Route("safetensors", says="the format stores only the tensors of the model"),
     Route("deepcopy", keeps_optimizer=True, unties="views"),
     Route(
         "to(dtype)", keeps_optimizer=True, unties="views", says="float32 and back; buffers are rounded, and set again"
@@ -43,7 +43,7 @@ ROUTES = (
 )
 """`state_dict`: `torch.save`, `torch.load(weights_only=True)` and `load_state_dict`, of the model and its optimizer."""
 
-_TODO = "correct the model, or tell whoever loads it not to take this route"
+_TODO = "correct the model, or document that this way of loading must not be used"
 
 _OWN = frozenset(vars(torch.nn.Module()))
 
@@ -127,9 +127,9 @@ class TorchPersistence:
         made.seed = ours.seed
         if made.model is ours.model:
             raise UserCodeError(
-                "TorchSide.build gives the same model every time.",
+                "TorchSide.build returns the same model every time.",
                 cause="there is no fresh model to load into",
-                todo="let build make a new model at each call",
+                todo="build must return a new model at each call",
             )
         return made
 

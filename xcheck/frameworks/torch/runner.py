@@ -109,13 +109,13 @@ class TorchRunner:
             with calling("torch build"):
                 given = model = build()
         if not isinstance(given, torch.nn.Module):
-            raise PairError("TorchSide.build gave no torch.nn.Module.", where="TorchSide.build", **got(given))
+            raise PairError("TorchSide.build did not return a torch.nn.Module.", where="TorchSide.build", **got(given))
         refuse_without_values(given)
         before = inventory(given).tie_groups()
         model = model.to(device=self.device, dtype=self.dtype)
         if inventory(model).tie_groups() != before:
             raise PairError(
-                f"The torch model cannot be turned into {self.dtype} with its ties.",
+                f"The torch model cannot be converted to {self.dtype} with its ties.",
                 where="TorchSide.build",
                 cause="some of its parameters are views of one storage, which copying or casting separates",
                 todo="pass a function that builds the model, and let its parameters follow the default dtype",
@@ -240,9 +240,9 @@ class TorchRunner:
             made = prepared(self.declared.prepare, batch, self.side, islands)
         if made.sample_weight is not None and self.declared.step is None:
             raise PairError(
-                "The torch side's prepare gives sample weights, and the standard step has no place for them.",
+                "The torch side's prepare returns sample weights, but the standard step does not use them.",
                 where="TorchSide.prepare",
-                todo="put the weights among the targets for the loss to use, or give TorchSide a step",
+                todo="include the weights in the targets for the loss to use, or give TorchSide a step",
             )
         return Prepared(*(tensors_of(part, self.device, self.dtype) for part in made))
 

@@ -52,7 +52,7 @@ class Order:
 
     @property
     def plain(self) -> bool:
-        """No number changes its place in memory."""
+        """Whether no number changes its place in memory."""
         shape = self.target if self.after else self.source
         long = [a for a in self.axes if shape[a] > 1]
         return long == sorted(long)

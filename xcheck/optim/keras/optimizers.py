@@ -64,7 +64,9 @@ class TorchSGD(TorchRules):
         at_least_zero("TorchSGD", momentum=momentum)
         if nesterov and (momentum == 0 or dampening != 0):
             numbers = f"momentum = {momentum}, dampening = {dampening}"
-            raise BadInput("Nesterov needs momentum and no dampening.", where="TorchSGD", numbers=numbers)
+            raise BadInput(
+                "Nesterov momentum needs momentum above 0 and dampening 0.", where="TorchSGD", numbers=numbers
+            )
         super().__init__(learning_rate, weight_decay, **others)
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
 

@@ -11,7 +11,7 @@ import keras
 from ...errors import BadInput
 from ..names import either_name
 
-ops: Any = keras.ops  # for a static reader, any operation of it may return None
+ops: Any = keras.ops  # a type checker thinks that any of its operations may return None
 
 
 class TorchRules(keras.optimizers.Optimizer):
@@ -71,7 +71,7 @@ class TorchRules(keras.optimizers.Optimizer):
         self.max_norm = max_norm
 
     def __init_subclass__(cls) -> None:
-        """Let the subclass take its arguments by PyTorch's names too."""
+        """Let the subclass also accept PyTorch's argument names."""
         super().__init_subclass__()
         if "__init__" in vars(cls):
             cls.__init__ = either_name(cls.__init__)
@@ -139,7 +139,7 @@ class TorchRules(keras.optimizers.Optimizer):
         return value
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this optimizer again, without its state."""
+        """The arguments that create this optimizer again, without its state."""
         own = {name: getattr(self, name) for name in self.constants}
         return {**super().get_config(), "max_norm": self.max_norm, **own}
 
@@ -172,7 +172,7 @@ class AdamRules(TorchRules):
         """Set up the optimizer; see the subclass."""
         at_least_zero(type(self).__name__, epsilon=epsilon)
         if not all(0 <= beta < 1 for beta in betas):
-            raise BadInput("Betas are from 0 to below 1.", where=type(self).__name__, numbers=f"{betas}")
+            raise BadInput("Betas must be at least 0 and below 1.", where=type(self).__name__, numbers=f"{betas}")
         super().__init__(learning_rate, weight_decay, **others)
         (self.beta_1, self.beta_2), self.epsilon = betas, epsilon
 

@@ -69,7 +69,7 @@ class KerasSGD(KerasRules):
     ) -> None:
         """Set up the optimizer; see the class."""
         if not 0 <= momentum <= 1:
-            raise BadInput("Momentum goes from 0 to 1.", where=type(self).__name__, numbers=f"{momentum}")
+            raise BadInput("Momentum must be from 0 to 1.", where=type(self).__name__, numbers=f"{momentum}")
         super().__init__(params, lr, {"momentum": momentum, "nesterov": nesterov}, **shared)
 
     def slots(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:

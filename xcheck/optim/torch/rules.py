@@ -44,7 +44,7 @@ class KerasRules(Optimizer):
 
     ```
     here:     clip g;   p -= p * weight_decay * lr;   update
-    PyTorch:  g += weight_decay * p (AdamW alone: p -= p * weight_decay * lr);   update
+    PyTorch:  g += weight_decay * p (only AdamW: p -= p * weight_decay * lr);   update
     ```
     Clipping to norm `c` multiplies by `min(1, c/norm)`, PyTorch's `clip_grad_norm_` by
     `min(1, c/(norm + 1e-6))`. All parameters share one step count, which goes on for a parameter without a
@@ -87,7 +87,11 @@ class KerasRules(Optimizer):
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         self._clipping = {kind: limit for kind, limit in clips.items() if limit is not None}
         if len(self._clipping) > 1:
-            raise BadInput("Clip in one way.", where=type(self).__name__, numbers=f"{self._clipping}")
+            raise BadInput(
+                "Give only one of clipnorm, clipvalue and global_clipnorm.",
+                where=type(self).__name__,
+                numbers=f"{self._clipping}",
+            )
         self._schedule = lr if callable(lr) else None
         rate = float(lr(0) if callable(lr) else lr)
         if rate < 0:
@@ -95,7 +99,7 @@ class KerasRules(Optimizer):
         super().__init__(params, {"lr": rate, "weight_decay": weight_decay, **formula})
 
     def __init_subclass__(cls) -> None:
-        """Let the subclass take its arguments by Keras's names too."""
+        """Let the subclass also accept Keras's argument names."""
         super().__init_subclass__()
         if "__init__" in vars(cls):
             cls.__init__ = either_name(cls.__init__)
@@ -107,7 +111,7 @@ class KerasRules(Optimizer):
             param_group: with `params`.
 
         Raises:
-            BadInput: a constant is there under both of its names.
+            BadInput: a constant is given under both of its names.
         """
         super().add_param_group(translated(param_group, self.defaults, type(self).__name__))
 

@@ -55,7 +55,11 @@ def file_checks(file: Export) -> list[Check]:
     opset = ", ".join(f"{domain} {version}" for domain, version in file.structure.opset.items())
     checks = [_check(side, f"{route}: onnx.checker", valid, file.invalid or f"valid, opset {opset}")]
     leftovers = file.structure.leftovers
-    detail = f"{len(leftovers)} of training: {'; '.join(leftovers[:3])}" if leftovers else "none belongs into training"
+    detail = (
+        f"{len(leftovers)} nodes from training: {'; '.join(leftovers[:3])}"
+        if leftovers
+        else "none are left from training"
+    )
     checks.append(_check(side, f"{route}: operators", Verdict.DIFFERENT if leftovers else Verdict.EQUIVALENT, detail))
     return checks + list(_weight_checks(file))
 
@@ -108,7 +112,7 @@ def output_checks(exports: Exports, file: Export) -> list[Check]:
             by_output = _against_model(exports, file, native, runtime, outputs)
             checks += [_arbitrated(check, exact.get(output)) for output, check in by_output.items()]
     runtimes_agree = all(c.verdict is not Verdict.DIFFERENT for c in checks)
-    detail = "onnxruntime computes the model from this file, the evaluator of the standard does not"
+    detail = "onnxruntime agrees with the model on this file, onnx.reference does not"
     return checks + [
         replace(c, verdict=Verdict.INCONCLUSIVE, detail=detail)
         if runtimes_agree and c.verdict is Verdict.DIFFERENT
@@ -121,7 +125,7 @@ def _arbitrated(check: Check, exact: Check | None) -> Check:
     """A difference in float32 that vanishes in float64 is a loss of precision."""
     if check.verdict is not Verdict.DIFFERENT or exact is None or exact.verdict is not Verdict.EQUIVALENT:
         return check
-    detail = "more than rounding explains, though in float64 the file computes the model: precision is lost"
+    detail = "more than rounding explains, but the file agrees with the model in float64: precision is lost"
     return replace(check, verdict=Verdict.NUMERIC, detail=detail)
 
 
@@ -165,7 +169,7 @@ def _free_batch(exports: Exports, file: Export) -> Check:
 def between(exports: Exports, reference: SideName) -> list[Check]:
     """Export against export, and model against model, in float32."""
     if exports.separate_reason:
-        detail = f"each export was told from its own model alone: {exports.separate_reason}"
+        detail = f"each export was compared only with its own model: {exports.separate_reason}"
         return [
             Check(
                 "export", None, None, "one side's against the other's", None, None, Verdict.INCONCLUSIVE, detail=detail

@@ -72,7 +72,7 @@ def _missing_total(plan: MatchPlan, reference: Arrays, follower: Arrays, names: 
     if names and any(set(losses) - {"total"} <= set(names) for _, losses in sides):
         return ""
     shown = "; ".join(f"{side} returns {', '.join(n.removeprefix('data/') for n in losses)}" for side, losses in sides)
-    return f"not compared, since a step returns no total and its terms have other names ({shown}): name them alike"
+    return f"not compared: the step returns no total, and its terms have different names ({shown}): use the same names"
 
 
 def _in_sum(checks: list[Check]) -> list[Check]:

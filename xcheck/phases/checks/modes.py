@@ -73,4 +73,6 @@ def _drops_out(side: SideName, eager: StepRecord, record: StepRecord | UserCodeE
     counts = [0 if (rates := run.settings.get(DROPOUT_RATES)) is None else rates.size for run in (eager, record)]
     if counts[0] == counts[1]:
         return None
-    return "compiled, it drops out where that is switched off in the eager model: set these rates to 0 to compare it"
+    return (
+        "the compiled model applies dropout that is switched off in the eager model: set these rates to 0 to compare it"
+    )

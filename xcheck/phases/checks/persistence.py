@@ -51,7 +51,7 @@ from ...stepping.saving import NEXT
 BY_DESIGN: Mapping[Loss, str] = {
     "parameters": "one parameter comes back as several over one memory, and an optimizer steps each of them",
     "variables": "one variable in several layers comes back as several",
-    "views": "parameters that are views of one memory come back with memories of their own",
+    "views": "parameters that are views of one memory come back with separate memory",
     "joined": "",
 }
 
@@ -189,7 +189,7 @@ def _value_checks(side: SideName, reloaded: Reloaded) -> list[Check]:
         seen_paths.add(old)
         name = f"{side}: {shown} after {route}"
         if old is None:
-            differences.append(_check(side, name, shown, Verdict.DIFFERENT, "was not there before it was saved"))
+            differences.append(_check(side, name, shown, Verdict.DIFFERENT, "did not exist before it was saved"))
             continue
         before, after = reloaded.saved.value(reloaded.before.canonical_path(old)), reloaded.loaded.value(entry.path)
         if equal(before, after):
@@ -252,7 +252,7 @@ def _step_checks(side: SideName, step: ReferenceStep, reloaded: Reloaded, *, unt
     name = f"{side}: step after {reloaded.route.name}"
     differences = [c for c in checks if c.verdict is not Verdict.EQUIVALENT]
     if differences and not step.repeatable:
-        detail = "made again from one state, this step gives other numbers, saved or not: it draws at random"
+        detail = "run twice from the same state, this step gives different numbers: it draws random numbers"
         return [_check(side, name, None, Verdict.INCONCLUSIVE, detail, NEXT)]
     if differences:
         return [replace(c, name=f"{name}: {c.name}") for c in differences]

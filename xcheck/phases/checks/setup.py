@@ -94,19 +94,19 @@ def _unmatched_detail(plan: MatchPlan, path: str, other: SideName, partly: set[s
     lack = "a part of it has no counterpart" if path in partly else "no counterpart"
     if path in plan.frozen:
         return (
-            f"{lack} on the {other} side; it is not trained, and each side is run with what it was built with: "
+            f"{lack} on the {other} side; it is not trained, and each side keeps its initial value: "
             f'weight_map={{"{path}": xcheck.waive("why")}}'
         )
     if path not in plan.idle:
         use = f"; {plan.doings[path]};" if path in plan.doings else ":"
         entry = f'"{path}": "PATH"' if other == "keras" else f'"PATH": "{path}"'
         return (
-            f"{lack} on the {other} side{use} weight_map={{{entry}}} with what it is there, or, to go on without it, "
+            f"{lack} on the {other} side{use} weight_map={{{entry}}} with its Keras path, or, to leave it out, "
             f'{{"{path}": xcheck.waive("why")}}'
         )
-    detail = f"{lack} on the {other} side; it reaches no output that is compared: "
+    detail = f"{lack} on the {other} side; no compared output depends on it: "
     if path not in partly:
-        return f'{detail}weight_map={{"{path}": xcheck.waive("why")}}, or compare what it is for'
+        return f'{detail}weight_map={{"{path}": xcheck.waive("why")}}, or also compare the output that uses it'
     pieces = [m.piece("keras" if other == "torch" else "torch") for m in plan.parameters]
     matched = [piece for piece in pieces if path in piece.paths]
     return (
@@ -139,7 +139,7 @@ def sync_checks(plan: MatchPlan, precision: str, wanted: State, read_back: State
         else:
             checks.append(
                 replace(
-                    frame.check(item, Verdict.DIFFERENT, "set from the reference, but reads back another value"),
+                    frame.check(item, Verdict.DIFFERENT, "set from the reference, but reads back a different value"),
                     error=measure(sent, received).element,
                     allowed=0.0,
                     metric="element",

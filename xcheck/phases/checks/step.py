@@ -142,7 +142,7 @@ def uncalled(plan: MatchPlan, step: StepPair) -> list[str]:
     reference, follower = step.reference.record, step.follower
     alike = _passes_alike(step)
     left_out = [
-        f"not compared: passes of the {side} side that nothing is differentiated from, as the other side makes fewer"
+        f"not compared: passes of the {side} side without gradients, since the other side makes fewer"
         for side, record, kept in (
             (plan.reference, reference, alike.reference.record),
             (plan.follower, follower, alike.follower),
@@ -150,7 +150,9 @@ def uncalled(plan: MatchPlan, step: StepPair) -> list[str]:
         if kept is not record
     ]
     if _without_forward(step):
-        return ["not compared: outputs, since neither model has a forward pass; what the steps return is"]
+        return [
+            "not compared: outputs, since neither model has a forward pass; the return values of the steps are compared"
+        ]
     if left_out or bool(reference.outputs) == bool(follower.outputs):
         return left_out
     often = f"{plan.reference} {reference.passes} times, {plan.follower} {follower.passes} times"
@@ -162,8 +164,10 @@ def _with_other_names(plan: MatchPlan, check: Check, step: StepPair, get: Callab
     reference, follower = get(step.reference.record), get(step.follower)
     for side, outputs, other in ((plan.reference, reference, follower), (plan.follower, follower, reference)):
         unmatched = ", ".join(name for name in outputs if name not in other)
-        if unmatched and check.detail == f"missing on the {side} side alone":
-            return replace(check, detail=f"{check.detail}, which has {unmatched}: name them alike with `outputs`")
+        if unmatched and check.detail == f"missing only on the {side} side":
+            return replace(
+                check, detail=f"{check.detail}, which has {unmatched}: give them the same names with `outputs`"
+            )
     return check
 
 
@@ -173,7 +177,8 @@ def _with_axis_advice(item: Item) -> Item:
     if a is None or b is None or a.shape == b.shape or sorted(a.shape) != sorted(b.shape):
         return item
     advice = (
-        f"shape {a.shape} against {b.shape}: if their axes are in another order, turn them with `outputs` of a side"
+        f"shape {a.shape} against {b.shape}: if their axes are in a different order, transpose them with `outputs` "
+        "of a side"
     )
     return replace(item, problem=item.problem or advice)
 
@@ -248,7 +253,7 @@ def _check_masks(step: StepPair, outputs: Sequence[Arrays]) -> None:
     unknown = set(step.reference.batch.compare or {}) - known
     if unknown and known:
         raise BatchError(
-            "A comparison mask names no output.",
+            "A key of Batch.compare is not an output.",
             where=f"Batch.compare[{sorted(unknown)[0]!r}]",
             numbers=f"outputs: {', '.join(sorted(known))}",
         )
@@ -261,7 +266,7 @@ def _masked(array: Array | None, mask: Array | None, name: str) -> Array | None:
         return masked(array, mask)
     except ValueError as error:
         raise BatchError(
-            "A comparison mask does not fit its output.", where=f"Batch.compare[{name!r}]", numbers=str(error)
+            "A mask in Batch.compare does not fit its output.", where=f"Batch.compare[{name!r}]", numbers=str(error)
         ) from error
 
 
@@ -274,7 +279,7 @@ def gradient_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Che
     unseen = [side for side, record in records.items() if all(g is None for g in record.gradients.values())]
     if len(unseen) != 1:
         return checks
-    detail = f"no gradient of the {unseen[0]} side was seen: let its step hand them to an optimizer, or use a tape"
+    detail = f"no gradient of the {unseen[0]} side was seen: the step must pass them to an optimizer, or use a tape"
     return [replace(c, verdict=Verdict.INCONCLUSIVE, detail=detail) for c in checks]
 
 
@@ -330,7 +335,7 @@ def state_checks(plan: MatchPlan, step: StepPair, precision: str) -> list[Check]
                 frame.check(
                     unmatched,
                     Verdict.INCONCLUSIVE,
-                    f"training changes it, and the {other_side(side)} side has no counterpart: name it in weight_map",
+                    f"training changes it, but the {other_side(side)} side has no counterpart: add it to weight_map",
                 )
             )
     return checks

@@ -74,7 +74,7 @@ def excused(checks: Sequence[Check], reasons: Mapping[str, str]) -> list[Check]:
     def judged(check: Check) -> Check:
         if not _missing(check) or check.name not in reasons:
             return check
-        detail = f"{reasons[check.name]}: moved on both sides, it changes neither an output nor the loss"
+        detail = f"{reasons[check.name]}: changing it on both sides affects neither an output nor the loss"
         return replace(check, verdict=Verdict.EQUIVALENT, detail=detail)
 
     return [judged(check) for check in checks]
@@ -92,15 +92,15 @@ def unreached(
         effects: as for `without_gradient`; without the names that could not be moved.
     """
     reasons = {
-        "other inputs": "these batches do not reach it, other inputs do",
-        "these": "its values enter what is compared, and its gradient does not",
+        "other inputs": "these batches do not use it, other inputs do",
+        "these": "compared values depend on it, but its gradient does not reach them",
     }
     details: dict[str, str] = {}
     for name, match in matches.items():
         if effects.get(name) != "none":
             reason = reasons.get(effects.get(name, ""), "nothing of it was compared")
             line = f'weight_map={{"{match.torch}": xcheck.waive("why")}}'
-            details[name] = f"zero or no gradient on both sides: {reason}; use batches that reach it, or {line}"
+            details[name] = f"zero or no gradient on both sides: {reason}; use batches that use it, or {line}"
     missing = {c.name for c in checks if _missing(c)}
     result = [replace(c, detail=details[c.name]) if _missing(c) and c.name in details else c for c in checks]
     for name in (name for name in details if name not in missing):
@@ -120,7 +120,7 @@ def idle_excused(checks: Sequence[Check], paths: set[str]) -> list[Check]:
     def judged(check: Check) -> Check:
         if check.phase != "inventory" or check.verdict is not Verdict.INCONCLUSIVE or check.name not in paths:
             return check
-        detail = f"{UNUSED}: no counterpart, and moved, it changes neither an output nor the loss"
+        detail = f"{UNUSED}: it has no counterpart, and changing it affects neither an output nor the loss"
         return replace(check, verdict=Verdict.EQUIVALENT, detail=detail)
 
     return [judged(check) for check in checks]
@@ -128,5 +128,5 @@ def idle_excused(checks: Sequence[Check], paths: set[str]) -> list[Check]:
 
 def _missing(check: Check) -> bool:
     """Whether neither side has a gradient, or one has none where the other's is zero."""
-    undecided = check.verdict is Verdict.INCONCLUSIVE and check.detail.startswith("missing on ")
+    undecided = check.verdict is Verdict.INCONCLUSIVE and check.detail.startswith(("missing on ", "missing only on "))
     return undecided and check.phase == "gradient" and not check.of_use

@@ -59,8 +59,8 @@ def unsplit(plan: MatchPlan, step: StepPair) -> list[str]:
             name, worst = max(missed, key=lambda each: each[1].severity)
             others = f" nor that of {len(missed) - 1} more parameters" if len(missed) > 1 else ""
             notes.append(
-                f"the gradient of {name} is not split by use{others}: what was seen of its uses on the {side} side "
-                f"misses the whole by {worst.error:.1e} of the largest, allowed {worst.allowed:.1e}"
+                f"the gradient of {name} is not split by use{others}: the observed uses on the {side} side miss "
+                f"{worst.error:.1e} of it, allowed {worst.allowed:.1e}"
             )
     return notes
 
@@ -123,7 +123,7 @@ def _judged(
         )
         counts = f"{len(reference_uses)} on the {plan.reference} side, {len(follower_uses)} on the {plan.follower} side"
         details.append(
-            "" if len(reference_uses) <= 1 and len(follower_uses) <= 1 else f"uses that are the same in sum: {counts}"
+            "" if len(reference_uses) <= 1 and len(follower_uses) <= 1 else f"uses with equal sums: {counts}"
         )
     judged = compare_items(frame, items, floor)
     missing = "no use on the {} side has this gradient"

@@ -51,7 +51,7 @@ def holding_checks(
             continue
         for path, times in holding.listed.items():
             if times > 1:
-                detail = f"the optimizer lists it {times} times, and every step updates it as often"
+                detail = f"the optimizer lists it {times} times, so every step updates it {times} times"
                 checks.append(_holding(side, f"optimizer of {path}", path, Verdict.DIFFERENT, detail))
         counterparts = {m.path(side): m.path(other_side(side)) for m in plan.parameters}
         for entry in inventory.parameters():
@@ -66,9 +66,10 @@ def holding_checks(
             checks.append(_holding(side, f"optimizer of the {side} side", None, Verdict.INCONCLUSIVE, detail))
         if holding.hidden:
             detail = (
-                f"the loss has a gradient for {len(holding.hidden)} tensors that the {side} model does not know of: "
+                f"the loss has a gradient for {len(holding.hidden)} tensors that are not registered in the {side} "
+                "model: "
             )
-            detail += "no step changes them, and no file holds them"
+            detail += "no step updates them, and they are not saved"
             first = next(iter(holding.hidden))
             checks.append(_holding(side, f"parameters of the {side} side", first, Verdict.DIFFERENT, detail))
     return checks

@@ -128,7 +128,7 @@ def broken_ties(
                 break
         else:
             raise MatchError(
-                "A promised tie group names paths that are not all on one side.",
+                "A group of Pair.ties has paths that are not all on one side.",
                 where="Pair.ties",
                 numbers=", ".join(group),
                 todo="give each group the paths of one side, as `xcheck run` prints them",

@@ -117,7 +117,7 @@ CASES: dict[str, tuple[Loss, Loss, bool, str, str, str]] = {
         lambda o, y: ops.mean(ops.clip(o - y, -0.5, 0.5) ** 2) + ops.mean(o) ** 2,
         True,
         "clamped_value",
-        "values are cut off: below -1 in torch and below -0.5 and above 0.5 in keras",
+        "values are clamped differently: below -1 in torch and below -0.5 and above 0.5 in keras",
         "(loss): clamp",
     ),
 }

@@ -148,8 +148,8 @@ def _cause(name: str, group: OneSided) -> Cause:
         phase="loss",
         torch=places["torch"],
         keras=places["keras"],
-        summary=f"the loss of the {group.side} side has {what} of {shapes[0]}, which leaves {shapes[1]}{times}; "
-        f"that of the {other} side does without",
+        summary=f"the loss of the {group.side} side applies {what} to {shapes[0]}, which leaves {shapes[1]}{times}; "
+        f"that of the {other} side does not",
         evidence={"side": group.side, "calls": [call.name for call in group.calls], "setting": group.setting}
         | ({f"{group.side}_line": first.line} if first.line else {}),
         fix=f"{other}: put {what} in the same place, or {group.side}: leave it out",

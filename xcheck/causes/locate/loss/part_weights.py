@@ -157,7 +157,7 @@ def _cause(plan: MatchPlan, output: Array, axis: int, one: _Weighed, two: _Weigh
             "torch": list(shown["torch"]),
             "keras": list(shown["keras"]),
         },
-        fix=f"keras: weigh the parts by {torch}, or torch: by {keras}",
+        fix=f"keras: weight the parts by {torch}, or torch: by {keras}",
     )
     # Each part in the place of all of them is an output of its own, on which the weights were asked for.
     gone = abs(again - two.value) / abs(two.value)

@@ -1,0 +1,78 @@
+#!/usr/bin/env python
+"""Picks messages at random from the source, to be read alone: is it clear what happened, and what to do?
+
+Usage: scripts/sample_messages.py [N] [SEED]
+"""
+
+import ast
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ERRORS = (
+    "BadInput",
+    "PairError",
+    "BatchError",
+    "UserCodeError",
+    "MatchError",
+    "UnprovenError",
+    "SetupError",
+    "FileError",
+)
+FIELDS = ("summary", "fix", "detail", "todo")
+
+
+def text(node: ast.AST) -> str:
+    """The text of an expression, with `{...}` for each value in it; "" without a text."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            text(v) if isinstance(v, ast.Constant) else "{" + ast.unparse(getattr(v, "value", v)) + "}"
+            for v in node.values
+        )
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return text(node.left) + text(node.right)
+    return ""
+
+
+def messages(source: str) -> Iterator[tuple[int, str]]:
+    """(line, message) of each error, cause, check detail and note of coverage in a source."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            parts = [text(a) for a in node.args[:1]] if name in ERRORS else []
+            parts += [f"{k.arg}: {text(k.value)}" for k in node.keywords if k.arg and text(k.value)]
+            told = [p for p in parts if p and (name in ERRORS or p.partition(":")[0] in FIELDS)]
+        else:
+            told = [text(node)] if isinstance(node, ast.JoinedStr | ast.Constant) else []
+            told = [t for t in told if t.startswith("not covered:")]
+        if any(" " in t.partition(": ")[2] or is_sentence(t) for t in told):
+            yield getattr(node, "lineno", 0), "\n    ".join(told)
+
+
+def is_sentence(told: str) -> bool:
+    """Whether a part is a whole sentence."""
+    return told.count(" ") > 1
+
+
+def sample(count: int, seed: int) -> list[str]:
+    """Messages with their places.
+
+    Args:
+        count: how many.
+        seed: of the choice.
+    """
+    found = [
+        f"{path.relative_to(ROOT)}:{line}\n    {message}"
+        for path in sorted((ROOT / "xcheck").rglob("*.py"))
+        for line, message in messages(path.read_text())
+    ]
+    return random.Random(seed).sample(found, min(count, len(found)))
+
+
+if __name__ == "__main__":
+    numbers = [int(argument) for argument in sys.argv[1:]]
+    print("\n".join(sample(*(numbers + [10, 0][len(numbers) :]))))
