@@ -64,12 +64,12 @@ def test_what_was_computed_before_is_kept() -> None:
 
 def test_builds_that_give_no_model() -> None:
     assert "not return a torch.nn.Module" in message(mlp(torch={"build": lambda: 3}))[0]
-    assert "no keras.Model" in message(mlp(keras={"build": lambda: 3}))[0]
+    assert "not return a keras.Model" in message(mlp(keras={"build": lambda: 3}))[0]
 
 
 def test_optimizers_that_are_none() -> None:
     assert "not return a torch.optim.Optimizer" in message(mlp(torch={"optimizer": lambda p: "sgd"}))[0]
-    assert "no keras.optimizers.Optimizer" in message(mlp(keras={"optimizer": lambda: "sgd"}))[0]
+    assert "not return a keras.optimizers.Optimizer" in message(mlp(keras={"optimizer": lambda: "sgd"}))[0]
 
 
 def test_a_shape_that_no_layout_explains() -> None:
@@ -191,7 +191,7 @@ def test_a_loss_that_is_not_a_scalar() -> None:
 def test_a_return_that_is_missing(what: str, parts: dict[str, Any]) -> None:
     text, _ = message(mlp(**parts))
     assert what in text.splitlines()[0]
-    assert "it returns nothing" in text
+    assert "the function returns None" in text
 
 
 def test_what_should_be_a_dict_and_is_none() -> None:
@@ -251,7 +251,7 @@ def test_a_backend_that_came_too_late() -> None:
     [
         ({"steps": 0}, "at least one step"),
         ({"precision": ("float16",)}, "precision"),
-        ({"phases": ["forwards"]}, "no phase 'forwards'"),
+        ({"phases": ["forwards"]}, "Unknown phase 'forwards'"),
     ],
 )
 def test_options_that_make_no_run(options: dict[str, Any], expected: str) -> None:

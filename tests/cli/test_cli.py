@@ -75,7 +75,7 @@ def test_with_json_on_stdout_there_is_one_object_and_nothing_else(
     [
         ("import nothing_of_this_name", "nothing_of_this_name"),
         ("PAIR = 1", "PAIR"),
-        ("import xcheck\nPAIR = xcheck.Pair('p', 1, 2, lambda seed: [])", "side"),
+        ("import xcheck\nPAIR = xcheck.Pair('p', 1, 2, lambda seed: [])", "TorchSide"),
     ],
 )
 def test_a_mistake_is_an_object_on_stdout_too(

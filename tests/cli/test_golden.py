@@ -111,7 +111,7 @@ def test_a_reference_that_does_not_repeat_itself_is_not_trusted_once_it_is_recor
     ],
 )
 def test_a_trace_of_something_else_is_refused(tmp_path, pair, words):
-    with pytest.raises(FileError, match="something else") as caught:
+    with pytest.raises(FileError, match="a different pair or side") as caught:
         xcheck.verify(pair, recorded(tmp_path, steps=1))
     assert words in str(caught.value)
     assert caught.value.result.verdict == "INCONCLUSIVE"

@@ -40,8 +40,8 @@ def test_a_pattern_means_what_the_same_thing_by_hand_means(text, torch_shape, ke
         ("o o -> o o", "twice"),
         ("~o i -> i o", "on the left"),
         ("o i -> i o@11", "not an order of blocks"),
-        ("o I -> I o", "no axis"),
-        ("o i -> i o=x", "no axis"),
+        ("o I -> I o", "is not an axis"),
+        ("o i -> i o=x", "is not an axis"),
     ],
 )
 def test_what_is_no_pattern_says_why(text, words):

@@ -259,7 +259,7 @@ def test_trap_a_layer_that_is_never_used(both):
         assert any(c.torch == "never.weight" and c.detail == "transpose, by structure" for c in result.checks)
     else:
         details = [c.detail for c in result.checks if c.torch == "never.weight"]
-        assert details[0].startswith("unused: no counterpart")
+        assert details[0].startswith("unused: it has no counterpart")
         assert result.coverage["gradients"]["compared"] > 0  # the steps were run all the same
 
 

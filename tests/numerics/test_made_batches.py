@@ -138,7 +138,7 @@ def test_by_default_nothing_is_made_whose_validity_is_a_guess():
     """No length, label, id or padded row that the given batches do not have: the blank of CTC is such a label."""
     inputs = {"x": RNG.standard_normal((8, 7, 4)), "ids": IDS}
     found = made(inputs, {"y": np.array([1, 2, 3, 1, 2, 3, 1, 2])}, ignored=9, beyond=True)
-    names = ("labels", "label 9", "sizes", "whole number", "rows sorted")
+    names = ("labels", "label 9", "shortened", "largest integer", "rows sorted")
     asked = {name: m.usual for name, m in found.items() if any(part in name for part in names)}
     assert len(asked) >= len(names)
     assert not any(asked.values())

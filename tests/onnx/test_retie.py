@@ -134,7 +134,7 @@ def test_a_plan_of_another_model_is_refused(tmp_path, capsys):
     ("tie", "said"),
     [
         ("tabel=head", "did you mean 'table'"),
-        ("table", "not A=B"),
+        ("table", "takes A=B"),
         ("table=other", "float32(11, 4) and float32(11, 4), 1 of 44 elements differ"),
         ("table=table", "one and the same"),
         ("table=small", "of different sizes"),

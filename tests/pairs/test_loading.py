@@ -91,7 +91,7 @@ def test_an_attribute_that_is_missing_or_no_pair_is_answered_with_the_pairs_of_t
     assert "PAIR, SECOND" in str(caught.value)
     with pytest.raises(PairError, match=r"make is not an xcheck\.Pair"):
         load_pair("alpha:make")
-    with pytest.raises(PairError, match="has no PAIR") as caught:
+    with pytest.raises(PairError, match="does not define PAIR") as caught:
         load_pair("beta_net")
     assert "pairs in the file: none" in str(caught.value)
 

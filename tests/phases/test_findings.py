@@ -107,8 +107,8 @@ def test_notes_are_given_once_and_a_choice_of_phases_is_noted():
         (Expectation(Verdict.DIFFERENT, "update", "adam_epsilon"), [WRONG], ""),
         (Expectation(Verdict.EQUIVALENT), [SAME], ""),
         (Expectation(Verdict.DIFFERENT), [SAME], "expected DIFFERENT, got EQUIVALENT"),
-        (Expectation(Verdict.DIFFERENT, "loss"), [WRONG], "to part in loss, they part in update"),
-        (Expectation(Verdict.INCONCLUSIVE, "loss"), [LOST], "to part in loss, they part in no phase"),
+        (Expectation(Verdict.DIFFERENT, "loss"), [WRONG], "the first difference in loss, found it in update"),
+        (Expectation(Verdict.INCONCLUSIVE, "loss"), [LOST], "the first difference in loss, found it in no phase"),
         (Expectation(Verdict.DIFFERENT, None, "padding"), [WRONG], "cause padding, found adam_epsilon"),
     ],
 )

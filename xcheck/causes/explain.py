@@ -37,7 +37,7 @@ from .locate.backward import way_back
 from .locate.call_count import number_of_calls
 from .locate.constant_tables import table_cause
 from .locate.extra_call import extra_call
-from .locate.forward import local_of, partings
+from .locate.forward import local_of, made_of, partings
 from .locate.input_mismatch import other_inputs
 from .locate.loss.search import loss_search
 from .locate.reordered import reordered_outputs
@@ -324,6 +324,8 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
             told = [table] if table is not None else other_sizes(scene, parting)
             unknown = None if told else local
         where = told[0] if told and i == 0 else where
+        if unknown is not None and i and made_of(found[0], parting):  # both may be one difference, of another kind
+            told = [replace(cause, confirmed=False) for cause in told]
         causes += told
     top = found[0]
     table = next((cause for cause in causes if cause.id == "other_table"), None)

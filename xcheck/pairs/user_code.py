@@ -30,7 +30,7 @@ def describe(value: Any) -> str:
 
 def got(value: Any) -> dict[str, str | None]:
     """Message parts for an invalid return value of a user's function."""
-    cause = "it returns nothing: a `return` is missing" if value is None else None
+    cause = "the function returns None: a `return` is missing" if value is None else None
     return {"numbers": f"got {describe(value)}", "cause": cause}
 
 

@@ -83,7 +83,7 @@ CASES: dict[str, Case] = {
         "other_function",
         lambda t: as_module(lambda v: t.sin(v) + t.cos(v)),
         lambda k, x: k.ops.sin(x) * k.ops.cos(x),
-        words=("the sum in torch and the product in keras",),
+        words=("combined by sum in torch and by product in keras",),
     ),
     "axis of a layer norm": Case(
         "normalised_axis",

@@ -78,7 +78,6 @@ UNKNOWN: dict[str, tuple[Any, Any]] = {
         lambda x: nn.functional.max_pool1d(x.transpose(1, 2), 2, 1).mean(1),
         lambda x: ops.mean(ops.max_pool(x, 2, 1), 1)[:, :4],
     ),
-    "the other side of a gate": (lambda x: torch.sigmoid(x) * x, lambda x: (1 - ops.sigmoid(x)) * x),
     "an epsilon in another place": (
         lambda x: x / (x.norm(dim=-1, keepdim=True) + 1e-2),
         lambda x: x / ops.sqrt(ops.sum(x**2, -1, keepdims=True) + 1e-2),
@@ -105,3 +104,11 @@ def test_what_nothing_explains_is_not_confirmed(name: str) -> None:
     result = checked(of_torch, of_keras, 4 if "pool" in name else WIDTH)
     assert result.verdict is xcheck.Verdict.DIFFERENT, result.report()
     assert not [c for c in result.causes if c.confirmed], result.report()
+
+
+def test_the_other_side_of_a_gate_is_a_factor_and_a_number_added() -> None:
+    result = checked(lambda x: torch.sigmoid(x) * x, lambda x: (1 - ops.sigmoid(x)) * x)
+    summaries = {c.id: c.summary for c in result.causes if c.confirmed}
+    assert set(summaries) == {"constant_factor", "constant_offset"}, result.report()
+    assert "factor 1 in torch and -1 in keras" in summaries["constant_factor"]
+    assert "0 in torch and 1 in keras" in summaries["constant_offset"]

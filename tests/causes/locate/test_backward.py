@@ -74,7 +74,7 @@ def test_gradients_that_agree_are_not_looked_into():
     ("passed", "cause", "words"),
     [
         ("nothing", "stopped_gradient", "stops the gradient at own: stop_gradient"),
-        ("half", "scaled_gradient", "keras passes back 0.5 times what torch does"),
+        ("half", "scaled_gradient", "keras passes on 0.5 times what torch does"),
         ("clipped", "clipped_gradient", "at most 0.01 of what"),
     ],
 )

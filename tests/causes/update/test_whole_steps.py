@@ -64,7 +64,7 @@ CASES: dict[str, tuple[Any, Any, int, str, str]] = {
         lambda: keras_sgd(momentum=0.9),
         2,
         "optimizer_setting",
-        "another dampening: 0.1 in torch",
+        "differ in dampening: 0.1 in torch",
     ),
     "a decay whatever the rate is": (
         lambda p: KerasSGD(p, learning_rate=0.1, weight_decay=0.05),

@@ -115,7 +115,7 @@ def test_a_side_that_uses_it_once_is_compared_as_a_whole(side):
     checks = use_checks(plan, step, "float64")
     assert len(checks) == 2
     assert {c.verdict for c in checks} == {"EQUIVALENT"}
-    assert "in sum" in checks[-1].detail
+    assert "uses with equal sums" in checks[-1].detail
 
 
 def test_uses_that_part_beyond_any_grouping_are_one_group_where_the_wholes_agree():

@@ -156,6 +156,20 @@ def parting_at(scene: Scene, alignment: Alignment, reference: Place, follower: P
     return None if order is None else parting_of(scene, alignment, suspect, order, False)
 
 
+def made_of(first: Parting, second: Parting) -> bool:
+    """Whether the value of the second place is made directly of that of the first, on one of the sides."""
+    graphs = (first.alignment.reference, first.alignment.follower)
+    places = (
+        (first.suspect.reference, second.suspect.reference),
+        (first.suspect.follower, second.suspect.follower),
+    )
+    return any(
+        later.key in graph.outputs[call.index].values()
+        for graph, (earlier, later) in zip(graphs, places, strict=True)
+        for call in graph.users.get(earlier.key, ())
+    )
+
+
 def _same_output(twin: Calls, place: Place) -> Array | None:
     call = next((c for c in twin if named(c) == named(place.call)), None)
     return None if call is None else call.outputs.get(place.output)

@@ -101,7 +101,7 @@ CASES: dict[str, tuple[Loss, Loss, bool, str, str, str]] = {
         lambda o, y: ops.mean((o - y) ** 2) + ops.mean(ops.abs(o)),
         True,
         "slice",
-        "getitem [:, 1:] of (6, 4), which leaves (6, 3), in 2 places",
+        "applies getitem [:, 1:] to (6, 4), which leaves (6, 3), in 2 places",
         "(loss): getitem",
     ),
     "labels off by one": (
@@ -109,7 +109,7 @@ CASES: dict[str, tuple[Loss, Loss, bool, str, str, str]] = {
         lambda o, y: -ops.mean(ops.take_along_axis(ops.log_softmax(o), ((y + 1) % CLASSES)[:, None], 1)),
         False,
         "one_sided_operation",
-        "the loss of the keras side has add 1",
+        "the loss of the keras side applies add 1",
         "data",
     ),
     "bounds": (
