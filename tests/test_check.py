@@ -372,7 +372,7 @@ def test_a_run_without_the_gradient_phase_says_nothing_on_gradients():
 def test_a_phase_that_is_not_there_is_refused():
     with pytest.raises(PairError, match="Unknown phase 'gradients'") as caught:
         xcheck.check(linear_pair(), phases=("forward", "gradients"))
-    assert "there are: inventory" in str(caught.value)
+    assert "choose from: inventory" in str(caught.value)
 
 
 # Mistakes and what they leave behind -----------------------------------------------------------------------------
