@@ -41,7 +41,7 @@ def judge_by_match(findings: Findings, plan: MatchPlan) -> None:
             for c in findings.checks
         ]
     elif different and plan.tried:
-        findings.notes.append(f"the sides do not agree under any of the {plan.tried} other possible matches")
+        findings.notes.append(f"no other possible match makes the sides agree: {plan.tried} tried")
     elif plan.proven is False and findings.passes():
         detail = (
             f"not proven: with other weights and on other inputs {plan.unproven}; either a match is wrong, or the "
