@@ -279,9 +279,8 @@ def _forward(findings: Findings, scene: Scene, first: Check) -> None:
     if given is not None:
         findings.causes.append(given)
         error, allowed = given.evidence["before"], given.evidence["allowed"]
-        names = given.torch, given.keras
         findings.located = replace(
-            _divergence(first), torch=names[0], keras=names[1], local_error=error, allowed=allowed
+            _divergence(first), torch=given.torch, keras=given.keras, local_error=error, allowed=allowed
         )
         return
     packed = packed_outputs(scene.plan)
