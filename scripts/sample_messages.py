@@ -44,18 +44,19 @@ def messages(source: str) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func).rpartition(".")[2]
             parts = [text(a) for a in node.args[:1]] if name in ERRORS else []
+            parts += [text(a) for a in node.args[4:5]] if name == "Cause" else []
             parts += [f"{k.arg}: {text(k.value)}" for k in node.keywords if k.arg and text(k.value)]
-            told = [p for p in parts if p and (name in ERRORS or p.partition(":")[0] in FIELDS)]
+            told = [p for p in parts if p and (name in (*ERRORS, "Cause") or p.partition(":")[0] in FIELDS)]
         else:
             told = [text(node)] if isinstance(node, ast.JoinedStr | ast.Constant) else []
-            told = [t for t in told if t.startswith("not covered:")]
-        if any(" " in t.partition(": ")[2] or is_sentence(t) for t in told):
+            told = [t for t in told if t.startswith("not covered:") and t.count("(") == t.count(")")]
+        if told and is_sentence(told[0].removeprefix("detail: ").removeprefix("summary: ")):
             yield getattr(node, "lineno", 0), "\n    ".join(told)
 
 
 def is_sentence(told: str) -> bool:
-    """Whether a part is a whole sentence."""
-    return told.count(" ") > 1
+    """Whether the first part says what happened; what only goes on from another message is none to be read alone."""
+    return told.count(" ") > 2 and not told.startswith(("todo:", "fix:", "cause:", "numbers:", "where:"))
 
 
 def sample(count: int, seed: int) -> list[str]:
