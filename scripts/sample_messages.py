@@ -38,6 +38,11 @@ def text(node: ast.AST) -> str:
     return ""
 
 
+def filled_in(node: ast.AST) -> str:
+    """A value that is known only when the message is shown."""
+    return "{" + ast.unparse(node)[:80] + "}"
+
+
 def messages(source: str) -> Iterator[tuple[int, str]]:
     """(line, message) of each error, cause, check detail and note of coverage in a source."""
     for node in ast.walk(ast.parse(source)):
@@ -45,7 +50,7 @@ def messages(source: str) -> Iterator[tuple[int, str]]:
             name = ast.unparse(node.func).rpartition(".")[2]
             parts = [text(a) for a in node.args[:1]] if name in ERRORS else []
             parts += [text(a) for a in node.args[4:5]] if name == "Cause" else []
-            parts += [f"{k.arg}: {text(k.value)}" for k in node.keywords if k.arg and text(k.value)]
+            parts += [f"{k.arg}: {text(k.value) or filled_in(k.value)}" for k in node.keywords if k.arg]
             told = [p for p in parts if p and (name in (*ERRORS, "Cause") or p.partition(":")[0] in FIELDS)]
         else:
             told = [text(node)] if isinstance(node, ast.JoinedStr | ast.Constant) else []

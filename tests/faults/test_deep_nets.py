@@ -57,7 +57,7 @@ FAULTS: dict[str, Fault] = {
         "corners aligned in torch and half pixel in keras",
     ),
     "polarity of a mask": Fault(
-        {"keras": {"mask": "blocked"}}, "forward", "m6", "layer_31", "mask_polarity", "is blocked in torch"
+        {"keras": {"mask": "blocked"}}, "forward", "m6", "layer_31", "mask_polarity", "blocked where the mask is true in torch"
     ),
     "the reset gate before the product": Fault(
         {"keras": {"reset_after": False}}, "forward", "m21", "layer_26", "reset_after", "after it is multiplied"
@@ -76,7 +76,7 @@ FAULTS: dict[str, Fault] = {
         "m3.running_mean",
         "layer_30/moving_mean",
         "momentum_convention",
-        "0.1 in torch and 0.9 in keras",
+        "0.1 of the running statistics in torch and 0.9 in keras",
     ),
     "rate of a dropout": Fault(
         {"keras": {"rate": 0.2}}, "forward", "m10", "layer_24", "dropout_rate", "0.25 in torch and 0.2 in keras"

@@ -177,7 +177,7 @@ def test_a_plan_survives_the_way_to_its_process() -> None:
 @pytest.mark.slow
 def test_a_process_that_fails_is_not_passed_over() -> None:
     with pytest.raises(RuntimeError, match="alarms with 1 threads failed"):
-        bench.in_process("alarms", 1, bench.Plan(seeds="no number"), lambda _: None)
+        bench.in_process("alarms", 1, bench.Plan(seeds="no number"), None, lambda _: None)
 
 
 @pytest.mark.slow
@@ -186,10 +186,10 @@ def test_the_exit_code_tells(
 ) -> None:
     alone = bench.in_process
 
-    def here(part: str, threads: int, plan: Any, tell: Any) -> None:
+    def here(part: str, threads: int, plan: Any, path: Any, tell: Any) -> None:
         """One process is proof enough that processes work; each takes as long to start as a run."""
         if (part, threads, plan.plant) == ("alarms", 2, False):
-            alone(part, threads, plan, tell)
+            alone(part, threads, plan, path, tell)
         else:
             for row in bench.work(part, threads, plan):
                 tell(row)

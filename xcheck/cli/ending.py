@@ -193,7 +193,12 @@ def write_json(result: Result, json: str) -> None:
     try:
         result.to_json(Path(json))
     except OSError as error:
-        raise FileError("The result cannot be written.", where=json, cause=str(error)) from error
+        raise FileError(
+            "The result cannot be written.",
+            where=json,
+            cause=str(error),
+            todo="choose a file in a folder that exists and that you may write to: --json FILE",
+        ) from error
 
 
 def folder_of(name: str, out: Path | None) -> Path:

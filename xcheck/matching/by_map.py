@@ -191,7 +191,7 @@ def _ask_for_sizes(match: Match) -> None:
             where=f"torch {torch.name} -> keras {keras.name}",
             numbers=f"layout {match.layout.name!r}, {torch.shape} -> {keras.shape}",
             cause="axes that are merged on both sides can have any sizes with the same product",
-            todo=f'add the sizes of all but one of them to the pattern, such as "{written}"',
+            todo=f'in weight_map, add the sizes of all but one of these axes to the pattern, such as "{written}"',
         ) from error
     except ValueError:
         return

@@ -261,7 +261,12 @@ class Trace:
         try:
             records = [(entry["run"], _record(entry, arrays)) for entry in header.pop("records")]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise FileError("This trace is damaged.", where=str(path), cause=repr(error)) from error
+            raise FileError(
+                "This trace is damaged.",
+                where=str(path),
+                cause=repr(error),
+                todo="record it again: xcheck record PAIR --side torch --out TRACE",
+            ) from error
         steps = tuple(record for run, record in records if run == 0)
         twins = tuple(tuple(t for run, t in records if run and t.step == record.step) for record in steps)
         return Trace(header, steps, twins)

@@ -136,7 +136,7 @@ def _key(path: str, values: Any) -> str:
         raise PairError(
             "No script can be written: the source file does not contain a tensor that the target needs.",
             where=path,
-            cause="it is computed whenever the model is built",
+            cause="the target model computes this tensor when it is built, which a script without the model cannot do",
             todo="convert without --script",
         )
     return keys[0]
