@@ -57,7 +57,12 @@ FAULTS: dict[str, Fault] = {
         "corners aligned in torch and half pixel in keras",
     ),
     "polarity of a mask": Fault(
-        {"keras": {"mask": "blocked"}}, "forward", "m6", "layer_31", "mask_polarity", "blocked where the mask is true in torch"
+        {"keras": {"mask": "blocked"}},
+        "forward",
+        "m6",
+        "layer_31",
+        "mask_polarity",
+        "blocked where the mask is true in torch",
     ),
     "the reset gate before the product": Fault(
         {"keras": {"reset_after": False}}, "forward", "m21", "layer_26", "reset_after", "after it is multiplied"

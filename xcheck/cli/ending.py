@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -151,6 +153,7 @@ def with_progress(
             progress("importing the frameworks")
             choose_backend(pair, keras_backend)
             import_quietly(pair)
+            _keep_frameworks()
             return work(pair, progress)
     except BaseException as error:
         partial = result_of(error)
@@ -160,6 +163,15 @@ def with_progress(
             if partial.checks and not silent:
                 print_verdict(partial, quiet=quiet)
         raise
+
+
+@cache
+def _keep_frameworks() -> None:
+    """Exempt what is imported from garbage collection: searching it again and again took a sixth of a small check.
+
+    Once per process, so that no model of an earlier pair is kept with it.
+    """
+    gc.freeze()
 
 
 @contextmanager

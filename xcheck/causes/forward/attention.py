@@ -302,9 +302,7 @@ ATTENTION = Form(
     _read,
     _compute,
     (
-        Setting(
-            "turned", "mask_polarity", "what is let through", "~mask", "attention_mask=~mask", either, shown=_turned
-        ),
+        Setting("turned", "mask_polarity", "a position", "~mask", "attention_mask=~mask", either, shown=_turned),
         Setting("scale", "attention_scale", "the factor of the scores", "scale={}", "multiply by {}", _scales),
         Setting("masked", "attention_mask", "whether the mask is used", "{}", "{}", either),
         Setting("causal", "causal_mask", "whether later positions are blocked", "is_causal={}", "{}", either),
