@@ -177,6 +177,6 @@ def test_a_parameter_that_only_the_port_has_and_nothing_uses_does_not_end_the_ru
     made = xcheck.Pair("bare", torch, xcheck.KerasSide(build_keras), whole.batches)
     result = xcheck.check(made, steps=2, free_steps=0, precision=("float64",))
     assert result.verdict == "EQUIVALENT", result.report()
-    unused = [c for c in result.checks if c.detail.startswith("unused: no counterpart")]
+    unused = [c for c in result.checks if c.detail.startswith("unused: it has no counterpart")]
     assert [c.keras for c in unused] == ["token_embedding/reverse_embeddings"]
     assert {c.step for c in result.checks if c.phase == "update" and not c.further} == {1, 2}
