@@ -287,7 +287,7 @@ def test_dropout_in_another_number_of_places_says_where_it_is_more():
     assert "torch drops out 2 times at 0.5; keras drops out 1 times at 0.5" in open_checks(result)["dropout rates"]
     (cause,) = result.causes
     assert (cause.id, cause.torch, cause.keras, cause.confirmed) == ("dropout_missing", "d", None, True)
-    assert "drops out its input: 0.5 in torch and 0 in keras" in cause.summary
+    assert "applies dropout to its input: 0.5 in torch and 0 in keras" in cause.summary
 
 
 def test_dropout_within_an_attention_that_is_one_function_is_found_on_the_other_side():
