@@ -157,8 +157,8 @@ class Moves:
         unit = next((u for u in self.matcher.left(self._follower) if u.owner == seen.call.path), None)
         if unit is None:
             return
-        others = self.matcher.units[self._reference]
-        for other in sorted(others, key=lambda u: not self._same_inputs(u, seen)):
+        others = sorted(self.matcher.units[self._reference], key=lambda u: not self._same_inputs(u, seen))
+        for other in (*self._whole(seen), *others):
             pair = ([other], [unit]) if self._reference == "torch" else ([unit], [other])
             group = group_of(*pair)
             if group is not None:
@@ -169,16 +169,21 @@ class Moves:
         open_ = set(self.matcher.plan().unmatched(self._follower))
         unit = next(u for u in owner.units(self._follower) if u.owner == seen.call.path)
         rest = tuple(e for e in unit.entries if e.path in open_)
+        for whole in self._whole(seen) if rest else ():
+            pair = whole, replace(unit, entries=rest)
+            group = group_of(*([u] for u in (pair if self._reference == "torch" else pair[::-1])))
+            if group is not None:
+                yield Move(lambda g=group: self._adopt(g))
+
+    def _whole(self, seen: Seen) -> Iterator[Unit]:
+        """The reference's layers with the same inputs as a call, including parameters that they share with others."""
         own = self.matcher.torch if self._reference == "torch" else self.matcher.keras
-        for call in self.matcher.calls if rest else ():
+        for call in self.matcher.calls:
             held = tuple(
                 e for e in own.entries if e.owner == call.path and own.canonical_path(e.path) in call.parameters
             )
             if held and _shares(call.inputs, seen):
-                pair = Unit(call.path, held[0].kind, held), replace(unit, entries=rest)
-                group = group_of(*([u] for u in (pair if self._reference == "torch" else pair[::-1])))
-                if group is not None:
-                    yield Move(lambda g=group: self._adopt(g))
+                yield Unit(call.path, held[0].kind, held)
 
     def _adopt(self, group: Group) -> Callable[[], None]:
         guess = Guess(group)

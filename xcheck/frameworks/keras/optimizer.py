@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,10 +32,19 @@ def _settings(optimizer: Any) -> dict[str, Any]:
     """The numbers of its config, its learning rate as it is now."""
     if optimizer is None:
         return {}
-    config = {**optimizer.get_config(), "learning_rate": float(to_numpy(optimizer.learning_rate))}
+    config = {**_config(optimizer), "learning_rate": float(to_numpy(optimizer.learning_rate))}
     if isinstance(config.get("betas"), tuple | list):
         config |= dict(zip(("beta_1", "beta_2"), config["betas"], strict=True))
     return {name: value for name, value in config.items() if isinstance(value, int | float)}
+
+
+def _config(optimizer: Any) -> dict[str, Any]:
+    """Its config; its attributes where it cannot be serialized, as with a user's schedule that has no `get_config`."""
+    try:
+        return optimizer.get_config()
+    except Exception:  # noqa: BLE001 - a user's schedule or optimizer raises anything
+        named = (name for c in type(optimizer).__mro__ for name in inspect.signature(c.__init__).parameters)
+        return {name: getattr(optimizer, name) for name in named if name in vars(optimizer)}
 
 
 def _schedule(optimizer: Any) -> list[float]:
@@ -42,7 +52,12 @@ def _schedule(optimizer: Any) -> list[float]:
     rate = getattr(optimizer, "_learning_rate", None)
     if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return []
-    return [float(to_numpy(rate(taken))) for taken in range(SCHEDULED)]
+    return [_rate(rate, optimizer, taken) for taken in range(SCHEDULED)]
+
+
+def _rate(schedule: Any, optimizer: Any, updates: int) -> float:
+    """What a schedule gives for a count of updates, given as the optimizer gives it: a tensor."""
+    return float(to_numpy(schedule(keras.ops.convert_to_tensor(updates, optimizer.iterations.dtype))))
 
 
 def rates(model: Any) -> dict[int, float]:
@@ -56,6 +71,6 @@ def rates(model: Any) -> dict[int, float]:
         return {}
     rate = getattr(optimizer, "_learning_rate", None)
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        return {n: float(to_numpy(rate(n))) for n in UPDATE_COUNTS}
+        return {n: _rate(rate, optimizer, n) for n in UPDATE_COUNTS}
     own = any("train_step" in vars(c) for c in type(model).__mro__ if not c.__module__.startswith("keras."))
     return {} if own else dict.fromkeys(UPDATE_COUNTS, float(to_numpy(optimizer.learning_rate)))
