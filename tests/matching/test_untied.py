@@ -65,6 +65,67 @@ def test_both_uses_are_matched_where_one_side_alone_is_tied(tied, build, pairs, 
     assert (plan.unmatched_torch, plan.unmatched_keras, plan.doubts) == ((), (), ())
 
 
+class Biased(nn.Module):
+    """Head with a bias of its own, as a layer or as a function; `inner` too may share its weight, with `second`."""
+
+    def __init__(self, *, tied: bool, function: bool = False, second: bool = False) -> None:
+        super().__init__()
+        self.table, self.inner, self.head = nn.Embedding(11, 6), nn.Linear(6, 6), nn.Linear(6, 11)
+        self.second = nn.Linear(6, 6)
+        if tied:
+            self.head.weight = self.table.weight
+        if function:
+            del self.head
+            self.bias = nn.Parameter(torch.randn(11))
+        if second:
+            self.second.weight = self.inner.weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = torch.tanh(self.second(torch.tanh(self.inner(self.table(ids)))))
+        return self.head(x) if hasattr(self, "head") else nn.functional.linear(x, self.table.weight, self.bias)
+
+
+class BiasedLookup(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.inner, self.second = layers.Embedding(11, 6), layers.Dense(6), layers.Dense(6)
+        self.bias = self.add_weight(shape=(11,), initializer="normal", name="offset")
+
+    def call(self, ids):
+        x = ops.tanh(self.second(ops.tanh(self.inner(self.table(ids)))))
+        return ops.matmul(x, ops.transpose(self.table.embeddings)) + self.bias
+
+
+def separate() -> keras.Model:
+    x = layers.Embedding(11, 6, name="table")(ids := keras.Input((5,)))
+    x = ops.tanh(layers.Dense(6, name="second")(ops.tanh(layers.Dense(6, name="inner")(x))))
+    return keras.Model(ids, layers.Dense(11, name="head")(x))
+
+
+BIASED = {
+    "a tied head": (lambda: Biased(tied=True), separate, "torch"),
+    "a tied head, Keras as the reference": (lambda: Biased(tied=True), separate, "keras"),
+    "a tied head as a function": (lambda: Biased(tied=False, function=True), separate, "torch"),
+    "a tied head as a function, Keras as the reference": (
+        lambda: Biased(tied=False, function=True),
+        separate,
+        "keras",
+    ),
+    "a tied head and a tied inner layer": (lambda: Biased(tied=True, second=True), separate, "torch"),
+    "both, Keras as the reference": (lambda: Biased(tied=True, second=True), separate, "keras"),
+    "a tie on the Keras side": (lambda: Biased(tied=False), BiasedLookup, "torch"),
+}
+
+
+@pytest.mark.parametrize(("build", "port", "reference"), BIASED.values(), ids=BIASED)
+def test_a_tied_layer_may_have_a_bias_of_its_own(build, port, reference):
+    plan = match(xcheck.Pair("tied", xcheck.TorchSide(build), xcheck.KerasSide(port), _ids, reference=reference))
+    assert (plan.unmatched_torch, plan.unmatched_keras, plan.doubts) == ((), (), ())
+    tied = [m for m in plan.parameters if m.torch == "table.weight" or m.keras.endswith("/embeddings")]
+    assert len(tied) == 2
+    assert ("bias", 11) in [(m.torch.removeprefix("head."), m.keras_piece.whole[0]) for m in plan.parameters]
+
+
 def test_what_is_not_the_same_twice_stays_without_a_counterpart():
     """Keras multiplies with a table of its own making."""
 

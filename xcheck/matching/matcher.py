@@ -204,6 +204,7 @@ class Matcher:
     def _seen(self, calls: Calls) -> None:
         """Store the activations of the reference."""
         self.calls: Calls = tuple(call for call in calls if not call.function)
+        self.functions: Calls = tuple(call for call in calls if call.function and call.parameters)
         self.known: Known = Known(calls)
         self._bare: dict[str, Call] = {p: call for call in reversed(calls) if call.function for p in call.parameters}
 

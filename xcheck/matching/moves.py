@@ -176,7 +176,10 @@ class Moves:
                 yield Move(lambda g=group: self._adopt(g))
 
     def _whole(self, seen: Seen) -> Iterator[Unit]:
-        """The reference's layers with the same inputs as a call, including parameters that they share with others."""
+        """The reference's layers with the same inputs as a call, including parameters that they share with others.
+
+        A function is a layer, too.
+        """
         own = self.matcher.torch if self._reference == "torch" else self.matcher.keras
         for call in self.matcher.calls:
             held = tuple(
@@ -184,6 +187,10 @@ class Moves:
             )
             if held and _shares(call.inputs, seen):
                 yield Unit(call.path, held[0].kind, held)
+        for call in self.matcher.functions:
+            used = tuple(e for e in own.canonical() if e.path in call.parameters)
+            if used and _shares(call.inputs, seen):
+                yield Unit(call.path, used[0].kind, used)
 
     def _adopt(self, group: Group) -> Callable[[], None]:
         guess = Guess(group)

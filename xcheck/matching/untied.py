@@ -6,11 +6,12 @@ If they are tied in the reference, too, during one forward pass, both sides agre
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..records.calls import everywhere
 from ..records.inventory import Entry
+from ..records.sides import SideName
 from ..records.trace import State
 from .activations import Look
 from .fingerprints import Known
@@ -21,6 +22,9 @@ from .sequences import Group, group_of
 
 if TYPE_CHECKING:
     from .matcher import Matcher
+
+Unmatched = Mapping[SideName, set[str]]
+"""Side -> the paths of its parameters that have no counterpart."""
 
 MOST_TRIED = 30
 """At most this many pairs of parameters, with a layout each, are tried."""
@@ -34,27 +38,83 @@ def tied_there(matcher: Matcher, look: Look) -> list[Guess]:
         look: the last one.
     """
     plan = matcher.plan()
-    if look.solved or plan.unmatched(plan.follower):  # which may be the missing one
+    if look.solved:
         return []
-    return [g for path in plan.unmatched(plan.reference) if (g := _tied(matcher, look, plan, path)) is not None]
+    unmatched: Unmatched = {side: set(plan.unmatched(side)) for side in (plan.reference, plan.follower)}
+    before = State({path: matcher.state.value(path) for path in unmatched[plan.reference]})
+    found: list[Guess] = []
+    known = _known(look)
+    try:
+        while unmatched[plan.reference]:
+            tied = next(
+                (
+                    t
+                    for p in sorted(unmatched[plan.reference])
+                    if (t := _tied(matcher, look, plan, p, unmatched, known))
+                ),
+                None,
+            )
+            if tied is None:
+                break
+            guesses, known = tied
+            found += guesses
+            for guess in guesses:
+                for side, left in unmatched.items():
+                    for entry in (e for unit in guess.units(side) for e in unit.entries):
+                        left.discard(entry.path)
+    finally:
+        matcher.reference.write(before)
+    return found
 
 
-def _tied(matcher: Matcher, look: Look, plan: MatchPlan, path: str) -> Guess | None:
-    """The match that makes more of the follower known if the reference has one value at both places."""
+def _tied(
+    matcher: Matcher, look: Look, plan: MatchPlan, path: str, unmatched: Unmatched, known: int
+) -> tuple[list[Guess], int] | None:
+    """The matches that make more of the follower known if the reference has one value at both places, which it keeps.
+
+    Returns:
+        The match of the parameter and of those next to it, and the number of known calls.
+    """
+    beside = _beside(matcher, plan, path, unmatched)
+    if unmatched[plan.follower] and not beside:  # an unmatched parameter may be the missing one
+        return None
     calls = tuple(seen.call for seen in look.seen)
-    before, seen = matcher.state.value(path), _known(look)
+    theirs = matcher.follower.read()
     for guess, match, twin in itertools.islice(_candidates(matcher, plan, path), MOST_TRIED):
-        value = twin.value_to(plan.follower, matcher.state.value(twin.path(plan.reference)))
-        matcher.reference.write(State({path: match.value_to(plan.reference, value)}))
-        try:
-            made = matcher.reference.calls(matcher.batch, inside=everywhere)
-        finally:
-            matcher.reference.write(State({path: before}))
-        again = Look(calls, Known(made), matcher.forced)
-        if again.solved or _known(again) > seen:
-            guess.by_value = True
-            return guess
+        values = {path: twin.value_to(plan.follower, matcher.state.value(twin.path(plan.reference)))}
+        values[path] = match.value_to(plan.reference, values[path])
+        for _, other in beside:
+            values[other.path(plan.reference)] = other.value_to(plan.reference, theirs.value(other.path(plan.follower)))
+        kept = State({p: matcher.reference.read().value(p) for p in values})
+        matcher.reference.write(State(values))
+        again = Look(calls, Known(matcher.reference.calls(matcher.batch, inside=everywhere)), matcher.forced)
+        if again.solved or _known(again) > known:
+            guesses = [guess, *(other for other, _ in beside)]
+            for accepted in guesses:
+                accepted.by_value = True
+            return guesses, _known(again)
+        matcher.reference.write(kept)
     return None
+
+
+def _beside(matcher: Matcher, plan: MatchPlan, path: str, unmatched: Unmatched) -> list[tuple[Guess, Match]]:
+    """Matches of the other unmatched parameters of a layer, such as a bias: the follower has one of that size left."""
+    own, other = matcher.torch, matcher.keras
+    if plan.reference == "keras":
+        own, other = other, own
+    lone = own.find(path)
+    rest = [e for p in unmatched[plan.reference] if p != path and (e := own.find(p)) is not None]
+    left = [e for p in unmatched[plan.follower] if (e := other.find(p)) is not None]
+    found: list[tuple[Guess, Match]] = []
+    for entry in (e for e in rest if lone is not None and e.owner == lone.owner):
+        fitting = [e for e in left if e.size == entry.size]
+        pair = [_alone(entry)], [_alone(e) for e in fitting]
+        group = group_of(*(pair if plan.reference == "torch" else pair[::-1])) if len(fitting) == 1 else None
+        if group is not None:
+            guess = Guess(group)
+            ((match, _, _),) = guess.matches(matcher.torch, matcher.keras)
+            found.append((guess, match))
+    return found
 
 
 def _known(look: Look) -> int:
