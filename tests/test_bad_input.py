@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,35 @@ def test_a_pair_that_is_none(parts: dict[str, Any], expected: str) -> None:
     given = {"name": "mlp", "torch": base.torch, "keras": base.keras, "batches": batches, **parts}
     with pytest.raises(xcheck.BadInput, match=expected):
         xcheck.check(xcheck.Pair(**given))
+
+
+def keras_loss(*_: Any) -> Any:
+    """Whatever it is given."""
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: xcheck.TorchSide(list, loss=lambda outputs: outputs), r"TorchSide\.loss.*\(outputs, targets\)"),
+        (lambda: xcheck.TorchSide(list, optimizer=lambda: None), r"TorchSide\.optimizer.*\(parameters\)"),
+        (lambda: xcheck.TorchSide(list, step=lambda a, b, c, d: None), r"TorchSide\.step.*\(model, optimizer, batch\)"),
+        (lambda: xcheck.TorchSide(list, penalty=lambda: 0), r"TorchSide\.penalty.*\(model\)"),
+        (lambda: xcheck.KerasSide(list, loss=lambda: None), r"KerasSide\.loss.*\(targets, outputs\)"),
+        (lambda: xcheck.KerasSide(list, optimizer=lambda rate: None), r"KerasSide\.optimizer.*with \(\)"),
+        (lambda: xcheck.Pair("a", None, None, lambda: []), r"Pair\.batches.*\(seed\)"),
+    ],
+)
+def test_a_function_with_other_arguments_is_refused_before_anything_runs(make: Any, expected: str) -> None:
+    with pytest.raises(xcheck.BadInput, match=f"(?s){expected}.*define it as"):
+        make()
+
+
+def test_functions_may_ask_for_more_or_take_anything() -> None:
+    xcheck.TorchSide(list, loss=lambda *a: None, optimizer=lambda model: None, step=lambda m, o, b, model: None)
+    xcheck.TorchSide(list, optimizer=lambda named_parameters, rate=0.1: None, step=lambda m, optimizer, batch: None)
+    xcheck.TorchSide(list, optimizer=functools.partial(dict, rate=0.1), outputs=max, penalty=lambda m, factor=2: 0)
+    xcheck.KerasSide(list, loss=keras_loss, optimizer=lambda model: None)
+    xcheck.KerasSide(list, loss={"a": "mse"}, optimizer=dict)
 
 
 # On the command line ------------------------------------------------------------------------------------------

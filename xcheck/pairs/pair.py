@@ -7,6 +7,7 @@ user's code and run only during a check.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from ..records.accepted import Acceptance
 from ..records.plain_arrays import owned
 from ..records.result import PHASES, Verdict
 from ..records.trace import Array
+from .signatures import TORCH_CALLS, check_arguments, check_callables
 
 Arrays = Array | Mapping[str, Array] | tuple[Array, ...]
 
@@ -208,7 +210,7 @@ class TorchSide:
     outputs: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
-        _check_callables("TorchSide", self, "loss optimizer penalty prepare step after_step outputs")
+        check_callables("TorchSide", self, TORCH_CALLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,18 +234,8 @@ class KerasSide:
     outputs: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
-        _check_callables("KerasSide", self, "optimizer prepare outputs")
-
-
-def _check_callables(kind: str, side: Any, names: str) -> None:
-    for name in names.split():
-        value = getattr(side, name)
-        if value is not None and not callable(value):
-            raise PairError(
-                f"{kind}.{name} is not callable.",
-                numbers=f"got {type(value).__name__}: {value!r:.80}",
-                todo=f"pass a function; the docstring of {kind} lists its arguments",
-            )
+        loss = {"loss": "targets, outputs"} if inspect.isfunction(self.loss) else {}
+        check_callables("KerasSide", self, {"optimizer": "", "prepare": "batch", "outputs": "raw"} | loss)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +317,7 @@ class Pair:
                 numbers=f"got {type(self.batches).__name__}",
                 todo="pass a function: batches=lambda seed: [xcheck.Batch(inputs, targets), ...]",
             )
+        check_arguments("Pair.batches", self.batches, "seed")
         if self.reference not in ("torch", "keras"):
             raise PairError(
                 "Pair.reference must be 'torch' or 'keras'.",
