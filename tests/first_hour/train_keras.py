@@ -20,7 +20,7 @@ class LanguageModel(keras.Model):
         super().__init__()
         self.tokens = keras.layers.Embedding(VOCABULARY, WIDTH)
         self.norm = keras.layers.LayerNormalization(epsilon=1e-5)
-        self.rnn = keras.layers.LSTM(WIDTH, return_sequences=True)
+        self.rnn = keras.layers.GRU(WIDTH, return_sequences=True)
         self.dropout = keras.layers.Dropout(0.1)
         self.output_layer = keras.layers.Dense(VOCABULARY)
         self(keras.ops.zeros((1, LENGTH), "int32"))
@@ -35,7 +35,7 @@ def main():
     keras.utils.set_random_seed(0)
     model = LanguageModel()
     optimizer = keras.optimizers.AdamW(
-        WarmUpCosine(), weight_decay=DECAY, clipnorm=1.0, use_ema=True, ema_momentum=AVERAGE
+        WarmUpCosine(), weight_decay=DECAY, clipnorm=0.25, use_ema=True, ema_momentum=AVERAGE
     )
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     text = np.random.randint(VOCABULARY, size=(512, LENGTH + 1))

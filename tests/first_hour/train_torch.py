@@ -14,7 +14,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.tokens = nn.Embedding(VOCABULARY, WIDTH)
         self.norm = nn.LayerNorm(WIDTH)
-        self.rnn = nn.LSTM(WIDTH, WIDTH, batch_first=True)
+        self.rnn = nn.GRU(WIDTH, WIDTH, batch_first=True)
         self.dropout = nn.Dropout(0.1)
         self.output = nn.Linear(WIDTH, VOCABULARY)
         self.output.weight = self.tokens.weight
@@ -45,7 +45,7 @@ def main():
             loss = F.cross_entropy(model(tokens).flatten(0, 1), following.flatten())
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(model.parameters(), 0.25)
             optimizer.step()
             scheduler.step()
             with torch.no_grad():

@@ -51,6 +51,7 @@ from .refused_tracing import ended_by_user_code
 from .setup.ties import parting_causes
 from .state.joined_batches import joined_batches
 from .state.statistics import running_means, statistics_causes
+from .update.averages import own_average_causes
 from .update.optimizer import update_causes
 from .update.sparse_squares import squares_of_lookups
 from .update.summed_parameters import added_up_parameters
@@ -217,8 +218,7 @@ def _passed_back(
 @isolated(nothing)
 def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runner | None, follower: Runner) -> None:
     """Look for the cause of the first update that differs though its gradients agree."""
-    known = any(cause.phase == "update" for cause in findings.causes)
-    if known or _first_in(findings, step, "update") is None:
+    if any(cause.phase == "update" for cause in findings.causes) or _first_in(findings, step, "update") is None:
         return
     torch, keras = findings.environment["torch"], findings.environment["keras"]
     records = step.reference.record, step.follower
@@ -236,7 +236,7 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
             found = (update_causes(plan, *records, torch, keras, squares) if squares else []) or found
     if not any(cause.confirmed for cause in found):
         found = rates_of_some(plan, *records) or found
-    findings.causes += found + whole
+    findings.causes += found + whole + own_average_causes(plan, *records)
 
 
 @isolated(nothing)

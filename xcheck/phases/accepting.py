@@ -28,12 +28,16 @@ from ..records.calls import everywhere
 from ..records.cause_ids import CAUSES
 from ..records.result import AT_ORDINARY, Cause, Check, Verdict
 from ..records.sides import SIDES
+from ..records.slots import AVERAGE
 from ..records.trace import Array, StepRecord
 from ..stepping.lockstep import Moved, StepPair
 from . import NEEDS
 from .findings import Findings
 from .phase import Live, Phase
 from .steps import compare_step
+
+OF_AVERAGES = ("average_start", "average_momentum")
+"""Causes of differences in averages of the weights only."""
 
 Location = tuple[str | None, str | None]
 """(PyTorch name, Keras name)."""
@@ -236,7 +240,7 @@ def _exclude(findings: Findings, accepted: AcceptedCauses, number: int | None) -
         recomputed = all(cause.evidence.get(f"{side}_update_recomputed") for side in SIDES)
         remaining: list[Check] = []
         for c in findings.checks:
-            affected = c.verdict is Verdict.DIFFERENT and number in (None, c.step) and _follows(c.phase, cause.phase)
+            affected = c.verdict is Verdict.DIFFERENT and number in (None, c.step) and _may_follow(c, cause)
             judged_later = number is not None and c.phase == "update" != cause.phase and not _names(cause, c)
             if not affected or judged_later or (rivals and not _names(cause, c)):
                 remaining.append(c)
@@ -259,8 +263,21 @@ def _follows(phase: str, cause: str) -> bool:
     return phase == cause or cause in NEEDS.get(phase, ())
 
 
+def _may_follow(check: Check, cause: Cause) -> bool:
+    """Whether a difference may follow from a cause; no update uses an average of the weights."""
+    if cause.id in OF_AVERAGES:
+        return _is_average(check)
+    return _follows(check.phase, cause.phase)
+
+
+def _is_average(check: Check) -> bool:
+    return check.name.endswith(f"[{AVERAGE}]")
+
+
 def _names(cause: Cause, check: Check) -> bool:
     """Whether a cause names the quantity of a check, or a module around it."""
+    if cause.id in OF_AVERAGES:
+        return _is_average(check)
     for torch, keras in _locations(cause):
         for names, path in ((torch, check.torch), (keras, check.keras)):
             bare = [name.partition(" via ")[0] for name in (names or "").split(", ")]

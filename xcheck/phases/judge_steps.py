@@ -57,7 +57,7 @@ def steps_in_float64(live: Live) -> None:
         made_batches = MadeBatchSteps(live, number + AFTER, untouched.batch)
         judge_further(Ordinary(live, number + 1, untouched.batch))
         judge_further(made_batches)
-        judge_further(Dropping(live, made_batches.number, untouched.batch), live.explanations.dropout)
+        judge_further(Dropping(live, made_batches.number, untouched.batch), explain_dropping)
         judge_further(LaterSteps(live, made_batches, made_batches.number + 1, untouched.batch))
     if {"update", "state"} <= {*findings.phases} and "persistence" not in findings.phases:
         compare_configs(live)
@@ -130,6 +130,13 @@ def explain(live: Live, step: StepPair) -> None:
     if accept_step(live, step, chosen(live.findings)):
         live.explanations.own_updates(live, step)
         leave_update_open(live, step, chosen(live.findings))
+
+
+def explain_dropping(live: Live, step: StepPair) -> None:
+    """Find the cause of different dropouts; if only updates differ, remove what is accepted from them."""
+    different = {c.phase for c in live.findings.checks if c.verdict is Verdict.DIFFERENT and c.step == step.number}
+    only_updates = different == {"update"} and live.findings.accepted
+    (explain if only_updates else live.explanations.dropout)(live, step)
 
 
 def judge_further(further: Further, explains: Explains = explain) -> None:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...matching import Match, MatchPlan
+from ...records.accepted import Deltas
+from ...records.isolated_hypotheses import isolated
 from ...records.result import Cause
 from ...records.sides import SIDES, SideName, other_side
 from ...records.slots import AVERAGE
@@ -67,6 +69,44 @@ def average_causes(
         return
     yield from _other_start(kept)
     yield from _other_share(kept)
+
+
+@isolated(list[Cause])
+def own_average_causes(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Cause]:
+    """What makes averages of the weights differ although their weights differ, too: each is read off its own weights.
+
+    Args:
+        plan: of the run.
+        record, other: the step of the reference, and of the other side.
+    """
+    records: dict[SideName, StepRecord] = {plan.reference: record, plan.follower: other}
+    kept: Both = {side: [a for m in plan.trained if (a := _average(m, records[side], side))] for side in SIDES}
+    if not kept["torch"] or len(kept["torch"]) != len(kept["keras"]):
+        return []
+    return [*_other_start(kept), *_other_share(kept)]
+
+
+def moved_averages(record: StepRecord, moved: Deltas) -> dict[tuple[str, str], Array]:
+    """What averages change by if the weights after a step change.
+
+    Args:
+        record: of the step.
+        moved: changes of weights and slots, by path and role.
+
+    Returns:
+        The changes of the averages; none where they do not follow from the weights of the step.
+    """
+    kept = {
+        path: Average(record.before.slots.get(path, {}).get(AVERAGE), roles[AVERAGE], before[path], after[path])
+        for before, after in [(record.before.parameters, record.after.parameters)]
+        for path, roles in record.after.slots.items()
+        if AVERAGE in roles and path in before and path in after and roles[AVERAGE].shape == after[path].shape
+    }
+    averages = list(kept.values())
+    share = _kept_share(averages) if averages else None
+    if share is None:
+        return {}
+    return {(path, AVERAGE): (1 - share) * moved[path, ""] for path in kept if (path, "") in moved}
 
 
 def _average(match: Match, record: StepRecord, side: SideName) -> Average | None:
@@ -162,8 +202,7 @@ def _other_share(kept: Both) -> Iterator[Cause]:
     found: dict[SideName, float | None] = {}
     for side in SIDES:
         start = _start(kept[side])
-        held = [(np.zeros_like(a.new) if a.start is None else a.start, a.new, a.weight) for a in kept[side]]
-        found[side] = start[1] if start is not None and start[0] != "updated" else _share(held)
+        found[side] = start[1] if start is not None and start[0] != "updated" else _running_share(kept[side])
     torch, keras = found["torch"], found["keras"]
     if torch is None or keras is None or abs(torch - keras) <= REPRODUCED * abs(torch):
         return
@@ -176,6 +215,16 @@ def _other_share(kept: Both) -> Iterator[Cause]:
         {"torch": torch, "keras": keras, "made_again_to": REPRODUCED},
         f"keras: ema_momentum={torch:.12g} in this update, or torch: a share of {keras:.12g}",
     )
+
+
+def _kept_share(kept: Sequence[Average]) -> float | None:
+    """How much of the averages is kept in a step, wherever they start."""
+    start = _start(kept)
+    return _running_share(kept) if start is None else start[1]
+
+
+def _running_share(kept: Sequence[Average]) -> float | None:
+    return _share([(np.zeros_like(a.new) if a.start is None else a.start, a.new, a.weight) for a in kept])
 
 
 def _share(steps: Sequence[tuple[Array, Array, Array]]) -> float | None:

@@ -21,6 +21,7 @@ from ...records.sides import SideName, other_side
 from ...records.trace import Arrays, StepRecord
 from ..prove import Trial, prove, read_off
 from ..recomputed import REPRODUCED, gap
+from .averages import moved_averages
 from .both import Both, Difference
 from .calls import call, like_the_other
 from .clipping import NO_CLIP
@@ -139,7 +140,8 @@ def update_causes(
             tried = difference.swapped(tried) if str(number) in parts else tried
         seen = replace(follower, gradients=gradients)  # its own, which the step was made with
         new, old = tried.results(seen), own.results(seen)
-        return {(path, role): new[path][role] - old[path][role] for path in old for role in old[path]}
+        moved = {(path, role): new[path][role] - old[path][role] for path in old for role in old[path]}
+        return moved | moved_averages(seen.record, moved)
 
     trials = [Trial(before, after, REPRODUCED, 1 if d.solved else elements) for d in matter]
     causes = [prove(_cause(d, facts, recomputed=True), [trial]) for d, trial in zip(matter, trials, strict=True)]

@@ -224,12 +224,14 @@ def read(mine: Said, other: Said, seen: Observed) -> Recipe | None:
         recipes = [
             Recipe(replace(mine, coupled=coupled), coupled=coupled, lookups=parts, starts=starts) for coupled in decays
         ]
-        for clip in possible_clips(mine.clip, other.clip, seen.gradients, effective, seen.counts, seen.squares):
+        possible = list(possible_clips(mine.clip, other.clip, seen.gradients, effective, seen.counts, seen.squares))
+        for clip in possible:
             for recipe in recipes:
                 found = _complete(replace(recipe, clip=clip), other, seen)
                 if found is not None:
                     return found
-        for clip in told_clips(mine.clip, other.clip):
+        # Slots tell of the clipping whatever the rate is; an update alone cannot tell the two apart.
+        for clip in possible if mine.family.tells_of_gradient else told_clips(mine.clip, other.clip):
             for recipe in recipes:
                 clipping = replace(recipe, clip=clip)
                 for tried in (*_with_rates(clipping, other, seen), *_carrying(clipping, other, seen)):
