@@ -6,6 +6,7 @@ Usage: scripts/sample_messages.py [N] [SEED]
 
 import ast
 import random
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,8 @@ def messages(source: str) -> Iterator[tuple[int, str]]:
 
 def is_sentence(told: str) -> bool:
     """Whether the first part says what happened; what only goes on from another message is none to be read alone."""
-    return told.count(" ") > 2 and not told.startswith(("todo:", "fix:", "cause:", "numbers:", "where:"))
+    words = re.sub(r"\{[^}]*\}", "", told).split()
+    return len(words) > 2 and not told.startswith(("todo:", "fix:", "cause:", "numbers:", "where:"))
 
 
 def sample(count: int, seed: int) -> list[str]:
