@@ -70,7 +70,7 @@ def check(torch: Callable[[Any], float], keras: Callable[[Any], float], **sides:
 
 def late(result: xcheck.Result) -> list[str]:
     """Where later steps differ, and what is said not to be covered of them."""
-    notes = [n for n in result.notes if n.startswith("not covered: far later steps")]
+    notes = [n for n in result.notes if n.startswith("not covered: steps much later")]
     return [*dict.fromkeys(c.further for c in result.checks if c.further.startswith("at a later")), *notes]
 
 

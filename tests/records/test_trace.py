@@ -134,7 +134,7 @@ def test_a_trace_of_another_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(xcheck.records.trace, "TRACE_VERSION", 2)
     path = Trace({}, (RECORD,), ((),)).save(tmp_path / "trace")
     monkeypatch.undo()
-    with pytest.raises(FileError, match="different format") as caught:
+    with pytest.raises(FileError, match="different version") as caught:
         Trace.load(path)
     assert str(path) in str(caught.value)
 

@@ -230,7 +230,10 @@ def clear(folder: Path | None) -> None:
         for name in WRITTEN:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise FileError("An earlier result cannot be removed.", where=str(folder), cause=str(error)) from error
+        told = "remove it, or choose a different folder: --out FOLDER"
+        raise FileError(
+            "An earlier result cannot be removed.", where=str(folder), cause=str(error), todo=told
+        ) from error
 
 
 def write(result: Result, out: Path | None) -> Path:
@@ -246,7 +249,8 @@ def write(result: Result, out: Path | None) -> Path:
         if result.reproduction is not None:
             result.reproduction.write(folder)
     except OSError as error:
-        raise FileError("The result cannot be written.", where=str(folder), cause=str(error)) from error
+        told = "choose a different folder: --out FOLDER"
+        raise FileError("The result cannot be written.", where=str(folder), cause=str(error), todo=told) from error
     return folder
 
 

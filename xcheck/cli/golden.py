@@ -19,7 +19,7 @@ from ..phases.pace import Pace
 from ..phases.ties.storage import probed
 from ..records.inventory import Entry, Holdings, Inventory
 from ..records.sides import other_side
-from ..records.trace import Trace
+from ..records.trace import RECORD_AGAIN, Trace
 from ..report.result import Result
 from ..stepping.lockstep import ReferenceStep, reference_steps
 from ..stepping.reference import Reference
@@ -89,7 +89,8 @@ def verify(
     header = trace.header
     missing = sorted(_HEADER - set(header))
     if missing or not trace.steps:
-        raise FileError("This trace is damaged.", cause=f"its header lacks {', '.join(missing) or 'every step'}")
+        lacking = ", ".join(missing) or "every step"
+        raise FileError("This trace is damaged.", cause=f"its header lacks {lacking}", todo=RECORD_AGAIN)
     entries = _entries(header)
     phases = SEMANTIC if phases is None or EVERY in phases else phases
     unavailable = [phase for phase in phases if phase in AVAILABLE and phase not in SEMANTIC]
@@ -142,7 +143,8 @@ def _entries(header: Mapping[str, Any]) -> tuple[Entry, ...]:
         _holdings(header.get("holdings"))
         return tuple(replace(Entry(**entry), shape=tuple(entry["shape"])) for entry in header["inventory"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise FileError("This trace is damaged.", cause=f"{type(error).__name__}: {error}") from error
+        told = f"{type(error).__name__}: {error}"
+        raise FileError("This trace is damaged.", cause=told, todo=RECORD_AGAIN) from error
 
 
 def _recorded(pair: Pair, trace: Trace) -> Iterator[ReferenceStep]:

@@ -70,7 +70,10 @@ def read_map(path: str | Path) -> dict[str, WeightTarget]:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(
-            "This file is not a weight map.", where=str(path), cause=f"{type(error).__name__}: {error}"
+            "This file is not a weight map.",
+            where=str(path),
+            cause=f"{type(error).__name__}: {error}",
+            todo="write one with: xcheck match PAIR --write FILE",
         ) from error
 
 

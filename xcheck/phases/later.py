@@ -87,8 +87,8 @@ class LaterSteps:
             self._restore(self.made.start)
             self._counts = [counts.counts for counts in every]
             counting = any(count.python for count in self._every())
-            if counting and findings.allows_further("far later steps, though a step counts"):
-                self.live.progress("far later steps")
+            if counting and findings.allows_further("steps much later in the training"):
+                self.live.progress("steps much later in the training")
                 reason = self._unsound(every)
                 if reason is None:
                     yield from self._moves(runner)
@@ -251,5 +251,6 @@ class LaterSteps:
         if reason:
             names = [f"{side} {count.where}" for side, count in self._python()]
             self.live.findings.notes.append(
-                f"not covered: far later steps, though a step counts: {', '.join(names)} ({reason})"
+                f"not covered: steps much later in the training, which may differ: each step counts {', '.join(names)} "
+                f"({reason}); --steps N makes more steps"
             )

@@ -20,6 +20,8 @@ from .schema import fault
 from .writing import read_file, write_whole
 
 SCHEMA_VERSION = 1
+RESULTS = "xcheck run PAIR writes xcheck-results/NAME/result.json"
+"""What to do without a result."""
 
 
 def schema_text() -> str:
@@ -302,7 +304,9 @@ class ResultData:
             }
             return cls(**{**body, **typed})
         except (KeyError, TypeError, ValueError) as error:
-            raise FileError("This result is damaged.", cause=f"{type(error).__name__}: {error}") from error
+            raise FileError(
+                "This result is damaged.", cause=f"{type(error).__name__}: {error}", todo=RESULTS
+            ) from error
 
     def json_text(self) -> str:
         """The text of `result.json`."""
@@ -322,9 +326,9 @@ class ResultData:
         try:
             data = json.loads(read_file(Path(path)))
         except (OSError, ValueError, RecursionError) as error:
-            raise FileError("This result cannot be read.", where=str(path), cause=str(error)) from error
+            raise FileError("This result cannot be read.", where=str(path), cause=str(error), todo=RESULTS) from error
         if not isinstance(data, dict):
-            raise FileError("This file is not a result of xcheck.", where=str(path))
+            raise FileError("This file is not a result of xcheck.", where=str(path), todo=RESULTS)
         try:
             return cls.from_dict(cast(Mapping[str, Any], data))
         except FileError as error:

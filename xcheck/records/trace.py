@@ -26,6 +26,9 @@ Groups = tuple[tuple[str, ...], ...]
 """Groups of paths."""
 
 TRACE_VERSION = 1
+RECORD_AGAIN = "record it again: xcheck record PAIR --side torch --out TRACE"
+"""What to do with a trace that cannot be used."""
+
 DROPOUT_RATES = "dropout rates"
 """Setting of a step: the dropout rates of its training pass."""
 
@@ -254,10 +257,12 @@ class Trace:
                 "This trace cannot be read.",
                 where=str(path),
                 cause=f"it is damaged or was not written by xcheck ({type(error).__name__}: {error})",
-                todo="record it again: xcheck record PAIR --side torch --out TRACE",
+                todo=RECORD_AGAIN,
             ) from error
         if header.pop("trace_version", None) != TRACE_VERSION:
-            raise FileError("This trace was written in a different format.", where=str(path))
+            raise FileError(
+                "This trace was written by a different version of xcheck.", where=str(path), todo=RECORD_AGAIN
+            )
         try:
             records = [(entry["run"], _record(entry, arrays)) for entry in header.pop("records")]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -265,7 +270,7 @@ class Trace:
                 "This trace is damaged.",
                 where=str(path),
                 cause=repr(error),
-                todo="record it again: xcheck record PAIR --side torch --out TRACE",
+                todo=RECORD_AGAIN,
             ) from error
         steps = tuple(record for run, record in records if run == 0)
         twins = tuple(tuple(t for run, t in records if run and t.step == record.step) for record in steps)

@@ -142,6 +142,7 @@ class Values:
                     "Loading the written file gives different values.",
                     where=f"{target}: {path}",
                     cause="the load_own_variables of a layer does not match its save_own_variables",
+                    todo="correct these methods, or convert to a different kind of file",
                 )
         for m in self.plan.matches:
             self._go_back(m, held, dtypes)
@@ -177,7 +178,7 @@ class Values:
             numbers=f"{self.plan.follower} {target.name}, made from "
             + " and from ".join(other.name(self.plan.reference) for other in self.matches(target.paths[0])),
             cause="the copies were trained separately, so they are not one weight",
-            todo="xcheck run PAIR shows what ties them on the other side",
+            todo="give the target one weight for each; xcheck run PAIR shows where it uses this one",
         )
 
     def written(self, key: str, path: str, new: Stored) -> Written:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import keras
 
+from ...errors import UserCodeError
+from ...pairs.user_code import calling
 from ...records.inventory import UPDATE_COUNTS
 from ..protocol import SCHEDULED, known_kind
 from .variables import to_numpy, unwrapped
@@ -40,11 +43,10 @@ def _settings(optimizer: Any) -> dict[str, Any]:
 
 def _config(optimizer: Any) -> dict[str, Any]:
     """Its config; its attributes where it cannot be serialized, as with a user's schedule that has no `get_config`."""
-    try:
+    with suppress(UserCodeError), calling("get_config of the optimizer"):
         return optimizer.get_config()
-    except Exception:  # noqa: BLE001 - a user's schedule or optimizer raises anything
-        named = (name for c in type(optimizer).__mro__ for name in inspect.signature(c.__init__).parameters)
-        return {name: getattr(optimizer, name) for name in named if name in vars(optimizer)}
+    named = (name for c in type(optimizer).__mro__ for name in inspect.signature(c.__init__).parameters)
+    return {name: getattr(optimizer, name) for name in named if name in vars(optimizer)}
 
 
 def _schedule(optimizer: Any) -> list[float]:
@@ -57,7 +59,8 @@ def _schedule(optimizer: Any) -> list[float]:
 
 def _rate(schedule: Any, optimizer: Any, updates: int) -> float:
     """What a schedule gives for a count of updates, given as the optimizer gives it: a tensor."""
-    return float(to_numpy(schedule(keras.ops.convert_to_tensor(updates, optimizer.iterations.dtype))))
+    with calling("learning rate schedule"):
+        return float(to_numpy(schedule(keras.ops.convert_to_tensor(updates, optimizer.iterations.dtype))))
 
 
 def rates(model: Any) -> dict[int, float]:

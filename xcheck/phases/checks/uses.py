@@ -74,7 +74,10 @@ def _sum_check(frame: Frame, split: Split, side: SideName, floor: float) -> Chec
     sides = (path, None) if side == "torch" else (None, path)
     largest = max(floor, *(rms(g) for g in uses.values()))
     item = Item(f"uses of {path} sum to its gradient", *sides, whole, _sum(uses.values()), source=largest)
-    return replace(compare_items(frame, [item], floor=largest)[0], detail=f"{len(uses)} uses on the {side} side")
+    return replace(
+        compare_items(frame, [item], floor=largest)[0],
+        detail=f"sum of the gradients of its {len(uses)} uses in the {side} model, against its whole gradient",
+    )
 
 
 def _by_use(plan: MatchPlan, frame: Frame, split: Split, twins: Sequence[StepRecord], floor: float) -> list[Check]:
