@@ -211,6 +211,25 @@ def test_an_operation_that_has_float32_alone_says_how_it_is_checked() -> None:
     assert "--keras-backend" in text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Computed input depth 4 doesn't match filter input depth 2 [Op:Conv2DBackpropFilter]",
+        "\"conv_backward\" not implemented for 'Double'",
+        "Could not run 'aten::_ctc_loss' with arguments from the 'CUDA' backend.",
+        "No OpKernel was registered to support Op 'CTCLossV2' used by node loss",
+    ],
+)
+def test_an_operation_that_a_device_does_not_have_is_no_mistake_in_the_pair(text: str) -> None:
+    def loss(y: Any, p: Any) -> Any:
+        raise RuntimeError(text)
+
+    told, _ = message(mlp(keras={"loss": loss}))
+    assert "does not have on this device" in told
+    assert "the pair need not be wrong" in told
+    assert "correct the pair file" not in told
+
+
 def test_optimizers_with_slots_we_cannot_map_are_judged_by_their_updates_and_not_by_one_alone() -> None:
     def optimizer(parameters: Any) -> Any:
         import torch

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import UserCodeError, XcheckError, not_installed
+from ..errors import SetupError, UserCodeError, XcheckError, not_installed
 from ..records.memory_needed import shortage
 
 
@@ -65,6 +65,14 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
         missing = not_installed(error, _place(frame) if frame else f"the pair's {what}")
         if missing is not None:
             raise missing from error
+        if _NO_KERNEL.search(f"{type(error).__name__}: {text}"):
+            raise SetupError(
+                f"The pair's {what} needs an operation that the framework does not have on this device.",
+                where=_place(frame) if frame else None,
+                numbers=numbers,
+                cause="\n".join([line for line in text.splitlines() if line.strip()][:12]),
+                todo="run it on a different device, or with a different --keras-backend; the pair need not be wrong",
+            ) from error
         event = f"raised {type(error).__name__}"
         if isinstance(error, SystemExit):
             event, todo = f"asked for the end of the process, with exit code {error.code or 0!r}", _EXIT
@@ -119,6 +127,12 @@ def leaving_out(remarks: list[str], what: str) -> Generator[None]:
     except UserCodeError as error:
         remarks.append(f"{what}: {(error.parts['cause'] or str(error)).splitlines()[0]}")
 
+
+_NO_KERNEL = re.compile(
+    r"^UnimplementedError|No OpKernel was registered|Could not run '.*' with arguments from|not implemented for '"
+    r"|Conv\w*Backprop"  # TensorFlow's check of shapes for grouped convolutions, whose forward pass accepted them
+)
+"""Error messages of both frameworks for an operation, or a gradient, that a device does not have."""
 
 _TWO_FLOATS = re.compile(
     r"a (double|float) tensor.* a (double|float) tensor|float64.*float32|float32.*float64"
