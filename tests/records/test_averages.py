@@ -61,3 +61,17 @@ def test_copies_are_told_by_their_bits_and_what_says_nothing_by_its_place() -> N
 def test_a_weight_that_the_step_made_is_left_out() -> None:
     after = kept({"ema[w]": 0.9 * OLD["w"] + 0.1 * NEW["w"]})
     assert averages({}, after, {"w": OLD["w"]}, NEW) == [{"ema[w]": "w"}]
+
+
+def test_averages_that_float32_cannot_tell_apart_are_told_by_their_names_or_their_order() -> None:
+    """After one step from ones and from zeros: each is within rounding of a small step towards the other weight."""
+    rng = np.random.default_rng(0)
+    old = {name: np.full(24, start, np.float32) for name, start in (("norm.weight", 1), ("norm.bias", 0))}
+    new = {name: (w + 1e-4 * rng.uniform(0.5, 1, 24)).astype(np.float32) for name, w in old.items()}
+    made = {name: (0.99 * old[name] + 0.01 * new[name]).astype(np.float32) for name in old}
+    for names in (["norm.weight", "norm.bias"], ["norm.bias", "norm.weight"]):
+        for form in ("ema['{}']", "ema.module.{}"):
+            before, after = ({form.format(n): StoredArray(of[n], "ema") for n in names} for of in (old, made))
+            assert averages(before, after, old, new) == [{form.format(name): name for name in names}]
+    before, after = ({f"list[{i}]": StoredArray(of[n], "list") for i, n in enumerate(old)} for of in (old, made))
+    assert averages(before, after, old, new) == [{"list[0]": "norm.weight", "list[1]": "norm.bias"}]

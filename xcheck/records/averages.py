@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -82,23 +84,27 @@ def _assigned(
     fits: Callable[[str, str], bool],
     possible: Callable[[str, str], bool],
 ) -> list[dict[str, str]]:
-    """Assign arrays to weights, group by group: first by values, then by order where values are ambiguous."""
+    """Assign arrays to weights, group by group: by values, where the name or else the order decides between several.
+
+    In float32 the first step of an average may be within rounding of a step towards several weights.
+    """
     sets: list[dict[str, str]] = []
     groups: dict[str, list[str]] = {}
     for at, each in stored.items():
         groups.setdefault(each.group, []).append(at)
-    distinctive = {path for path, w in weights.items() if w.size >= TELLING and w.dtype.kind == "f" and np.ptp(w) > 0}
+    distinctive = [path for path, w in weights.items() if w.size >= TELLING and w.dtype.kind == "f" and np.ptp(w) > 0]
     usable = set(usable_locations)
+    named = {at: _named(at, weights) for at in stored}
     for members in groups.values():
         unassigned = [at for at in members if stored[at].array.dtype.kind == "f"]
         while True:
             pins: dict[str, str] = {}
-            for at in unassigned:
+            fitting = ((at, [named[at]]) for at in unassigned if named[at] in distinctive)
+            others = ((at, distinctive) for at in unassigned if at not in pins)
+            for at, paths in chain(fitting, others):
                 shape = stored[at].array.shape
-                candidates = (
-                    p for p in distinctive if at in usable and p not in pins.values() and weights[p].shape == shape
-                )
-                path = next((p for p in candidates if fits(at, p)), None)
+                free = (p for p in paths if at in usable and p not in pins.values() and weights[p].shape == shape)
+                path = next((p for p in free if fits(at, p)), None)
                 if path is not None:
                     pins[at] = path
             if not pins:
@@ -106,6 +112,7 @@ def _assigned(
             for path in weights:
                 if path not in pins.values():
                     nearest = _nearest(unassigned, list(weights), pins, path)
+                    nearest.sort(key=lambda at: named[at] != path)
                     matches = (
                         at for at in nearest if stored[at].array.shape == weights[path].shape and possible(at, path)
                     )
@@ -115,6 +122,13 @@ def _assigned(
             sets.append(pins)
             unassigned = [at for at in unassigned if at not in pins]
     return sets
+
+
+def _named(at: str, paths: Iterable[str]) -> str:
+    """The weight whose path a location ends with, such as ["norm.weight"] of a dict, or module.norm.weight; or ""."""
+    words = re.split(r"[^\w]+", at.rstrip("]'\""))
+    ending = (p for p in paths if (own := re.split(r"[^\w]+", p)) == words[-len(own) :])
+    return max(ending, key=len, default="")
 
 
 def _nearest(unassigned: Sequence[str], paths: Sequence[str], pins: Mapping[str, str], path: str) -> list[str]:
