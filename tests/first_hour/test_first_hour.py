@@ -29,6 +29,10 @@ def test_behind_the_tie_the_clipping_and_the_decayed_vectors_are_confirmed() -> 
     result = checked("TIED")
     assert result.verdict == "DIFFERENT"
     known = {"optimizer_formula", "optimizer_setting"}
+    (decay,) = [c for c in result.causes if c.id == "decay_exclusion"]
+    assert "exclude_from_weight_decay(var_names=['bias', 'gamma'])" in decay.fix
+    assert "/beta, zero so far" in decay.fix
+    assert all("use_ema=True, ema_momentum=0.99" in c.fix for c in result.causes if c.id in known)
     assert {c.id for c in result.causes if c.confirmed} == known | {"clipping", "decay_exclusion", "average_start"}
 
 

@@ -50,7 +50,9 @@ def call(side: SideName, wanted: Said) -> str | None:
         exists = False
     if not exists or arguments is None or clipping is None:
         return None
-    shown = ", ".join(f"{argument}={value}" for argument, value in (arguments | clipping).items())
+    averages = side == "keras" and wanted.average is not None
+    averaging = {"use_ema": "True", "ema_momentum": repr(wanted.average)} if averages else {}
+    shown = ", ".join(f"{argument}={value}" for argument, value in (arguments | clipping | averaging).items())
     return f"{path}(parameters, {shown})" if side == "torch" else f"{path}({shown})"
 
 
@@ -88,7 +90,7 @@ def _clipping(side: SideName, clip: Clip, max_norm: bool) -> dict[str, str] | No
 
 
 def like_the_other(mine: Said, other: Said) -> Said:
-    """What a side shall say to do as the other does; its clipping and its schedule stay, they are differences apart.
+    """What a side shall say to do as the other does; its clipping, schedule and averages stay: differences apart.
 
     Args:
         mine: what the side says.
@@ -97,7 +99,8 @@ def like_the_other(mine: Said, other: Said) -> Said:
     apart = mine.schedule or other.schedule or mine.initial is not None or other.initial is not None
     rate = mine.settings["learning_rate"] if apart else other.settings["learning_rate"]
     settings = {**other.settings, "learning_rate": rate}
-    return replace(other, settings=settings, clip=mine.clip, schedule=mine.schedule, initial=mine.initial)
+    kept = {"clip": mine.clip, "schedule": mine.schedule, "initial": mine.initial, "average": mine.average}
+    return replace(other, settings=settings, **kept)
 
 
 def either(torch: str | None, keras: str | None, otherwise: str = "") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -218,12 +218,12 @@ def _decay(both: Both) -> Iterator[Difference]:
     plan = both.plan
     reference = both.of(plan.reference)
     other: dict[str, tuple[float, ...]] = {}  # follower's path -> the rate of the reference
-    uneven: dict[tuple[float, float], list[tuple[str, str]]] = {}
+    uneven: dict[tuple[float, float], list[Match]] = {}
     for match in plan.parameters:
         torch, keras = (both.of(side).rate(match.path(side)) for side in SIDES)
         other |= dict.fromkeys(match.piece(plan.follower).paths, (torch if plan.reference == "torch" else keras,))
         if not same(torch, keras):
-            uneven.setdefault((torch, keras), []).append((match.name("torch"), match.name("keras")))
+            uneven.setdefault((torch, keras), []).append(match)
 
     def swapped(recipe: Recipe) -> Recipe:
         idle = not any(rate for rates in recipe.decay.values() for rate in rates)  # where nothing decays, as it would
@@ -239,8 +239,9 @@ def _decay(both: Both) -> Iterator[Difference]:
             f"keras: {_decaying('keras', both)}, or torch: {_decaying('torch', both)}",
             lambda recipe: replace(recipe, coupled=reference.coupled),
         )
-    for (torch, keras), names in uneven.items():
-        cause, summary, fix = _told(both, torch, keras, names)
+    for (torch, keras), matches in uneven.items():
+        names = [(match.name("torch"), match.name("keras")) for match in matches]
+        cause, summary, fix = _told(both, torch, keras, names, _excluding(both, matches))
         yield Difference(
             cause,
             summary,
@@ -252,8 +253,31 @@ def _decay(both: Both) -> Iterator[Difference]:
         )
 
 
-def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str]]) -> tuple[str, str, str]:
-    """Id, summary and fix for parameters that decay at another rate."""
+def _excluding(both: Both, matches: Sequence[Match]) -> str:
+    """The call that excludes variables from Keras's weight decay: by their names, in which it searches, or by path."""
+
+    def paths_of(held: Iterable[Match]) -> list[str]:
+        return [path for match in held for path in match.keras_piece.paths]
+
+    def names_of(held: Iterable[Match]) -> set[str]:
+        return {path.rpartition("/")[2] for path in paths_of(held)}
+
+    zero = [m for m in both.plan.parameters if both.keras.decay.get(m.keras) == ()]  # see `settled`
+    decayed = names_of(m for m in both.plan.parameters if m not in matches and m not in zero)
+    paths, words = paths_of(matches), sorted(names_of(matches))
+    if any(word in name for word in words for name in decayed):
+        chosen = f"var_list=[v for v in model.trainable_variables if v.path in {tuple(sorted(set(paths)))!r}]"
+    else:
+        chosen = f"var_names={words!r}"
+    unknown = f"; not known for {listed([m.name('keras') for m in zero])}, zero so far" if zero else ""
+    written = "in the __init__ of a subclass, since its config forgets it"
+    return f"optimizer.exclude_from_weight_decay({chosen}), {written}{unknown}"
+
+
+def _told(
+    both: Both, torch: float, keras: float, names: Sequence[tuple[str, str]], excluding: str
+) -> tuple[str, str, str]:
+    """Id, summary and fix for parameters that decay at another rate; `excluding` is the call that excludes them."""
     rates: dict[SideName, float] = {"torch": torch, "keras": keras}
     told: dict[SideName, str] = {
         "torch": listed([name for name, _ in names]),
@@ -265,8 +289,7 @@ def _told(both: Both, torch: float, keras: float, names: Sequence[tuple[str, str
     spared = any(same(rate, rates[busy]) for held in both.of(idle).decay.values() for rate in held if rate)
     if not rates[idle] and spared:
         how = {
-            "keras": f"keras: optimizer.exclude_from_weight_decay(var_names=[...]) for {told['keras']}, in the "
-            "__init__ of a subclass, since its config forgets it",
+            "keras": f"keras: {excluding}",
             "torch": f"torch: put {told['torch']} into a parameter group with weight_decay=0",
         }
         summary = f"the {idle} side leaves {shown} out of weight decay, the {busy} side decays it by {rates[busy]!r}"

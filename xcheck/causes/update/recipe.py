@@ -39,6 +39,7 @@ class Said:
         name: of the family.
         own: name of the class where the user wrote it; "" for the framework's and those of `xcheck.optim`.
         initial: learning rate that a scheduler beside the optimizer started from.
+        average: how much of their averages of the weights Keras's optimizers keep; None where they have none.
     """
 
     side: SideName
@@ -52,6 +53,7 @@ class Said:
     name: str = ""
     own: str = ""
     initial: float | None = None
+    average: float | None = None
 
 
 def said(
@@ -82,7 +84,8 @@ def said(
     coupled = style == "torch" and name in COUPLED and not given.get("decoupled_weight_decay")
     rate = float(decay) if isinstance(decay, int | float) else 0.0
     clip, initial = declared_clip(given), given.get("initial_lr")
-    return Said(side, family, style, settings, rate, coupled, clip, schedule, name, own, initial)
+    average = given.get("ema_momentum") if given.get("use_ema") else None
+    return Said(side, family, style, settings, rate, coupled, clip, schedule, name, own, initial, average)
 
 
 @dataclass(frozen=True, slots=True)
