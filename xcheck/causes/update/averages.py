@@ -175,8 +175,8 @@ def _other_start(kept: Both) -> Iterator[Cause]:
 
 
 _START_FIX = {
-    "updated": "keras: in a subclass of the optimizer, assign the weights to self._model_variables_moving_average at the "
-    "end of build, and let _update_model_variables_moving_average keep ema_momentum in the first update, too",
+    "updated": "keras: in a subclass of the optimizer, assign the weights to self._model_variables_moving_average at "
+    "the end of build, and let _update_model_variables_moving_average keep ema_momentum in the first update, too",
     "initial": "keras: start the averages where torch does",
     "zero": "keras: start the averages where torch does",
 }
