@@ -25,6 +25,16 @@ ERRORS = (
 FIELDS = ("summary", "fix", "detail", "todo")
 
 
+def constants() -> dict[str, str]:
+    """Texts that messages name, such as RECORD_AGAIN, by name."""
+    found: dict[str, str] = {}
+    for path in (ROOT / "xcheck").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and text(node.value):
+                found[node.targets[0].id] = text(node.value)
+    return found
+
+
 def text(node: ast.AST) -> str:
     """The text of an expression, with `{...}` for each value in it; "" without a text."""
     if isinstance(node, ast.Constant):
@@ -41,7 +51,12 @@ def text(node: ast.AST) -> str:
 
 def filled_in(node: ast.AST) -> str:
     """A value that is known only when the message is shown."""
+    if isinstance(node, ast.Name) and node.id in CONSTANTS:
+        return CONSTANTS[node.id]
     return "{" + ast.unparse(node)[:80] + "}"
+
+
+CONSTANTS = constants()
 
 
 def messages(source: str) -> Iterator[tuple[int, str]]:

@@ -113,7 +113,8 @@ def write(model: Any, path: Path) -> None:
         raise FileError("The model cannot be written.", where=str(path), cause=str(error)) from error
     problem = invalid(path)
     if problem is not None:
-        raise FileError("The model written is not valid.", where=str(path), cause=problem)
+        todo = "keep the original file; this is a mistake of xcheck, or the original is not valid either"
+        raise FileError("The model written is not valid.", where=str(path), cause=problem, todo=todo)
 
 
 def prove(before: Path, after: Path, seed: int = 0, inputs_file: Path | None = None) -> OutputProof:

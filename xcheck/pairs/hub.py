@@ -198,7 +198,11 @@ def _settings(config: str) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             raise FileError("The configuration cannot be read.", where=config, cause=str(error)) from error
         if not isinstance(settings, dict) or "model_type" not in settings:
-            raise FileError("This is no configuration of transformers: it has no model_type.", where=config)
+            raise FileError(
+                "This is not a configuration of transformers: it has no model_type.",
+                where=config,
+                todo="pass the config.json of a model in transformers, or the name of a configuration class",
+            )
         return cast(dict[str, Any], settings)
     kind = getattr(importlib.import_module("transformers"), config, None)
     if kind is None or not hasattr(kind, "model_type"):

@@ -77,6 +77,7 @@ class KerasExporter:
                     "The exported file and the model differ in their number of outputs.",
                     where=route,
                     numbers=f"{len(found)} in the file, {len(leaves)} tensors returned by the model",
+                    todo="let the model return only the tensors that it exports, each once",
                 )
             with runner._scope():
                 tensors = [keras.ops.convert_to_tensor(array) for array in found.values()]
