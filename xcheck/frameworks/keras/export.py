@@ -74,10 +74,11 @@ class KerasExporter:
             leaves = keras.tree.flatten(raw)
             if len(leaves) != len(found):
                 raise UserCodeError(
-                    "The exported file and the model differ in their number of outputs.",
+                    "The exported file has a different number of outputs than the model returns.",
                     where=route,
                     numbers=f"{len(found)} in the file, {len(leaves)} tensors returned by the model",
-                    todo="let the model return only the tensors that it exports, each once",
+                    cause="an export may merge a tensor that is returned twice, and leave out inputs and constants",
+                    todo="let the model return each tensor once, and no inputs or constants",
                 )
             with runner._scope():
                 tensors = [keras.ops.convert_to_tensor(array) for array in found.values()]
