@@ -70,9 +70,11 @@ class TorchExporter:
             wanted = sum(isinstance(leaf, torch.Tensor) for leaf in leaves)
             if wanted != len(found):
                 raise UserCodeError(
-                    "The exported file and the model differ in their number of outputs.",
+                    "The exported file has a different number of outputs than the model returns.",
                     where=ROUTE,
                     numbers=f"{len(found)} in the file, {wanted} tensors returned by the model",
+                    cause="an export may merge a tensor that is returned twice, and leave out inputs and constants",
+                    todo="let the model return each tensor once, and no inputs or constants",
                 )
             arrays = iter(found.values())
             filled = [torch.from_numpy(next(arrays)) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
