@@ -46,6 +46,23 @@ def test_a_model_agrees_with_itself_in_every_mode() -> None:
 
 
 @pytest.mark.usefixtures("_keras_alone")
+def test_the_averages_that_fit_leaves_in_the_weights_at_its_end_are_no_difference_of_a_step() -> None:
+    def torch_optimizer(parameters: Any) -> Any:
+        import torch
+
+        return torch.optim.SGD(parameters, lr=0.1)
+
+    def keras_optimizer() -> Any:
+        import keras
+
+        return keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
+
+    pair = mlp(torch={"optimizer": torch_optimizer}, keras={"optimizer": keras_optimizer})
+    result = xcheck.check(pair, **MODES)
+    assert result.verdict == "EQUIVALENT", result.report()
+
+
+@pytest.mark.usefixtures("_keras_alone")
 def test_a_layer_that_does_something_else_when_traced_is_named_with_its_mode() -> None:
     def layer() -> Any:
         import keras

@@ -35,6 +35,7 @@ from ..user_arguments import asked
 from .backends import named_device
 from .drawing import draws, used_rates
 from .export import KerasExporter
+from .fitting import fitted
 from .initializers import promises
 from .optimizer import facts
 from .optimizers import build_alone, built_by_a_step, optimizers_of, unmapped_of
@@ -225,11 +226,7 @@ class KerasRunner:
         if mode != "fit":
             tensors = [keras.tree.map_structure(as_tensor, part) for part in ready]  # as `fit` hands them over
             return self._handed_over.train(self.model, tensors, self.snapshot)
-        size = len(keras.tree.flatten(ready.inputs)[0])
-        fit: Any = self.model.fit
-        weights = {} if ready.sample_weight is None else {"sample_weight": ready.sample_weight}
-        history = fit(ready.inputs, ready.targets, **weights, batch_size=size, shuffle=False, verbose=0)
-        return {name: values[-1] for name, values in history.history.items()}
+        return fitted(self.model, ready)
 
     def step(self, number: int, batch: Batch, *, observe: bool = True, mode: str = EAGER) -> StepRecord:
         if mode != self._mode:

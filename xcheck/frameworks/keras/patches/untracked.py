@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def replaced_method(model: Any, name: str, method: Callable[..., Any]) -> Generator[None]:
-    """Until the block ends, a model has a different method.
+    """Until the block ends, a model or an optimizer has a different method.
 
     Args:
         model: of Keras.
