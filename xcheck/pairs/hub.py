@@ -178,14 +178,20 @@ def _converter(backbone: str) -> ModuleType:
     package = importlib.import_module(CONVERTERS)
     wanted = backbone.removesuffix("Backbone") + "Backbone"
     found: dict[str, ModuleType] = {}
+    missing: list[str] = []
     for module in pkgutil.iter_modules(package.__path__):
         if module.name.startswith("convert_"):
-            converter = importlib.import_module(f"{CONVERTERS}.{module.name}")
+            try:
+                converter = importlib.import_module(f"{CONVERTERS}.{module.name}")
+            except ModuleNotFoundError as error:  # a converter may need a tokenizer's package
+                missing.append(f"{module.name} needs {error.name}")
+                continue
             found.setdefault(converter.backbone_cls.__name__, converter)
     if wanted not in found:
         raise PairError(
             f"keras_hub converts no model of transformers to {wanted}.",
             numbers=f"it converts to: {', '.join(sorted(name.removesuffix('Backbone') for name in found))}",
+            cause=f"not importable here: {'; '.join(missing)}" if missing else None,
         )
     return found[wanted]
 
