@@ -33,8 +33,8 @@ BASE = "Optimizer"
 """The class that both frameworks derive all others from: what else somebody's own class is, its name alone tells."""
 
 
-FORMULAS = ("optimizer_formula", "clipping_formula")
-"""Causes that every port has that takes the framework's own class: told after those that somebody has written."""
+OF_CLASSES = ("optimizer_formula", "optimizer_setting", "clipping_formula")
+"""Causes that most ports have that take a class of their framework: told after what somebody has written beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def update_causes(
     trials = [Trial(before, after, REPRODUCED, 1 if d.solved else elements) for d in matter]
     causes = [prove(_cause(d, facts, recomputed=True), [trial]) for d, trial in zip(matter, trials, strict=True)]
     found = [replace(c, exchanges=(Exchange(c.torch, c.keras, str(n), deltas),)) for n, c in enumerate(causes)]
-    return sorted(found, key=lambda cause: cause.id in FORMULAS)
+    return sorted(found, key=lambda cause: cause.id in OF_CLASSES)
 
 
 def _told(side: SideName, name: str, style: Style | None, facts: Mapping[str, Facts]) -> list[Said]:
