@@ -71,8 +71,8 @@ def calling(what: str, *, numbers: str | None = None, todo: str | None = None) -
                 where=_place(frame) if frame else None,
                 numbers=numbers,
                 cause="\n".join([line for line in text.splitlines() if line.strip()][:12]),
-                todo="the pair need not be wrong: use a different device, a different --keras-backend, or a layer of the "
-                "framework for it, such as keras.layers.Conv1D(groups=...)",
+                todo="the pair need not be wrong: use a different device, a different --keras-backend, or a layer of "
+                "the framework for it, such as keras.layers.Conv1D(groups=...)",
             ) from error
         event = f"raised {type(error).__name__}"
         if isinstance(error, SystemExit):
