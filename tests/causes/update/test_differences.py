@@ -61,7 +61,7 @@ def test_a_decay_inside_of_the_gradient() -> None:
             keras={"optimizer": lambda: keras.optimizers.Adam(1e-3, weight_decay=0.1)},
         )
     )
-    assert list(found) == ["decay_in_the_gradient", "optimizer_formula"]
+    assert list(found) == ["optimizer_formula", "decay_in_the_gradient"]
 
 
 def test_another_rate_of_decay() -> None:

@@ -33,10 +33,6 @@ BASE = "Optimizer"
 """The class that both frameworks derive all others from: what else somebody's own class is, its name alone tells."""
 
 
-OF_CLASSES = ("optimizer_formula", "optimizer_setting", "clipping_formula")
-"""Causes that most ports have that take a class of their framework: told after what somebody has written beside it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of one side's optimizer besides its steps.
@@ -149,8 +145,7 @@ def update_causes(
 
     trials = [Trial(before, after, REPRODUCED, 1 if d.solved else elements) for d in matter]
     causes = [prove(_cause(d, facts, recomputed=True), [trial]) for d, trial in zip(matter, trials, strict=True)]
-    found = [replace(c, exchanges=(Exchange(c.torch, c.keras, str(n), deltas),)) for n, c in enumerate(causes)]
-    return sorted(found, key=lambda cause: cause.id in OF_CLASSES)
+    return [replace(c, exchanges=(Exchange(c.torch, c.keras, str(n), deltas),)) for n, c in enumerate(causes)]
 
 
 def _told(side: SideName, name: str, style: Style | None, facts: Mapping[str, Facts]) -> list[Said]:
