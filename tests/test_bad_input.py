@@ -214,7 +214,7 @@ def test_an_operation_that_has_float32_alone_says_how_it_is_checked() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Computed input depth 4 doesn't match filter input depth 2 [Op:Conv2DBackpropFilter]",
+        "Gradients for grouped convolutions are not supported on CPU.",
         "\"conv_backward\" not implemented for 'Double'",
         "Could not run 'aten::_ctc_loss' with arguments from the 'CUDA' backend.",
         "No OpKernel was registered to support Op 'CTCLossV2' used by node loss",
@@ -228,6 +228,21 @@ def test_an_operation_that_a_device_does_not_have_is_no_mistake_in_the_pair(text
     assert "does not have on this device" in told
     assert "the pair need not be wrong" in told
     assert "correct the pair file" not in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\"addmm_impl_cpu_\" not implemented for 'Long'",
+        "input and out_backprop must have the same batch size [Op:Conv2DBackpropInput]",
+        "Cast string to float is not supported",
+    ],
+)
+def test_a_mistake_in_types_or_shapes_is_one_of_the_pair(text: str) -> None:
+    def loss(y: Any, p: Any) -> Any:
+        raise RuntimeError(text)
+
+    assert "correct the pair file" in message(mlp(keras={"loss": loss}))[0]
 
 
 def test_optimizers_with_slots_we_cannot_map_are_judged_by_their_updates_and_not_by_one_alone() -> None:

@@ -1,18 +1,8 @@
 """The Keras port of train_torch.py without its three mistakes: the tie, the clipping, the decayed vectors."""
 
 import keras
-import numpy as np
 
-VOCABULARY, WIDTH, LENGTH = 40, 24, 12
-PEAK, WARM_UP, STEPS, DECAY, AVERAGE = 3e-3, 20, 300, 0.1, 0.99
-
-
-class WarmUpCosine(keras.optimizers.schedules.LearningRateSchedule):
-    def __call__(self, step):
-        step = keras.ops.cast(step, keras.config.floatx())
-        warm_up = PEAK * (1 / WARM_UP + (1 - 1 / WARM_UP) * step / WARM_UP)
-        cosine = PEAK * 0.5 * (1 + keras.ops.cos(np.pi * (step - WARM_UP) / (STEPS - WARM_UP)))
-        return keras.ops.where(step < WARM_UP, warm_up, cosine)
+from .train_keras import AVERAGE, DECAY, VOCABULARY, WIDTH, WarmUpCosine
 
 
 class LanguageModel(keras.Model):
@@ -36,18 +26,3 @@ def make_optimizer():
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     return optimizer
-
-
-def main():
-    keras.utils.set_random_seed(0)
-    model = LanguageModel()
-    optimizer = make_optimizer()
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    text = np.random.randint(VOCABULARY, size=(512, LENGTH + 1))
-    model.fit(text[:, :-1], text[:, 1:], batch_size=16, epochs=8)
-    optimizer.finalize_variable_values(model.trainable_variables)
-    model.save_weights("average.weights.h5")
-
-
-if __name__ == "__main__":
-    main()

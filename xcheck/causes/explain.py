@@ -236,7 +236,7 @@ def _update(findings: Findings, plan: MatchPlan, step: StepPair, reference: Runn
             found = (update_causes(plan, *records, torch, keras, squares) if squares else []) or found
     if not any(cause.confirmed for cause in found):
         found = rates_of_some(plan, *records) or found
-    findings.causes += found + whole + own_average_causes(plan, *records)
+    findings.causes += found + whole + own_average_causes(plan, *records, keras)
 
 
 @isolated(nothing)

@@ -79,13 +79,13 @@ def _tied(
     if unmatched[plan.follower] and not beside:  # an unmatched parameter may be the missing one
         return None
     calls = tuple(seen.call for seen in look.seen)
-    theirs = matcher.follower.read()
+    theirs, ours = matcher.follower.read(), matcher.reference.read()
     for guess, match, twin in itertools.islice(_candidates(matcher, plan, path), MOST_TRIED):
         values = {path: twin.value_to(plan.follower, matcher.state.value(twin.path(plan.reference)))}
         values[path] = match.value_to(plan.reference, values[path])
         for _, other in beside:
             values[other.path(plan.reference)] = other.value_to(plan.reference, theirs.value(other.path(plan.follower)))
-        kept = State({p: matcher.reference.read().value(p) for p in values})
+        kept = State({p: ours.value(p) for p in values})
         matcher.reference.write(State(values))
         again = Look(calls, Known(matcher.reference.calls(matcher.batch, inside=everywhere)), matcher.forced)
         if again.solved or _known(again) > known:

@@ -72,16 +72,23 @@ def average_causes(
 
 
 @isolated(list[Cause])
-def own_average_causes(plan: MatchPlan, record: StepRecord, other: StepRecord) -> list[Cause]:
+def own_average_causes(plan: MatchPlan, record: StepRecord, other: StepRecord, keras: Mapping[str, Any]) -> list[Cause]:
     """What makes averages of the weights differ although their weights differ, too: each is read off its own weights.
+
+    Nothing where weights may be averages themselves: an average that was written over its weight looks like one that
+    starts from the updated weight. Keras says whether it does so; of PyTorch's own code nobody does.
 
     Args:
         plan: of the run.
         record, other: the step of the reference, and of the other side.
+        keras: environment of the Keras side.
     """
     records: dict[SideName, StepRecord] = {plan.reference: record, plan.follower: other}
     kept: Both = {side: [a for m in plan.trained if (a := _average(m, records[side], side))] for side in SIDES}
     if not kept["torch"] or len(kept["torch"]) != len(kept["keras"]):
+        return []
+    start = _start(kept["torch"])
+    if keras.get("optimizer_settings", {}).get(OVERWRITE) or (start is not None and start[0] == "updated"):
         return []
     return [*_other_start(kept), *_other_share(kept)]
 

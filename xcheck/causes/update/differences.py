@@ -267,10 +267,10 @@ def _excluding(both: Both, matches: Sequence[Match]) -> str:
     paths, words = paths_of(matches), sorted(names_of(matches))
     if any(word in name for word in words for name in decayed):
         chosen = f"var_list=[v for v in model.trainable_variables if v.path in {tuple(sorted(set(paths)))!r}]"
+        written = "before the optimizer is built; its config forgets it"
     else:
-        chosen = f"var_names={words!r}"
+        chosen, written = f"var_names={words!r}", "in the __init__ of a subclass, since its config forgets it"
     unknown = f"; not known for {listed([m.name('keras') for m in zero])}, zero so far" if zero else ""
-    written = "in the __init__ of a subclass, since its config forgets it"
     return f"optimizer.exclude_from_weight_decay({chosen}), {written}{unknown}"
 
 
