@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,20 @@ def test_a_batch_holds_what_the_backbone_takes() -> None:
     assert {*batch.inputs["segments"].flat} == {0, 1}
     image = next(hub_pair("ViT", "ViTConfig", tiny=True).batches(0)).inputs["image"]
     assert image.shape == (2, 16, 16, 3)
+
+
+def test_a_converter_that_needs_a_missing_package_keeps_no_other_from_being_used(monkeypatch: Any) -> None:
+    real = importlib.import_module
+
+    def without_one(name: str, *package: Any) -> Any:
+        if name.endswith("convert_gpt2"):
+            raise ModuleNotFoundError("no tokenizer", name="tokenizer")
+        return real(name, *package)
+
+    monkeypatch.setattr(importlib, "import_module", without_one)
+    assert next(hub_pair("Bert", "BertConfig", tiny=True).batches(0))
+    with pytest.raises(PairError, match="convert_gpt2 needs tokenizer"):
+        hub_pair("GPT2", "GPT2Config", tiny=True)
 
 
 BACKBONES = {

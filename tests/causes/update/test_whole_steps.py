@@ -31,6 +31,15 @@ class ShrinkingAfter(Shrinking):
     after = True
 
 
+class FromTheInitialWeights(KerasSGD):
+    def step(self, closure: Any = None) -> Any:
+        starts = {p: p.detach().clone() for group in self.param_groups for p in group["params"]}
+        loss = super().step(closure)
+        for p, start in starts.items():
+            self.state[p]["average"] = 0.9 * self.state[p].get("average", start) + 0.1 * p.detach()
+        return loss
+
+
 def own_rate(parameters: Any) -> Any:
     first, *others = parameters
     return torch.optim.SGD([{"params": [first], "lr": 0.01}, {"params": others}], lr=0.1)
@@ -93,6 +102,18 @@ def test_another_share_of_the_averages() -> None:
 
 def test_averages_over_the_weights() -> None:
     assert list(confirmed(averaged(ema_overwrite_frequency=2), steps=2)) == ["averages_over_weights"]
+
+
+def test_averages_over_the_weights_beside_another_rate_tell_no_start() -> None:
+    """Written over the weights, they look as if they started from the updated ones."""
+
+    def keras_optimizer(**options: Any) -> Any:
+        return keras_sgd(0.05, use_ema=True, ema_momentum=0.9, **options)
+
+    torch_side = {"optimizer": lambda p: FromTheInitialWeights(p, learning_rate=0.1)}
+    assert "average_start" in confirmed(mlp(torch=torch_side, keras={"optimizer": keras_optimizer}))
+    overwritten = {"optimizer": lambda: keras_optimizer(ema_overwrite_frequency=1)}
+    assert "average_start" not in confirmed(mlp(torch=torch_side, keras=overwritten))
 
 
 def test_a_sum_over_parts_of_a_batch_is_a_factor_and_no_use_that_counts_twice() -> None:
